@@ -1,0 +1,55 @@
+// Errors of the whole project. A message is one line: "op: what came (name, shape, dtype, device), what was expected".
+#pragma once
+
+#include <source_location>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace subquad {
+
+// Every error that subquad throws derives from this one.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// A tensor has the wrong rank, extent or layout.
+class ShapeError : public Error {
+ public:
+  using Error::Error;
+};
+
+// A tensor has a dtype that the operation does not take.
+class DTypeError : public Error {
+ public:
+  using Error::Error;
+};
+
+// A device is missing, unknown, or not the one where the other arguments are.
+class DeviceError : public Error {
+ public:
+  using Error::Error;
+};
+
+// A file is not what its format promises; the message names the path and the byte offset or line.
+class FormatError : public Error {
+ public:
+  using Error::Error;
+};
+
+// A broken promise of our own code, never of the caller.
+class InternalError : public Error {
+ public:
+  explicit InternalError(const std::string& what, std::source_location where = std::source_location::current());
+};
+
+// The arguments, printed one after the other: cat("rank ", 3) == "rank 3".
+template <class... Args>
+std::string cat(const Args&... args) {
+  std::ostringstream out;
+  (out << ... << args);
+  return std::move(out).str();
+}
+
+}  // namespace subquad

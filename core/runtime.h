@@ -1,0 +1,24 @@
+// The list of mutable global state; there is no other.
+//
+//   allocator caches and counters   core/allocator.h     guarded by a mutex
+//   thread count                    core/parallel.h      set once, by main
+//   SIMD target                     below                set once, by main or the environment
+//   BLAS handle                     kernels/blas/blas.h  opened at first use
+//   grad mode, anomaly mode         autograd/            thread-local guards
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace subquad {
+
+// Instruction sets that CPU kernels are compiled for and this processor offers, best first: "avx512", "avx2", "scalar".
+std::vector<std::string> simd_targets();
+
+// The one in use: the best, unless SUBQUAD_SIMD or set_simd_target chose another. An unknown or missing one is an Error
+// that lists what is offered.
+std::string simd_target();
+void set_simd_target(std::string_view name);
+
+}  // namespace subquad

@@ -1,0 +1,165 @@
+// Tensor: a cheap handle to a strided array. Copying the handle shares the storage; only clone(), contiguous() and to()
+// copy elements. No gradient lives here (see autograd/variable.h).
+//
+// Device and dtype are explicit in every factory; nothing is promoted or moved silently. A moved-from or
+// default-constructed Tensor is undefined: defined() is false and every other member is an error.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <iosfwd>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "subquad/core/device.h"
+#include "subquad/core/dtype.h"
+#include "subquad/core/shape.h"
+#include "subquad/core/view.h"
+
+namespace subquad {
+
+// One block of memory, shared by all tensors that view it. `version` counts in-place writes to any of them.
+class Storage {
+ public:
+  Storage(std::size_t bytes, Device device);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  std::byte* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+  Device device() const { return device_; }
+
+  std::atomic<std::uint32_t> version{0};
+
+ private:
+  std::byte* data_;
+  std::size_t bytes_;
+  Device device_;
+};
+
+class Tensor {
+ public:
+  Tensor() = default;
+  Tensor(std::shared_ptr<Storage> storage, DType dtype, const Shape& shape, const Shape& strides, Index offset);
+
+  bool defined() const { return storage_ != nullptr; }
+  const Shape& shape() const { return shape_; }
+  const Shape& strides() const { return strides_; }  // in elements
+  Index dim(int d) const;                            // negative counts from the end
+  int rank() const { return shape_.rank(); }
+  Index size() const { return shape_.size(); }
+  DType dtype() const { return dtype_; }
+  Device device() const;
+  bool is_contiguous() const;  // row-major without gaps
+  bool shares_storage_with(const Tensor& other) const { return storage_ == other.storage_; }
+
+  // First element. DTypeError when T is not the tensor's dtype. The elements are contiguous only if is_contiguous().
+  template <class T>
+  T* data() {
+    return reinterpret_cast<T*>(checked_data(dtype_of<std::remove_const_t<T>>()));
+  }
+  template <class T>
+  const T* data() const {
+    return reinterpret_cast<const T*>(checked_data(dtype_of<std::remove_const_t<T>>()));
+  }
+  template <class T>
+  std::span<T> span() {  // contiguous tensors only
+    return {data<T>(), contiguous_size()};
+  }
+  template <class T>
+  std::span<const T> span() const {
+    return {data<T>(), contiguous_size()};
+  }
+  template <class T, int Rank>
+  View<T, Rank> view() {
+    check_view_rank(Rank);
+    return View<T, Rank>(data<T>(), shape_, strides_);
+  }
+  template <class T, int Rank>
+  requires std::is_const_v<T> View<T, Rank> view()
+  const {
+    check_view_rank(Rank);
+    return View<T, Rank>(data<T>(), shape_, strides_);
+  }
+  std::byte* bytes() { return raw_data(); }  // untyped first element
+  const std::byte* bytes() const { return raw_data(); }
+
+  // Views: no element is copied, and writes are seen through both handles.
+  Tensor slice(int dim, Index start, Index stop, Index step = 1) const;  // start <= stop inside the extent; step >= 1
+  Tensor select(int dim, Index index) const;                             // one index; the dimension goes away
+  Tensor transpose(int a, int b) const;
+  Tensor permute(std::initializer_list<int> order) const;
+  Tensor unsqueeze(int dim) const;           // a new dimension of extent 1 before `dim`
+  Tensor squeeze(int dim) const;             // takes away a dimension of extent 1
+  Tensor expand(const Shape& shape) const;   // broadcasts extents of 1 with stride 0
+  Tensor reshape(const Shape& shape) const;  // one extent may be -1; ShapeError where only a copy could do it
+
+  // Copies.
+  Tensor clone() const;       // always a new contiguous tensor
+  Tensor contiguous() const;  // itself when contiguous, else a clone
+  Tensor to(Device device) const;
+  Tensor to(DType dtype) const;  // floats to integers truncate; complex to real is a DTypeError
+
+  // The only element of a tensor of size 1.
+  template <class T>
+  T item() const {
+    check_item();
+    return *data<T>();
+  }
+
+  // Counts an in-place write; every kernel that writes into an existing tensor calls it, so that backward can tell when
+  // a tensor that it saved has changed since.
+  void bump_version() { storage_->version.fetch_add(1, std::memory_order_relaxed); }
+  std::uint32_t version() const { return storage_->version.load(std::memory_order_relaxed); }
+
+ private:
+  int wrap_dim(const char* op, int dim, int extra = 0) const;
+  std::byte* checked_data(DType wanted) const;
+  std::byte* raw_data() const;
+  std::size_t contiguous_size() const;
+  void check_view_rank(int rank) const;
+  void check_item() const;
+
+  std::shared_ptr<Storage> storage_;
+  Shape shape_;
+  Shape strides_;
+  Index offset_ = 0;
+  DType dtype_ = kFloat32;
+};
+
+// Factories. Elements of empty() are unset.
+Tensor empty(const Shape& shape, DType dtype, Device device);
+Tensor zeros(const Shape& shape, DType dtype, Device device);
+Tensor full(const Shape& shape, double value, DType dtype, Device device);
+Tensor arange(Index count, DType dtype, Device device);  // 0, 1, ..., count - 1
+Tensor empty_like(const Tensor& like);                   // contiguous, same shape, dtype and device
+Tensor zeros_like(const Tensor& like);
+
+// A CPU tensor holding a copy of the values; ShapeError when their number is not shape.size().
+template <class T>
+Tensor tensor(std::span<const T> values, const Shape& shape) {
+  Tensor out = empty(shape, dtype_of<T>(), kCpu);
+  if (static_cast<std::size_t>(out.size()) != values.size())
+    throw ShapeError(cat("tensor: ", values.size(), " values for shape ", shape));
+  if (!values.empty()) std::memcpy(out.data<T>(), values.data(), values.size_bytes());
+  return out;
+}
+template <class T>
+Tensor tensor(std::initializer_list<T> values, const Shape& shape) {
+  return tensor<T>(std::span<const T>(values.begin(), values.size()), shape);
+}
+template <class T>
+Tensor tensor(const std::vector<T>& values, const Shape& shape) {
+  return tensor<T>(std::span<const T>(values), shape);
+}
+
+// In place: every element of `out` (any strides).
+void fill(Tensor& out, double value);
+void copy(const Tensor& from, Tensor& to);  // same shape; any strides, dtypes and devices
+
+// Like NumPy: nested brackets, at most about 1000 elements in full, larger ones with "..." in the middle of each axis.
+std::ostream& operator<<(std::ostream& out, const Tensor& tensor);
+
+}  // namespace subquad
