@@ -1,0 +1,71 @@
+// Attention: what every attention module looks like from outside.
+//
+//   forward(in) = output(mix(in, project(in)))
+//
+//   project   V     [B, H, N, E]   what is mixed, from in.values
+//   mix       A V   [B, H, N, E]   the mechanism; A comes from in.data and is linear in V
+//   output          [B, N, D]      merged heads, output projection, dropout
+//
+// The three steps are one formula for training and for pictures: mixing_matrix feeds identity columns to mix as V.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "subquad/core/mask.h"
+#include "subquad/core/rng.h"
+#include "subquad/nn/module.h"
+
+namespace subquad::nn {
+
+struct AttentionInput {
+  Variable values;  // [B, N, D]: what is mixed
+  Variable data;    // [B, N, D]: what decides how; the same as values for all but Paramixer
+  Mask mask;        // [B, N], undefined = every position is real
+  RandomState rng;  // needed while training with dropout
+};
+
+struct AttentionConfig {
+  std::string kind = "softmax";
+  Index width = 0;       // D
+  Index heads = 1;       // H
+  Index head_width = 0;  // E; 0 = width / heads, which must then be whole
+  bool bias = true;      // in the four projections
+  bool causal = false;
+  double dropout = 0;  // on the output
+};
+
+class Attention : public Module {
+ public:
+  Attention(const Place& place, Index width, Index heads, Index head_width);
+
+  // [B, N, D]. Real positions do not depend on what finite values stand at padded ones, and padded positions get no
+  // gradient; what comes out at padded positions is finite and otherwise unspecified.
+  Variable forward(const AttentionInput& in) const;
+
+  // A [B, H, N, N] with mix = A V, without dropout and outside any graph. Costs N / E forwards of mix.
+  Tensor mixing_matrix(const AttentionInput& in) const;
+
+  Index width() const { return width_; }
+  Index heads() const { return heads_; }
+  Index head_width() const { return head_width_; }
+
+ protected:
+  virtual Variable project(const AttentionInput& in) const = 0;
+  virtual Variable mix(const AttentionInput& in, const Variable& values) const = 0;
+  virtual Variable output(const AttentionInput& in, const Variable& mixed) const = 0;
+
+ private:
+  void check(const AttentionInput& in) const;
+
+  Index width_;
+  Index heads_;
+  Index head_width_;
+};
+
+// Error "make_attention: kind is 'x', expected one of softmax" for an unknown kind; Errors that name the member for
+// sizes that do not fit.
+std::unique_ptr<Attention> make_attention(const Place& place, const AttentionConfig& config);
+const std::vector<std::string>& attention_kinds();
+
+}  // namespace subquad::nn

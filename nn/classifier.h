@@ -1,0 +1,72 @@
+// From a sequence of tokens to logits: encoder, pooling, and a head of linear layers with ReLU between.
+#pragma once
+
+#include "subquad/nn/encoder.h"
+#include "subquad/nn/pooling.h"
+
+namespace subquad::nn {
+
+// Linear - ReLU - ... - Linear: `hidden_layers` layers of `hidden` features, then the logits.
+struct ClassifierHeadConfig {
+  Index inputs = 0;
+  Index hidden = 0;
+  Index hidden_layers = 1;
+  Index classes = 0;
+};
+
+class ClassifierHead : public Module {
+ public:
+  ClassifierHead(const Place& place, const ClassifierHeadConfig& config);
+
+  Variable operator()(const Variable& x) const;  // [B, inputs] -> [B, classes]
+
+ private:
+  std::vector<std::unique_ptr<Linear>> layers_;
+};
+
+// A whole model in one struct. Defaults: the published two-layer LRA model of 64 features (Xiong et al. 2021,
+// "Nystromformer", LRA experiments), where only the task's numbers are missing.
+struct SequenceClassifierConfig {
+  Index vocabulary = 0;
+  Index classes = 0;
+  Index max_length = 0;
+
+  Index width = 64;
+  Index layers = 2;
+  Index hidden = 128;         // of the feed-forward
+  AttentionConfig attention;  // width and dropout are taken from here, not from there
+  NormOrder norm = NormOrder::pre;
+  kernels::Activation activation = kernels::Activation::gelu;
+  PositionKind positions = PositionKind::learned;
+  double embedding_deviation = 0.02;
+  double dropout = 0.1;            // after the embedding, in the feed-forward
+  double attention_dropout = 0.1;  // on the attention's output
+  double epsilon = 1e-5;           // of the layer norms
+
+  Pooling pooling = Pooling::mean;
+  bool over_padded_length = false;  // mean divides by max_length: the published quirk
+  Index head_hidden = 128;
+  Index head_layers = 1;  // hidden layers of the head
+
+  bool checkpoint_layers = false;
+};
+
+class SequenceClassifier : public Module {
+ public:
+  SequenceClassifier(const Place& place, const SequenceClassifierConfig& config);
+
+  // tokens int64 [B, N] -> logits [B, classes]
+  Variable operator()(const Tensor& tokens, const Mask& mask, const RandomState& rng) const;
+
+  const SequenceClassifierConfig& config() const { return config_; }
+  const Encoder& encoder() const { return encoder_; }
+
+ private:
+  Variable pool(const Encoded& encoded) const;
+
+  SequenceClassifierConfig config_;
+  Encoder encoder_;
+  ClassifierHead head_;
+};
+
+}  // namespace subquad::nn

@@ -1,0 +1,27 @@
+// LayerNorm over the last axis, with a learned scale and shift: Ba, Kiros and Hinton 2016.
+#pragma once
+
+#include "subquad/nn/module.h"
+
+namespace subquad::nn {
+
+class LayerNorm : public Module {
+ public:
+  LayerNorm(const Place& place, Index width, double epsilon = 1e-5);
+
+  Variable operator()(const Variable& x) const;  // [..., width]
+
+  // One pass for a residual connection: sum = x + residual, out = norm(sum).
+  struct Joined {
+    Variable sum;
+    Variable out;
+  };
+  Joined add(const Variable& x, const Variable& residual) const;
+
+ private:
+  double epsilon_;
+  Variable gamma_;  // [width], starts at 1
+  Variable beta_;   // [width], starts at 0
+};
+
+}  // namespace subquad::nn

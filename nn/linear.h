@@ -1,0 +1,27 @@
+// Linear: out = x W + b on the last axis.
+#pragma once
+
+#include "subquad/nn/module.h"
+
+namespace subquad::nn {
+
+struct LinearOptions {
+  bool bias = true;  // starts at 0
+  Init weight = xavier_uniform();
+};
+
+class Linear : public Module {
+ public:
+  Linear(const Place& place, Index inputs, Index outputs, const LinearOptions& options = {});
+
+  Variable operator()(const Variable& x) const;       // [..., inputs] -> [..., outputs]
+  Variable product(const Variable& x) const;          // x W alone, for callers that fuse the bias with what follows
+  const Variable& weight() const { return weight_; }  // [inputs, outputs]
+  const Variable& bias() const { return bias_; }      // [outputs], undefined without bias
+
+ private:
+  Variable weight_;
+  Variable bias_;
+};
+
+}  // namespace subquad::nn
