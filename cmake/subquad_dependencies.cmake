@@ -1,4 +1,10 @@
 # Finds every library the project uses; each is an imported target, none is vendored.
+if(NOT SUBQUAD_CUDA MATCHES "^(AUTO|OFF|ON)$")
+  message(FATAL_ERROR "SUBQUAD_CUDA is ${SUBQUAD_CUDA}, expected AUTO, OFF or ON")
+elseif(SUBQUAD_CUDA STREQUAL ON)
+  message(FATAL_ERROR "SUBQUAD_CUDA=ON: this version has no CUDA kernels; use AUTO or OFF for the CPU build")
+endif()
+
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(hwy REQUIRED CONFIG)
 
