@@ -21,4 +21,7 @@ std::vector<std::string> simd_targets();
 std::string simd_target();
 void set_simd_target(std::string_view name);
 
+// Makes that choice if nobody has made it yet: what a kernel does before it dispatches (kernels/simd/targets.h). Cheap.
+void choose_simd_target();
+
 }  // namespace subquad
