@@ -51,8 +51,8 @@ fi
 apt_get() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq "$@"; }
 
 echo "Installing what the build needs and is missing: ${missing[*]}"
-# A fresh machine has no package lists, an old one may have outdated ones: then fetch them and try (again).
-if ! apt-cache show "${missing[@]}" >/dev/null 2>&1; then
+# A fresh machine has no package lists: fetch them. Old lists name versions that are gone: fetch them and try again.
+if ! apt_get install --simulate "${missing[@]}" >/dev/null 2>&1; then
   apt_get update
 fi
 if ! apt_get install -y --no-install-recommends "${missing[@]}" >/dev/null; then
