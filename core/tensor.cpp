@@ -102,7 +102,7 @@ Tensor Tensor::transpose(int a, int b) const {
   return out;
 }
 
-Tensor Tensor::permute(std::initializer_list<int> order) const {
+Tensor Tensor::permute(const std::vector<int>& order) const {
   if (static_cast<int>(order.size()) != rank())
     throw ShapeError(cat("permute: ", order.size(), " dimensions given for shape ", shape_));
   Tensor out = *this;

@@ -90,7 +90,7 @@ class Tensor {
   Tensor slice(int dim, Index start, Index stop, Index step = 1) const;  // start <= stop inside the extent; step >= 1
   Tensor select(int dim, Index index) const;                             // one index; the dimension goes away
   Tensor transpose(int a, int b) const;
-  Tensor permute(std::initializer_list<int> order) const;
+  Tensor permute(const std::vector<int>& order) const;
   Tensor unsqueeze(int dim) const;           // a new dimension of extent 1 before `dim`
   Tensor squeeze(int dim) const;             // takes away a dimension of extent 1
   Tensor expand(const Shape& shape) const;   // broadcasts extents of 1 with stride 0
