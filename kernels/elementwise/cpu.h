@@ -1,0 +1,18 @@
+// The CPU bodies of kernels/elementwise. Arguments are checked and inputs expanded to the shape of `out` already.
+#pragma once
+
+#include "subquad/core/tensor.h"
+#include "subquad/kernels/elementwise/functions.h"
+
+namespace subquad::kernels::cpu {
+
+void unary(Unary function, const Tensor& x, Tensor& out);
+void with_number(WithNumber function, const Tensor& x, double number, Tensor& out);
+void binary(Binary function, const Tensor& a, const Tensor& b, Tensor& out);
+void comparison(Comparison function, const Tensor& a, const Tensor& b, Tensor& out);
+void where(const Tensor& cond, const Tensor& a, const Tensor& b, Tensor& out);
+
+void scale_into(Tensor& out, double factor);
+void axpy_into(Tensor& out, double factor, const Tensor& x);
+
+}  // namespace subquad::kernels::cpu

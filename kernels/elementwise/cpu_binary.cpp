@@ -1,0 +1,103 @@
+#include <cmath>
+#include <numbers>
+
+#include "subquad/kernels/elementwise/cpu.h"
+#include "subquad/kernels/elementwise/loop_nest.h"
+
+namespace subquad::kernels::cpu {
+namespace {
+
+// out[i] = f(a[i], b[i]). The inner loop has a flat form for equal layouts and for one operand that stands still (a
+// scalar, or a broadcast last axis); any other layout takes the strided one.
+template <class In, class Out, class F>
+void zip(Index work, const Tensor& a, const Tensor& b, Tensor& out, F f) {
+  const LoopNest nest(out.shape(), {out.strides(), a.strides(), b.strides()});
+  const In* left = a.data<In>();
+  const In* right = b.data<In>();
+  Out* target = out.data<Out>();
+  const Index p = nest.inner_stride(1), q = nest.inner_stride(2);
+  nest.for_each_run(work, [&](const LoopNest::Offsets& at, Index count) {
+    Out* y = target + at[0];
+    const In* u = left + at[1];
+    const In* v = right + at[2];
+    if (p == 1 && q == 1) {
+      for (Index i = 0; i < count; ++i) y[i] = f(u[i], v[i]);
+    } else if (p == 1 && q == 0) {
+      for (Index i = 0; i < count; ++i) y[i] = f(u[i], *v);
+    } else if (p == 0 && q == 1) {
+      for (Index i = 0; i < count; ++i) y[i] = f(*u, v[i]);
+    } else {
+      for (Index i = 0; i < count; ++i) y[i] = f(u[i * p], v[i * q]);
+    }
+  });
+}
+
+// d gelu(x) / dx = Phi(x) + x * phi(x).
+template <class T>
+T gelu_slope(T x) {
+  constexpr T kSqrtHalf = std::numbers::sqrt2_v<T> / 2;
+  constexpr T kDensityAtZero = std::numbers::inv_sqrtpi_v<T> * kSqrtHalf;  // 1 / sqrt(2 pi)
+  return std::erfc(-x * kSqrtHalf) / 2 + x * kDensityAtZero * std::exp(-x * x / 2);
+}
+
+template <class T>
+void apply(Binary function, const Tensor& a, const Tensor& b, Tensor& out) {
+  switch (function) {
+    case Binary::add: return zip<T, T>(1, a, b, out, [](T u, T v) { return u + v; });
+    case Binary::sub: return zip<T, T>(1, a, b, out, [](T u, T v) { return u - v; });
+    case Binary::mul: return zip<T, T>(1, a, b, out, [](T u, T v) { return u * v; });
+    case Binary::div: return zip<T, T>(1, a, b, out, [](T u, T v) { return u / v; });
+    case Binary::maximum: return zip<T, T>(1, a, b, out, [](T u, T v) { return u > v || u != u ? u : v; });
+    case Binary::minimum: return zip<T, T>(1, a, b, out, [](T u, T v) { return u < v || u != u ? u : v; });
+    case Binary::relu_grad: return zip<T, T>(1, a, b, out, [](T dout, T x) { return x > 0 ? dout : T(0); });
+    case Binary::gelu_grad: return zip<T, T>(40, a, b, out, [](T dout, T x) { return dout * gelu_slope(x); });
+  }
+}
+
+template <class T>
+void apply(Comparison function, const Tensor& a, const Tensor& b, Tensor& out) {
+  switch (function) {
+    case Comparison::equal: return zip<T, bool>(1, a, b, out, [](T u, T v) { return u == v; });
+    case Comparison::not_equal: return zip<T, bool>(1, a, b, out, [](T u, T v) { return u != v; });
+    case Comparison::less: return zip<T, bool>(1, a, b, out, [](T u, T v) { return u < v; });
+    case Comparison::less_equal: return zip<T, bool>(1, a, b, out, [](T u, T v) { return u <= v; });
+    case Comparison::greater: return zip<T, bool>(1, a, b, out, [](T u, T v) { return u > v; });
+    case Comparison::greater_equal: return zip<T, bool>(1, a, b, out, [](T u, T v) { return u >= v; });
+  }
+}
+
+template <class F>
+void visit_number(DType dtype, F&& f) {
+  if (dtype == kInt64) return f(Type<std::int64_t>{});
+  visit_float("elementwise", dtype, f);
+}
+
+}  // namespace
+
+void binary(Binary function, const Tensor& a, const Tensor& b, Tensor& out) {
+  visit_float("elementwise", out.dtype(), [&]<class T>(Type<T>) { apply<T>(function, a, b, out); });
+}
+
+void comparison(Comparison function, const Tensor& a, const Tensor& b, Tensor& out) {
+  visit_number(a.dtype(), [&]<class T>(Type<T>) { apply<T>(function, a, b, out); });
+}
+
+void where(const Tensor& cond, const Tensor& a, const Tensor& b, Tensor& out) {
+  const LoopNest nest(out.shape(), {out.strides(), cond.strides(), a.strides(), b.strides()});
+  const Index c = nest.inner_stride(1), p = nest.inner_stride(2), q = nest.inner_stride(3);
+  visit_number(out.dtype(), [&]<class T>(Type<T>) {
+    const bool* chooser = cond.data<bool>();
+    const T* left = a.data<T>();
+    const T* right = b.data<T>();
+    T* target = out.data<T>();
+    nest.for_each_run(1, [&](const LoopNest::Offsets& at, Index count) {
+      T* y = target + at[0];
+      const bool* first = chooser + at[1];
+      const T* u = left + at[2];
+      const T* v = right + at[3];
+      for (Index i = 0; i < count; ++i) y[i] = first[i * c] ? u[i * p] : v[i * q];
+    });
+  });
+}
+
+}  // namespace subquad::kernels::cpu

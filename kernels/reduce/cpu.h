@@ -1,0 +1,13 @@
+// The CPU bodies of kernels/reduce, on the one form that every reduction is brought into: x [A, R, K], reduced over the
+// middle axis. All tensors contiguous.
+#pragma once
+
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels::cpu {
+
+void sum(const Tensor& x, Tensor& out);                                // [A, R, K] -> [A, K]
+void max(const Tensor& x, Tensor& values, Tensor& indices);            // [A, R, K] -> [A, K]; R >= 1
+void max_grad(const Tensor& dout, const Tensor& indices, Tensor& dx);  // [A, K] -> [A, R, K]
+
+}  // namespace subquad::kernels::cpu

@@ -1,0 +1,308 @@
+#include "subquad/kernels/elementwise/elementwise.h"
+
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "subquad/core/parallel.h"
+#include "subquad/tests/support/compare.h"
+
+namespace subquad {
+namespace {
+
+using namespace subquad::test;
+
+// float64 values of a tensor seen in a larger shape.
+Tensor doubles(const Tensor& t, const Shape& shape) {
+  return t.expand(shape).contiguous().to(kFloat64);
+}
+
+// The slow loops.
+Tensor slow(const Tensor& x, double (*f)(double)) {
+  Tensor out = doubles(x, x.shape());
+  for (double& v : out.span<double>()) v = f(v);
+  return out;
+}
+Tensor slow(const Tensor& a, const Tensor& b, const Shape& shape, double (*f)(double, double)) {
+  const Tensor u = doubles(a, shape), v = doubles(b, shape);
+  Tensor out = zeros(shape, kFloat64, kCpu);
+  for (Index i = 0; i < out.size(); ++i) out.data<double>()[i] = f(u.data<double>()[i], v.data<double>()[i]);
+  return out;
+}
+
+struct UnaryCase {
+  const char* name;
+  Tensor (*kernel)(const Tensor&);
+  double (*formula)(double);
+  double low, high;  // where the inputs lie
+};
+const UnaryCase kUnaryCases[] = {
+    {"neg", kernels::neg, [](double x) { return -x; }, -3, 3},
+    {"exp", kernels::exp, [](double x) { return std::exp(x); }, -3, 3},
+    {"log", kernels::log, [](double x) { return std::log(x); }, 0.1, 9},
+    {"sqrt", kernels::sqrt, [](double x) { return std::sqrt(x); }, 0, 9},
+    {"rsqrt", kernels::rsqrt, [](double x) { return 1 / std::sqrt(x); }, 0.1, 9},
+    {"tanh", kernels::tanh, [](double x) { return std::tanh(x); }, -3, 3},
+    {"sigmoid", kernels::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -9, 9},
+    {"relu", kernels::relu, [](double x) { return x > 0 ? x : 0; }, -3, 3},
+    {"gelu", kernels::gelu, [](double x) { return x * (1 + std::erf(x / std::sqrt(2.0))) / 2; }, -6, 6},
+    {"abs", kernels::abs, [](double x) { return std::fabs(x); }, -3, 3},
+    {"sign", kernels::sign, [](double x) { return x > 0   ? 1.0
+                                                  : x < 0 ? -1.0
+                                                          : 0.0; }, -3, 3},
+    {"square", kernels::square, [](double x) { return x * x; }, -3, 3},
+    {"reciprocal", kernels::reciprocal, [](double x) { return 1 / x; }, 0.1, 9},
+    {"add_scalar", [](const Tensor& x) { return kernels::add_scalar(x, -1.5); }, [](double x) { return x - 1.5; }, -3,
+     3},
+    {"mul_scalar", [](const Tensor& x) { return kernels::mul_scalar(x, 0.75); }, [](double x) { return x * 0.75; }, -3,
+     3},
+    {"pow_scalar", [](const Tensor& x) { return kernels::pow_scalar(x, 2.5); },
+     [](double x) { return std::pow(x, 2.5); }, 0, 4},
+};
+
+struct BinaryCase {
+  const char* name;
+  Tensor (*kernel)(const Tensor&, const Tensor&);
+  double (*formula)(double, double);
+};
+const BinaryCase kBinaryCases[] = {
+    {"add", kernels::add, [](double a, double b) { return a + b; }},
+    {"sub", kernels::sub, [](double a, double b) { return a - b; }},
+    {"mul", kernels::mul, [](double a, double b) { return a * b; }},
+    {"div", kernels::div, [](double a, double b) { return a / b; }},
+    {"maximum", kernels::maximum, [](double a, double b) { return a > b ? a : b; }},
+    {"minimum", kernels::minimum, [](double a, double b) { return a < b ? a : b; }},
+    {"equal", kernels::equal, [](double a, double b) { return double(a == b); }},
+    {"not_equal", kernels::not_equal, [](double a, double b) { return double(a != b); }},
+    {"less", kernels::less, [](double a, double b) { return double(a < b); }},
+    {"less_equal", kernels::less_equal, [](double a, double b) { return double(a <= b); }},
+    {"greater", kernels::greater, [](double a, double b) { return double(a > b); }},
+    {"greater_equal", kernels::greater_equal, [](double a, double b) { return double(a >= b); }},
+};
+
+// Two shapes and what broadcasting makes of them. Large ones span several chunks of the parallel loop.
+struct Pair {
+  Shape a, b, out;
+};
+const Pair kPairs[] = {
+    {{}, {}, {}},
+    {{1}, {1}, {1}},
+    {{0}, {0}, {0}},
+    {{0, 3}, {3}, {0, 3}},
+    {{2, 0, 5}, {1, 5}, {2, 0, 5}},
+    {{7}, {7}, {7}},
+    {{7}, {}, {7}},
+    {{}, {7}, {7}},
+    {{2, 3, 5}, {5}, {2, 3, 5}},
+    {{2, 3, 5}, {3, 1}, {2, 3, 5}},
+    {{2, 3, 5}, {2, 1, 5}, {2, 3, 5}},
+    {{5}, {2, 3, 5}, {2, 3, 5}},
+    {{2, 1, 5}, {1, 3, 1}, {2, 3, 5}},
+    {{13, 1, 17, 1}, {11, 1, 19}, {13, 11, 17, 19}},
+    {{3, 8, 1}, {1, 8, 4}, {3, 8, 4}},
+    {{70, 1031}, {1031}, {70, 1031}},
+    {{70, 1031}, {70, 1}, {70, 1031}},
+    {{100'003}, {100'003}, {100'003}},
+};
+
+// Numbers on a coarse grid without 0, so that comparisons meet equal ones and divisions are safe.
+Tensor grid(const Shape& shape, DType dtype, std::uint64_t seed) {
+  Tensor out = uniform(shape, kFloat64, -4, 4, seed);
+  for (double& v : out.span<double>()) v = std::floor(v) + 0.5;
+  return out.to(dtype);
+}
+
+}  // namespace
+
+TEST_CASE("elementwise: functions of one operand equal the slow loop") {
+  for_each_float([](DType dtype) {
+    for (const UnaryCase& c : kUnaryCases)
+      for (const Shape& shape :
+           {Shape{}, Shape{0}, Shape{1}, Shape{17}, Shape{3, 0, 2}, Shape{5, 7, 3}, Shape{20'011}}) {
+        CAPTURE(c.name);
+        CAPTURE(shape);
+        const Tensor x = uniform(shape, dtype, c.low, c.high, 1);
+        const Tensor got = c.kernel(x);
+        CHECK_EQ(got.dtype(), dtype);
+        CHECK_CLOSE(got, slow(x, c.formula), pointwise_tolerance(dtype));
+      }
+  });
+}
+
+TEST_CASE("elementwise: functions of one operand read any strides") {
+  for_each_float([](DType dtype) {
+    for (const UnaryCase& c : kUnaryCases) {
+      CAPTURE(c.name);
+      const Tensor x = uniform({6, 5, 8}, dtype, c.low, c.high, 2);
+      for (const Tensor& view : {x.transpose(0, 2), x.slice(2, 1, 8, 3), x.select(1, 2), x.permute({1, 2, 0}),
+                                 x.slice(1, 2, 3).expand({6, 9, 8}), x.slice(2, 4, 5).expand({6, 5, 4})}) {
+        CAPTURE(view.strides());
+        CHECK(c.kernel(view).is_contiguous());
+        CHECK_CLOSE(c.kernel(view), slow(view, c.formula), pointwise_tolerance(dtype));
+      }
+    }
+  });
+}
+
+TEST_CASE("elementwise: functions of two operands broadcast like the slow loop") {
+  for_each_float([](DType dtype) {
+    for (const BinaryCase& c : kBinaryCases)
+      for (const Pair& p : kPairs) {
+        CAPTURE(c.name);
+        CAPTURE(p.a);
+        CAPTURE(p.b);
+        const Tensor a = grid(p.a, dtype, 3), b = grid(p.b, dtype, 4);
+        CHECK_CLOSE(c.kernel(a, b), slow(a, b, p.out, c.formula), pointwise_tolerance(dtype));
+      }
+  });
+}
+
+TEST_CASE("elementwise: functions of two operands read any strides") {
+  for_each_float([](DType dtype) {
+    for (const BinaryCase& c : kBinaryCases) {
+      CAPTURE(c.name);
+      const Tensor a = grid({6, 5, 4}, dtype, 5), b = grid({4, 10, 6}, dtype, 6);
+      const Shape shape = {6, 5, 4};
+      CHECK_CLOSE(c.kernel(a, b.slice(1, 1, 10, 2).transpose(0, 2)),
+                  slow(a, b.slice(1, 1, 10, 2).transpose(0, 2), shape, c.formula), pointwise_tolerance(dtype));
+      CHECK_CLOSE(c.kernel(b.select(1, 3).transpose(0, 1).unsqueeze(1), a),
+                  slow(b.select(1, 3).transpose(0, 1).unsqueeze(1), a, shape, c.formula), pointwise_tolerance(dtype));
+    }
+  });
+}
+
+TEST_CASE("elementwise: comparisons take int64 and give bool") {
+  const Tensor a = tensor<Index>({1, 2, 3, Index{1} << 60}, {4}),
+               b = tensor<Index>({3, 2, 1, (Index{1} << 60) + 1}, {4});
+  CHECK(same_bits(kernels::equal(a, b), tensor<bool>({false, true, false, false}, {4})));
+  CHECK(same_bits(kernels::less(a, b), tensor<bool>({true, false, false, true}, {4})));
+  CHECK(same_bits(kernels::greater_equal(a, tensor<Index>({2}, {})), tensor<bool>({false, true, true, true}, {4})));
+}
+
+TEST_CASE("elementwise: where chooses, and ignores what it does not choose") {
+  for_each_float([](DType dtype) {
+    for (const auto& [cond_shape, p] : {std::pair<Shape, Pair>{{3, 1}, {{3, 4}, {4}, {3, 4}}},
+                                        {{5}, {{}, {2, 1}, {2, 5}}},
+                                        {{}, {{3}, {3}, {3}}},
+                                        {{0, 1}, {{1, 7}, {}, {0, 7}}},
+                                        {{90, 201}, {{90, 1}, {201}, {90, 201}}}}) {
+      CAPTURE(cond_shape);
+      const Tensor cond = kernels::less(normal(cond_shape, kFloat64, 1), zeros({}, kFloat64, kCpu));
+      const Tensor a = normal(p.a, dtype, 2), b = normal(p.b, dtype, 3);
+      const Tensor c = doubles(cond, p.out), u = doubles(a, p.out), v = doubles(b, p.out);
+      Tensor want = zeros(p.out, kFloat64, kCpu);
+      for (Index i = 0; i < want.size(); ++i) want.data<double>()[i] = at(c, i) != 0 ? at(u, i) : at(v, i);
+      CHECK_CLOSE(kernels::where(cond, a, b), want, 0.0);
+    }
+  });
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const Tensor cond = tensor<bool>({true, false}, {2});
+  CHECK(same_bits(kernels::where(cond, tensor({1.0, nan}, {2}), tensor({nan, 2.0}, {2})), tensor({1.0, 2.0}, {2})));
+  CHECK(
+      same_bits(kernels::where(cond, tensor<Index>({1, 2}, {2}), tensor<Index>({3}, {1})), tensor<Index>({1, 3}, {2})));
+}
+
+TEST_CASE("elementwise: NaN is passed on") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const Tensor a = tensor({nan, 1.0, nan}, {3}), b = tensor({1.0, nan, nan}, {3});
+  for (const Tensor& out :
+       {kernels::maximum(a, b), kernels::minimum(a, b), kernels::maximum(b, a), kernels::minimum(b, a)})
+    for (Index i = 0; i < 3; ++i) CHECK(std::isnan(at(out, i)));
+  CHECK(std::isnan(at(kernels::relu(a), 0)));
+  CHECK(same_bits(kernels::equal(a, a), tensor<bool>({false, true, false}, {3})));
+  CHECK(same_bits(kernels::not_equal(a, a), tensor<bool>({true, false, true}, {3})));
+}
+
+TEST_CASE("elementwise: far from zero the activations reach their limits") {
+  const Tensor x = tensor({-1e4f, -20.0f, 20.0f, 1e4f}, {4});
+  CHECK_CLOSE(kernels::sigmoid(x), tensor({0.0, 1 / (1 + std::exp(20.0)), 1.0, 1.0}, {4}), 1e-7);
+  CHECK_CLOSE(kernels::gelu(x), tensor({0.0, 0.0, 20.0, 1e4}, {4}), 1e-7);
+  CHECK_CLOSE(kernels::gelu_grad(full({4}, 1, kFloat32, kCpu), x), tensor({0.0, 0.0, 1.0, 1.0}, {4}), 1e-7);
+}
+
+TEST_CASE("elementwise: gradients of the activations") {
+  for_each_float([](DType dtype) {
+    for (const Shape& shape : {Shape{0}, Shape{1}, Shape{31, 7}, Shape{20'011}}) {
+      const Tensor x = normal(shape, dtype, 1), dout = normal(shape, dtype, 2);
+      CHECK_CLOSE(kernels::relu_grad(dout, x), slow(dout, x, shape, [](double d, double v) { return v > 0 ? d : 0.0; }),
+                  0.0);
+      CHECK_CLOSE(kernels::gelu_grad(dout, x),
+                  slow(dout, x, shape,
+                       [](double d, double v) {
+                         const double pi = std::acos(-1.0);
+                         return d *
+                                ((1 + std::erf(v / std::sqrt(2.0))) / 2 + v * std::exp(-v * v / 2) / std::sqrt(2 * pi));
+                       }),
+                  pointwise_tolerance(dtype));
+    }
+  });
+}
+
+TEST_CASE("elementwise: in place, through any view, and counted as a write") {
+  for_each_float([](DType dtype) {
+    for (const Shape& shape : {Shape{}, Shape{0, 3}, Shape{5}, Shape{7, 6}, Shape{211, 307}}) {
+      CAPTURE(shape);
+      const Tensor start = normal(shape, dtype, 1), x = normal(shape, dtype, 2);
+      Tensor out = start.clone();
+      const std::uint32_t version = out.version();
+      kernels::add_into(out, x);
+      CHECK(same_bits(out, kernels::add(start, x)));
+      kernels::scale_into(out, -0.5);
+      CHECK(same_bits(out, kernels::mul_scalar(kernels::add(start, x), -0.5)));
+      kernels::axpy_into(out, 3.0, x);
+      CHECK_EQ(out.version(), version + 3);
+      CHECK_CLOSE(out, slow(start, x, shape, [](double s, double v) { return 2.5 * v - 0.5 * s; }),
+                  pointwise_tolerance(dtype));
+    }
+    Tensor whole = zeros({6, 8}, dtype, kCpu);
+    Tensor part = whole.slice(0, 1, 6, 2).slice(1, 2, 5).transpose(0, 1);  // [3, 3]
+    const Tensor x = normal({3, 3}, dtype, 3);
+    kernels::add_into(part, x);
+    kernels::add_into(part, part);
+    for (Index i = 0; i < 6; ++i)
+      for (Index j = 0; j < 8; ++j) {
+        const bool inside = i % 2 == 1 && j >= 2 && j < 5;
+        CHECK_EQ(at(whole, {i, j}), inside ? 2 * at(x, {j - 2, i / 2}) : 0.0);
+      }
+  });
+}
+
+TEST_CASE("elementwise: the same bits for any number of threads") {
+  const int before = num_threads();
+  const Tensor a = normal({70, 1031}, kFloat32, 1), b = normal({1031}, kFloat32, 2);
+  set_num_threads(1);
+  const Tensor sum = kernels::add(a, b), activated = kernels::gelu(a);
+  for (const int threads : {2, 3, 7}) {
+    set_num_threads(threads);
+    CHECK(same_bits(kernels::add(a, b), sum));
+    CHECK(same_bits(kernels::gelu(a), activated));
+  }
+  set_num_threads(before);
+}
+
+TEST_CASE("elementwise: complaints name the op, the argument and what was expected") {
+  const Tensor f32 = zeros({2, 3}, kFloat32, kCpu), f64 = zeros({2, 3}, kFloat64, kCpu);
+  const Tensor ints = zeros({2, 3}, kInt32, kCpu), other = zeros({4}, kFloat32, kCpu);
+  CHECK_THROWS_WITH_AS(kernels::exp(ints), "exp: x is [2, 3] int32 cpu, expected float32 or float64", DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::add(f32, f64), "add: b is [2, 3] float64 cpu, expected float32 like a", DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::less(ints, ints), "less: a is [2, 3] int32 cpu, expected float32, float64 or int64",
+                       DTypeError);
+  CHECK_THROWS_AS(kernels::add(f32, other), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::mul(Tensor(), f32), "mul: a is undefined", Error);
+  CHECK_THROWS_WITH_AS(kernels::where(f32, f32, f32), "where: cond is [2, 3] float32 cpu, expected bool", DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::relu_grad(other, f32), "relu_grad: dout is [4] float32 cpu, expected shape [2, 3]",
+                       ShapeError);
+  Tensor out = zeros({2, 3}, kFloat32, kCpu);
+  CHECK_THROWS_WITH_AS(kernels::add_into(out, other), "add_into: x is [4] float32 cpu, expected shape [2, 3]",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::axpy_into(out, 2, f64), "axpy_into: x is [2, 3] float64 cpu, expected float32 like out",
+                       DTypeError);
+  Tensor expanded = zeros({2, 1}, kFloat32, kCpu).expand({2, 3});
+  CHECK_THROWS_WITH_AS(kernels::scale_into(expanded, 2),
+                       "scale_into: out is an expanded view [2, 3] float32 cpu whose dimension 1 has stride 0; "
+                       "expected one element per index",
+                       ShapeError);
+}
+
+}  // namespace subquad
