@@ -1,0 +1,12 @@
+// CPU kernels of cross_entropy.h. Arguments are checked (labels apart) and outputs allocated by the caller.
+#pragma once
+
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels::cpu {
+
+// Throws on a label outside [0, C), before anything is written. `dlogits` may be undefined.
+void cross_entropy(const Tensor& logits, const Tensor& labels, Tensor& losses, Tensor& dlogits);
+void cross_entropy_grad(const Tensor& dlosses, const Tensor& dlogits, Tensor& dx);
+
+}  // namespace subquad::kernels::cpu

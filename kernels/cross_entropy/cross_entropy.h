@@ -1,0 +1,28 @@
+// Cross entropy of class logits, fused with their softmax: the probabilities are never stored.
+//
+//   losses[b]     = log sum_c exp(logits[b,c]) - logits[b, labels[b]]
+//   dlogits[b,c]  = d losses[b] / d logits[b,c] = softmax(logits[b])[c] - (c == labels[b])
+//
+//   logits, dlogits [B, C] float32 or float64; labels int64 [B]; losses [B]; contiguous, one device; B may be 0
+//
+// The gradient is made in the same pass as the loss when `want_grad` asks for it; otherwise dlogits is undefined.
+// A label outside [0, C) is an Error that names sample, label and C. A sample whose own logit is -inf has the loss
+// +inf; one whose logits are all -inf has the loss +inf and the gradient 0. Deterministic: one writer per row. Reads
+// logits once from memory and writes dlogits once: 8 bytes per float32 element.
+#pragma once
+
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+struct CrossEntropy {
+  Tensor losses;   // [B]
+  Tensor dlogits;  // [B, C], of each sample's own loss
+};
+
+CrossEntropy cross_entropy(const Tensor& logits, const Tensor& labels, bool want_grad);
+
+// The gradient for any upstream: dlosses[b] * dlogits[b,c].
+Tensor cross_entropy_grad(const Tensor& dlosses, const Tensor& dlogits);
+
+}  // namespace subquad::kernels

@@ -1,0 +1,127 @@
+#include "subquad/kernels/cross_entropy/cross_entropy.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "subquad/tests/support/compare.h"
+#include "subquad/tests/support/threads.h"
+
+namespace subquad::test {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+kernels::CrossEntropy reference(const Tensor& logits, const Tensor& labels) {
+  const Index batch = logits.dim(0), classes = logits.dim(1);
+  kernels::CrossEntropy out = {zeros({batch}, kFloat64, kCpu), zeros({batch, classes}, kFloat64, kCpu)};
+  for (Index b = 0; b < batch; ++b) {
+    const auto label = static_cast<Index>(at(labels, b));
+    double top = -kInfinity, sum = 0;
+    for (Index c = 0; c < classes; ++c) top = std::max(top, at(logits, {b, c}));
+    for (Index c = 0; c < classes; ++c) sum += std::exp(at(logits, {b, c}) - top);
+    out.losses.data<double>()[b] = std::log(sum) - (at(logits, {b, label}) - top);
+    for (Index c = 0; c < classes; ++c)
+      out.dlogits.data<double>()[b * classes + c] = std::exp(at(logits, {b, c}) - top) / sum - (c == label ? 1 : 0);
+  }
+  return out;
+}
+
+Tensor labels_for(Index batch, Index classes) {
+  Tensor labels = zeros({batch}, kInt64, kCpu);
+  for (Index b = 0; b < batch; ++b) labels.data<std::int64_t>()[b] = (b * 7 + 3) % classes;
+  return labels;
+}
+
+TEST_CASE("cross_entropy equals the loop") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Shape& shape : {Shape{0, 4}, Shape{1, 1}, Shape{1, 2}, Shape{3, 10}, Shape{7, 16}, Shape{5, 17},
+                                 Shape{2, 61}, Shape{3, 256}, Shape{600, 31}}) {
+        CAPTURE(shape);
+        const Tensor logits = uniform(shape, dtype, -8, 8, 11), labels = labels_for(shape[0], shape[1]);
+        const kernels::CrossEntropy want = reference(logits, labels);
+        const kernels::CrossEntropy got = kernels::cross_entropy(logits, labels, true);
+        CHECK_CLOSE(got.losses, want.losses, pointwise_tolerance(dtype));
+        CHECK_CLOSE(got.dlogits, want.dlogits, pointwise_tolerance(dtype));
+
+        const kernels::CrossEntropy value = kernels::cross_entropy(logits, labels, false);
+        CHECK(same_bits(value.losses, got.losses));
+        CHECK_FALSE(value.dlogits.defined());
+      }
+    });
+  });
+}
+
+TEST_CASE("cross_entropy_grad scales each row") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Shape& shape : {Shape{0, 4}, Shape{3, 0}, Shape{3, 10}, Shape{5, 33}}) {
+        const Tensor up = normal({shape[0]}, dtype, 1), dlogits = normal(shape, dtype, 2);
+        Tensor want = dlogits.to(kFloat64).clone();
+        for (Index i = 0; i < want.size(); ++i) want.data<double>()[i] *= at(up, i / shape[1]);
+        CHECK_CLOSE(kernels::cross_entropy_grad(up, dlogits), want, pointwise_tolerance(dtype));
+      }
+    });
+  });
+}
+
+TEST_CASE("cross_entropy of extreme logits") {
+  const auto inf = std::numeric_limits<float>::infinity();
+  for_each_simd_target([&] {
+    for_each_float([&](DType dtype) {
+      const Tensor labels = tensor<std::int64_t>({0, 1, 1, 0, 2}, {5});
+      const Tensor logits = tensor<float>(
+                                {
+                                    1e30f, 1e30f, 1e30f,  // constant and huge: log 3
+                                    3e38f, -3e38f, 0.f,   // a difference that overflows
+                                    -1e4f, 1e4f, -1e4f,   // certain and right: 0
+                                    -inf, 0.f, 0.f,       // the label's own logit is -inf
+                                    -inf, -inf, -inf,     // no class possible
+                                },
+                                {5, 3})
+                                .to(dtype);
+      const kernels::CrossEntropy got = kernels::cross_entropy(logits, labels, true);
+      CHECK(at(got.losses, 0) == doctest::Approx(std::log(3.0)));
+      CHECK(at(got.losses, 1) >= 3e38);
+      CHECK(at(got.losses, 2) == 0);
+      CHECK(at(got.losses, 3) == kInfinity);
+      CHECK(at(got.losses, 4) == kInfinity);
+      const double third = 1.0 / 3;
+      CHECK_CLOSE(got.dlogits,
+                  tensor<double>({third - 1, third, third, 1, -1, 0, 0, 0, 0, -1, 0.5, 0.5, 0, 0, 0}, {5, 3}),
+                  pointwise_tolerance(dtype));
+    });
+  });
+}
+
+TEST_CASE("cross_entropy gives the same bits for any thread count") {
+  const Tensor logits = normal({3000, 37}, kFloat32, 2), labels = labels_for(3000, 37);
+  CHECK(same_for_any_thread_count([&] {
+    const kernels::CrossEntropy got = kernels::cross_entropy(logits, labels, true);
+    return std::vector<Tensor>{got.losses, got.dlogits, kernels::cross_entropy_grad(got.losses, got.dlogits)};
+  }));
+}
+
+TEST_CASE("cross_entropy names what is wrong") {
+  const Tensor logits = zeros({3, 4}, kFloat32, kCpu);
+  auto with_labels = [&](const Tensor& labels) { return kernels::cross_entropy(logits, labels, true); };
+  CHECK_THROWS_WITH_AS(with_labels(tensor<std::int64_t>({0, 4, 1}, {3})),
+                       "cross_entropy: label 4 of sample 1 is outside [0, 4)", Error);
+  CHECK_THROWS_WITH_AS(with_labels(tensor<std::int64_t>({0, 3, -1}, {3})),
+                       "cross_entropy: label -1 of sample 2 is outside [0, 4)", Error);
+  CHECK_THROWS_WITH_AS(kernels::cross_entropy(zeros({1, 0}, kFloat32, kCpu), zeros({1}, kInt64, kCpu), false),
+                       "cross_entropy: label 0 of sample 0 is outside [0, 0)", Error);
+  CHECK_THROWS_WITH_AS(with_labels(zeros({2}, kInt64, kCpu)),
+                       "cross_entropy: labels is [2] int64 cpu, expected shape [3]", ShapeError);
+  CHECK_THROWS_WITH_AS(with_labels(zeros({3}, kInt32, kCpu)), "cross_entropy: labels is [3] int32 cpu, expected int64",
+                       DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::cross_entropy(zeros({3}, kFloat32, kCpu), zeros({3}, kInt64, kCpu), false),
+                       "cross_entropy: logits is [3] float32 cpu, expected rank 2", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::cross_entropy_grad(zeros({2}, kFloat32, kCpu), logits),
+                       "cross_entropy_grad: dlosses is [2] float32 cpu, expected shape [3]", ShapeError);
+}
+
+}  // namespace
+}  // namespace subquad::test
