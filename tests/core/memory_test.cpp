@@ -1,0 +1,71 @@
+#include <doctest/doctest.h>
+
+#include "subquad/core/allocator.h"
+#include "subquad/core/arena.h"
+#include "subquad/tests/support/compare.h"
+
+namespace subquad {
+namespace {
+
+TEST_CASE("blocks are aligned, counted and used again") {
+  release_cached_memory();
+  const MemoryStats before = memory_stats();
+  const void* first = nullptr;
+  {
+    const Tensor t = empty({1000}, kFloat32, kCpu);
+    first = t.bytes();
+    CHECK_EQ(reinterpret_cast<std::uintptr_t>(first) % kAlignment, 0);
+    CHECK_EQ(memory_stats().current_bytes, before.current_bytes + 4000);
+  }
+  CHECK_EQ(memory_stats().current_bytes, before.current_bytes);
+  const Tensor again = empty({1001}, kFloat32, kCpu);  // same size class
+  CHECK_EQ(again.bytes(), first);
+  CHECK_EQ(memory_stats().system_allocations, before.system_allocations + 1);
+  CHECK_EQ(memory_stats().allocations, before.allocations + 2);
+}
+
+TEST_CASE("large blocks are aligned to huge pages") {
+  const Tensor t = empty({1 << 20}, kFloat32, kCpu);
+  CHECK_EQ(reinterpret_cast<std::uintptr_t>(t.bytes()) % (1 << 21), 0);
+}
+
+TEST_CASE("the peak is the largest sum of live bytes") {
+  reset_peak_memory();
+  const std::size_t base = memory_stats().current_bytes;
+  { const Tensor a = empty({100}, kUInt8, kCpu), b = empty({50}, kUInt8, kCpu); }
+  const Tensor c = empty({30}, kUInt8, kCpu);
+  CHECK_EQ(memory_stats().peak_bytes, base + 150);
+  reset_peak_memory();
+  CHECK_EQ(memory_stats().peak_bytes, base + 30);
+}
+
+TEST_CASE("cached blocks can be given back") {
+  { const Tensor t = empty({12345}, kFloat64, kCpu); }
+  release_cached_memory();
+  const std::size_t reserved = memory_stats().reserved_bytes;
+  { const Tensor t = empty({12345}, kFloat64, kCpu); }
+  CHECK_GT(memory_stats().reserved_bytes, reserved);
+  release_cached_memory();
+  CHECK_EQ(memory_stats().reserved_bytes, reserved);
+}
+
+TEST_CASE("an arena holds its parts one after the other, aligned") {
+  const Arena arena({{3, 2}, {}, {0, 4}, {17}}, kFloat32, kCpu);
+  CHECK_EQ(arena.count(), 4);
+  CHECK_EQ(arena.flat().dim(0), 16 + 16 + 0 + 32);
+  for (std::size_t i = 0; i < arena.count(); ++i) {
+    CHECK(arena.part(i).shares_storage_with(arena.flat()));
+    CHECK_EQ(reinterpret_cast<std::uintptr_t>(arena.part(i).bytes()) % kAlignment, 0);
+  }
+  Tensor part = arena.part(3);
+  fill(part, 1);
+  CHECK_EQ(test::at(arena.flat(), 32), 1);
+  CHECK_EQ(test::at(arena.flat(), 31), 0);
+  const Arena moments = arena.zeros_like();
+  CHECK_FALSE(moments.flat().shares_storage_with(arena.flat()));
+  CHECK_EQ(moments.part(0).shape(), Shape{3, 2});
+  CHECK_EQ(Arena({}, kFloat32, kCpu).flat().size(), 0);
+}
+
+}  // namespace
+}  // namespace subquad

@@ -1,0 +1,170 @@
+#include "subquad/core/tensor.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "subquad/tests/support/compare.h"
+
+namespace subquad {
+namespace {
+
+Tensor counting(const Shape& shape) {
+  return arange(shape.size(), kFloat32, kCpu).reshape(shape);
+}
+
+TEST_CASE("a handle shares its storage, a clone does not") {
+  Tensor a = counting({2, 3});
+  Tensor b = a;
+  const Tensor c = a.clone();
+  fill(b, 7);
+  CHECK_EQ(test::at(a, {1, 2}), 7);
+  CHECK_EQ(test::at(c, {1, 2}), 5);
+  CHECK(a.shares_storage_with(b));
+  CHECK_FALSE(a.shares_storage_with(c));
+}
+
+TEST_CASE("views see the same elements") {
+  const Tensor a = counting({2, 3, 4});
+  CHECK_EQ(test::at(a.slice(1, 1, 3), {1, 1, 3}), 23);
+  CHECK_EQ(test::at(a.slice(2, 0, 4, 3), {0, 0, 1}), 3);
+  CHECK_EQ(a.slice(2, 0, 4, 3).shape(), Shape{2, 3, 2});
+  CHECK_EQ(test::at(a.select(0, 1), {2, 0}), 20);
+  CHECK_EQ(test::at(a.transpose(0, 2), {3, 1, 1}), 19);
+  CHECK_EQ(a.transpose(-1, 0).shape(), Shape{4, 3, 2});
+  CHECK_EQ(test::at(a.permute({2, 0, 1}), {1, 1, 2}), 21);
+  CHECK_EQ(a.unsqueeze(-1).shape(), Shape{2, 3, 4, 1});
+  CHECK_EQ(a.unsqueeze(0).squeeze(0).shape(), a.shape());
+  CHECK_EQ(test::at(counting({3, 1}).expand({2, 3, 5}), {1, 2, 4}), 2);
+}
+
+TEST_CASE("an empty slice is legal, one outside is not") {
+  const Tensor a = counting({2, 3});
+  CHECK_EQ(a.slice(1, 3, 3).shape(), Shape{2, 0});
+  CHECK_THROWS_WITH_AS(
+      a.slice(1, 2, 4),
+      "slice: [2, 4) by 1 of dimension 1 of shape [2, 3], expected 0 <= start <= stop <= 3 and a step of "
+      "at least 1",
+      ShapeError);
+  CHECK_THROWS_WITH_AS(a.select(0, 2), "select: index 2 of dimension 0 of shape [2, 3]", ShapeError);
+  CHECK_THROWS_WITH_AS(a.dim(2), "dim: dimension 2 of a tensor of shape [2, 3], expected one in [-2, 2)", ShapeError);
+  CHECK_THROWS_WITH_AS(a.permute({0, 0}), "permute: dimension 0 is given twice for shape [2, 3]", ShapeError);
+  CHECK_THROWS_WITH_AS(a.squeeze(0), "squeeze: dimension 0 of shape [2, 3] is not 1", ShapeError);
+  CHECK_THROWS_WITH_AS(a.expand({4, 3}), "expand: shape [2, 3] does not expand to [4, 3]", ShapeError);
+  CHECK_THROWS_WITH_AS(a.expand({3}), "expand: shape [2, 3] does not expand to [3]", ShapeError);
+}
+
+TEST_CASE("reshape is a view wherever strides allow") {
+  const Tensor a = counting({2, 3, 4});
+  CHECK_EQ(a.reshape({6, -1}).shape(), Shape{6, 4});
+  CHECK_EQ(test::at(a.reshape({4, 6}), {3, 5}), 23);
+  const Tensor heads = counting({2, 5, 6}).reshape({2, 5, 3, 2}).transpose(1, 2);  // [B, H, N, E] over [B, N, H, E]
+  CHECK_EQ(test::at(heads.transpose(1, 2).reshape({2, 5, 6}), {1, 4, 5}), 59);
+  CHECK_EQ(a.slice(1, 0, 2).reshape({2, 8}).shape(), Shape{2, 8});
+  CHECK(a.slice(1, 0, 2).reshape({2, 8}).shares_storage_with(a));
+  CHECK_EQ(a.slice(0, 1, 2).reshape({12}).shape(), Shape{12});
+  CHECK_EQ(counting({3, 1, 2}).transpose(0, 1).reshape({6}).shape(), Shape{6});
+  CHECK_EQ(zeros({0, 3}, kFloat32, kCpu).reshape({3, 0, 5}).shape(), Shape{3, 0, 5});
+  CHECK_EQ(counting({1}).reshape({}).shape(), Shape{});
+  CHECK_THROWS_WITH_AS(
+      a.transpose(0, 1).reshape({24}),
+      "reshape: shape [3, 2, 4] with strides [4, 12, 1] cannot be viewed as [24]; call contiguous() first", ShapeError);
+  CHECK_THROWS_WITH_AS(a.reshape({5, -1}), "reshape: 24 elements of shape [2, 3, 4] do not fill shape [5, -1]",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(a.reshape({7}), "reshape: 24 elements of shape [2, 3, 4] do not fill shape [7]", ShapeError);
+}
+
+TEST_CASE("contiguous copies only what is not") {
+  const Tensor a = counting({2, 3});
+  CHECK(a.contiguous().shares_storage_with(a));
+  const Tensor t = a.transpose(0, 1);
+  CHECK_FALSE(t.is_contiguous());
+  const Tensor c = t.contiguous();
+  CHECK(c.is_contiguous());
+  CHECK_EQ(test::at(c, {2, 1}), 5);
+  CHECK_EQ(test::at(c, {0, 1}), 3);
+  CHECK(counting({1, 5}).transpose(0, 1).is_contiguous());
+}
+
+TEST_CASE("dtypes convert element by element") {
+  const Tensor a = tensor<float>({-1.5f, 0.0f, 2.75f}, {3});
+  CHECK_EQ(test::at(a.to(kInt64), 0), -1);
+  CHECK_EQ(test::at(a.to(kBool), 1), 0);
+  CHECK_EQ(test::at(a.to(kBool), 2), 1);
+  CHECK_EQ(test::at(a.to(kBFloat16).to(kFloat64), 2), 2.75);
+  CHECK_EQ(a.to(kComplex64).to(kComplex128).dtype(), kComplex128);
+  CHECK_THROWS_WITH_AS(a.to(kComplex64).to(kFloat32), "copy: from complex64 to float32 would drop the imaginary part",
+                       DTypeError);
+  CHECK_THROWS_WITH_AS(a.data<double>(), "data: the tensor is float32, asked for as float64", DTypeError);
+}
+
+TEST_CASE("bfloat16 rounds to nearest even and keeps NaN") {
+  CHECK_EQ(static_cast<float>(BFloat16(1.00390625f)), 1.0f);       // half way: to even
+  CHECK_EQ(static_cast<float>(BFloat16(1.01171875f)), 1.015625f);  // half way: to even, upwards
+  CHECK_EQ(static_cast<float>(BFloat16(3.0e38f)), 3.0040553e38f);
+  CHECK(std::isinf(static_cast<float>(BFloat16(3.4e38f))));
+  CHECK(std::isnan(static_cast<float>(BFloat16(NAN))));
+}
+
+TEST_CASE("copy takes any strides") {
+  const Tensor from = counting({3, 4});
+  Tensor to = zeros({4, 3}, kFloat64, kCpu);
+  Tensor flipped = to.transpose(0, 1);
+  copy(from, flipped);
+  CHECK_EQ(test::at(to, {3, 1}), 7);
+  Tensor column = to.slice(1, 0, 1);
+  fill(column, -1);
+  CHECK_EQ(test::at(to, {2, 0}), -1);
+  CHECK_EQ(test::at(to, {2, 1}), 6);
+  CHECK_THROWS_AS(copy(from, to), ShapeError);
+}
+
+TEST_CASE("in-place writes are counted for every handle of a storage") {
+  Tensor a = zeros({4}, kFloat32, kCpu);
+  Tensor part = a.slice(0, 1, 2);
+  const auto before = a.version();
+  fill(part, 3);
+  CHECK_EQ(a.version(), before + 1);
+}
+
+TEST_CASE("impossible shapes are refused") {
+  CHECK_THROWS_WITH_AS(empty({-1}, kFloat32, kCpu), "empty: shape [-1] has a negative extent", ShapeError);
+  CHECK_THROWS_AS(empty({Index{1} << 40, Index{1} << 40}, kFloat32, kCpu), ShapeError);
+  CHECK_THROWS_AS(empty({Index{1} << 50}, kFloat64, kCpu), Error);
+  CHECK_THROWS_WITH_AS(tensor<float>({1.0f}, {2}), "tensor: 1 values for shape [2]", ShapeError);
+  CHECK_THROWS_AS(Tensor().dim(0), Error);
+}
+
+TEST_CASE("printing is like NumPy's") {
+  CHECK_EQ(cat(counting({2, 2})), "[[0, 1],\n [2, 3]]  [2, 2] float32 cpu");
+  CHECK_EQ(cat(tensor<bool>({true, false}, {2})), "[true, false]  [2] bool cpu");
+  CHECK_EQ(cat(counting({2000})), "[0, 1, 2, ..., 1997, 1998, 1999]  [2000] float32 cpu");
+  CHECK_EQ(cat(Tensor()), "undefined tensor");
+  CHECK_EQ(cat(full({}, 2.5, kFloat64, kCpu)), "2.5  [] float64 cpu");
+}
+
+TEST_CASE("broadcasting follows NumPy") {
+  CHECK_EQ(broadcast_shapes("add", {3, 1}, {2, 1, 4}), Shape{2, 3, 4});
+  CHECK_EQ(broadcast_shapes("add", {}, {0}), Shape{0});
+  CHECK_THROWS_WITH_AS(broadcast_shapes("add", {2, 3}, {4}),
+                       "add: shapes [2, 3] and [4] do not broadcast: dimension -1 is 3 and 4", ShapeError);
+}
+
+TEST_CASE("a shape has at most eight dimensions") {
+  CHECK_THROWS_AS((Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}), ShapeError);
+}
+
+TEST_CASE("devices are asked for by name") {
+  CHECK_EQ(parse_device("cpu"), kCpu);
+  CHECK_THROWS_WITH_AS(parse_device("gpu"), "device: 'gpu' is unknown, expected cpu, cuda or cuda:<number>",
+                       DeviceError);
+  CHECK_THROWS_WITH_AS(parse_device("cuda:x"), "device: 'cuda:x' is unknown, expected cpu, cuda or cuda:<number>",
+                       DeviceError);
+  CHECK_THROWS_WITH_AS(parse_device("cuda"),
+                       "device: 'cuda' cannot be used: this build of subquad has no CUDA kernels (the machine was not "
+                       "asked); use cpu",
+                       DeviceError);
+}
+
+}  // namespace
+}  // namespace subquad
