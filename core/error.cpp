@@ -2,7 +2,7 @@
 
 namespace subquad {
 
-InternalError::InternalError(const std::string& what, std::source_location where)
-    : Error(cat("internal error: ", what, " (", where.file_name(), ":", where.line(), ")")) {}
+InternalError::InternalError(const std::string& what, const char* file, int line)
+    : Error(cat("internal error: ", what, " (", file, ":", line, ")")) {}
 
 }  // namespace subquad
