@@ -1,0 +1,71 @@
+#include "subquad/kernels/layer_norm/layer_norm.h"
+
+#include "subquad/core/check.h"
+#include "subquad/kernels/layer_norm/cpu.h"
+#include "subquad/kernels/reduce/reduce.h"
+
+namespace subquad::kernels {
+
+namespace {
+
+void check_rows(const char* op, const char* name, const Tensor& x) {
+  check_float(op, name, x);
+  check_contiguous(op, name, x);
+  if (x.rank() == 0) throw ShapeError(cat(op, ": ", name, " is ", describe(x), ", expected at least one dimension"));
+}
+
+void check_alike_with_shape(const char* op, const Tensor& x, const char* name, const Tensor& t, const Shape& shape) {
+  check_shape(op, name, t, shape);
+  check_alike(op, "x", x, name, t);
+}
+
+AddLayerNorm normalise(const char* op, const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta,
+                       double eps) {
+  check_alike_with_shape(op, x, "gamma", gamma, {x.dim(-1)});
+  check_alike_with_shape(op, x, "beta", beta, {x.dim(-1)});
+  if (!(eps > 0)) throw Error(cat(op, ": eps is ", eps, ", expected > 0"));
+  const Shape rows = x.shape().without(x.rank() - 1);
+  AddLayerNorm result;
+  if (residual.defined()) result.sum = empty_like(x);
+  result.out = empty_like(x);
+  result.mean = empty(rows, x.dtype(), x.device());
+  result.rstd = empty(rows, x.dtype(), x.device());
+  cpu::add_layer_norm(x, residual, gamma, beta, eps, result);
+  return result;
+}
+
+}  // namespace
+
+LayerNorm layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps) {
+  check_rows("layer_norm", "x", x);
+  AddLayerNorm result = normalise("layer_norm", x, {}, gamma, beta, eps);
+  return {result.out, result.mean, result.rstd};
+}
+
+AddLayerNorm add_layer_norm(const Tensor& x, const Tensor& residual, const Tensor& gamma, const Tensor& beta,
+                            double eps) {
+  check_rows("add_layer_norm", "x", x);
+  check_alike_with_shape("add_layer_norm", x, "residual", residual, x.shape());
+  return normalise("add_layer_norm", x, residual, gamma, beta, eps);
+}
+
+LayerNormGrads layer_norm_grad(const Tensor& dout, const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                               const Tensor& rstd, const Tensor& dsum) {
+  const char* op = "layer_norm_grad";
+  check_rows(op, "x", x);
+  const Shape rows = x.shape().without(x.rank() - 1);
+  check_alike_with_shape(op, x, "dout", dout, x.shape());
+  check_alike_with_shape(op, x, "gamma", gamma, {x.dim(-1)});
+  check_alike_with_shape(op, x, "mean", mean, rows);
+  check_alike_with_shape(op, x, "rstd", rstd, rows);
+  if (dsum.defined()) check_alike_with_shape(op, x, "dsum", dsum, x.shape());
+
+  const Index chunks = (mean.size() + cpu::kRowsPerChunk - 1) / cpu::kRowsPerChunk;
+  Tensor dx = empty_like(x);
+  Tensor partial = empty({chunks, 2, x.dim(-1)}, x.dtype(), x.device());
+  cpu::layer_norm_grad(dout, x, gamma, mean, rstd, dsum, dx, partial);
+  const Tensor sums = sum(partial, {0});  // [2, D]
+  return {dx, sums.select(0, 0), sums.select(0, 1)};
+}
+
+}  // namespace subquad::kernels
