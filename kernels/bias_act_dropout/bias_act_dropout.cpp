@@ -1,0 +1,54 @@
+#include "subquad/kernels/bias_act_dropout/bias_act_dropout.h"
+
+#include "subquad/core/check.h"
+#include "subquad/kernels/bias_act_dropout/cpu.h"
+#include "subquad/kernels/reduce/reduce.h"
+
+namespace subquad::kernels {
+
+namespace {
+
+void check_arguments(const char* op, const Tensor& x, const Tensor& bias, double p, const RandomState& rng) {
+  check_float(op, "x", x);
+  check_contiguous(op, "x", x);
+  if (x.rank() == 0) throw ShapeError(cat(op, ": x is ", describe(x), ", expected at least one dimension"));
+  if (bias.defined()) {
+    check_shape(op, "bias", bias, {x.dim(-1)});
+    check_alike(op, "x", x, "bias", bias);
+  }
+  if (!(p >= 0 && p < 1)) throw Error(cat(op, ": p is ", p, ", expected 0 <= p < 1"));
+  if (p == 0) return;
+  if (x.rank() < 2) throw ShapeError(cat(op, ": x is ", describe(x), ", expected [B, ..., D] for dropout"));
+  if (!rng.defined()) throw Error(cat(op, ": p is ", p, ", but the random state is undefined"));
+  check_shape(op, "rng.step", rng.step, {1});
+  check_dtype(op, "rng.step", rng.step, kInt64);
+  check_shape(op, "rng.samples", rng.samples, {x.dim(0)});
+  check_dtype(op, "rng.samples", rng.samples, kInt64);
+  check_contiguous(op, "rng.samples", rng.samples);
+}
+
+}  // namespace
+
+Tensor bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng) {
+  check_arguments("bias_act_dropout", x, bias, p, rng);
+  Tensor out = empty_like(x);
+  cpu::bias_act_dropout(x, bias, activation, p, rng, out);
+  return out;
+}
+
+BiasActDropoutGrads bias_act_dropout_grad(const Tensor& dout, const Tensor& x, const Tensor& bias,
+                                          Activation activation, double p, const RandomState& rng) {
+  const char* op = "bias_act_dropout_grad";
+  check_arguments(op, x, bias, p, rng);
+  check_shape(op, "dout", dout, x.shape());
+  check_alike(op, "x", x, "dout", dout);
+  Tensor dx = empty_like(x), partial;
+  if (bias.defined()) {
+    const Index rows = x.shape().without(x.rank() - 1).size();
+    partial = empty({(rows + cpu::kRowsPerChunk - 1) / cpu::kRowsPerChunk, x.dim(-1)}, x.dtype(), x.device());
+  }
+  cpu::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial);
+  return {dx, bias.defined() ? sum(partial, {0}) : Tensor()};
+}
+
+}  // namespace subquad::kernels

@@ -1,0 +1,16 @@
+// CPU kernels of bias_act_dropout.h. Arguments are checked and outputs allocated by the caller.
+#pragma once
+
+#include "subquad/kernels/bias_act_dropout/bias_act_dropout.h"
+
+namespace subquad::kernels::cpu {
+
+void bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng,
+                      Tensor& out);
+
+// With a bias, chunk c of kRowsPerChunk rows leaves its share of dbias in partial(c, :); the caller adds the chunks.
+inline constexpr Index kRowsPerChunk = 128;
+void bias_act_dropout_grad(const Tensor& dout, const Tensor& x, const Tensor& bias, Activation activation, double p,
+                           const RandomState& rng, Tensor& dx, Tensor& partial);
+
+}  // namespace subquad::kernels::cpu

@@ -1,0 +1,172 @@
+#include "subquad/kernels/bias_act_dropout/bias_act_dropout.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "subquad/tests/support/compare.h"
+#include "subquad/tests/support/threads.h"
+
+namespace subquad::test {
+namespace {
+
+using kernels::Activation;
+
+const std::vector<Shape> kShapes = {{0, 3},  {3, 0},     {1, 1},     {2, 5},   {2, 3, 7},    {4, 16},    {3, 17},
+                                    {1, 64}, {2, 3, 66}, {2, 1, 97}, {2, 130}, {2, 2, 3, 5}, {3, 90, 33}};
+constexpr Activation kActivations[] = {Activation::none, Activation::relu, Activation::gelu};
+
+RandomState random_state(Index batch) {
+  Tensor samples = zeros({batch}, kInt64, kCpu);
+  for (Index b = 0; b < batch; ++b) samples.data<std::int64_t>()[b] = 1000 - 17 * b;
+  return {.seed = 5, .stream = stream_id("layer"), .step = tensor<std::int64_t>({42}, {1}), .samples = samples};
+}
+
+// keep / (1 - p) of every element, word by word as core/rng.h writes it.
+Tensor reference_factors(const Shape& shape, double p, const RandomState& rng) {
+  Tensor out = full(shape, 1, kFloat64, kCpu);
+  if (p == 0 || out.size() == 0) return out;
+  const Index width = shape.back(), positions = out.size() / (shape[0] * width);
+  for (Index i = 0; i < out.size(); ++i) {
+    const auto f = static_cast<std::uint32_t>(i % width);
+    const auto position = static_cast<std::uint32_t>(i / width % positions);
+    const auto sample = static_cast<std::uint32_t>(at(rng.samples, i / width / positions));
+    const auto step = static_cast<std::uint32_t>(at(rng.step, 0));
+    const PhiloxCounter words = philox4x32({f / 4, position, sample, step}, philox_key(rng.seed, rng.stream));
+    out.data<double>()[i] = uniform_float(words[f % 4]) >= p ? 1 / (1 - p) : 0;
+  }
+  return out;
+}
+
+double act(Activation activation, double z) {
+  if (activation == Activation::relu) return std::max(z, 0.0);
+  if (activation == Activation::gelu) return z / 2 * std::erfc(-z / std::numbers::sqrt2);
+  return z;
+}
+
+double slope(Activation activation, double z) {
+  if (activation == Activation::relu) return z > 0 ? 1 : 0;
+  if (activation == Activation::gelu)
+    return std::erfc(-z / std::numbers::sqrt2) / 2 + z * std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
+  return 1;
+}
+
+// f(factor of the element, x + bias), times dout if there is one.
+Tensor reference(const Tensor& x, const Tensor& bias, const Tensor& factors, const Tensor& dout,
+                 double (*f)(Activation, double), Activation activation) {
+  Tensor out = empty(x.shape(), kFloat64, kCpu);
+  for (Index i = 0; i < x.size(); ++i) {
+    const double z = at(x, i) + (bias.defined() ? at(bias, i % x.shape().back()) : 0);
+    out.data<double>()[i] = at(factors, i) * f(activation, z) * (dout.defined() ? at(dout, i) : 1);
+  }
+  return out;
+}
+
+TEST_CASE("bias_act_dropout equals the loop") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Shape& shape : kShapes)
+        for (const Activation activation : kActivations)
+          for (const double p : {0.0, 0.1, 0.75}) {
+            CAPTURE(shape);
+            CAPTURE(p);
+            CAPTURE(static_cast<int>(activation));
+            const Tensor x = uniform(shape, dtype, -4, 4, 1), bias = normal({shape.back()}, dtype, 2);
+            const RandomState rng = p == 0 ? RandomState() : random_state(shape[0]);
+            const Tensor factors = reference_factors(shape, p, rng);
+            CHECK_CLOSE(kernels::bias_act_dropout(x, bias, activation, p, rng),
+                        reference(x, bias, factors, {}, act, activation), pointwise_tolerance(dtype));
+            CHECK_CLOSE(kernels::bias_act_dropout(x, {}, activation, p, rng),
+                        reference(x, {}, factors, {}, act, activation), pointwise_tolerance(dtype));
+          }
+    });
+  });
+}
+
+TEST_CASE("bias_act_dropout_grad equals the loop") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Shape& shape : kShapes)
+        for (const Activation activation : kActivations)
+          for (const double p : {0.0, 0.1, 0.75}) {
+            CAPTURE(shape);
+            CAPTURE(p);
+            CAPTURE(static_cast<int>(activation));
+            const Tensor x = uniform(shape, dtype, -4, 4, 1), bias = normal({shape.back()}, dtype, 2);
+            const Tensor dout = normal(shape, dtype, 3);
+            const RandomState rng = p == 0 ? RandomState() : random_state(shape[0]);
+            const Tensor factors = reference_factors(shape, p, rng);
+
+            const auto got = kernels::bias_act_dropout_grad(dout, x, bias, activation, p, rng);
+            const Tensor want = reference(x, bias, factors, dout, slope, activation);
+            Tensor want_bias = zeros({shape.back()}, kFloat64, kCpu);
+            for (Index i = 0; i < x.size(); ++i) want_bias.data<double>()[i % shape.back()] += at(want, i);
+            CHECK_CLOSE(got.dx, want, pointwise_tolerance(dtype));
+            CHECK_CLOSE(got.dbias, want_bias, dot_tolerance(dtype, x.size() / std::max<Index>(shape.back(), 1)));
+
+            const auto unbiased = kernels::bias_act_dropout_grad(dout, x, {}, activation, p, rng);
+            CHECK_CLOSE(unbiased.dx, reference(x, {}, factors, dout, slope, activation), pointwise_tolerance(dtype));
+            CHECK_FALSE(unbiased.dbias.defined());
+          }
+    });
+  });
+}
+
+TEST_CASE("bias_act_dropout of extreme pre-activations") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      const Tensor x = tensor<float>({-1e30f, -100, -6, -1e-30f, -0.f, 0, 1e-30f, 6, 100, 1e30f}, {1, 10}).to(dtype);
+      const Tensor ones = full({1, 10}, 1, dtype, kCpu), factors = full({1, 10}, 1, kFloat64, kCpu);
+      for (const Activation activation : kActivations) {
+        CAPTURE(static_cast<int>(activation));
+        const Tensor got = kernels::bias_act_dropout(x, {}, activation, 0, {});
+        const Tensor want = reference(x, {}, factors, {}, act, activation);
+        CHECK_CLOSE(got.slice(1, 1, 9), want.slice(1, 1, 9), pointwise_tolerance(dtype));
+        CHECK(at(got, 9) == doctest::Approx(1e30));
+        CHECK(at(got, 0) == (activation == Activation::none ? doctest::Approx(-1e30) : doctest::Approx(0)));
+        CHECK_CLOSE(kernels::bias_act_dropout_grad(ones, x, {}, activation, 0, {}).dx,
+                    reference(x, {}, factors, {}, slope, activation), pointwise_tolerance(dtype));
+      }
+    });
+  });
+}
+
+TEST_CASE("bias_act_dropout draws per sample, not per place in the batch") {
+  const Tensor x = full({2, 3, 50}, 1, kFloat32, kCpu);
+  RandomState rng = random_state(2);
+  const Tensor both = kernels::bias_act_dropout(x, {}, Activation::none, 0.5, rng);
+  rng.samples = rng.samples.slice(0, 1, 2);
+  const Tensor second = kernels::bias_act_dropout(x.slice(0, 1, 2), {}, Activation::none, 0.5, rng);
+  CHECK(same_bits(both.slice(0, 1, 2), second));
+}
+
+TEST_CASE("bias_act_dropout gives the same bits for any thread count") {
+  const Tensor x = normal({5, 200, 67}, kFloat32, 1), bias = normal({67}, kFloat32, 2),
+               dout = normal(x.shape(), kFloat32, 3);
+  const RandomState rng = random_state(5);
+  CHECK(same_for_any_thread_count([&] {
+    const auto g = kernels::bias_act_dropout_grad(dout, x, bias, Activation::gelu, 0.2, rng);
+    return std::vector<Tensor>{kernels::bias_act_dropout(x, bias, Activation::gelu, 0.2, rng), g.dx, g.dbias};
+  }));
+}
+
+TEST_CASE("bias_act_dropout names what is wrong") {
+  const Tensor x = zeros({2, 3}, kFloat32, kCpu), bias = zeros({3}, kFloat32, kCpu);
+  const RandomState rng = random_state(2);
+  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, zeros({2}, kFloat32, kCpu), Activation::relu, 0, {}),
+                       "bias_act_dropout: bias is [2] float32 cpu, expected shape [3]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 1, rng),
+                       "bias_act_dropout: p is 1, expected 0 <= p < 1", Error);
+  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 0.5, {}),
+                       "bias_act_dropout: p is 0.5, but the random state is undefined", Error);
+  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 0.5, random_state(3)),
+                       "bias_act_dropout: rng.samples is [3] int64 cpu, expected shape [2]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(zeros({3}, kFloat32, kCpu), bias, Activation::relu, 0.5, rng),
+                       "bias_act_dropout: x is [3] float32 cpu, expected [B, ..., D] for dropout", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout_grad(zeros({2, 4}, kFloat32, kCpu), x, bias, Activation::relu, 0, {}),
+                       "bias_act_dropout_grad: dout is [2, 4] float32 cpu, expected shape [2, 3]", ShapeError);
+}
+
+}  // namespace
+}  // namespace subquad::test
