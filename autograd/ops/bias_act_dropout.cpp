@@ -1,0 +1,22 @@
+#include "subquad/autograd/ops/bias_act_dropout.h"
+
+#include "subquad/autograd/record.h"
+
+namespace subquad {
+
+Variable bias_act_dropout(const Variable& x, const Variable& bias, Activation activation, double p,
+                          const RandomState& rng) {
+  const Tensor shift = bias.defined() ? bias.value() : Tensor();
+  // dx = dout keep / (1 - p) act'(x + bias)      dbias = sum of dx over all but the last dimension
+  return record("bias_act_dropout", kernels::bias_act_dropout(x.value(), shift, activation, p, rng), {x, bias},
+                [x = Saved(x), shift = Saved(shift), step = Saved(rng.step), samples = Saved(rng.samples),
+                 seed = rng.seed, stream = rng.stream, activation, p](const Tensor& dout, Grads& grads) {
+                  const RandomState same_draws = {seed, stream, step, samples};
+                  const kernels::BiasActDropoutGrads g =
+                      kernels::bias_act_dropout_grad(dout.contiguous(), x, shift, activation, p, same_draws);
+                  if (grads.wanted(0)) grads.add(0, g.dx);
+                  if (grads.wanted(1)) grads.add(1, g.dbias);
+                });
+}
+
+}  // namespace subquad
