@@ -1,0 +1,58 @@
+// Exact softmax attention of any rectangle of queries and keys, fused: logits and weights never exist as an array.
+//
+//   s[i, j] = scale * sum_e q[i, e] k[j, e]            for the keys j that query i sees
+//   lse[i] = ln sum_j exp(s[i, j])                      p[i, j] = exp(s[i, j] - lse[i])
+//   out[i, c] = sum_j p[i, j] v[j, c]                   per batch element and head
+//
+//   q [B, H, Nq, E]   k [B, H, Nk, E]   v [B, H, Nk, Ev]   out [B, H, Nq, Ev]   lse [B, H, Nq]
+//
+// One dtype (float32, float64), one device; E >= 1, Ev >= 1, every other extent may be 0. Any strides: where the last
+// one is not 1 the tensor is copied first. The memory of `out` is laid out as [B, Nq, H, Ev], so that merging heads is
+// a view.
+//
+// Query i sees key j if j is real (mask `keys` [B, Nk]; undefined = all are) and, with `causal`, j <= i + (Nk - Nq):
+// the last query sees every key. Padded keys are skipped, not masked: they cost no work, and whatever stands there
+// (also NaN), how many there are and what else is in the batch cannot change one bit of the result. Causal attention
+// skips blocks above the diagonal. A query that sees no key has out 0, lse -inf, and gives no gradient to anything.
+// With Nq == Nk and a mask, rows of `out` at padded positions are by default treated as such queries, too
+// (skip_padded_queries): self-attention then costs n^2 for the n real positions of a sample.
+//
+// Deterministic: the same bits for any number of threads. Work: 2 Nq Nk (E + Ev) flops per head forward, 2 Nq Nk (3 E +
+// 2 Ev) backward, plus Nq Nk exponentials each. Memory: the head's keys, values and queries once more per thread,
+// nothing quadratic. Source: Vaswani et al. 2017, equation 1; online softmax: Milakov and Gimelshein 2018;
+// recomputation in backward: Dao et al. 2022 (FlashAttention), algorithms 1 and 4.
+#pragma once
+
+#include "subquad/core/mask.h"
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+struct AttentionOptions {
+  bool causal = false;
+  double scale = 0;  // 0 = 1 / sqrt(E)
+  bool skip_padded_queries = true;
+};
+
+struct AttentionOutput {
+  Tensor out;  // [B, H, Nq, Ev]
+  Tensor lse;  // [B, H, Nq]
+};
+AttentionOutput attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys = {},
+                          const AttentionOptions& options = {});
+
+// Gradients of sum(out * dout) + sum(lse * dlse); dlse may be undefined. `out` and `lse` are what the forward returned
+// for the same mask and options. At positions that were skipped, dout, dlse, out and lse are not read and gradients are
+// 0.
+//
+//   delta[i] = sum_c dout[i, c] out[i, c] - dlse[i]     ds[i, j] = p[i, j] (sum_c dout[i, c] v[j, c] - delta[i])
+//   dq[i] = scale sum_j ds[i, j] k[j]                   dk[j] = scale sum_i ds[i, j] q[i]
+//   dv[j] = sum_i p[i, j] dout[i]
+struct AttentionGrads {
+  Tensor dq, dk, dv;  // shaped like q, k, v; memory laid out as [B, N, H, E]
+};
+AttentionGrads attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
+                              const Tensor& out, const Tensor& lse, const Mask& keys = {},
+                              const AttentionOptions& options = {});
+
+}  // namespace subquad::kernels

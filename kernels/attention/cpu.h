@@ -1,0 +1,15 @@
+// The CPU kernels behind attention.h. Arguments are checked, every last stride is 1, options.scale is set.
+#pragma once
+
+#include "subquad/kernels/attention/attention.h"
+
+namespace subquad::kernels::cpu {
+
+void attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys, const AttentionOptions& options,
+               Tensor& out, Tensor& lse);
+
+void attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
+                    const Tensor& out, const Tensor& lse, const Mask& keys, const AttentionOptions& options, Tensor& dq,
+                    Tensor& dk, Tensor& dv);
+
+}  // namespace subquad::kernels::cpu

@@ -1,0 +1,342 @@
+#include "subquad/kernels/attention/attention.h"
+
+#include <cmath>
+#include <limits>
+
+#include "subquad/core/allocator.h"
+#include "subquad/core/parallel.h"
+#include "subquad/tests/support/compare.h"
+
+namespace subquad::test {
+namespace {
+
+using kernels::AttentionGrads;
+using kernels::AttentionOptions;
+using kernels::AttentionOutput;
+
+enum class Padding { none, prefix, scattered };
+
+struct AttentionCase {
+  Index batch = 2, heads = 2, queries = 7, keys = 7, width = 4, value_width = 4;
+  bool causal = false;
+  Padding padding = Padding::none;
+  double scale = 0;
+  bool skip_padded_queries = true;
+
+  AttentionOptions options() const { return {causal, scale, skip_padded_queries}; }
+};
+
+std::ostream& operator<<(std::ostream& out, const AttentionCase& c) {
+  return out << "B " << c.batch << " H " << c.heads << " Nq " << c.queries << " Nk " << c.keys << " E " << c.width
+             << " Ev " << c.value_width << " causal " << c.causal << " padding " << static_cast<int>(c.padding)
+             << " scale " << c.scale << " skip " << c.skip_padded_queries;
+}
+
+// Sample 0 is full, sample 1 about two thirds, sample 2 empty, and so on; or two of three positions, here and there.
+Mask make_mask(Padding padding, Index batch, Index positions) {
+  if (padding == Padding::none) return {};
+  Tensor real = zeros({batch, positions}, kBool, kCpu);
+  auto r = real.view<bool, 2>();
+  for (Index b = 0; b < batch; ++b) {
+    const Index length = b % 3 == 0 ? positions : b % 3 == 1 ? (2 * positions + 2) / 3 : 0;
+    for (Index i = 0; i < positions; ++i)
+      r(b, i) = padding == Padding::prefix ? i < length : b % 3 != 2 && (i * 7 + b * 5) % 3 != 0;
+  }
+  return Mask::from_bool(real);
+}
+
+struct Inputs {
+  Tensor q, k, v, dout, dlse;
+  Mask mask;
+};
+
+Inputs make_inputs(const AttentionCase& c, DType dtype) {
+  return {normal({c.batch, c.heads, c.queries, c.width}, dtype, 1),
+          normal({c.batch, c.heads, c.keys, c.width}, dtype, 2),
+          normal({c.batch, c.heads, c.keys, c.value_width}, dtype, 3),
+          normal({c.batch, c.heads, c.queries, c.value_width}, dtype, 4),
+          normal({c.batch, c.heads, c.queries}, dtype, 5),
+          make_mask(c.padding, c.batch, c.keys)};
+}
+
+struct Expected {
+  Tensor out, lse, dq, dk, dv;
+};
+
+// The definition, loop by loop, with the whole row of logits; in double.
+Expected slow_attention(const AttentionCase& c, const Inputs& in) {
+  const Tensor q = in.q.to(kFloat64), k = in.k.to(kFloat64), v = in.v.to(kFloat64), dout = in.dout.to(kFloat64);
+  const Tensor dlse = in.dlse.to(kFloat64);
+  Expected e{zeros(dout.shape(), kFloat64, kCpu),
+             full({c.batch, c.heads, c.queries}, -std::numeric_limits<double>::infinity(), kFloat64, kCpu),
+             zeros_like(q), zeros_like(k), zeros_like(v)};
+  const auto Q = q.view<const double, 4>(), K = k.view<const double, 4>(), V = v.view<const double, 4>();
+  const auto dO = dout.view<const double, 4>();
+  const auto dL = dlse.view<const double, 3>();
+  auto O = e.out.view<double, 4>(), dQ = e.dq.view<double, 4>(), dK = e.dk.view<double, 4>(),
+       dV = e.dv.view<double, 4>();
+  const double scale = c.scale != 0 ? c.scale : 1 / std::sqrt(static_cast<double>(c.width));
+  const bool skip = c.skip_padded_queries && c.queries == c.keys && in.mask.defined();
+  const auto real = [&](Index b, Index j) { return !in.mask.defined() || at(in.mask.real, {b, j}) != 0; };
+  for (Index b = 0; b < c.batch; ++b)
+    for (Index h = 0; h < c.heads; ++h)
+      for (Index i = 0; i < c.queries; ++i) {
+        if (skip && !real(b, i)) continue;
+        std::vector<double> p(static_cast<std::size_t>(c.keys), 0.0);
+        double sum = 0;
+        for (Index j = 0; j < c.keys; ++j) {
+          if (!real(b, j) || (c.causal && j > i + c.keys - c.queries)) continue;
+          double s = 0;
+          for (Index x = 0; x < c.width; ++x) s += scale * Q(b, h, i, x) * K(b, h, j, x);
+          sum += p[static_cast<std::size_t>(j)] = std::exp(s);
+        }
+        if (sum == 0) continue;
+        e.lse.view<double, 3>()(b, h, i) = std::log(sum);
+        double delta = -dL(b, h, i);
+        for (Index j = 0; j < c.keys; ++j) {
+          const double w = p[static_cast<std::size_t>(j)] /= sum;
+          for (Index x = 0; x < c.value_width; ++x) O(b, h, i, x) += w * V(b, h, j, x);
+          for (Index x = 0; x < c.value_width; ++x) dV(b, h, j, x) += w * dO(b, h, i, x);
+        }
+        for (Index x = 0; x < c.value_width; ++x) delta += O(b, h, i, x) * dO(b, h, i, x);
+        for (Index j = 0; j < c.keys; ++j) {
+          double dp = 0;
+          for (Index x = 0; x < c.value_width; ++x) dp += dO(b, h, i, x) * V(b, h, j, x);
+          const double ds = scale * p[static_cast<std::size_t>(j)] * (dp - delta);
+          for (Index x = 0; x < c.width; ++x) dQ(b, h, i, x) += ds * K(b, h, j, x);
+          for (Index x = 0; x < c.width; ++x) dK(b, h, j, x) += ds * Q(b, h, i, x);
+        }
+      }
+  return e;
+}
+
+struct Results {
+  AttentionOutput forward;
+  AttentionGrads grads;
+};
+
+Results run(const Inputs& in, const AttentionOptions& options) {
+  AttentionOutput f = kernels::attention(in.q, in.k, in.v, in.mask, options);
+  AttentionGrads g = kernels::attention_grad(in.dout, in.dlse, in.q, in.k, in.v, f.out, f.lse, in.mask, options);
+  return {std::move(f), std::move(g)};
+}
+
+void check_case(const AttentionCase& c, DType dtype) {
+  CAPTURE(c);
+  CAPTURE(dtype);
+  const Inputs in = make_inputs(c, dtype);
+  const Expected want = slow_attention(c, in);
+  const Results got = run(in, c.options());
+  const double tolerance = dot_tolerance(dtype, std::max({c.queries, c.keys, c.width, c.value_width}) * 4);
+  CHECK_CLOSE(got.forward.out, want.out, tolerance);
+  CHECK_CLOSE(got.forward.lse, want.lse, tolerance);
+  CHECK_CLOSE(got.grads.dq, want.dq, tolerance);
+  CHECK_CLOSE(got.grads.dk, want.dk, tolerance);
+  CHECK_CLOSE(got.grads.dv, want.dv, tolerance);
+}
+
+void check_everywhere(const AttentionCase& c) {
+  for_each_simd_target([&] { for_each_float([&](DType dtype) { check_case(c, dtype); }); });
+}
+
+bool same_results(const Results& a, const Results& b) {
+  return same_bits(a.forward.out, b.forward.out) && same_bits(a.forward.lse, b.forward.lse) &&
+         same_bits(a.grads.dq, b.grads.dq) && same_bits(a.grads.dk, b.grads.dk) && same_bits(a.grads.dv, b.grads.dv);
+}
+
+}  // namespace
+
+TEST_CASE("attention equals the double loop for every length, mask and rectangle") {
+  for (const Index n : {0, 1, 2, 7, 31, 33, 64, 65, 200}) {
+    for (const Padding padding : {Padding::none, Padding::prefix, Padding::scattered}) {
+      for (const bool causal : {false, true}) {
+        const Index batch = padding == Padding::none ? 1 : 3;
+        check_everywhere({.batch = batch,
+                          .queries = n,
+                          .keys = n,
+                          .width = 8,
+                          .value_width = 8,
+                          .causal = causal,
+                          .padding = padding});
+        check_everywhere(
+            {.batch = batch, .heads = 1, .queries = n / 2 + 1, .keys = n, .causal = causal, .padding = padding});
+        check_everywhere(
+            {.batch = batch, .heads = 1, .queries = n + 40, .keys = n, .causal = causal, .padding = padding});
+      }
+    }
+  }
+}
+
+TEST_CASE("attention takes any head size") {
+  for (const Index width : {1, 3, 8, 16, 17, 32, 40, 64, 100})
+    for (const Index value_width : {1, 5, 24, 32, 64, 72})
+      check_everywhere({.batch = 1, .heads = 1, .queries = 35, .keys = 70, .width = width, .value_width = value_width});
+}
+
+TEST_CASE("attention: padded queries are computed when asked for, and a scale is used as given") {
+  check_everywhere({.batch = 3, .queries = 40, .keys = 40, .padding = Padding::prefix, .skip_padded_queries = false});
+  check_everywhere({.batch = 3, .queries = 40, .keys = 40, .padding = Padding::scattered, .scale = 0.1});
+  check_everywhere({.queries = 9, .keys = 9, .scale = -1.5});
+}
+
+TEST_CASE("attention of an empty batch or of no head") {
+  check_everywhere({.batch = 0});
+  check_everywhere({.heads = 0});
+}
+
+TEST_CASE("attention survives logits that exp cannot hold") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      const AttentionCase c{.batch = 1, .heads = 1, .queries = 33, .keys = 130, .scale = 1};
+      Inputs in = make_inputs(c, dtype);
+      for (Tensor* t : {&in.q, &in.k}) *t = uniform(t->shape(), dtype, -20, 20, 9);
+      const Results got = run(in, c.options());
+      CHECK(std::isfinite(largest_error(got.forward.out, zeros_like(got.forward.out))));
+      CHECK(std::isfinite(largest_error(got.grads.dk, zeros_like(got.grads.dk))));
+      double top = 0;  // a row's weights add up to 1, so no output leaves the range of the values
+      for (Index i = 0; i < got.forward.out.size(); ++i) top = std::max(top, std::fabs(at(got.forward.out, i)));
+      CHECK(top < 6);
+    });
+  });
+}
+
+TEST_CASE("attention reads views of any strides and writes [B, N, H, E] memory") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      const AttentionCase c{.queries = 37, .keys = 37, .width = 6, .value_width = 6};
+      const Inputs plain = make_inputs(c, dtype);
+      Inputs views = plain;
+      // q, k, v side by side in one [B, N, 3, H, E] tensor, as one projection would make them
+      Tensor packed = empty({c.batch, c.queries, 3, c.heads, c.width}, dtype, kCpu);
+      Tensor* parts[] = {&views.q, &views.k, &views.v};
+      for (int p = 0; p < 3; ++p) {
+        Tensor part = packed.select(2, p).transpose(1, 2);
+        copy(*parts[p], part);
+        *parts[p] = part;
+      }
+      Tensor turned = empty({c.batch, c.heads, c.value_width, c.queries}, dtype, kCpu).transpose(2, 3);
+      copy(plain.dout, turned);
+      views.dout = turned;  // last stride is not 1
+      CHECK(same_results(run(views, {}), run(plain, {})));
+      const Results got = run(plain, {});
+      for (const Tensor& t : {got.forward.out, got.grads.dq, got.grads.dk, got.grads.dv})
+        CHECK(t.transpose(1, 2).is_contiguous());
+    });
+  });
+}
+
+TEST_CASE("attention does not see what stands at padded positions, not even NaN") {
+  for_each_simd_target([] {
+    for (const Padding padding : {Padding::prefix, Padding::scattered}) {
+      for (const bool causal : {false, true}) {
+        const AttentionCase c{.batch = 3, .queries = 70, .keys = 70, .causal = causal, .padding = padding};
+        const Inputs clean = make_inputs(c, kFloat32);
+        Inputs dirty = make_inputs(c, kFloat32);
+        const float nan = std::numeric_limits<float>::quiet_NaN();
+        for (Index b = 0; b < c.batch; ++b)
+          for (Index i = 0; i < c.keys; ++i) {
+            if (at(clean.mask.real, {b, i}) != 0) continue;
+            for (Tensor* t : {&dirty.q, &dirty.k, &dirty.v, &dirty.dout}) {
+              Tensor row = t->select(0, b).select(1, i);
+              fill(row, nan);
+            }
+            Tensor row = dirty.dlse.select(0, b).select(1, i);
+            fill(row, nan);
+          }
+        CHECK(same_results(run(dirty, c.options()), run(clean, c.options())));
+      }
+    }
+  });
+}
+
+TEST_CASE("attention depends neither on the amount of padding nor on the rest of the batch") {
+  for_each_simd_target([] {
+    for (const bool causal : {false, true}) {
+      const AttentionCase c{.batch = 3, .queries = 200, .keys = 200, .width = 8, .value_width = 8, .causal = causal};
+      Inputs in = make_inputs(c, kFloat32);
+      in.mask = Mask::from_lengths(tensor<Index>({200, 130, 41}, {3}), 200);
+      const Results all = run(in, c.options());
+      for (const auto& [sample, length] : {std::pair<Index, Index>{1, 130}, {2, 41}}) {
+        const auto cut = [&](const Tensor& t) { return t.slice(0, sample, sample + 1).slice(2, 0, length); };
+        const Inputs alone{cut(in.q), cut(in.k), cut(in.v), cut(in.dout), cut(in.dlse).contiguous(), {}};
+        const Results one = run(alone, c.options());
+        CHECK(same_bits(cut(all.forward.out), one.forward.out));
+        CHECK(same_bits(cut(all.forward.lse), one.forward.lse));
+        CHECK(same_bits(cut(all.grads.dq), one.grads.dq));
+        CHECK(same_bits(cut(all.grads.dk), one.grads.dk));
+        CHECK(same_bits(cut(all.grads.dv), one.grads.dv));
+      }
+    }
+  });
+}
+
+TEST_CASE("attention gives the same bits for any number of threads") {
+  const int before = num_threads();
+  for (const Index batch : {1, 3}) {
+    const AttentionCase c{.batch = batch, .heads = 1, .queries = 700, .keys = 700, .width = 8, .value_width = 8};
+    const Inputs in = make_inputs(c, kFloat32);
+    set_num_threads(1);
+    const Results one = run(in, {});
+    for (const int threads : {2, 3, 8}) {
+      set_num_threads(threads);
+      CHECK(same_results(run(in, {}), one));
+    }
+  }
+  set_num_threads(before);
+}
+
+TEST_CASE("attention is linear in the values") {
+  const AttentionCase c{.queries = 50, .keys = 80};
+  const Inputs in = make_inputs(c, kFloat64);
+  const Tensor other = normal(in.v.shape(), kFloat64, 17);
+  Tensor sum = in.v.clone();
+  for (Index i = 0; i < sum.size(); ++i) sum.data<double>()[i] += 3 * other.data<double>()[i];
+  const Tensor a = kernels::attention(in.q, in.k, in.v).out.contiguous();
+  const Tensor b = kernels::attention(in.q, in.k, other).out.contiguous();
+  Tensor want = a.clone();
+  for (Index i = 0; i < want.size(); ++i) want.data<double>()[i] += 3 * b.data<double>()[i];
+  CHECK_CLOSE(kernels::attention(in.q, in.k, sum).out, want, dot_tolerance(kFloat64, 80));
+}
+
+TEST_CASE("attention holds nothing quadratic: B 4, H 2, N 4096, E 32 fits in 64 MiB") {
+  const AttentionCase c{.batch = 4, .queries = 4096, .keys = 4096, .width = 32, .value_width = 32};
+  const Inputs in = make_inputs(c, kFloat32);
+  reset_peak_memory();
+  const std::size_t before = memory_stats().current_bytes;
+  const Results got = run(in, {});
+  const std::size_t results = memory_stats().current_bytes - before;
+  const std::size_t beyond = memory_stats().peak_bytes - before - results;
+  CHECK(results == sizeof(float) * (4 * 4 * 2 * 4096 * 32 + 4 * 2 * 4096));  // out, dq, dk, dv and lse
+  CHECK(beyond < std::size_t{64} << 20);
+  MESSAGE("bytes beyond inputs and outputs: " << beyond);
+}
+
+TEST_CASE("attention names the argument that does not fit") {
+  const auto t = [](const Shape& shape, DType dtype = kFloat32) { return zeros(shape, dtype, kCpu); };
+  const Tensor q = t({2, 3, 5, 4}), k = t({2, 3, 7, 4}), v = t({2, 3, 7, 6});
+  CHECK_THROWS_WITH_AS(kernels::attention(t({2, 3, 5}), k, v), "attention: q is [2, 3, 5] float32 cpu, expected rank 4",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(
+      kernels::attention(q, t({2, 3, 7, 5}), v),
+      "attention: k is [2, 3, 7, 5] float32 cpu, expected [2, 3, 7, 4] = [B, H, Nk, E] for q [2, 3, 5, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(
+      kernels::attention(q, k, t({2, 3, 8, 6})),
+      "attention: v is [2, 3, 8, 6] float32 cpu, expected [2, 3, 7, Ev >= 1] = [B, H, Nk, Ev] for k [2, 3, 7, 4]",
+      ShapeError);
+  CHECK_THROWS_AS(kernels::attention(q, k, t({2, 3, 7, 0})), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::attention(t({1, 1, 2, 0}), t({1, 1, 2, 0}), t({1, 1, 2, 1})),
+                       "attention: q is [1, 1, 2, 0] float32 cpu, expected at least one feature per head", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::attention(q, k, t({2, 3, 7, 6}, kFloat64)),
+                       "attention: v is [2, 3, 7, 6] float64 cpu, expected float32 like q", DTypeError);
+  CHECK_THROWS_AS(kernels::attention(t({1, 1, 2, 2}, kInt64), t({1, 1, 2, 2}, kInt64), t({1, 1, 2, 2}, kInt64)),
+                  DTypeError);
+  CHECK_THROWS_AS(kernels::attention(q, k, v, Mask::from_lengths(tensor<Index>({5, 5}, {2}), 5)), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::attention(q, k, v, {}, {.scale = std::numeric_limits<double>::infinity()}),
+                       "attention: scale is inf, expected a finite number", Error);
+  const AttentionOutput f = kernels::attention(q, k, v);
+  CHECK_THROWS_WITH_AS(kernels::attention_grad(t({2, 3, 5, 5}), {}, q, k, v, f.out, f.lse),
+                       "attention_grad: dout is [2, 3, 5, 5] float32 cpu, expected shape [2, 3, 5, 6]", ShapeError);
+  CHECK_THROWS_AS(kernels::attention_grad(f.out, t({2, 3, 4}), q, k, v, f.out, f.lse), ShapeError);
+}
+
+}  // namespace subquad::test
