@@ -1,0 +1,12 @@
+// The CPU bodies of kernels/copy that are not about whole rows (those: rows.h). Everything contiguous, indices in
+// range.
+#pragma once
+
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels::cpu {
+
+void gather(const Tensor& x, int dim, const Tensor& index, Tensor& out);
+void gather_grad(const Tensor& dout, int dim, const Tensor& index, Tensor& dx);  // adds to dx, which holds zeros
+
+}  // namespace subquad::kernels::cpu

@@ -1,0 +1,185 @@
+#include "subquad/kernels/copy/copy.h"
+
+#include <vector>
+
+#include "subquad/core/parallel.h"
+#include "subquad/tests/support/compare.h"
+
+namespace subquad {
+namespace {
+
+using namespace subquad::test;
+
+Tensor random_index(const Shape& shape, Index extent, std::uint64_t seed) {
+  Rng rng(seed);
+  Tensor out = zeros(shape, kInt64, kCpu);
+  for (Index& i : out.span<Index>()) i = rng.below(extent);
+  return out;
+}
+
+// Row-major position -> one index per dimension, and back.
+std::vector<Index> unravel(Index flat, const Shape& shape) {
+  std::vector<Index> out(static_cast<std::size_t>(shape.rank()));
+  for (int d = shape.rank() - 1; d >= 0; --d) {
+    out[static_cast<std::size_t>(d)] = flat % shape[d];
+    flat /= shape[d];
+  }
+  return out;
+}
+Index ravel(const std::vector<Index>& index, const Shape& shape) {
+  Index flat = 0;
+  for (int d = 0; d < shape.rank(); ++d) flat = flat * shape[d] + index[static_cast<std::size_t>(d)];
+  return flat;
+}
+
+struct PickCase {
+  Shape shape;
+  int dim;
+  Index picks;
+};
+const PickCase kPickCases[] = {
+    {{1}, 0, 1},    {{7}, 0, 11},   {{5, 3}, 0, 4},    {{5, 3}, 1, 7},    {{2, 3, 5}, -2, 6},  {{2, 3, 5}, 2, 13},
+    {{0, 3}, 1, 4}, {{4, 3}, 0, 0}, {{3, 4, 0}, 1, 5}, {{3, 7}, 0, 2000}, {{2, 5, 3}, 1, 999}, {{31, 65}, 0, 97},
+};
+
+}  // namespace
+
+TEST_CASE("concat equals the slow loop, for any dtype and strides") {
+  for (const DType dtype : {kFloat32, kFloat64, kInt64, kInt32, kUInt8, kBool}) {
+    const Tensor a = normal({2, 3, 4}, kFloat64, 1).to(dtype),
+                 b = normal({4, 5, 2}, kFloat64, 2).to(dtype).transpose(0, 2);
+    const Tensor c = zeros({2, 0, 4}, dtype, kCpu);
+    for (const int dim : {1, -2}) {
+      const Tensor out = kernels::concat({a, b, c, a}, dim);
+      REQUIRE_EQ(out.shape(), Shape{2, 11, 4});
+      for (Index i = 0; i < 2; ++i)
+        for (Index j = 0; j < 11; ++j)
+          for (Index k = 0; k < 4; ++k)
+            CHECK_EQ(at(out, {i, j, k}), j < 3   ? at(a, {i, j, k})
+                                         : j < 8 ? at(b, {i, j - 3, k})
+                                                 : at(a, {i, j - 8, k}));
+    }
+    CHECK(same_bits(kernels::concat({a}, 0), a));
+  }
+}
+
+TEST_CASE("slice_grad writes into the slice and leaves zeros elsewhere") {
+  for_each_float([](DType dtype) {
+    for (const auto& [start, stop, step] :
+         {std::array<Index, 3>{0, 9, 1}, {2, 7, 1}, {1, 9, 3}, {4, 4, 1}, {8, 9, 5}}) {
+      const Shape shape = {3, 9, 2};
+      const Tensor dout = normal(zeros(shape, dtype, kCpu).slice(1, start, stop, step).shape(), dtype, 1);
+      const Tensor dx = kernels::slice_grad(dout, shape, 1, start, step);
+      REQUIRE_EQ(dx.shape(), shape);
+      for (Index i = 0; i < 3; ++i)
+        for (Index j = 0; j < 9; ++j)
+          for (Index k = 0; k < 2; ++k) {
+            const bool inside = j >= start && j < stop && (j - start) % step == 0;
+            CHECK_EQ(at(dx, {i, j, k}), inside ? at(dout, {i, (j - start) / step, k}) : 0.0);
+          }
+    }
+  });
+}
+
+TEST_CASE("index_select and its gradient equal the slow loop") {
+  for_each_float([](DType dtype) {
+    for (const PickCase& c : kPickCases) {
+      CAPTURE(c.shape);
+      CAPTURE(c.picks);
+      const int dim = c.dim < 0 ? c.dim + c.shape.rank() : c.dim;
+      const Tensor x = normal(c.shape, dtype, 1), index = random_index({c.picks}, c.shape[dim], 2);
+      const Shape out_shape = c.shape.with(dim, c.picks);
+      const Tensor dout = normal(out_shape, dtype, 3);
+      Tensor want = zeros(out_shape, kFloat64, kCpu), want_dx = zeros(c.shape, kFloat64, kCpu);
+      for (Index i = 0; i < want.size(); ++i) {
+        std::vector<Index> place = unravel(i, out_shape);
+        place[static_cast<std::size_t>(dim)] = index.data<Index>()[place[static_cast<std::size_t>(dim)]];
+        const Index source = ravel(place, c.shape);
+        want.data<double>()[i] = at(x, source);
+        want_dx.data<double>()[source] += at(dout, i);
+      }
+      CHECK_CLOSE(kernels::index_select(x, c.dim, index), want, 0.0);
+      CHECK_CLOSE(kernels::index_select_grad(dout, c.dim, index, c.shape[dim]), want_dx, dot_tolerance(dtype, c.picks));
+    }
+  });
+}
+
+TEST_CASE("gather and its gradient equal the slow loop") {
+  for_each_float([](DType dtype) {
+    for (const PickCase& c : kPickCases) {
+      CAPTURE(c.shape);
+      CAPTURE(c.picks);
+      const int dim = c.dim < 0 ? c.dim + c.shape.rank() : c.dim;
+      Shape index_shape = c.shape.with(dim, c.picks);
+      if (dim != 0 && index_shape[0] > 1) --index_shape[0];  // an index may be smaller than x
+      const Tensor x = normal(c.shape, dtype, 1), index = random_index(index_shape, c.shape[dim], 2);
+      const Tensor dout = normal(index_shape, dtype, 3);
+      Tensor want = zeros(index_shape, kFloat64, kCpu), want_dx = zeros(c.shape, kFloat64, kCpu);
+      for (Index i = 0; i < want.size(); ++i) {
+        std::vector<Index> place = unravel(i, index_shape);
+        place[static_cast<std::size_t>(dim)] = index.data<Index>()[i];
+        const Index source = ravel(place, c.shape);
+        want.data<double>()[i] = at(x, source);
+        want_dx.data<double>()[source] += at(dout, i);
+      }
+      CHECK_CLOSE(kernels::gather(x, c.dim, index), want, 0.0);
+      CHECK_CLOSE(kernels::gather_grad(dout, c.dim, index, c.shape), want_dx, dot_tolerance(dtype, c.picks));
+    }
+  });
+}
+
+TEST_CASE("picking reads any strides and any dtype") {
+  const Tensor x = normal({4, 5, 6}, kFloat32, 1).transpose(0, 2), index = tensor<Index>({5, 0, 0, 2}, {4});
+  CHECK(same_bits(kernels::index_select(x, 0, index), kernels::index_select(x.contiguous(), 0, index)));
+  const Tensor places = random_index({6, 2, 4}, 5, 3);
+  CHECK(same_bits(kernels::gather(x, 1, places), kernels::gather(x.contiguous(), 1, places)));
+  const Tensor dout = normal({4, 2, 6}, kFloat32, 2).transpose(0, 2);
+  CHECK(same_bits(kernels::gather_grad(dout, 1, places, x.shape()),
+                  kernels::gather_grad(dout.contiguous(), 1, places, x.shape())));
+  const Tensor flags = tensor<bool>({true, false, true}, {3});
+  CHECK(same_bits(kernels::index_select(flags, 0, tensor<Index>({1, 2}, {2})), tensor<bool>({false, true}, {2})));
+  CHECK(same_bits(kernels::gather(flags, 0, tensor<Index>({1, 2}, {2})), tensor<bool>({false, true}, {2})));
+}
+
+TEST_CASE("picking: the same bits for any number of threads") {
+  const int before = num_threads();
+  const Tensor dout = normal({20'000, 33}, kFloat32, 1), index = random_index({20'000}, 5, 2);
+  const Tensor places = random_index({20'000, 33}, 5, 3);
+  set_num_threads(1);
+  const Tensor dx = kernels::index_select_grad(dout, 0, index, 5);
+  const Tensor gathered = kernels::gather_grad(dout, 0, places, {5, 33});
+  for (const int threads : {2, 3, 8}) {
+    set_num_threads(threads);
+    CHECK(same_bits(kernels::index_select_grad(dout, 0, index, 5), dx));
+    CHECK(same_bits(kernels::gather_grad(dout, 0, places, {5, 33}), gathered));
+  }
+  set_num_threads(before);
+}
+
+TEST_CASE("copy: complaints") {
+  const Tensor x = zeros({2, 3}, kFloat32, kCpu), index = tensor<Index>({0, 3}, {2});
+  CHECK_THROWS_WITH_AS(kernels::concat({}, 0), "concat: no tensors, expected at least one", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::concat({x, zeros({2, 4}, kFloat32, kCpu)}, 0),
+                       "concat: tensors[1] is [2, 4] float32 cpu, expected shape [2, 3]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::concat({x, zeros({2, 3}, kInt64, kCpu)}, 0),
+                       "concat: tensors[1] is [2, 3] int64 cpu, expected float32 like tensors[0]", DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::concat({x}, 2), "concat: dimension 2 is out of range for shape [2, 3]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::index_select(x, 1, index), "index_select: index[1] is 3, expected 0 <= index < 3",
+                       Error);
+  CHECK_THROWS_WITH_AS(kernels::index_select(x, 1, tensor<Index>({-1}, {1})),
+                       "index_select: index[0] is -1, expected 0 <= index < 3", Error);
+  CHECK_THROWS_WITH_AS(kernels::index_select(x, 1, x), "index_select: index is [2, 3] float32 cpu, expected rank 1",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::index_select_grad(x, 1, index, 9),
+                       "index_select_grad: dout is [2, 3] float32 cpu, expected shape [2, 2]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gather(x, 1, index), "gather: index is [2] int64 cpu, expected rank 2", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gather(x, 1, zeros({3, 1}, kInt64, kCpu)),
+                       "gather: index is [3, 1] int64 cpu, expected at most 2 along dimension 0 of x [2, 3]",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gather(x, 0, full({1, 2}, 2, kInt64, kCpu)),
+                       "gather: index[0] is 2, expected 0 <= index < 2", Error);
+  CHECK_THROWS_WITH_AS(kernels::slice_grad(x, {2, 9, 3}, 1, 0),
+                       "slice_grad: dout is [2, 3] float32 cpu, expected rank 3", ShapeError);
+}
+
+}  // namespace subquad
