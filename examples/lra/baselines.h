@@ -1,0 +1,19 @@
+// What is reached without looking at a sequence, or at its first token only: the accuracies that a model must beat.
+#pragma once
+
+#include <vector>
+
+#include "subquad/examples/lra/sequences.h"
+
+namespace subquad::lra {
+
+std::vector<Index> label_counts(const Sequences& set, Index classes);
+
+// Rules learned on `train`, their accuracy on `other` (0 for an empty set). Of labels that are equally frequent the
+// smallest is chosen.
+double majority_accuracy(const Sequences& train, const Sequences& other);
+// The most frequent label for each first token; for one that `train` does not have, the most frequent label of all. For
+// ListOps the first token is the root operator.
+double first_token_accuracy(const Sequences& train, const Sequences& other);
+
+}  // namespace subquad::lra

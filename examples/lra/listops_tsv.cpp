@@ -1,0 +1,121 @@
+#include "subquad/examples/lra/listops_tsv.h"
+
+#include <charconv>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "subquad/core/file.h"
+
+namespace subquad::lra {
+
+namespace {
+
+constexpr std::string_view kHeader = "Source\tTarget";
+
+// What stood in the file, short enough for a message, without control characters.
+std::string quoted(std::string_view text) {
+  const std::string head(text.substr(0, 40));
+  return nlohmann::json(head).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+}
+
+class ListopsReader {
+ public:
+  ListopsReader(const std::filesystem::path& path, const ListopsReading& reading) : path_(path), reading_(reading) {}
+
+  Sequences run() {
+    InputFile{path_};  // says it better than a stream when it is missing or a folder
+    std::ifstream in(path_, std::ios::binary);
+    for (std::string text; std::getline(in, text);) {
+      ++line_;
+      if (text.ends_with('\r')) text.pop_back();
+      if (line_ == 1)
+        check_header(text);
+      else if (!text.empty())
+        read_row(text);
+    }
+    if (in.bad()) throw Error(cat("cannot read ", path_.string(), " after line ", line_));
+    if (line_ == 0)
+      throw FormatError(cat(path_.string(), ": the file is empty, expected the header ", quoted(kHeader)));
+    if (set_.size() == 0) fail("no expression follows the header");
+    return std::move(set_);
+  }
+
+ private:
+  [[noreturn]] void fail(const std::string& what) const {
+    throw FormatError(cat(path_.string(), ": line ", line_, ": ", what));
+  }
+
+  void check_header(std::string_view text) const {
+    if (text != kHeader) fail(cat("header is ", quoted(text), ", expected ", quoted(kHeader)));
+  }
+
+  void read_row(std::string_view text) {
+    const std::size_t fields = 1 + static_cast<std::size_t>(std::count(text.begin(), text.end(), '\t'));
+    if (fields != 2) fail(cat(fields, fields == 1 ? " field" : " fields", ", expected 2: expression, tab, label"));
+    const std::size_t tab = text.find('\t');
+    read_tokens(text.substr(0, tab));
+    const int label = read_label(text.substr(tab + 1));
+    const int value = evaluate();
+    if (reading_.verify_labels && label != value) fail(cat("label is ", label, ", but the expression gives ", value));
+    if (reading_.drop_brackets) std::erase(tokens_, kListopsClose);
+    set_.append(tokens_, label);
+  }
+
+  void read_tokens(std::string_view text) {
+    tokens_.clear();
+    while (!text.empty()) {
+      const std::string_view word = text.substr(0, text.find(' '));
+      text.remove_prefix(std::min(text.size(), word.size() + 1));
+      if (word.empty() || word == "(" || word == ")") continue;
+      const Token token = listops_token(word);
+      if (token == 0) fail(cat("token ", tokens_.size() + 1, ": ", quoted(word), " is no token of listops"));
+      tokens_.push_back(token);
+    }
+  }
+
+  int read_label(std::string_view text) const {
+    int label = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), label);
+    if (error == std::errc::invalid_argument || end != text.data() + text.size())
+      fail(cat("label ", quoted(text), " is not a number"));
+    if (error != std::errc() || label < 0 || label >= kListopsClasses)
+      fail(cat("label ", quoted(text), " is out of range, expected 0..9"));
+    return label;
+  }
+
+  int evaluate() const {
+    try {
+      return evaluate_listops(tokens_);
+    } catch (const FormatError& error) {
+      fail(error.what());
+    }
+  }
+
+  const std::filesystem::path& path_;
+  const ListopsReading& reading_;
+  std::size_t line_ = 0;
+  std::vector<Token> tokens_;  // of the current line
+  Sequences set_;
+};
+
+}  // namespace
+
+Sequences read_listops(const std::filesystem::path& path, const ListopsReading& reading) {
+  return ListopsReader(path, reading).run();
+}
+
+void write_listops(const std::filesystem::path& path, const Sequences& set) {
+  constexpr std::size_t kPiece = 1 << 20;  // bytes given to the system at once
+  AtomicFile out(path);
+  std::string text = cat(kHeader, "\r\n");
+  for (Index i = 0; i < set.size(); ++i) {
+    text += cat(listops_text(set.tokens(i)), '\t', set.label(i), "\r\n");
+    if (text.size() < kPiece) continue;
+    out.write(text);
+    text.clear();
+  }
+  out.write(text);
+  out.commit();
+}
+
+}  // namespace subquad::lra
