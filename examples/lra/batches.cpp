@@ -1,0 +1,100 @@
+#include "subquad/examples/lra/batches.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "subquad/core/rng.h"
+
+namespace subquad::lra {
+
+namespace {
+
+template <class T>
+void shuffle(std::vector<T>& items, Rng& rng) {  // Fisher-Yates
+  for (std::size_t left = items.size(); left > 1; --left)
+    std::swap(items[left - 1], items[static_cast<std::size_t>(rng.below(static_cast<Index>(left)))]);
+}
+
+SampleNumbers all_samples(const Sequences& set) {
+  SampleNumbers numbers(static_cast<std::size_t>(set.size()));
+  std::iota(numbers.begin(), numbers.end(), Index{0});
+  return numbers;
+}
+
+void sort_by_length(const Sequences& set, SampleNumbers::iterator begin, SampleNumbers::iterator end) {
+  std::stable_sort(begin, end, [&](Index a, Index b) { return set.length(a) < set.length(b); });
+}
+
+std::vector<SampleNumbers> cut(const SampleNumbers& order, Index size) {
+  std::vector<SampleNumbers> batches;
+  const auto step = static_cast<std::size_t>(size);
+  for (std::size_t begin = 0; begin < order.size(); begin += step) {
+    const std::size_t end = std::min(order.size(), begin + step);
+    batches.emplace_back(order.begin() + static_cast<std::ptrdiff_t>(begin),
+                         order.begin() + static_cast<std::ptrdiff_t>(end));
+  }
+  return batches;
+}
+
+Index padded_length(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options) {
+  const Index limit = options.pad_to > 0 ? options.pad_to : options.max_length;
+  Index longest = 1;  // an empty batch, or one of empty sequences, still has a position
+  for (const Index sample : samples) {
+    const Index length = set.length(sample);
+    if (length > limit)
+      throw Error(cat("batch: sample ", sample, " has ", length, " tokens, more than ",
+                      options.pad_to > 0 ? "pad-to " : "max-length ", limit));
+    longest = std::max(longest, length);
+  }
+  if (options.pad_to > 0) return options.pad_to;
+  return std::min(limit, (longest + options.pad_multiple - 1) / options.pad_multiple * options.pad_multiple);
+}
+
+}  // namespace
+
+std::vector<SampleNumbers> shuffled_batches(const Sequences& set, const BatchOptions& options, std::uint64_t seed,
+                                            Index epoch) {
+  Rng rng(seed, stream_id(cat("data order, epoch ", epoch)));
+  SampleNumbers order = all_samples(set);
+  shuffle(order, rng);
+  if (options.bucket <= 1) return cut(order, options.size);
+
+  const Index bucket = options.bucket * options.size;
+  for (Index begin = 0; begin < set.size(); begin += bucket) {
+    const Index end = std::min(set.size(), begin + bucket);
+    sort_by_length(set, order.begin() + begin, order.begin() + end);
+  }
+  std::vector<SampleNumbers> batches = cut(order, options.size);
+  shuffle(batches, rng);  // otherwise every bucket would go from short to long
+  return batches;
+}
+
+std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptions& options) {
+  SampleNumbers order = all_samples(set);
+  sort_by_length(set, order.begin(), order.end());
+  return cut(order, options.size);
+}
+
+Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options, Device device) {
+  const auto count = static_cast<Index>(samples.size());
+  const Index positions = padded_length(set, samples, options);
+  Tensor ids = zeros({count, positions}, kInt64, kCpu);
+  Tensor labels = empty({count}, kInt64, kCpu);
+  Tensor lengths = empty({count}, kInt64, kCpu);
+  Batch batch;
+  for (Index b = 0; b < count; ++b) {
+    const Index sample = samples[static_cast<std::size_t>(b)];
+    const std::span<const Token> tokens = set.tokens(sample);
+    std::copy(tokens.begin(), tokens.end(), ids.data<std::int64_t>() + b * positions);
+    labels.data<std::int64_t>()[b] = set.label(sample);
+    lengths.data<std::int64_t>()[b] = set.length(sample);
+    batch.tokens += set.length(sample);
+  }
+  batch.ids = ids.to(device);
+  batch.labels = labels.to(device);
+  batch.samples = tensor<std::int64_t>(samples, {count}).to(device);
+  batch.mask = Mask::from_lengths(lengths, positions).to(device);
+  return batch;
+}
+
+}  // namespace subquad::lra

@@ -1,0 +1,42 @@
+// Cuts a set of sequences into padded batches. Which samples form which batch is a pure function of (seed, epoch), so
+// the place in the data of a resumed run is its step number.
+#pragma once
+
+#include <vector>
+
+#include "subquad/core/mask.h"
+#include "subquad/examples/lra/sequences.h"
+
+namespace subquad::lra {
+
+struct Batch {
+  Tensor ids;        // int64 [B, N]: tokens, 0 where padded
+  Tensor labels;     // int64 [B]
+  Tensor samples;    // int64 [B]: a sample's number in its set; keys its random numbers
+  Mask mask;         // [B, N]
+  Index tokens = 0;  // real ones
+
+  Index size() const { return ids.dim(0); }
+};
+
+struct BatchOptions {
+  Index size = 32;
+  Index max_length = 2048;  // of a sample, and of N
+  Index pad_to = 0;         // N of every batch; 0: the longest sample of the batch, rounded up to pad_multiple
+  Index pad_multiple = 64;  // so that few different shapes occur and the allocator's blocks fit again
+  Index bucket = 1;         // this many batches' worth of samples are sorted by length together; 1: no sorting
+};
+
+using SampleNumbers = std::vector<Index>;
+
+// The batches of one epoch of training: every sample once, shuffled by Philox; one batch may be smaller.
+std::vector<SampleNumbers> shuffled_batches(const Sequences& set, const BatchOptions& options, std::uint64_t seed,
+                                            Index epoch);
+
+// Batches for evaluation: every sample once, neighbours in length together, so that padding costs little.
+std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptions& options);
+
+// Error naming the sample when one is longer than pad_to or max_length.
+Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options, Device device);
+
+}  // namespace subquad::lra

@@ -1,0 +1,43 @@
+// What a run leaves behind:
+//
+//   RUN/config.toml                          the resolved configuration; --resume reads it back
+//   RUN/metrics.jsonl, RUN/timing.jsonl      records (record_log.h)
+//   RUN/checkpoints/step-000500.safetensors  the newest two
+//   RUN/checkpoints/best.safetensors         the one with the best validation accuracy
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "subquad/core/shape.h"
+
+namespace subquad::lra {
+
+class RunFolder {
+ public:
+  // Error when something of that name exists: a run is never overwritten.
+  static void check_new(const std::filesystem::path& path);
+  static RunFolder create(const std::filesystem::path& path);
+  // Error when it is not the folder of a run.
+  static RunFolder open(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path config() const { return path_ / "config.toml"; }
+  std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
+  std::filesystem::path timing() const { return path_ / "timing.jsonl"; }
+  std::filesystem::path best() const { return path_ / "checkpoints" / "best.safetensors"; }
+  std::filesystem::path checkpoint(Index step) const;
+
+  std::optional<std::filesystem::path> newest_checkpoint() const;  // of the numbered ones
+  // Removes all numbered checkpoints but the newest `keep`.
+  void tidy(std::size_t keep) const;
+
+ private:
+  explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
+  std::vector<std::filesystem::path> numbered() const;  // oldest first
+
+  std::filesystem::path path_;
+};
+
+}  // namespace subquad::lra

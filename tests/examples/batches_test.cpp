@@ -1,0 +1,131 @@
+#include "subquad/examples/lra/batches.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <numeric>
+
+using namespace subquad;
+using namespace subquad::lra;
+
+namespace {
+
+// Sample i has the given length and consists of the token i + 1.
+Sequences of_lengths(const std::vector<Index>& lengths) {
+  Sequences set;
+  for (std::size_t i = 0; i < lengths.size(); ++i)
+    set.append(std::vector<Token>(static_cast<std::size_t>(lengths[i]), static_cast<Token>(i + 1)),
+               static_cast<std::int64_t>(i % 3));
+  return set;
+}
+
+Sequences many(Index count) {
+  std::vector<Index> lengths;
+  for (Index i = 0; i < count; ++i) lengths.push_back(1 + i * 7 % 50);
+  return of_lengths(lengths);
+}
+
+SampleNumbers joined(const std::vector<SampleNumbers>& batches) {
+  SampleNumbers all;
+  for (const SampleNumbers& batch : batches) all.insert(all.end(), batch.begin(), batch.end());
+  return all;
+}
+
+bool every_sample_once(const std::vector<SampleNumbers>& batches, Index count) {
+  SampleNumbers all = joined(batches), expected(static_cast<std::size_t>(count));
+  std::sort(all.begin(), all.end());
+  std::iota(expected.begin(), expected.end(), Index{0});
+  return all == expected;
+}
+
+}  // namespace
+
+TEST_CASE("sequences keep tokens, labels and lengths; the hash sees each of them") {
+  const Sequences set = of_lengths({3, 0, 2});
+  CHECK_EQ(set.size(), 3);
+  CHECK_EQ(set.length(1), 0);
+  CHECK_EQ(set.tokens(2)[1], 3);
+  CHECK_EQ(set.label(2), 2);
+  CHECK_EQ(set.longest(), 3);
+  CHECK_EQ(Sequences().longest(), 0);
+  CHECK_EQ(set.hash(), of_lengths({3, 0, 2}).hash());
+  CHECK_NE(set.hash(), of_lengths({3, 2, 0}).hash());
+  Sequences other_label;
+  other_label.append(set.tokens(0), 1);
+  CHECK_NE(other_label.hash(), of_lengths({3}).hash());
+}
+
+TEST_CASE("shuffled_batches: every sample once, another order in another epoch or seed, the same again") {
+  const Sequences set = many(103);
+  for (const Index bucket : {1, 4}) {
+    CAPTURE(bucket);
+    const BatchOptions options{.size = 10, .bucket = bucket};
+    const auto first = shuffled_batches(set, options, 1, 0);
+    CHECK_EQ(first.size(), 11);
+    CHECK(every_sample_once(first, 103));
+    CHECK_EQ(first, shuffled_batches(set, options, 1, 0));
+    CHECK_NE(first, shuffled_batches(set, options, 1, 1));
+    CHECK_NE(first, shuffled_batches(set, options, 2, 0));
+  }
+  CHECK(shuffled_batches(Sequences(), {}, 1, 0).empty());
+  CHECK_EQ(shuffled_batches(many(3), {.size = 10}, 1, 0).size(), 1);
+  CHECK_EQ(shuffled_batches(many(3), {.size = 1}, 1, 0).size(), 3);
+}
+
+TEST_CASE("shuffled_batches: buckets save padding") {
+  const Sequences set = many(200);
+  const auto padding = [&](Index bucket) {
+    const BatchOptions options{.size = 10, .pad_multiple = 1, .bucket = bucket};
+    Index padded = 0;
+    for (const SampleNumbers& samples : shuffled_batches(set, options, 1, 0)) {
+      const Batch batch = make_batch(set, samples, options, kCpu);
+      padded += batch.ids.size() - batch.tokens;
+    }
+    return padded;
+  };
+  CHECK_LT(padding(10), padding(1) / 2);
+}
+
+TEST_CASE("sorted_batches: every sample once, from short to long") {
+  const Sequences set = many(25);
+  const auto batches = sorted_batches(set, {.size = 10});
+  CHECK(every_sample_once(batches, 25));
+  const SampleNumbers order = joined(batches);
+  CHECK(std::is_sorted(order.begin(), order.end(), [&](Index a, Index b) { return set.length(a) < set.length(b); }));
+}
+
+TEST_CASE("make_batch pads behind the tokens and masks the padding") {
+  const Sequences set = of_lengths({3, 1, 0});
+  const Batch batch = make_batch(set, {2, 0, 1}, {.pad_multiple = 4}, kCpu);
+  CHECK_EQ(batch.ids.shape(), Shape{3, 4});
+  const std::vector<std::int64_t> expected = {0, 0, 0, 0, 1, 1, 1, 0, 2, 0, 0, 0};
+  const auto ids = batch.ids.span<std::int64_t>();
+  CHECK_EQ(std::vector<std::int64_t>(ids.begin(), ids.end()), expected);
+  for (Index i = 0; i < 12; ++i) CHECK_EQ(batch.mask.real.data<bool>()[i], expected[static_cast<std::size_t>(i)] != 0);
+  CHECK(batch.mask.prefix);
+  CHECK_EQ(batch.mask.lengths.data<std::int64_t>()[1], 3);
+  CHECK_EQ(batch.labels.data<std::int64_t>()[0], 2);
+  CHECK_EQ(batch.samples.data<std::int64_t>()[0], 2);
+  CHECK_EQ(batch.tokens, 4);
+}
+
+TEST_CASE("make_batch: batches of none, of one, and of empty sequences") {
+  const Sequences set = of_lengths({5, 0});
+  const Batch none = make_batch(set, {}, {.pad_multiple = 8}, kCpu);
+  CHECK_EQ(none.size(), 0);
+  CHECK_EQ(none.ids.shape(), Shape{0, 8});
+  CHECK_EQ(make_batch(set, {0}, {.pad_multiple = 8}, kCpu).ids.shape(), Shape{1, 8});
+  const Batch empty = make_batch(set, {1}, {.pad_multiple = 8}, kCpu);
+  CHECK_EQ(empty.ids.shape(), Shape{1, 8});
+  CHECK_EQ(empty.tokens, 0);
+}
+
+TEST_CASE("make_batch: fixed and largest lengths") {
+  const Sequences set = of_lengths({5, 9});
+  CHECK_EQ(make_batch(set, {0}, {.pad_to = 12}, kCpu).ids.dim(1), 12);
+  CHECK_EQ(make_batch(set, {1}, {.max_length = 10, .pad_multiple = 8}, kCpu).ids.dim(1), 10);
+  CHECK_THROWS_WITH_AS(make_batch(set, {0, 1}, {.pad_to = 8}, kCpu), "batch: sample 1 has 9 tokens, more than pad-to 8",
+                       Error);
+  CHECK_THROWS_WITH_AS(make_batch(set, {0, 1}, {.max_length = 8}, kCpu),
+                       "batch: sample 1 has 9 tokens, more than max-length 8", Error);
+}
