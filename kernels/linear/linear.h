@@ -1,0 +1,25 @@
+// The affine map of the last dimension.
+//
+//   out[..., o] = sum_i x[..., i] * weight[i, o] + bias[o]
+//
+//   x [..., I], rank >= 1   weight [I, O]   bias [O], or undefined for none   out [..., O]
+//   one dtype (float32, float64), one device
+//
+// weight may be row-major or the transpose of row-major; x of rank 2 likewise, of any other rank it is copied when it
+// is not contiguous; bias is contiguous. Deterministic. The bias adds no pass: it stands in out before the product is
+// added to it, piece by piece. Work: 2*rows*I*O flops.
+#pragma once
+
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+// dweight[i, o] = sum over rows of x[row, i] * dout[row, o]          x [..., I], dout [..., O] -> [I, O]
+Tensor linear_grad_weight(const Tensor& dout, const Tensor& x);
+
+// dbias[o] = sum over rows of dout[row, o], rows in chunks whose sums are added in order          [..., O] -> [O]
+Tensor linear_grad_bias(const Tensor& dout);
+
+}  // namespace subquad::kernels

@@ -1,0 +1,195 @@
+#include "subquad/kernels/matmul/cpu.h"
+
+#include <algorithm>
+
+#include "subquad/core/parallel.h"
+#include "subquad/kernels/blas/blas.h"
+
+namespace subquad::kernels::cpu {
+
+namespace {
+
+// [0, extent) in `count` pieces of `length`; the last may be shorter.
+struct Pieces {
+  Index count;
+  Index length;
+
+  Index begin(Index piece) const { return piece * length; }
+  Index size(Index piece, Index extent) const { return std::min(length, extent - piece * length); }
+};
+
+// An even number of pieces about `target` long, so that two threads get the same share; one when the extent is short.
+Pieces cut(Index extent, Index target, Index most) {
+  constexpr Index kTile = 16;  // pieces start where the register tiles of the BLAS do
+  if (extent < target * 3 / 4) return {1, std::max<Index>(extent, 1)};
+  const Index wanted = std::clamp<Index>(2 * ((extent + target) / (2 * target)), 2, most);
+  const Index length = ((extent + wanted - 1) / wanted + kTile - 1) / kTile * kTile;
+  return {(extent + length - 1) / length, length};
+}
+
+// Which part of which matrix of the batch: rows, columns and depth from `i`, `j` and `p` on.
+struct Piece {
+  Index item;
+  Index i, height;
+  Index j, width;
+  Index p, length;
+  Index depth_index;
+};
+
+// How a batch of products is cut, by shape alone. Each piece packs its operands anew: 256 rows make that about 1 % of
+// the work (512^3, one thread; 128 rows 5 %). Depth is cut only where the output alone would not feed the threads.
+class Plan {
+ public:
+  Plan(Index batch, Index m, Index n, Index k)
+      : batch_(batch), m_(m), n_(n), k_(k), rows_(cut(m, 256, m)), columns_(cut(n, rows_.count > 1 ? 1024 : 256, n)) {
+    constexpr Index kLargestSum = 1 << 16;  // elements of an output worth holding once per piece of depth
+    depth_ = {1, k};
+    if (batch == 1 && m * n <= kLargestSum && k >= 2048) depth_ = cut(k, 1024, 16);
+  }
+
+  Index depth() const { return depth_.count; }
+  Index count() const { return batch_ * rows_.count * columns_.count * depth_.count; }
+  Index flops() const { return 2 * rows_.length * columns_.length * depth_.length; }  // of one piece
+
+  Piece operator[](Index piece) const {
+    const Index d = piece % depth_.count;
+    piece /= depth_.count;
+    const Index c = piece % columns_.count;
+    piece /= columns_.count;
+    const Index r = piece % rows_.count;
+    return {.item = piece / rows_.count,
+            .i = rows_.begin(r),
+            .height = rows_.size(r, m_),
+            .j = columns_.begin(c),
+            .width = columns_.size(c, n_),
+            .p = depth_.begin(d),
+            .length = depth_.size(d, k_),
+            .depth_index = d};
+  }
+
+ private:
+  Index batch_, m_, n_, k_;
+  Pieces rows_, columns_, depth_;
+};
+
+// One operand, or the output, of a batch of products.
+template <class T>
+struct Batched {
+  Matrix<T> matrix;  // the first of them
+  Shape batch;       // the output's batch dimensions
+  Shape strides;     // of those, for this operand: 0 where it is broadcast
+
+  Matrix<T> operator[](Index item) const {
+    T* data = matrix.data;
+    for (int d = batch.rank() - 1; d >= 0; --d) {
+      data += item % batch[d] * strides[d];
+      item /= batch[d];
+    }
+    return {data, matrix.ld, matrix.transposed};
+  }
+};
+
+bool is_row_major(Index rows, Index columns, Index row_stride, Index column_stride) {
+  return (columns <= 1 || column_stride == 1) && (rows <= 1 || row_stride >= std::max<Index>(columns, 1));
+}
+
+// Whether the BLAS can read the matrices of `t` where they lie.
+bool is_readable(const Tensor& t) {
+  const Index rows = t.dim(-2), columns = t.dim(-1);
+  const Index row_stride = t.strides()[t.rank() - 2], column_stride = t.strides()[t.rank() - 1];
+  return is_row_major(rows, columns, row_stride, column_stride) ||
+         is_row_major(columns, rows, column_stride, row_stride);
+}
+
+template <class T, class TensorRef>
+Batched<T> batched(TensorRef& t, const Shape& batch) {
+  const Index rows = t.dim(-2), columns = t.dim(-1);
+  const Index row_stride = t.strides()[t.rank() - 2], column_stride = t.strides()[t.rank() - 1];
+  const bool transposed = !is_row_major(rows, columns, row_stride, column_stride);
+  Batched<T> out;
+  out.matrix.data = t.template data<T>();
+  out.matrix.transposed = transposed;
+  if (transposed)
+    out.matrix.ld = columns > 1 ? column_stride : std::max<Index>(rows, 1);
+  else
+    out.matrix.ld = rows > 1 ? row_stride : std::max<Index>(columns, 1);
+  out.batch = batch;
+  const int missing = batch.rank() - (t.rank() - 2);
+  for (int d = 0; d < batch.rank(); ++d) {
+    const bool broadcast = d < missing || t.dim(d - missing) == 1;
+    out.strides.push_back(broadcast ? 0 : t.strides()[d - missing]);
+  }
+  return out;
+}
+
+// What a piece of the product is added to: `bias` in every row when there is one, else beta * out.
+template <class T>
+struct Start {
+  const T* bias;
+  T beta;
+
+  // Leaves it in out [height, width], whose first column is the product's column j; the answer is gemm's beta.
+  T prepare(Index height, Index width, Index j, Matrix<T> out) const {
+    if (bias == nullptr) return beta;
+    for (Index i = 0; i < height; ++i) std::copy_n(bias + j, width, out.at(i, 0));
+    return 1;
+  }
+};
+
+// out [m, n] = start + the sum of `depth` matrices [m, n], one after the other in `parts`; of none when K is 0.
+template <class T>
+void add_parts(const T* parts, Index depth, Index m, Index n, Start<T> start, Matrix<T> out) {
+  parallel_for(m, n * (depth + 1), [&](Index i) {
+    T* row = out.at(i, 0);
+    const T beta = start.prepare(1, n, 0, out.from(i, 0));
+    for (Index j = 0; j < n; ++j) row[j] = beta == 0 ? 0 : beta * row[j];
+    for (Index p = 0; p < depth; ++p) {
+      const T* part = parts + (p * m + i) * n;
+      for (Index j = 0; j < n; ++j) row[j] += part[j];
+    }
+  });
+}
+
+template <class T>
+void run(const Tensor& a, const Tensor& b, const Tensor& bias, T alpha, T beta, Tensor& out) {
+  Shape batch;
+  for (int d = 0; d + 2 < out.rank(); ++d) batch.push_back(out.dim(d));
+  const Index m = out.dim(-2), n = out.dim(-1), k = a.dim(-1);
+  if (out.size() == 0) return;
+
+  const auto lefts = batched<const T>(a, batch), rights = batched<const T>(b, batch);
+  const auto outs = batched<T>(out, batch);
+  const Start<T> start{bias.defined() ? bias.data<T>() : nullptr, beta};
+  if (k == 0) {
+    for (Index item = 0; item < batch.size(); ++item) add_parts<T>(nullptr, 0, m, n, start, outs[item]);
+    return;
+  }
+
+  const Plan plan(batch.size(), m, n, k);
+  Tensor parts;  // [depth, m, n]
+  if (plan.depth() > 1) parts = empty({plan.depth(), m, n}, out.dtype(), out.device());
+  constexpr Index kFlopsPerOperation = 32;  // the BLAS against the scalar operations that parallel_for counts
+  parallel_for(plan.count(), plan.flops() / kFlopsPerOperation, [&](Index index) {
+    const Piece piece = plan[index];
+    const auto left = lefts[piece.item].from(piece.i, piece.p), right = rights[piece.item].from(piece.p, piece.j);
+    Matrix<T> to = outs[piece.item].from(piece.i, piece.j);
+    T scale = 0;
+    if (parts.defined())
+      to = Matrix<T>{parts.data<T>() + piece.depth_index * m * n, n}.from(piece.i, piece.j);
+    else
+      scale = start.prepare(piece.height, piece.width, piece.j, to);
+    gemm(piece.height, piece.width, piece.length, alpha, left, right, scale, to);
+  });
+  if (parts.defined()) add_parts<T>(parts.data<T>(), plan.depth(), m, n, start, outs[0]);
+}
+
+}  // namespace
+
+void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, double alpha, double beta, Tensor& out) {
+  const Tensor left = is_readable(a) ? a : a.contiguous();
+  const Tensor right = is_readable(b) ? b : b.contiguous();
+  visit_float("matmul", out.dtype(),
+              [&]<class T>(Type<T>) { run<T>(left, right, bias, static_cast<T>(alpha), static_cast<T>(beta), out); });
+}
+
+}  // namespace subquad::kernels::cpu

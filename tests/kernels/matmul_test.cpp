@@ -1,0 +1,237 @@
+#include "subquad/kernels/matmul/matmul.h"
+
+#include <limits>
+#include <vector>
+
+#include "subquad/core/allocator.h"
+#include "subquad/core/parallel.h"
+#include "subquad/tests/support/compare.h"
+
+namespace subquad::test {
+
+using kernels::matmul;
+using kernels::matmul_into;
+
+namespace {
+
+// alpha a b + beta c, in double, one element after the other. Batch dimensions broadcast.
+Tensor slow_matmul(const Tensor& a, const Tensor& b, double alpha = 1, double beta = 0, const Tensor& c = {}) {
+  const Tensor x = a.to(kFloat64).contiguous(), y = b.to(kFloat64).contiguous();
+  const Index m = a.dim(-2), k = a.dim(-1), n = b.dim(-1);
+  Shape batch_a(std::vector<Index>(a.shape().begin(), a.shape().end() - 2));
+  Shape batch_b(std::vector<Index>(b.shape().begin(), b.shape().end() - 2));
+  Shape shape = broadcast_shapes("slow_matmul", batch_a, batch_b);
+  Shape batch = shape;
+  shape.push_back(m);
+  shape.push_back(n);
+  Tensor out = zeros(shape, kFloat64, kCpu);
+
+  const auto item_of = [&](const Shape& operand, Index item) {  // which matrix of an operand stands at this batch item
+    Index at = 0, scale = 1;
+    for (int d = batch.rank() - 1, e = operand.rank() - 1; d >= 0; --d, --e) {
+      const Index index = item % batch[d];
+      item /= batch[d];
+      if (e < 0) continue;
+      at += (operand[e] == 1 ? 0 : index) * scale;
+      scale *= operand[e];
+    }
+    return at;
+  };
+  for (Index item = 0; item < batch.size(); ++item) {
+    const double* left = x.data<double>() + item_of(batch_a, item) * m * k;
+    const double* right = y.data<double>() + item_of(batch_b, item) * k * n;
+    double* to = out.data<double>() + item * m * n;
+    for (Index i = 0; i < m; ++i) {
+      for (Index j = 0; j < n; ++j) {
+        double sum = 0;
+        for (Index p = 0; p < k; ++p) sum += left[i * k + p] * right[p * n + j];
+        to[i * n + j] = alpha * sum + (beta != 0 ? beta * at(c, (item * m + i) * n + j) : 0);
+      }
+    }
+  }
+  return out;
+}
+
+struct Sizes {
+  Shape a;
+  Shape b;
+};
+
+std::vector<Sizes> sizes() {
+  std::vector<Sizes> out;
+  for (const Index m : {0, 1, 2, 7, 17}) {
+    for (const Index n : {0, 1, 3, 13}) {
+      for (const Index k : {0, 1, 5, 31}) out.push_back({{m, k}, {k, n}});
+    }
+  }
+  for (const Sizes& more : std::vector<Sizes>{{{191, 67}, {67, 193}},      // one piece, the last uncut sizes
+                                              {{193, 33}, {33, 129}},      // rows in two pieces
+                                              {{401, 19}, {19, 1021}},     // rows and columns in pieces
+                                              {{5, 64}, {64, 769}},        // columns alone in pieces
+                                              {{37, 2053}, {2053, 41}},    // depth in pieces, added up
+                                              {{3, 4999}, {4999, 1}},      // a long dot product per element
+                                              {{4, 11, 7}, {4, 7, 5}},     // a batch
+                                              {{4, 11, 7}, {7, 5}},        // a shared right operand: one tall product
+                                              {{11, 7}, {4, 7, 5}},        // a shared left operand
+                                              {{2, 1, 11, 7}, {3, 7, 5}},  // [2, 1] and [3] broadcast to [2, 3]
+                                              {{2, 3, 11, 7}, {1, 1, 7, 5}},        // ones stand for all
+                                              {{0, 11, 7}, {7, 5}},                 // an empty batch
+                                              {{0, 11, 7}, {0, 7, 5}},              //
+                                              {{2, 3, 1, 1, 7}, {2, 1, 4, 7, 1}}})  // rank 5
+    out.push_back(more);
+  return out;
+}
+
+Tensor transposed_copy(const Tensor& t) {  // the same values, stored column by column
+  return t.transpose(-2, -1).clone().transpose(-2, -1);
+}
+
+// Runs f and says how many blocks of memory it asked for.
+template <class F>
+std::uint64_t allocations_of(F&& f) {
+  const std::uint64_t before = memory_stats().allocations;
+  f();
+  return memory_stats().allocations - before;
+}
+
+}  // namespace
+
+TEST_CASE("matmul equals the triple loop") {
+  for_each_float([](DType dtype) {
+    for (const Sizes& s : sizes()) {
+      CAPTURE(dtype);
+      CAPTURE(s.a);
+      CAPTURE(s.b);
+      const Tensor a = normal(s.a, dtype, 1), b = normal(s.b, dtype, 2);
+      const double tolerance = dot_tolerance(dtype, a.dim(-1));
+      const Tensor expected = slow_matmul(a, b);
+      CHECK_CLOSE(matmul(a, b), expected, tolerance);
+      CHECK_CLOSE(matmul(transposed_copy(a), b), expected, tolerance);
+      CHECK_CLOSE(matmul(a, transposed_copy(b)), expected, tolerance);
+      CHECK_CLOSE(matmul(transposed_copy(a), transposed_copy(b)), expected, tolerance);
+    }
+  });
+}
+
+TEST_CASE("matmul reads views where they lie") {
+  for_each_float([](DType dtype) {
+    const Tensor heads = normal({2, 9, 3, 8}, dtype, 1);  // [B, N, H, E]
+    const Tensor q = heads.transpose(1, 2);               // [B, H, N, E]: rows with gaps
+    const Tensor wide = normal({40, 50}, dtype, 2);
+    const Tensor block = wide.slice(0, 3, 11).slice(1, 7, 20);              // [8, 13], rows of 50
+    const Tensor shared = normal({1, 8, 13}, dtype, 3).expand({4, 8, 13});  // batch stride 0
+    const Tensor vector = normal({9}, dtype, 4);
+    const double tolerance = dot_tolerance(dtype, 50);
+
+    Tensor out;
+    CHECK_EQ(allocations_of([&] { out = matmul(q, q.transpose(-2, -1)); }), 1);
+    CHECK_CLOSE(out, slow_matmul(q, q.transpose(-2, -1)), tolerance);
+    CHECK_EQ(allocations_of([&] { out = matmul(q, block); }), 1);
+    CHECK_CLOSE(out, slow_matmul(q, block), tolerance);
+    CHECK_EQ(allocations_of([&] { out = matmul(block.transpose(0, 1), block); }), 1);
+    CHECK_CLOSE(out, slow_matmul(block.transpose(0, 1), block), tolerance);
+    CHECK_EQ(allocations_of([&] { out = matmul(shared.transpose(1, 2), block); }), 1);
+    CHECK_CLOSE(out, slow_matmul(shared.transpose(1, 2), block), tolerance);
+    CHECK_EQ(allocations_of([&] { out = matmul(vector.unsqueeze(1), vector.unsqueeze(0)); }), 1);
+    CHECK_CLOSE(out, slow_matmul(vector.unsqueeze(1), vector.unsqueeze(0)), tolerance);
+  });
+}
+
+TEST_CASE("matmul copies an operand of another layout, and only that one") {
+  const Tensor a = normal({10, 12}, kFloat32, 1), b = normal({6, 5}, kFloat32, 2);
+  const Tensor every_other = a.slice(1, 0, 12, 2);            // [10, 6], column stride 2
+  const Tensor rows_again = b.slice(0, 0, 1).expand({6, 5});  // row stride 0
+  Tensor out;
+  CHECK_EQ(allocations_of([&] { out = matmul(every_other, b); }), 2);
+  CHECK_CLOSE(out, slow_matmul(every_other, b), dot_tolerance(kFloat32, 6));
+  CHECK_EQ(allocations_of([&] { out = matmul(every_other, rows_again); }), 3);
+  CHECK_CLOSE(out, slow_matmul(every_other, rows_again), dot_tolerance(kFloat32, 6));
+}
+
+TEST_CASE("matmul_into scales, accumulates and writes into parts") {
+  for_each_float([](DType dtype) {
+    for (const Sizes& s : sizes()) {
+      CAPTURE(s.a);
+      CAPTURE(s.b);
+      const Tensor a = normal(s.a, dtype, 1), b = normal(s.b, dtype, 2);
+      const double tolerance = dot_tolerance(dtype, a.dim(-1));
+      const Tensor start = normal(slow_matmul(a, b).shape(), dtype, 3);
+      Tensor out = start.clone();
+      matmul_into(a, b, out, 0.5, -2);
+      CHECK_CLOSE(out, slow_matmul(a, b, 0.5, -2, start), 3 * tolerance);
+
+      Tensor poisoned = empty_like(start);
+      fill(poisoned, std::numeric_limits<double>::quiet_NaN());
+      matmul_into(a, b, poisoned);
+      CHECK_CLOSE(poisoned, slow_matmul(a, b), tolerance);
+    }
+    const Tensor a = normal({2, 6, 7}, dtype, 1), b = normal({7, 5}, dtype, 2);
+    Tensor whole = full({2, 6, 9}, 42, dtype, kCpu);
+    Tensor part = whole.slice(2, 1, 6);
+    const std::uint32_t version = part.version();
+    matmul_into(a, b, part);
+    CHECK_EQ(part.version(), version + 1);
+    CHECK_CLOSE(part, slow_matmul(a, b), dot_tolerance(dtype, 7));
+    CHECK_CLOSE(whole.slice(2, 0, 1), full({2, 6, 1}, 42, dtype, kCpu), 0);
+    CHECK_CLOSE(whole.slice(2, 6, 9), full({2, 6, 3}, 42, dtype, kCpu), 0);
+  });
+}
+
+TEST_CASE("matmul gives the same bits with any number of threads") {
+  const int before = num_threads();
+  for_each_float([](DType dtype) {
+    for (const Sizes& s : std::vector<Sizes>{{{512, 512}, {512, 512}},
+                                             {{7, 512}, {512, 1000}},
+                                             {{64, 9001}, {9001, 64}},
+                                             {{6, 130, 64}, {6, 64, 130}},
+                                             {{3, 301, 100}, {100, 777}}}) {
+      CAPTURE(s.a);
+      CAPTURE(s.b);
+      const Tensor a = normal(s.a, dtype, 1), b = normal(s.b, dtype, 2);
+      set_num_threads(1);
+      const Tensor one = matmul(a, b);
+      for (const int threads : {2, 3, 8}) {
+        set_num_threads(threads);
+        CHECK(same_bits(matmul(a, b), one));
+      }
+    }
+  });
+  set_num_threads(before);
+}
+
+TEST_CASE("matmul of big matrices: a random projection") {
+  const Tensor a = normal({1500, 700}, kFloat32, 1), b = normal({700, 1100}, kFloat32, 2);
+  const Tensor u = normal({1100, 2}, kFloat32, 3);
+  CHECK_CLOSE(matmul(matmul(a, b), u), slow_matmul(a, slow_matmul(b, u)), 30 * dot_tolerance(kFloat32, 1100));
+}
+
+TEST_CASE("matmul complains about shapes, dtypes and undefined arguments") {
+  const Tensor a = zeros({4, 5}, kFloat32, kCpu), b = zeros({6, 7}, kFloat32, kCpu);
+  CHECK_THROWS_WITH_AS(matmul(a, b),
+                       "matmul: a is [4, 5] float32 cpu and b is [6, 7] float32 cpu, expected [..., M, K] and "
+                       "[..., K, N]: K is 5 here and 6 there",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(matmul(a, zeros({5}, kFloat32, kCpu)),
+                       "matmul: a is [4, 5] float32 cpu and b is [5] float32 cpu, expected at least rank 2 of each",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(matmul(a, zeros({5, 7}, kFloat64, kCpu)),
+                       "matmul: b is [5, 7] float64 cpu, expected float32 like a", DTypeError);
+  CHECK_THROWS_WITH_AS(matmul(zeros({4, 5}, kInt32, kCpu), b),
+                       "matmul: a is [4, 5] int32 cpu, expected float32 or float64", DTypeError);
+  CHECK_THROWS_WITH_AS(matmul(Tensor(), b), "matmul: a is undefined", Error);
+  CHECK_THROWS_AS(matmul(zeros({2, 4, 5}, kFloat32, kCpu), zeros({3, 5, 6}, kFloat32, kCpu)), ShapeError);
+
+  const Tensor c = zeros({5, 7}, kFloat32, kCpu);
+  Tensor wrong = zeros({4, 8}, kFloat32, kCpu);
+  CHECK_THROWS_WITH_AS(matmul_into(a, c, wrong), "matmul: out is [4, 8] float32 cpu, expected shape [4, 7]",
+                       ShapeError);
+  Tensor columns = zeros({7, 4}, kFloat32, kCpu).transpose(0, 1);
+  CHECK_THROWS_WITH_AS(matmul_into(a, c, columns),
+                       "matmul: out is [4, 7] float32 cpu with strides [1, 4], expected row-major matrices that do not "
+                       "overlap",
+                       ShapeError);
+  Tensor repeated = zeros({4, 7}, kFloat32, kCpu).expand({2, 4, 7});
+  CHECK_THROWS_AS(matmul_into(zeros({2, 4, 5}, kFloat32, kCpu), c, repeated), ShapeError);
+}
+
+}  // namespace subquad::test
