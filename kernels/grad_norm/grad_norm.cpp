@@ -1,0 +1,25 @@
+#include "subquad/kernels/grad_norm/grad_norm.h"
+
+#include "subquad/core/check.h"
+#include "subquad/kernels/grad_norm/cpu.h"
+
+namespace subquad::kernels {
+
+Tensor grad_norm(const Tensor& grad) {
+  check_float("grad_norm", "grad", grad);
+  check_contiguous("grad_norm", "grad", grad);
+  Tensor norm = empty({1}, kFloat64, grad.device());
+  cpu::grad_norm(grad, norm);
+  return norm;
+}
+
+Tensor clip_scale(const Tensor& norm, double max_norm) {
+  check_dtype("clip_scale", "norm", norm, kFloat64);
+  check_shape("clip_scale", "norm", norm, {1});
+  if (!(max_norm > 0)) throw Error(cat("clip_scale: max_norm is ", max_norm, ", expected above 0"));
+  Tensor scale = empty({1}, kFloat64, norm.device());
+  cpu::clip_scale(norm, max_norm, scale);
+  return scale;
+}
+
+}  // namespace subquad::kernels
