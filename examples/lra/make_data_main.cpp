@@ -1,0 +1,187 @@
+// Generates the data of a task: make_data --task listops --out DIR --seed 1
+//
+//   DIR/basic_train.tsv   N expressions (96,000 unless --count says otherwise)
+//   DIR/basic_val.tsv     N / 48 expressions, at least 200 and at most 2,000; basic_test.tsv as many
+//   DIR/make_data.json    the options, and per set: file, number of samples and tokens, hash of the content
+//
+// The files are a function of the options but for --threads. They are made in DIR.unfinished, which is renamed in the
+// end, so DIR is complete or not there. Ends with 0, with 1 on an error, with 2 on a wrong option.
+#include <unistd.h>
+
+#include <filesystem>
+#include <iomanip>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "subquad/core/file.h"
+#include "subquad/core/parallel.h"
+#include "subquad/examples/lra/baselines.h"
+#include "subquad/examples/lra/listops_tsv.h"
+#include "subquad/examples/lra/options.h"
+#include "subquad/examples/lra/progress.h"
+
+namespace subquad::lra {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct MakeDataOptions {
+  std::string task;
+  fs::path out;
+  std::uint64_t seed = 1;
+  Index count = 96'000;
+  ListopsLengths lengths;
+  int threads = 0;
+};
+
+bool parse_make_data_options(const std::vector<std::string>& args, MakeDataOptions& options) {
+  CLI::App app("Generates the data of a Long Range Arena task.", "make_data");
+  const std::vector<std::string> tasks = {"listops"};
+  std::string out;
+  app.add_option("--task", options.task, "what to generate: listops")->required();
+  app.add_option("--out", out, "folder to make; it must not exist, or be empty")->required();
+  app.add_option("--seed", options.seed, "the same seed gives the same data")->capture_default_str();
+  app.add_option("--count", options.count, "training samples; validation and test get 1/48 of it, within 200..2000")
+      ->check(at_least(1))
+      ->capture_default_str();
+  app.add_option("--max-length", options.lengths.max_length, "samples are shorter than this (in tokens)")
+      ->check(at_least(2))
+      ->capture_default_str();
+  CLI::Option* min_length =
+      app.add_option("--min-length", options.lengths.min_length, "and longer than this; default: max-length / 4");
+  min_length->check(at_least(0));
+  app.add_option("--threads", options.threads, "0: as many as there are processors")
+      ->check(at_least(0))
+      ->capture_default_str();
+  if (!parse_options(app, args)) return false;
+
+  if (options.task != "listops")
+    throw OptionError(cat("make_data: --task: unknown task '", options.task, "'", nearest_hint(options.task, tasks)));
+  if (min_length->empty()) options.lengths.min_length = options.lengths.max_length / 4;
+  if (options.lengths.max_length - options.lengths.min_length < 2)
+    throw OptionError(cat("make_data: --min-length ", options.lengths.min_length, " and --max-length ",
+                          options.lengths.max_length, " leave no length between them"));
+  options.out = fs::absolute(out).lexically_normal();
+  if (!options.out.has_filename()) options.out = options.out.parent_path();  // "DIR/"
+  return true;
+}
+
+// Where the files are made: DIR.unfinished, which becomes DIR when all is well and is removed else.
+class UnfinishedFolder {
+ public:
+  explicit UnfinishedFolder(const fs::path& out) : out_(out), path_(out.string() + ".unfinished") {
+    if (fs::exists(out) && !(fs::is_directory(out) && fs::is_empty(out)))
+      throw Error(cat("--out ", out.string(), " exists and is not overwritten; remove it or give another folder"));
+    fs::remove_all(path_);  // of a run that was killed
+    std::error_code failure;
+    fs::create_directories(path_, failure);
+    if (failure) throw Error(cat("--out ", out.string(), ": ", failure.message()));
+  }
+  ~UnfinishedFolder() {
+    std::error_code ignored;  // after finish() it is no longer there
+    fs::remove_all(path_, ignored);
+  }
+  UnfinishedFolder(const UnfinishedFolder&) = delete;
+  UnfinishedFolder& operator=(const UnfinishedFolder&) = delete;
+
+  fs::path operator/(const std::string& name) const { return path_ / name; }
+  void finish() { fs::rename(path_, out_); }
+
+ private:
+  fs::path out_;
+  fs::path path_;
+};
+
+struct NamedSet {
+  std::string name;
+  std::string file;
+  Sequences sequences;
+};
+
+Index token_count(const Sequences& set) {
+  Index tokens = 0;
+  for (Index i = 0; i < set.size(); ++i) tokens += set.length(i);
+  return tokens;
+}
+
+std::vector<NamedSet> generate(const MakeDataOptions& options, ProgressLine& progress) {
+  const Index held_out = std::clamp<Index>(options.count / 48, 200, 2'000);
+  const Index total = options.count + 2 * held_out;
+  const auto start = std::chrono::steady_clock::now();
+  const auto show = [&](Index done) {
+    if (done == 0 || !progress.due()) return;
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+    const double left = spent.count() * static_cast<double>(total - done) / static_cast<double>(done);
+    progress.show(cat("generated ", done, "/", total, "   ", duration_text(left), " left"));
+  };
+  std::vector<Sequences> sets =
+      generate_listops(options.seed, {options.count, held_out, held_out}, options.lengths, show);
+  return {{"train", "basic_train.tsv", std::move(sets[0])},
+          {"val", "basic_val.tsv", std::move(sets[1])},
+          {"test", "basic_test.tsv", std::move(sets[2])}};
+}
+
+std::string description(const MakeDataOptions& options, const std::vector<NamedSet>& sets) {
+  nlohmann::ordered_json out = {{"task", options.task},
+                                {"seed", options.seed},
+                                {"count", options.count},
+                                {"min_length", options.lengths.min_length},
+                                {"max_length", options.lengths.max_length}};
+  for (const NamedSet& set : sets) {
+    std::ostringstream hash;
+    hash << std::hex << std::setw(16) << std::setfill('0') << set.sequences.hash();
+    out["sets"][set.name] = {{"file", set.file},
+                             {"samples", set.sequences.size()},
+                             {"tokens", token_count(set.sequences)},
+                             {"fnv1a64", hash.str()}};
+  }
+  return out.dump(2) + "\n";
+}
+
+void print_table(const std::vector<NamedSet>& sets) {
+  std::cout << "set     samples      tokens  mean length  majority class  root operator\n" << std::fixed;
+  const Sequences& train = sets.front().sequences;
+  for (const auto& [name, file, set] : sets)
+    std::cout << std::left << std::setw(6) << name << std::right << std::setw(9) << set.size() << std::setw(12)
+              << token_count(set) << std::setprecision(1) << std::setw(13)
+              << static_cast<double>(token_count(set)) / static_cast<double>(set.size()) << std::setprecision(4)
+              << std::setw(16) << majority_accuracy(train, set) << std::setw(15) << first_token_accuracy(train, set)
+              << "\n";
+  std::cout << "(accuracy of always the most frequent label, and of the most frequent label for the first token)\n";
+}
+
+void make_data(const MakeDataOptions& options) {
+  if (options.threads > 0) set_num_threads(options.threads);
+  UnfinishedFolder folder(options.out);
+  ProgressLine progress(std::cerr, isatty(STDERR_FILENO) == 1, 5);
+  progress.print(cat(options.task, ", seed ", options.seed, ", ", options.lengths.min_length, " < tokens < ",
+                     options.lengths.max_length, ", into ", options.out.string()));
+  const std::vector<NamedSet> sets = generate(options, progress);
+  for (const NamedSet& set : sets) {
+    progress.show(cat("writing ", set.file));
+    write_listops(folder / set.file, set.sequences);
+  }
+  AtomicFile json(folder / "make_data.json");
+  json.write(description(options, sets));
+  json.commit();
+  folder.finish();
+  print_table(sets);
+}
+
+}  // namespace
+}  // namespace subquad::lra
+
+int main(int argc, char** argv) {
+  using namespace subquad;
+  try {
+    lra::MakeDataOptions options;
+    if (lra::parse_make_data_options(lra::arguments(argc, argv), options)) lra::make_data(options);
+    return 0;
+  } catch (const lra::OptionError& error) {
+    std::cerr << error.what() << std::endl;
+    return 2;
+  } catch (const std::exception& error) {
+    std::cerr << "make_data: " << error.what() << std::endl;
+    return 1;
+  }
+}
