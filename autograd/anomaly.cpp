@@ -27,8 +27,10 @@ Index first_bad(const Tensor& t, bool negative_infinity_is_fine) {
 }
 
 std::string element(const Tensor& t, Index i) {
-  const Tensor whole = t.to(kCpu).contiguous().to(kFloat64);
-  return cat(whole.data<double>()[i], " at element ", i, " of ", describe(t));
+  const Tensor whole = t.to(kCpu).to(kFloat64).contiguous();
+  const double value = whole.data<double>()[i];
+  const std::string text = std::isnan(value) ? "nan" : cat(value);  // a NaN's sign says nothing
+  return cat(text, " at element ", i, " of ", describe(t));
 }
 
 }  // namespace
