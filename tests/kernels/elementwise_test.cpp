@@ -241,7 +241,7 @@ TEST_CASE("elementwise: gradients of the activations") {
 
 TEST_CASE("elementwise: in place, through any view, and counted as a write") {
   for_each_float([](DType dtype) {
-    for (const Shape& shape : {Shape{}, Shape{0, 3}, Shape{5}, Shape{7, 6}, Shape{211, 307}}) {
+    for (const Shape& shape : {Shape{}, Shape{0, 3}, Shape{2, 0, 3}, Shape{5}, Shape{7, 6}, Shape{211, 307}}) {
       CAPTURE(shape);
       const Tensor start = normal(shape, dtype, 1), x = normal(shape, dtype, 2);
       Tensor out = start.clone();
