@@ -1,6 +1,7 @@
 // LayerNorm over the last axis, with a learned scale and shift: Ba, Kiros and Hinton 2016.
 #pragma once
 
+#include "subquad/autograd/ops/layer_norm.h"
 #include "subquad/nn/module.h"
 
 namespace subquad::nn {
@@ -12,11 +13,7 @@ class LayerNorm : public Module {
   Variable operator()(const Variable& x) const;  // [..., width]
 
   // One pass for a residual connection: sum = x + residual, out = norm(sum).
-  struct Joined {
-    Variable sum;
-    Variable out;
-  };
-  Joined add(const Variable& x, const Variable& residual) const;
+  AddLayerNorm add(const Variable& x, const Variable& residual) const;
 
  private:
   double epsilon_;

@@ -1,0 +1,22 @@
+#include "subquad/nn/linear.h"
+
+#include "subquad/autograd/ops/linear.h"
+
+namespace subquad::nn {
+
+Linear::Linear(const Place& place, Index inputs, Index outputs, const LinearOptions& options)
+    : Module(place), weight_(parameter("weight", {inputs, outputs}, options.weight)) {
+  if (options.bias) bias_ = parameter("bias", {outputs}, zeros_init());
+}
+
+Variable Linear::operator()(const Variable& x) const {
+  const ModuleScope scope = enter();
+  return linear(x, weight_, bias_);
+}
+
+Variable Linear::product(const Variable& x) const {
+  const ModuleScope scope = enter();
+  return linear(x, weight_, Variable());
+}
+
+}  // namespace subquad::nn

@@ -1,0 +1,79 @@
+#include "subquad/nn/dropout.h"
+
+#include <cmath>
+
+#include "subquad/autograd/ops/dropout.h"
+#include "subquad/autograd/ops/elementwise.h"
+#include "subquad/tests/nn/module_check.h"
+
+namespace subquad::nn {
+namespace {
+
+using kernels::Activation;
+using test::kSingle;
+using test::random_state;
+
+class TwoDropouts : public Module {
+ public:
+  explicit TwoDropouts(const Place& place) : Module(place), a(child("a"), 0.25), b(child("b"), 0.25) {}
+  Dropout a, b;
+};
+
+TEST_CASE("Dropout keeps three quarters and scales them") {
+  const Dropout layer(kSingle, 0.25);
+  const Variable x(full({8, 50, 60}, 3, kFloat32, kCpu));
+  Index kept = 0;
+  for (const float value : layer(x, random_state(8)).value().contiguous().span<float>()) {
+    CHECK((value == 0 || value == 4));
+    kept += value != 0;
+  }
+  CHECK(std::fabs(static_cast<double>(kept) - 18000) < 4 * std::sqrt(24000 * 0.25 * 0.75));
+}
+
+TEST_CASE("Dropout draws from the stream of its path") {
+  const TwoDropouts model(kSingle), again(kSingle);
+  const Variable x(test::normal({2, 5, 16}, kFloat32, 1));
+  const Tensor a = model.a(x, random_state(2)).value();
+  CHECK(test::same_bits(a, again.a(x, random_state(2)).value()));
+  CHECK(test::same_bits(a, dropout(x, 0.25, random_state(2).with_stream(stream_id("a"))).value()));
+  CHECK_FALSE(test::same_bits(a, model.b(x, random_state(2)).value()));
+  CHECK_FALSE(test::same_bits(a, model.a(x, random_state(2, 2)).value()));     // another step
+  CHECK_FALSE(test::same_bits(a, model.a(x, random_state(2, 1, 7)).value()));  // other samples
+}
+
+TEST_CASE("Dropout is the identity in eval and with p = 0") {
+  Dropout layer(kSingle, 0.25);
+  const Dropout never(kSingle, 0);
+  const Variable x(test::normal({2, 5, 16}, kFloat32, 1));
+  CHECK(test::same_bits(never(x, {}).value(), x.value()));
+  layer.eval();
+  CHECK(test::same_bits(layer(x, {}).value(), x.value()));
+  CHECK_CLOSE(layer.after(x, {}, Activation::relu, {}).value(), relu(x).value(), 0);
+}
+
+TEST_CASE("Dropout after bias and activation equals the three steps") {
+  const Dropout layer(kSingle, 0.25);
+  const Variable x(test::normal({2, 5, 16}, kFloat32, 1)), bias(test::normal({16}, kFloat32, 2));
+  const RandomState rng = random_state(2);
+  CHECK_CLOSE(layer.after(x, bias, Activation::gelu, rng).value(), layer(gelu(add(x, bias)), rng).value(),
+              test::pointwise_tolerance(kFloat32));
+}
+
+TEST_CASE("Dropout gradients") {
+  const Dropout layer(test::kDouble, 0.25);
+  const auto f = [&](const auto& in) { return layer(in[0], random_state(2)); };
+  CHECK_MODULE_GRADIENTS(layer, f, {test::leaf({2, 3, 5}, 1)});
+  const auto fused = [&](const auto& in) { return layer.after(in[0], in[1], Activation::gelu, random_state(2)); };
+  CHECK_MODULE_GRADIENTS(layer, fused, {test::leaf({2, 3, 5}, 1), test::leaf({5}, 2)});
+}
+
+TEST_CASE("Dropout names a bad rate and a missing RandomState") {
+  CHECK_THROWS_WITH_AS(Dropout(kSingle, 1), "dropout: p of '' is 1, expected 0 <= p < 1", Error);
+  CHECK_THROWS_AS(Dropout(kSingle, std::nan("")), Error);
+  const TwoDropouts model(kSingle);
+  CHECK_THROWS_WITH_AS(model.b(Variable(zeros({1, 1, 4}, kFloat32, kCpu)), {}),
+                       "dropout: 'b' with p = 0.25 is training and needs a RandomState, which is undefined", Error);
+}
+
+}  // namespace
+}  // namespace subquad::nn

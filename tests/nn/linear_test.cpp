@@ -1,0 +1,44 @@
+#include "subquad/nn/linear.h"
+
+#include "subquad/tests/nn/module_check.h"
+#include "subquad/tests/nn/slow.h"
+
+namespace subquad::nn {
+namespace {
+
+using test::kDouble;
+
+TEST_CASE("Linear equals the double loop") {
+  test::for_each_float([](DType dtype) {
+    for (const bool bias : {true, false}) {
+      const Linear layer(Place(4, dtype, kCpu), 7, 5, {.bias = bias});
+      test::randomise(layer);
+      for (const Shape& shape : {Shape{3, 7}, Shape{2, 3, 7}, Shape{0, 7}, Shape{7}}) {
+        const Tensor x = test::normal(shape, dtype, 1);
+        const Tensor want = test::slow::linear(x.to(kFloat64), layer.state_dict());
+        CHECK_CLOSE(layer(Variable(x)).value(), want, test::dot_tolerance(dtype, 7));
+      }
+    }
+  });
+}
+
+TEST_CASE("Linear without bias has one parameter; product leaves the bias out") {
+  const Linear plain(kDouble, 3, 4, {.bias = false}), with_bias(kDouble, 3, 4);
+  CHECK(plain.parameters().size() == 1);
+  CHECK_FALSE(plain.bias().defined());
+  test::randomise(with_bias);
+  StateDict weight_only = with_bias.state_dict();
+  weight_only.erase("bias");
+  const Tensor x = test::normal({2, 3}, kFloat64, 1);
+  CHECK_CLOSE(with_bias.product(Variable(x)).value(), test::slow::linear(x, weight_only),
+              test::dot_tolerance(kFloat64, 3));
+}
+
+TEST_CASE("Linear gradients") {
+  const Linear layer(kDouble, 3, 4);
+  test::randomise(layer);
+  CHECK_MODULE_GRADIENTS(layer, [&](const auto& in) { return layer(in[0]); }, {test::leaf({2, 5, 3}, 1)});
+}
+
+}  // namespace
+}  // namespace subquad::nn

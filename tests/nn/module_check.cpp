@@ -1,0 +1,51 @@
+#include "subquad/tests/nn/module_check.h"
+
+namespace subquad::test {
+
+GradcheckResult gradcheck_module(const nn::Module& module, const ModuleFn& f, std::vector<Variable> inputs) {
+  const std::size_t count = inputs.size();
+  std::vector<Variable> parameters = module.parameters();
+  std::vector<Tensor> home;
+  for (const Variable& p : parameters) {
+    home.push_back(p.value());
+    inputs.push_back(p);
+  }
+  // The checker passes moved copies; the module finds them where its parameters were, for one call.
+  const auto call = [&](const std::vector<Variable>& moved) -> std::vector<Variable> {
+    for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].bind_value(moved[count + i].value());
+    Variable out = f({moved.begin(), moved.begin() + static_cast<std::ptrdiff_t>(count)});
+    for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].bind_value(home[i]);
+    return {out};
+  };
+  return gradcheck(call, inputs);
+}
+
+void randomise(const nn::Module& module, double deviation) {
+  for (Variable& p : module.parameters()) {
+    Tensor draws = empty_like(p.value());
+    fill_normal(draws, 0, deviation, 5, stream_id(p.name()));
+    copy(draws, p.mutable_value());
+  }
+}
+
+RandomState random_state(Index batch, Index step, Index first) {
+  RandomState state;
+  state.seed = 3;
+  state.step = full({1}, static_cast<double>(step), kInt64, kCpu);
+  state.samples = arange(batch, kInt64, kCpu);
+  for (std::int64_t& sample : state.samples.span<std::int64_t>()) sample += first;
+  return state;
+}
+
+Mask prefix_mask(const std::vector<std::int64_t>& lengths, Index positions) {
+  return Mask::from_lengths(tensor(lengths, {static_cast<Index>(lengths.size())}), positions);
+}
+
+Tensor random_tokens(Index batch, Index positions, Index vocabulary, std::uint64_t seed) {
+  Tensor tokens = empty({batch, positions}, kInt64, kCpu);
+  Rng rng(seed);
+  for (std::int64_t& token : tokens.span<std::int64_t>()) token = rng.below(vocabulary);
+  return tokens;
+}
+
+}  // namespace subquad::test
