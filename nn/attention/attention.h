@@ -37,7 +37,7 @@ struct AttentionConfig {
 
 class Attention : public Module {
  public:
-  Attention(const Place& place, Index width, Index heads, Index head_width);
+  Attention(const Place& place, const AttentionConfig& config);  // Error naming the member whose size does not fit
 
   // [B, N, D]. Real positions do not depend on what finite values stand at padded ones, and padded positions get no
   // gradient; what comes out at padded positions is finite and otherwise unspecified.
@@ -63,9 +63,8 @@ class Attention : public Module {
   Index head_width_;
 };
 
-// Error "make_attention: kind is 'x', expected one of softmax" for an unknown kind; Errors that name the member for
-// sizes that do not fit.
+// Error "make_attention: kind: 'x', expected one of softmax" for an unknown kind.
 std::unique_ptr<Attention> make_attention(const Place& place, const AttentionConfig& config);
-const std::vector<std::string>& attention_kinds();
+std::vector<std::string> attention_kinds();
 
 }  // namespace subquad::nn

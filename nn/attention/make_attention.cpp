@@ -1,0 +1,29 @@
+#include "subquad/nn/attention/softmax.h"
+#include "subquad/nn/choice.h"
+
+namespace subquad::nn {
+
+namespace {
+
+using Maker = std::unique_ptr<Attention> (*)(const Place&, const AttentionConfig&);
+
+template <class T>
+std::unique_ptr<Attention> make(const Place& place, const AttentionConfig& config) {
+  return std::make_unique<T>(place, config);
+}
+
+constexpr Choices<Maker, 1> kMakers = {{{"softmax", make<SoftmaxAttention>}}};
+
+}  // namespace
+
+std::unique_ptr<Attention> make_attention(const Place& place, const AttentionConfig& config) {
+  return choose("make_attention: kind", kMakers, config.kind)(place, config);
+}
+
+std::vector<std::string> attention_kinds() {
+  std::vector<std::string> kinds;
+  for (const auto& [name, maker] : kMakers) kinds.emplace_back(name);
+  return kinds;
+}
+
+}  // namespace subquad::nn
