@@ -33,8 +33,8 @@ struct SequenceClassifierConfig {
 
   Index width = 64;
   Index layers = 2;
-  Index hidden = 128;         // of the feed-forward
-  AttentionConfig attention;  // width and dropout are taken from here, not from there
+  Index hidden = 128;                        // of the feed-forward
+  AttentionConfig attention = {.heads = 2};  // its width and dropout are those of this struct
   NormOrder norm = NormOrder::pre;
   kernels::Activation activation = kernels::Activation::gelu;
   PositionKind positions = PositionKind::learned;

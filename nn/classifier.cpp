@@ -1,0 +1,76 @@
+#include "subquad/nn/classifier.h"
+
+#include "subquad/autograd/ops/elementwise.h"
+#include "subquad/nn/linear.h"
+
+namespace subquad::nn {
+
+namespace {
+
+EncoderConfig encoder_config(const SequenceClassifierConfig& config) {
+  AttentionConfig attention = config.attention;
+  attention.width = config.width;
+  attention.dropout = config.attention_dropout;
+  return {.vocabulary = config.vocabulary,
+          .max_length = config.max_length,
+          .layers = config.layers,
+          .layer = {.attention = attention,
+                    .hidden = config.hidden,
+                    .activation = config.activation,
+                    .norm = config.norm,
+                    .dropout = config.dropout,
+                    .epsilon = config.epsilon},
+          .positions = config.positions,
+          .embedding_deviation = config.embedding_deviation,
+          .embedding_dropout = config.dropout,
+          .cls = config.pooling == Pooling::cls,
+          .checkpoint_layers = config.checkpoint_layers};
+}
+
+ClassifierHeadConfig head_config(const SequenceClassifierConfig& config) {
+  return {.inputs = config.pooling == Pooling::flatten ? config.max_length * config.width : config.width,
+          .hidden = config.head_hidden,
+          .hidden_layers = config.head_layers,
+          .classes = config.classes};
+}
+
+}  // namespace
+
+ClassifierHead::ClassifierHead(const Place& place, const ClassifierHeadConfig& config) : Module(place) {
+  Index inputs = config.inputs;
+  for (Index i = 0; i < config.hidden_layers; ++i) {
+    layers_.push_back(std::make_unique<Linear>(child(cat("layers.", i)), inputs, config.hidden));
+    inputs = config.hidden;
+  }
+  layers_.push_back(std::make_unique<Linear>(child(cat("layers.", config.hidden_layers)), inputs, config.classes));
+}
+
+Variable ClassifierHead::operator()(const Variable& x) const {
+  const ModuleScope scope = enter();
+  Variable h = x;
+  for (std::size_t i = 0; i + 1 < layers_.size(); ++i) h = relu((*layers_[i])(h));
+  return (*layers_.back())(h);
+}
+
+SequenceClassifier::SequenceClassifier(const Place& place, const SequenceClassifierConfig& config)
+    : Module(place),
+      config_(config),
+      encoder_(child("encoder"), encoder_config(config)),
+      head_(child("head"), head_config(config)) {}
+
+Variable SequenceClassifier::pool(const Encoded& encoded) const {
+  switch (config_.pooling) {
+    case Pooling::mean:
+      return pool_mean(encoded.features, encoded.mask, config_.over_padded_length ? config_.max_length : 0);
+    case Pooling::cls: return pool_cls(encoded.features);
+    case Pooling::flatten: return pool_flatten(encoded.features, encoded.mask, config_.max_length);
+  }
+  throw InternalError("SequenceClassifier: pooling out of range");
+}
+
+Variable SequenceClassifier::operator()(const Tensor& tokens, const Mask& mask, const RandomState& rng) const {
+  const ModuleScope scope = enter();
+  return head_(pool(encoder_(tokens, mask, rng)));  // [B, N] -> [B, N, D] -> [B, D] -> [B, C]
+}
+
+}  // namespace subquad::nn

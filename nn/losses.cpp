@@ -1,0 +1,24 @@
+#include "subquad/nn/losses.h"
+
+#include "subquad/core/check.h"
+
+namespace subquad::nn {
+
+Index count_correct(const Tensor& logits, const Tensor& labels) {
+  check_rank("count_correct", "logits", logits, 2);
+  check_shape("count_correct", "labels", labels, {logits.dim(0)});
+  return visit_float("count_correct", logits.dtype(), [&]<class T>(Type<T>) {
+    const auto row = logits.view<const T, 2>();
+    const auto label = labels.view<const std::int64_t, 1>();
+    Index correct = 0;
+    for (Index b = 0; b < row.dim(0); ++b) {
+      Index best = 0;
+      for (Index c = 1; c < row.dim(1); ++c)
+        if (row(b, c) > row(b, best)) best = c;
+      correct += row.dim(1) > 0 && best == label(b);
+    }
+    return correct;
+  });
+}
+
+}  // namespace subquad::nn
