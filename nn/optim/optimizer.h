@@ -53,6 +53,6 @@ struct OptimizerConfig {
 
 // Error lists the legal kinds.
 std::unique_ptr<Optimizer> make_optimizer(ParameterArena& parameters, const OptimizerConfig& config);
-const std::vector<std::string>& optimizer_kinds();
+std::vector<std::string> optimizer_kinds();
 
 }  // namespace subquad::nn

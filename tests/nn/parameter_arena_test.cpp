@@ -1,0 +1,52 @@
+#include "subquad/nn/parameter_arena.h"
+
+#include "subquad/autograd/ops/reduce.h"
+#include "subquad/nn/feed_forward.h"
+#include "subquad/tests/nn/module_check.h"
+
+namespace subquad::nn {
+namespace {
+
+class Nothing : public Module {
+ public:
+  using Module::Module;
+};
+
+TEST_CASE("ParameterArena holds values and gradients of a model") {
+  FeedForward model(test::kSingle, {.width = 3, .hidden = 5});
+  StateDict before;
+  for (const auto& [name, value] : model.state_dict()) before.emplace(name, value.clone());
+  ParameterArena arena(model);
+  CHECK(arena.names() == std::vector<std::string>{"first.weight", "first.bias", "second.weight", "second.bias"});
+  for (const auto& [name, value] : model.state_dict()) {
+    CHECK(test::same_bits(value, before.at(name)));
+    CHECK(value.shares_storage_with(arena.values()));
+  }
+
+  const Variable x(test::normal({2, 4, 3}, kFloat32, 1));
+  backward(sum(model(x, {})));
+  double total = 0;
+  for (const Variable& p : model.parameters()) {
+    CHECK(p.grad().shares_storage_with(arena.gradients()));
+    total += test::at(sum(Variable(p.grad())).value(), 0);
+  }
+  CHECK(total != 0);
+  CHECK(std::abs(total - test::at(sum(Variable(arena.gradients())).value(), 0)) < 1e-4);  // the gaps hold 0
+
+  const Tensor once = arena.gradients().clone();
+  backward(sum(model(x, {})));  // gradients add up until they are cleared
+  for (Index i = 0; i < once.size(); ++i) CHECK(test::at(arena.gradients(), i) == 2 * test::at(once, i));
+  arena.zero_grad();
+  for (const Variable& p : model.parameters()) CHECK_CLOSE(p.grad(), zeros(p.shape(), kFloat64, kCpu), 0);
+
+  model.load_state_dict(before);  // loading writes into the arena
+  CHECK(model.parameters()[0].value().shares_storage_with(arena.values()));
+}
+
+TEST_CASE("ParameterArena wants parameters") {
+  Nothing model(test::kSingle);
+  CHECK_THROWS_WITH_AS(ParameterArena{model}, "ParameterArena: the model has no parameters", Error);
+}
+
+}  // namespace
+}  // namespace subquad::nn
