@@ -240,7 +240,7 @@ Variable checkpoint(const CheckpointFn& fn, const std::vector<Variable>& inputs)
   }
   std::vector<Saved> saved;
   for (const Variable& input : inputs) saved.push_back(input.defined() ? Saved(input) : Saved());
-  auto rerun = [fn, saved = std::move(saved)](std::span<const Tensor> douts, Grads& grads) {
+  auto rerun = [fn, saved = std::move(saved), module = module_path()](std::span<const Tensor> douts, Grads& grads) {
     std::vector<Variable> again;
     Leaves leaves(true);
     leaves.forward_rest_to(current_leaves);
@@ -251,6 +251,7 @@ Variable checkpoint(const CheckpointFn& fn, const std::vector<Variable>& inputs)
     }
     Variable result;
     {
+      const ModuleScope scope(module);  // backward runs outside of it
       const EnableGrad enable;
       result = fn(again);
     }

@@ -225,6 +225,18 @@ TEST_CASE("detect_anomaly looks at gradients") {
       "detect_anomaly: backward of sqrt made inf at element 1 of [2] float64 cpu as the gradient of input 0", Error);
 }
 
+TEST_CASE("detect_anomaly knows the module of what a checkpoint runs again") {
+  const Variable x(tensor<double>({4.0, 0.0}, {2}), true);
+  const auto root = [](const std::vector<Variable>& in) { return sqrt(in[0]); };
+  const auto in_encoder = [&] {
+    const ModuleScope scope("encoder");
+    return checkpoint(root, {x});
+  };
+  const Variable y = sum(in_encoder());
+  const DetectAnomaly detect;
+  CHECK_THROWS_WITH_AS(backward(y), doctest::Contains("backward of sqrt in encoder made inf"), Error);
+}
+
 TEST_CASE("to_dot draws ops and named leaves") {
   Variable x = scalar(3);
   x.set_name("weight");
