@@ -130,13 +130,14 @@ TEST_CASE("Encoder depends on nothing but a sample's own tokens") {
       const std::vector<Tensor> got = first_sample(encoder, replaced(replaced(tokens, 0, 6, seed), 2, 0, seed), mask);
       for (std::size_t i = 0; i < want.size(); ++i) CHECK(test::same_bits(got[i], want[i]));
     }
-    // Other batch mates, more padding: no bit of the result changes; gradients are sums over all rows, whose order may.
+    const std::vector<Tensor> mates = first_sample(encoder, replaced(tokens, 1, 0, 7), prefix_mask({6, 2, 4}, 10));
+    CHECK(test::same_bits(mates[0], want[0]));
+    // In a batch of another shape BLAS may group a row's products differently, so the last bits may move; gradients are
+    // sums over all rows, whose order moves, too.
     const auto compare = [&](const Tensor& other, const Mask& other_mask) {
       const std::vector<Tensor> got = first_sample(encoder, other, other_mask);
-      CHECK(test::same_bits(got[0], want[0]));
-      for (std::size_t i = 1; i < want.size(); ++i) CHECK_CLOSE(got[i], want[i], test::dot_tolerance(kFloat32, 30));
+      for (std::size_t i = 0; i < want.size(); ++i) CHECK_CLOSE(got[i], want[i], test::dot_tolerance(kFloat32, 30));
     };
-    compare(replaced(tokens, 1, 0, 7), prefix_mask({6, 2, 4}, 10));
     compare(tokens.slice(0, 0, 1).slice(1, 0, 6).contiguous(), prefix_mask({6}, 6));
     Tensor wider = random_tokens(3, 12, kVocabulary, 9);
     Tensor middle = wider.slice(1, 0, 10);
