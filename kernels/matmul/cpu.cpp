@@ -1,6 +1,7 @@
 #include "subquad/kernels/matmul/cpu.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/blas/blas.h"
@@ -18,11 +19,12 @@ struct Pieces {
   Index size(Index piece, Index extent) const { return std::min(length, extent - piece * length); }
 };
 
-// An even number of pieces about `target` long, so that two threads get the same share; one when the extent is short.
-Pieces cut(Index extent, Index target, Index most) {
+// One piece below `shortest`, else an even number, so that two threads get the same share: two, and more when each
+// would be `target` long at least.
+Pieces cut(Index extent, Index shortest, Index target, Index most = std::numeric_limits<Index>::max()) {
   constexpr Index kTile = 16;  // pieces start where the register tiles of the BLAS do
-  if (extent < target * 3 / 4) return {1, std::max<Index>(extent, 1)};
-  const Index wanted = std::clamp<Index>(2 * ((extent + target) / (2 * target)), 2, most);
+  if (extent < shortest) return {1, std::max<Index>(extent, 1)};
+  const Index wanted = std::min(2 * std::max<Index>(extent / (2 * target), 1), most);
   const Index length = ((extent + wanted - 1) / wanted + kTile - 1) / kTile * kTile;
   return {(extent + length - 1) / length, length};
 }
@@ -36,15 +38,17 @@ struct Piece {
   Index depth_index;
 };
 
-// How a batch of products is cut, by shape alone. Each piece packs its operands anew: 256 rows make that about 1 % of
-// the work (512^3, one thread; 128 rows 5 %). Depth is cut only where the output alone would not feed the threads.
+// How a batch of products is cut, by shape alone. Each piece packs its operands anew, which at 512^3 on one thread
+// costs 1.5 % with 256 rows in a piece and 5 % with 128. Depth is cut only where the output alone would not feed the
+// threads and is small enough to be held once per piece of depth.
 class Plan {
  public:
-  Plan(Index batch, Index m, Index n, Index k)
-      : batch_(batch), m_(m), n_(n), k_(k), rows_(cut(m, 256, m)), columns_(cut(n, rows_.count > 1 ? 1024 : 256, n)) {
-    constexpr Index kLargestSum = 1 << 16;  // elements of an output worth holding once per piece of depth
-    depth_ = {1, k};
-    if (batch == 1 && m * n <= kLargestSum && k >= 2048) depth_ = cut(k, 1024, 16);
+  Plan(Index batch, Index m, Index n, Index k) : batch_(batch), m_(m), n_(n), k_(k) {
+    constexpr Index kLargestSum = 1 << 16;
+    rows_ = cut(m, 192, 384);
+    columns_ = rows_.count > 1 ? cut(n, 4096, 2048) : cut(n, 384, 384);
+    const Index pieces = rows_.count * columns_.count;
+    depth_ = batch == 1 && m * n <= kLargestSum && pieces <= 8 ? cut(k, 2048, 1024, 16 / pieces) : Pieces{1, k};
   }
 
   Index depth() const { return depth_.count; }
@@ -69,7 +73,7 @@ class Plan {
 
  private:
   Index batch_, m_, n_, k_;
-  Pieces rows_, columns_, depth_;
+  Pieces rows_{}, columns_{}, depth_{};
 };
 
 // One operand, or the output, of a batch of products.

@@ -64,12 +64,15 @@ std::vector<Sizes> sizes() {
       for (const Index k : {0, 1, 5, 31}) out.push_back({{m, k}, {k, n}});
     }
   }
-  for (const Sizes& more : std::vector<Sizes>{{{191, 67}, {67, 193}},      // one piece, the last uncut sizes
+  for (const Sizes& more : std::vector<Sizes>{{{191, 67}, {67, 383}},      // one piece, the last uncut sizes
                                               {{193, 33}, {33, 129}},      // rows in two pieces
-                                              {{401, 19}, {19, 1021}},     // rows and columns in pieces
+                                              {{1601, 19}, {19, 21}},      // rows in more
+                                              {{193, 3}, {3, 4099}},       // rows and columns in pieces
                                               {{5, 64}, {64, 769}},        // columns alone in pieces
                                               {{37, 2053}, {2053, 41}},    // depth in pieces, added up
-                                              {{3, 4999}, {4999, 1}},      // a long dot product per element
+                                              {{200, 2053}, {2053, 3}},    // depth and rows
+                                              {{3, 2053}, {2053, 400}},    // depth and columns
+                                              {{3, 9999}, {9999, 1}},      // a long dot product per element
                                               {{4, 11, 7}, {4, 7, 5}},     // a batch
                                               {{4, 11, 7}, {7, 5}},        // a shared right operand: one tall product
                                               {{11, 7}, {4, 7, 5}},        // a shared left operand
