@@ -5,10 +5,12 @@
 #include "subquad/core/error.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
+#include "subquad/kernels/blas/blas.h"
 
 int main(int argc, char** argv) {
   using namespace subquad;
   flush_denormals();  // as training does
+  benchmark::AddCustomContext("blas_core", kernels::blas_core_name());
   benchmark::AddCustomContext("simd", simd_target());
   benchmark::AddCustomContext("threads", cat(num_threads()));
   benchmark::AddCustomContext("compiler", __VERSION__);
