@@ -48,8 +48,10 @@ TEST_CASE("dropout follows the formula of its random words") {
         const Tensor x = normal(shape, dtype, 1);
         const RandomState random = state({5, 70'000, 0}, 42);
         const Tensor want = slow_dropout(x, probability, random);
-        CHECK_CLOSE(kernels::dropout(x, probability, random), want, pointwise_tolerance(dtype));
-        CHECK_CLOSE(kernels::dropout_grad(x, probability, random), want, pointwise_tolerance(dtype));
+        for_each_simd_target([&] {
+          CHECK_CLOSE(kernels::dropout(x, probability, random), want, pointwise_tolerance(dtype));
+          CHECK_CLOSE(kernels::dropout_grad(x, probability, random), want, pointwise_tolerance(dtype));
+        });
       }
     CHECK_EQ(kernels::dropout(zeros({0, 3}, dtype, kCpu), 0.5, state({}, 1)).shape(), Shape{0, 3});
   });
@@ -95,14 +97,14 @@ TEST_CASE("dropout with probability 0 is a copy and needs no random state") {
   CHECK_FALSE(out.shares_storage_with(x));
 }
 
-TEST_CASE("dropout: the same bits for any number of threads") {
+TEST_CASE("dropout: the same bits for any number of threads and any SIMD target") {
   const int before = num_threads();
   const Tensor x = normal({2, 300, 70}, kFloat32, 1);
   set_num_threads(1);
   const Tensor want = kernels::dropout(x, 0.2, state({0, 1}, 3));
   for (const int threads : {2, 5}) {
     set_num_threads(threads);
-    CHECK(same_bits(kernels::dropout(x, 0.2, state({0, 1}, 3)), want));
+    for_each_simd_target([&] { CHECK(same_bits(kernels::dropout(x, 0.2, state({0, 1}, 3)), want)); });
   }
   set_num_threads(before);
 }

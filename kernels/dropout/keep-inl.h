@@ -1,0 +1,107 @@
+// The mask of a dropout, a run of features at a time. Include inside the per-target part of a kernel (after targets.h
+// and hwy/highway.h); the functions live in subquad::kernels::HWY_NAMESPACE.
+#if defined(SUBQUAD_KERNELS_DROPOUT_KEEP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SUBQUAD_KERNELS_DROPOUT_KEEP_INL_H_
+#undef SUBQUAD_KERNELS_DROPOUT_KEEP_INL_H_
+#else
+#define SUBQUAD_KERNELS_DROPOUT_KEEP_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <bit>
+#include <type_traits>
+
+#include "subquad/kernels/dropout/keep.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+inline constexpr Index kKeepBlock = 64;  // factors are written in blocks of this many
+
+// KeepFactors: factors[i] = keep(sample, position, first + i) ? scale : 0 for i in [0, count), as
+// kernels/dropout/dropout.h says. `first` is a multiple of 4; `factors` has room for count rounded up to kKeepBlock.
+#if HWY_TARGET == HWY_SCALAR
+
+template <class T>
+void KeepFactors(const cpu::Keep& keep, Index sample, Index position, Index first, Index count, T* factors) {
+  const auto place = static_cast<std::uint32_t>(position), id = static_cast<std::uint32_t>(keep.samples[sample]);
+  for (Index i = 0; i < count; i += 4) {
+    const PhiloxCounter words =
+        philox4x32({static_cast<std::uint32_t>((first + i) / 4), place, id, keep.step}, keep.key);
+    for (const std::uint32_t word : words)
+      *factors++ = (word >> 8) >= keep.threshold ? static_cast<T>(keep.scale) : T(0);
+  }
+}
+
+#else
+
+// The four words of one Philox block per 64-bit lane, each in the lower half; what stands in the upper halves is noise,
+// which a product of lower halves never reads.
+struct PhiloxLanes {
+  hn::Vec<hn::ScalableTag<std::uint64_t>> word[4];
+};
+
+HWY_INLINE void PhiloxRound(PhiloxLanes& c, PhiloxKey key) {
+  const hn::ScalableTag<std::uint64_t> d;
+  const hn::Repartition<std::uint32_t, decltype(d)> half;
+  const auto p0 = hn::MulEven(hn::BitCast(half, c.word[0]), hn::Set(half, 0xD2511F53u));
+  const auto p1 = hn::MulEven(hn::BitCast(half, c.word[2]), hn::Set(half, 0xCD9E8D57u));
+  c.word[0] = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c.word[1]), hn::Set(d, key[0]));
+  c.word[2] = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c.word[3]), hn::Set(d, key[1]));
+  c.word[1] = p1;
+  c.word[3] = p0;
+}
+
+// The factors of four words per lane, in the order of the words.
+template <class T>
+HWY_INLINE void StoreFactors(const PhiloxLanes& c, const cpu::Keep& keep, T* factors) {
+  const hn::ScalableTag<std::uint64_t> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const auto highest_dropped = hn::Set(di, static_cast<std::int64_t>(keep.threshold) - 1);
+  const auto kept = [&](int j) HWY_ATTR {
+    const auto top = hn::ShiftRight<8>(hn::And(c.word[j], hn::Set(d, 0xffffffffu)));
+    return hn::Gt(hn::BitCast(di, top), highest_dropped);
+  };
+  if constexpr (std::is_same_v<T, float>) {  // two floats fit one lane
+    const auto scale = hn::Set(d, std::bit_cast<std::uint32_t>(static_cast<float>(keep.scale)));
+    const auto factor = [&](int j) HWY_ATTR { return hn::IfThenElseZero(hn::RebindMask(d, kept(j)), scale); };
+    hn::StoreInterleaved2(hn::Or(factor(0), hn::ShiftLeft<32>(factor(1))),
+                          hn::Or(factor(2), hn::ShiftLeft<32>(factor(3))), d,
+                          reinterpret_cast<std::uint64_t*>(factors));
+  } else {
+    const hn::RebindToFloat<decltype(d)> df;
+    const auto factor = [&](int j) HWY_ATTR {
+      return hn::IfThenElseZero(hn::RebindMask(df, kept(j)), hn::Set(df, keep.scale));
+    };
+    hn::StoreInterleaved4(factor(0), factor(1), factor(2), factor(3), df, factors);
+  }
+}
+
+template <class T>
+void KeepFactors(const cpu::Keep& keep, Index sample, Index position, Index first, Index count, T* factors) {
+  const hn::ScalableTag<std::uint64_t> d;
+  constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(d));
+  constexpr int kChains = 2;  // independent ones, so that the products of one fill the latency of the other's
+  for (Index i = 0; i < count; i += kChains * 4 * kLanes) {
+    PhiloxLanes c[kChains];
+    for (int n = 0; n < kChains; ++n)
+      c[n] = {hn::Add(hn::Set(d, static_cast<std::uint64_t>((first + i) / 4 + n * kLanes)), hn::Iota(d, 0)),
+              hn::Set(d, static_cast<std::uint32_t>(position)),
+              hn::Set(d, static_cast<std::uint32_t>(keep.samples[sample])), hn::Set(d, keep.step)};
+    PhiloxKey key = keep.key;
+    for (int round = 0; round < 10; ++round) {
+      for (PhiloxLanes& chain : c) PhiloxRound(chain, key);
+      key = {key[0] + 0x9E3779B9u, key[1] + 0xBB67AE85u};
+    }
+    for (int n = 0; n < kChains; ++n) StoreFactors(c[n], keep, factors + i + n * 4 * kLanes);
+  }
+}
+
+#endif
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
