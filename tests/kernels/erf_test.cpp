@@ -1,0 +1,81 @@
+// The vector error function on every SIMD target. It lives in a per-target header, so this file is compiled once per
+// target just as a kernel is.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/tests/kernels/erf_test.cpp"
+#include "subquad/kernels/simd/targets.h"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "subquad/core/tensor.h"
+#include "subquad/kernels/simd/erf-inl.h"
+#include "subquad/kernels/simd/row-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+
+Tensor ErfOf(const Tensor& x) {
+  Tensor y = empty_like(x);
+  visit_float("erf", x.dtype(), [&]<class T>(Type<T>) {
+    ForRows(1, x.size(), 1, [&](Index) HWY_ATTR {
+      const hn::ScalableTag<T> d;
+      const T* from = x.data<T>();
+      T* to = y.data<T>();
+      ForVectors(d, x.size(), [&](Index i, auto lanes) HWY_ATTR { lanes.Store(Erf(d, lanes.Load(from + i)), to + i); });
+    });
+  });
+  return y;
+}
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "subquad/tests/support/compare.h"
+
+namespace subquad::kernels {
+
+HWY_EXPORT(ErfOf);
+
+namespace {
+
+TEST_CASE("erf is as exact as promised over the whole range") {
+  test::for_each_simd_target([] {
+    test::for_each_float([](DType dtype) {
+      Tensor x = arange(100'001, dtype, kCpu);
+      visit_float("test", dtype, [&]<class T>(Type<T>) {
+        for (T& v : x.span<T>()) v = v < 60'000 ? (v - 30'000) * T(2e-4) : std::exp(-T(40) + (v - 60'000) * T(1e-3));
+      });
+      const Tensor y = SUBQUAD_DISPATCH(ErfOf)(x);
+      double worst = 0;
+      for (Index i = 0; i < x.size(); ++i) {
+        const double want = std::erf(test::at(x, i));
+        if (want != 0) worst = std::max(worst, std::fabs(test::at(y, i) / want - 1));
+      }
+      CHECK(worst <= (dtype == kFloat32 ? 3.3e-7 : 3e-16));
+    });
+  });
+}
+
+TEST_CASE("erf at the edges: 0, exactly 1 far out, NaN stays") {
+  test::for_each_simd_target([] {
+    test::for_each_float([](DType dtype) {
+      const double inf = std::numeric_limits<double>::infinity();
+      const Tensor x = tensor<double>({0, 9, -9, 1e30, -1e30, inf, -inf, std::nan("")}, {8}).to(dtype);
+      const Tensor y = SUBQUAD_DISPATCH(ErfOf)(x);
+      CHECK(test::same_bits(y.slice(0, 0, 7), tensor<double>({0, 1, -1, 1, -1, 1, -1}, {7}).to(dtype)));
+      CHECK(std::isnan(test::at(y, 7)));
+    });
+  });
+}
+
+}  // namespace
+}  // namespace subquad::kernels
+
+#endif  // HWY_ONCE
