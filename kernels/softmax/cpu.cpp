@@ -1,86 +1,139 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/kernels/softmax/cpu.cpp"
 #include "subquad/kernels/softmax/cpu.h"
+#include "subquad/kernels/simd/targets.h"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
 
 #include <cmath>
 #include <limits>
 
-#include "subquad/core/parallel.h"
+#include "subquad/kernels/softmax/exponentials-inl.h"
 
-namespace subquad::kernels::cpu {
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
 
-namespace {
-
-// Calls f(offset of the row) for every row of a contiguous tensor.
-template <class F>
-void for_each_row(const Tensor& t, Index work, F&& f) {
-  const Index width = t.shape().back();
-  if (width == 0) return;
-  parallel_for(t.size() / width, width * work, [&](Index row) { f(row * width); });
+template <class T>
+void SoftmaxRows(Index rows, Index width, const T* x, T* y) {
+  ForRows(rows, width, 8, [=](Index row) HWY_ATTR {
+    const hn::ScalableTag<T> d;
+    const T* in = x + row * width;
+    T* out = y + row * width;
+    const T sum = ExponentialsOfRow(d, in, RowShift(d, in, width), width, out);
+    ScaleRow(d, sum == 0 ? T(0) : 1 / sum, width, out);
+  });
 }
 
 template <class T>
-T row_max(const T* x, Index width) {
-  T top = -std::numeric_limits<T>::infinity();
-  for (Index c = 0; c < width; ++c) top = x[c] > top ? x[c] : top;
-  return top;
-}
-
-}  // namespace
-
-void softmax(const Tensor& x, Tensor& y) {
-  visit_float("softmax", x.dtype(), [&]<class T>(Type<T>) {
-    for_each_row(x, 8, [&, width = x.shape().back()](Index row) {
-      const T* in = x.data<T>() + row;
-      T* out = y.data<T>() + row;
-      const T top = row_max(in, width);
-      T sum = 0;
-      for (Index c = 0; c < width; ++c) {
-        out[c] = top == -std::numeric_limits<T>::infinity() ? T{0} : std::exp(in[c] - top);
-        sum += out[c];
-      }
-      const T scale = sum > 0 ? 1 / sum : T{0};
-      for (Index c = 0; c < width; ++c) out[c] *= scale;
+void SoftmaxGradRows(Index rows, Index width, const T* dout, const T* y, T* dx) {
+  ForRows(rows, width, 4, [=](Index row) HWY_ATTR {
+    const hn::ScalableTag<T> d;
+    const T *up = dout + row * width, *p = y + row * width;
+    T* out = dx + row * width;
+    auto sum = hn::Zero(d);
+    ForVectors(d, width,
+               [&](Index c, auto lanes) HWY_ATTR { sum = hn::MulAdd(lanes.Load(up + c), lanes.Load(p + c), sum); });
+    const auto dot = hn::SumOfLanes(d, sum);
+    ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
+      lanes.Store(hn::Mul(lanes.Load(p + c), hn::Sub(lanes.Load(up + c), dot)), out + c);
     });
   });
+}
+
+template <class T>
+void LogSoftmaxRows(Index rows, Index width, const T* x, T* y) {
+  ForRows(rows, width, 8, [=](Index row) HWY_ATTR {
+    const hn::ScalableTag<T> d;
+    const T* in = x + row * width;
+    T* out = y + row * width;
+    const T shift = RowShift(d, in, width);
+    const T sum = ExponentialsOfRow(d, in, shift, width, static_cast<T*>(nullptr));
+    const auto log_sum = hn::Set(d, sum == 0 ? T(0) : std::log(sum));
+    ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
+      lanes.Store(hn::Sub(hn::Sub(lanes.Load(in + c), hn::Set(d, shift)), log_sum), out + c);
+    });
+  });
+}
+
+template <class T>
+void LogSoftmaxGradRows(Index rows, Index width, const T* dout, const T* y, T* dx) {
+  ForRows(rows, width, 8, [=](Index row) HWY_ATTR {
+    const hn::ScalableTag<T> d;
+    const T *up = dout + row * width, *log_p = y + row * width;
+    T* out = dx + row * width;
+    const auto nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
+    auto sum = hn::Zero(d), top = nothing;
+    ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
+      sum = hn::Add(sum, lanes.Load(up + c));
+      top = hn::Max(top, lanes.Load(log_p + c, nothing));
+    });
+    const auto total = hn::SumOfLanes(d, sum);
+    const auto alive = hn::Ne(hn::MaxOfLanes(d, top), nothing);
+    ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
+      const auto p = Exp2(d, hn::Mul(lanes.Load(log_p + c), hn::Set(d, std::numbers::log2e_v<T>)));
+      lanes.Store(hn::IfThenElseZero(alive, hn::NegMulAdd(p, total, lanes.Load(up + c))), out + c);
+    });
+  });
+}
+
+// Calls rows(number of rows, width) of the element type of a tensor whose rows are not empty.
+template <class F>
+void WithRows(const char* op, const Tensor& t, const F& rows) {
+  const Index width = t.shape().back();
+  if (t.size() > 0) visit_float(op, t.dtype(), [&]<class T>(Type<T> type) { rows(type, t.size() / width, width); });
+}
+
+void Softmax(const Tensor& x, Tensor& y) {
+  WithRows("softmax", x,
+           [&]<class T>(Type<T>, Index rows, Index width) { SoftmaxRows(rows, width, x.data<T>(), y.data<T>()); });
+}
+
+void SoftmaxGrad(const Tensor& dout, const Tensor& y, Tensor& dx) {
+  WithRows("softmax_grad", y, [&]<class T>(Type<T>, Index rows, Index width) {
+    SoftmaxGradRows(rows, width, dout.data<T>(), y.data<T>(), dx.data<T>());
+  });
+}
+
+void LogSoftmax(const Tensor& x, Tensor& y) {
+  WithRows("log_softmax", x,
+           [&]<class T>(Type<T>, Index rows, Index width) { LogSoftmaxRows(rows, width, x.data<T>(), y.data<T>()); });
+}
+
+void LogSoftmaxGrad(const Tensor& dout, const Tensor& y, Tensor& dx) {
+  WithRows("log_softmax_grad", y, [&]<class T>(Type<T>, Index rows, Index width) {
+    LogSoftmaxGradRows(rows, width, dout.data<T>(), y.data<T>(), dx.data<T>());
+  });
+}
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace subquad::kernels {
+HWY_EXPORT(Softmax);
+HWY_EXPORT(SoftmaxGrad);
+HWY_EXPORT(LogSoftmax);
+HWY_EXPORT(LogSoftmaxGrad);
+
+namespace cpu {
+
+void softmax(const Tensor& x, Tensor& y) {
+  SUBQUAD_DISPATCH(Softmax)(x, y);
 }
 
 void softmax_grad(const Tensor& dout, const Tensor& y, Tensor& dx) {
-  visit_float("softmax_grad", y.dtype(), [&]<class T>(Type<T>) {
-    for_each_row(y, 2, [&, width = y.shape().back()](Index row) {
-      const T *g = dout.data<T>() + row, *p = y.data<T>() + row;
-      T* d = dx.data<T>() + row;
-      T dot = 0;
-      for (Index c = 0; c < width; ++c) dot += g[c] * p[c];
-      for (Index c = 0; c < width; ++c) d[c] = p[c] * (g[c] - dot);
-    });
-  });
+  SUBQUAD_DISPATCH(SoftmaxGrad)(dout, y, dx);
 }
 
 void log_softmax(const Tensor& x, Tensor& y) {
-  visit_float("log_softmax", x.dtype(), [&]<class T>(Type<T>) {
-    for_each_row(x, 8, [&, width = x.shape().back()](Index row) {
-      const T* in = x.data<T>() + row;
-      T* out = y.data<T>() + row;
-      const T top = row_max(in, width);
-      T sum = 0;
-      for (Index c = 0; c < width; ++c) sum += std::exp(in[c] - top);
-      const T log_sum = std::log(sum);
-      for (Index c = 0; c < width; ++c)
-        out[c] = top == -std::numeric_limits<T>::infinity() ? top : in[c] - top - log_sum;
-    });
-  });
+  SUBQUAD_DISPATCH(LogSoftmax)(x, y);
 }
 
 void log_softmax_grad(const Tensor& dout, const Tensor& y, Tensor& dx) {
-  visit_float("log_softmax_grad", y.dtype(), [&]<class T>(Type<T>) {
-    for_each_row(y, 8, [&, width = y.shape().back()](Index row) {
-      const T *g = dout.data<T>() + row, *log_p = y.data<T>() + row;
-      T* d = dx.data<T>() + row;
-      const bool dead = row_max(log_p, width) == -std::numeric_limits<T>::infinity();
-      T sum = 0;
-      for (Index c = 0; c < width; ++c) sum += g[c];
-      for (Index c = 0; c < width; ++c) d[c] = dead ? T{0} : g[c] - std::exp(log_p[c]) * sum;
-    });
-  });
+  SUBQUAD_DISPATCH(LogSoftmaxGrad)(dout, y, dx);
 }
 
-}  // namespace subquad::kernels::cpu
+}  // namespace cpu
+}  // namespace subquad::kernels
+#endif  // HWY_ONCE
