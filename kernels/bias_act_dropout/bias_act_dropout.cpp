@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/bias_act_dropout/cpu.h"
+#include "subquad/kernels/dropout/dropout.h"
 #include "subquad/kernels/reduce/reduce.h"
 
 namespace subquad::kernels {
@@ -16,15 +17,8 @@ void check_arguments(const char* op, const Tensor& x, const Tensor& bias, double
     check_shape(op, "bias", bias, {x.dim(-1)});
     check_alike(op, "x", x, "bias", bias);
   }
-  if (!(p >= 0 && p < 1)) throw Error(cat(op, ": p is ", p, ", expected 0 <= p < 1"));
-  if (p == 0) return;
-  if (x.rank() < 2) throw ShapeError(cat(op, ": x is ", describe(x), ", expected [B, ..., D] for dropout"));
-  if (!rng.defined()) throw Error(cat(op, ": p is ", p, ", but the random state is undefined"));
-  check_shape(op, "rng.step", rng.step, {1});
-  check_dtype(op, "rng.step", rng.step, kInt64);
-  check_shape(op, "rng.samples", rng.samples, {x.dim(0)});
-  check_dtype(op, "rng.samples", rng.samples, kInt64);
-  check_contiguous(op, "rng.samples", rng.samples);
+  if (p > 0 && x.rank() < 2) throw ShapeError(cat(op, ": x is ", describe(x), ", expected [B, ..., D] for dropout"));
+  check_dropout(op, p, rng, x.dim(0));
 }
 
 }  // namespace

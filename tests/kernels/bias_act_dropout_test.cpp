@@ -157,11 +157,11 @@ TEST_CASE("bias_act_dropout names what is wrong") {
   CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, zeros({2}, kFloat32, kCpu), Activation::relu, 0, {}),
                        "bias_act_dropout: bias is [2] float32 cpu, expected shape [3]", ShapeError);
   CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 1, rng),
-                       "bias_act_dropout: p is 1, expected 0 <= p < 1", Error);
+                       "bias_act_dropout: probability is 1, expected 0 <= probability < 1", Error);
   CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 0.5, {}),
-                       "bias_act_dropout: p is 0.5, but the random state is undefined", Error);
+                       "bias_act_dropout: random.step is undefined", Error);
   CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 0.5, random_state(3)),
-                       "bias_act_dropout: rng.samples is [3] int64 cpu, expected shape [2]", ShapeError);
+                       "bias_act_dropout: random.samples is [3] int64 cpu, expected shape [2]", ShapeError);
   CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(zeros({3}, kFloat32, kCpu), bias, Activation::relu, 0.5, rng),
                        "bias_act_dropout: x is [3] float32 cpu, expected [B, ..., D] for dropout", ShapeError);
   CHECK_THROWS_WITH_AS(kernels::bias_act_dropout_grad(zeros({2, 4}, kFloat32, kCpu), x, bias, Activation::relu, 0, {}),
