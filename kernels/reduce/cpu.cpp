@@ -1,6 +1,7 @@
 #include "subquad/kernels/reduce/cpu.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "subquad/core/parallel.h"
 
@@ -14,6 +15,7 @@ constexpr Index kStrip = 1024;  // columns of one task: their sums stay in the f
 template <class T>
 T sum_run(const T* x, Index count) {
   constexpr Index kLanes = 16;
+  if (count < kLanes) return std::accumulate(x, x + count, T(0));
   T lane[kLanes] = {};
   Index i = 0;
   for (; i + kLanes <= count; i += kLanes)
@@ -40,8 +42,7 @@ void sum_blocks(const Tensor& x, Tensor& out) {
   const Index count = x.dim(1), width = x.dim(2), blocks = out.dim(1), strips = (width + kStrip - 1) / kStrip;
   const T* source = x.data<T>();
   T* target = out.data<T>();
-  parallel_for(x.dim(0) * blocks * strips, std::min(count, kBlock) * std::min(width, kStrip), [&](Index task) {
-    const Index strip = task % strips, block = task / strips % blocks, a = task / strips / blocks;
+  const auto sum_part = [&](Index a, Index block, Index strip) {
     const Index first = block * kBlock, rows = std::min(kBlock, count - first);
     const Index column = strip * kStrip, columns = std::min(kStrip, width - column);
     const T* from = source + (a * count + first) * width + column;
@@ -50,7 +51,47 @@ void sum_blocks(const Tensor& x, Tensor& out) {
       *to = sum_run(from, rows);
     else
       sum_rows(from, rows, width, columns, to);
-  });
+  };
+  const Index work = std::min(count, kBlock) * std::min(width, kStrip);
+  if (blocks * strips == 1)  // many small sums: three divisions for each would cost more than the sum
+    parallel_for(x.dim(0), work, [&](Index a) { sum_part(a, 0, 0); });
+  else
+    parallel_for(x.dim(0) * blocks * strips, work,
+                 [&](Index task) { sum_part(task / strips / blocks, task / strips % blocks, task % strips); });
+}
+
+// A larger value takes the place of the best so far, and so does the first NaN. Seldom true on a long way, so that the
+// branch costs little.
+template <class T>
+bool beats(T value, T best) {
+  return !(value <= best) && (value > best || best == best);
+}
+
+// best[k] and where[k] over `rows` rows of x, each `width` apart, for `columns` columns.
+template <class T>
+void max_rows(const T* x, Index rows, Index width, Index columns, T* best, Index* where) {
+  std::copy_n(x, columns, best);
+  std::fill_n(where, columns, Index{0});
+  for (Index r = 1; r < rows; ++r)
+    for (Index k = 0; k < columns; ++k)
+      if (const T value = x[r * width + k]; beats(value, best[k])) {
+        best[k] = value;
+        where[k] = r;
+      }
+}
+
+// The same for one column, held in registers.
+template <class T>
+void max_run(const T* x, Index count, T* best, Index* where) {
+  T held = x[0];
+  Index place = 0;
+  for (Index r = 1; r < count; ++r)
+    if (beats(x[r], held)) {
+      held = x[r];
+      place = r;
+    }
+  *best = held;
+  *where = place;
 }
 
 }  // namespace
@@ -76,21 +117,13 @@ void max(const Tensor& x, Tensor& values, Tensor& indices) {
     T* best = values.data<T>();
     Index* where = indices.data<Index>();
     parallel_for(x.dim(0) * strips, count * std::min(width, kStrip), [&](Index task) {
-      const Index a = task / strips, begin = task % strips * kStrip, end = std::min(begin + kStrip, width);
-      const T* slab = source + a * count * width;
-      for (Index k = begin; k < end; ++k) {
-        best[a * width + k] = slab[k];
-        where[a * width + k] = 0;
-      }
-      for (Index r = 1; r < count; ++r)
-        for (Index k = begin; k < end; ++k) {
-          const T value = slab[r * width + k];
-          T& held = best[a * width + k];
-          if (value > held || (value != value && held == held)) {  // the first NaN wins
-            held = value;
-            where[a * width + k] = r;
-          }
-        }
+      const Index a = task / strips, column = task % strips * kStrip;
+      const T* from = source + a * count * width + column;
+      const Index to = a * width + column;
+      if (width == 1)
+        max_run(from, count, best + to, where + to);
+      else
+        max_rows(from, count, width, std::min(kStrip, width - column), best + to, where + to);
     });
   });
 }
