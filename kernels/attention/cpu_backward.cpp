@@ -1,0 +1,262 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/kernels/attention/cpu_backward.cpp"
+#include "subquad/kernels/attention/cpu.h"
+#include "subquad/kernels/simd/targets.h"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <limits>
+#include <numbers>
+#include <vector>
+
+#include "subquad/core/parallel.h"
+#include "subquad/kernels/attention/strip-inl.h"
+
+// Lanes are keys. Per strip, and for 64 queries at a time (names as in attention.h; Q and dO are packed rows):
+//
+//   p  [64][lanes] = 2^(Q Kt - lse)            Kt [E][lanes] is scaled by scale * log2(e)
+//   ds [64][lanes] = p (dO Vt - delta)
+//   dv [Ev][lanes] += dOt p     dk [E][lanes] += Qt ds     dq [64][E] += ds K     (K as rows, scaled by scale)
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+namespace {
+
+template <class T>
+struct GradArguments {
+  View<const T, 4> dout, q, k, v, out;
+  View<const T, 3> lse;
+  const Tensor& dlse;
+  const Mask& mask;
+  const AttentionOptions& options;
+  View<T, 4> dq, dk, dv;
+
+  // Rows of dq that are being summed are whole vectors.
+  Index padded_width() const { return (q.dim(3) + kLanes<T> - 1) / kLanes<T> * kLanes<T>; }
+  Seen seen_by(Index b) const { return seen(mask, b, q.dim(2), k.dim(2), options); }
+};
+
+template <class T>
+HWY_INLINE T Dot(const T* a, const T* b, Index count) {
+  const Vector<T> d;
+  auto sum = hn::Zero(d);
+  Index i = 0;
+  for (; i + kLanes<T> <= count; i += kLanes<T>) sum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
+  T total = hn::GetLane(hn::SumOfLanes(d, sum));
+  for (; i < count; ++i) total += a[i] * b[i];
+  return total;
+}
+
+// A head's queries in the order of Seen::queries, and what backward needs to know of each.
+template <class T>
+struct Queries {
+  Buffer<T> q;      // [n, E]
+  Buffer<T> dout;   // [n, Ev]
+  Buffer<T> lse;    // [n], to base 2
+  Buffer<T> delta;  // [n], sum(dout * out) - dlse
+
+  Queries(const GradArguments<T>& args, const Seen& s, Index b, Index h)
+      : q(PackRows(args.q, b, h, s.queries)),
+        dout(PackRows(args.dout, b, h, s.queries)),
+        lse(static_cast<Index>(s.queries.size())),
+        delta(lse.size()) {
+    for (Index a = 0; a < lse.size(); ++a) {
+      const Index i = s.queries[static_cast<std::size_t>(a)];
+      lse.data()[a] = args.lse(b, h, i) * static_cast<T>(std::numbers::log2e);
+      delta.data()[a] = Dot(&args.dout(b, h, i, 0), &args.out(b, h, i, 0), args.out.dim(3));
+      if (args.dlse.defined()) delta.data()[a] -= args.dlse.template view<const T, 3>()(b, h, i);
+    }
+  }
+};
+
+// Lane l is key number first + l; where the query of a row does not see it, the logit becomes -inf.
+template <class T>
+HWY_INLINE void HideLanes(T* block, Index count, Index first, const Index* limits) {
+  const Vector<T> d;
+  const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
+  for (Index i = 0; i < count; ++i) {
+    const auto limit = hn::Set(d, static_cast<T>(std::min(limits[i] - first, kStrip<T>)));
+    for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>) {
+      T* logit = block + i * kStrip<T> + lane;
+      const auto sees = hn::Lt(hn::Iota(d, static_cast<T>(lane)), limit);
+      hn::Store(hn::IfThenElse(sees, hn::Load(d, logit), hidden), d, logit);
+    }
+  }
+}
+
+// Logits to weights p, and dp to ds = p (dp - delta), in place.
+template <class T>
+HWY_INLINE void Differentiate(T* p_block, T* ds_block, Index count, const T* lse, const T* delta) {
+  const Vector<T> d;
+  for (Index i = 0; i < count; ++i)
+    for (Index lane = i * kStrip<T>; lane < (i + 1) * kStrip<T>; lane += kLanes<T>) {
+      const auto p = Exp2(d, hn::Sub(hn::Load(d, p_block + lane), hn::Set(d, lse[i])));
+      hn::Store(p, d, p_block + lane);
+      hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds_block + lane), hn::Set(d, delta[i]))), d, ds_block + lane);
+    }
+}
+
+// dq[i, :] += sum_l ds[i, l] k_rows[l, :], two vectors of columns at a time.
+template <class T>
+HWY_INLINE void AddQueryGradient(const T* ds_block, Index count, Index keys, const T* k_rows, Index padded_width,
+                                 T* dq) {
+  const Vector<T> d;
+  const Left<T> ds{ds_block, kStrip<T>, 1};
+  Index e = 0;
+  for (; e + kStrip<T> <= padded_width; e += kStrip<T>)
+    Product<2, true>(d, count, ds, Panel<const T>{k_rows + e, padded_width}, keys, Panel<T>{dq + e, padded_width});
+  if (e < padded_width)
+    Product<1, true>(d, count, ds, Panel<const T>{k_rows + e, padded_width}, keys, Panel<T>{dq + e, padded_width});
+}
+
+// k_rows[l][e] = scale * k, zeros behind the last e.
+template <class T>
+void LoadScaledRows(const StripRows<const T>& rows, Index keys, Index width, T scale, Index padded_width, T* k_rows) {
+  for (Index l = 0; l < keys; ++l) {
+    for (Index e = 0; e < width; ++e) k_rows[l * padded_width + e] = scale * rows.row[l][e];
+    std::fill(k_rows + l * padded_width + width, k_rows + (l + 1) * padded_width, T(0));
+  }
+}
+
+// dk and dv of the keys number [begin, end) of one head, and their share of its dq, added to dq_part [n, padded width].
+template <class T>
+void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index begin, Index end, T* dq_part) {
+  const Vector<T> d;
+  const Index width = args.q.dim(3), value_width = args.v.dim(3), padded_width = args.padded_width();
+  const T scale = static_cast<T>(args.options.scale);
+  const Queries<T> queries(args, s, b, h);
+  const Index query_count = queries.lse.size();
+  Buffer<T> k_strip(width * kStrip<T>), dk_strip(width * kStrip<T>), k_rows(kStrip<T> * padded_width);
+  Buffer<T> v_strip(value_width * kStrip<T>), dv_strip(value_width * kStrip<T>), spare(std::max(width, value_width));
+  HWY_ALIGN T p_block[kBlock * kStrip<T>], ds_block[kBlock * kStrip<T>], scales[kStrip<T>], ones[kStrip<T>];
+  std::fill_n(scales, kStrip<T>, scale);
+  std::fill_n(ones, kStrip<T>, T(1));
+  const Panel<T> p{p_block, kStrip<T>}, ds{ds_block, kStrip<T>};
+
+  for (Index first = begin; first < end; first += kStrip<T>) {
+    const Index keys = std::min(kStrip<T>, end - first);
+    const auto positions = s.keys.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(keys));
+    spare.zero();
+    const StripRows<const T> k(args.k, b, h, positions, spare.data()), v(args.v, b, h, positions, spare.data());
+    LoadStrip(k, width, static_cast<T>(args.options.scale * std::numbers::log2e), k_strip.data());
+    LoadStrip(v, value_width, T(1), v_strip.data());
+    LoadScaledRows(k, keys, width, scale, padded_width, k_rows.data());
+    dk_strip.zero();
+    dv_strip.zero();
+
+    Index i = std::upper_bound(s.limits.begin(), s.limits.end(), first) - s.limits.begin();
+    for (; i < query_count; i += kBlock) {
+      const Index rows = std::min(kBlock, query_count - i);
+      const T *q = queries.q.data() + i * width, *dout = queries.dout.data() + i * value_width;
+      const Index* limits = s.limits.data() + i;
+      Product<2, false>(d, rows, Left<T>{q, width, 1}, Panel<const T>{k_strip.data(), kStrip<T>}, width, p);
+      if (limits[0] < first + kStrip<T>) HideLanes(p_block, rows, first, limits);
+      Product<2, false>(d, rows, Left<T>{dout, value_width, 1}, Panel<const T>{v_strip.data(), kStrip<T>}, value_width,
+                        ds);
+      Differentiate(p_block, ds_block, rows, queries.lse.data() + i, queries.delta.data() + i);
+      Product<2, true>(d, value_width, Left<T>{dout, 1, value_width}, Panel<const T>{p_block, kStrip<T>}, rows,
+                       Panel<T>{dv_strip.data(), kStrip<T>});
+      Product<2, true>(d, width, Left<T>{q, 1, width}, Panel<const T>{ds_block, kStrip<T>}, rows,
+                       Panel<T>{dk_strip.data(), kStrip<T>});
+      AddQueryGradient(ds_block, rows, keys, k_rows.data(), padded_width, dq_part + i * padded_width);
+    }
+    StoreStrip(dk_strip.data(), scales, width, StripRows<T>(args.dk, b, h, positions, spare.data()));
+    StoreStrip(dv_strip.data(), ones, value_width, StripRows<T>(args.dv, b, h, positions, spare.data()));
+  }
+}
+
+// A long sample's keys are cut into chunks, by its length alone; their shares of dq are added in order. So a head can
+// occupy several threads and still gives the same bits.
+Index ChunkCount(Index keys) {
+  return std::clamp<Index>(keys / 1024, 1, 8);
+}
+
+// Chunk number `chunk` of one head: writes its dk and dv, returns its share of dq; an empty buffer when the sample has
+// fewer chunks.
+template <class T>
+Buffer<T> ChunkTask(const GradArguments<T>& args, Index head, Index chunk) {
+  const Index b = head / args.q.dim(1), h = head % args.q.dim(1);
+  const Seen s = args.seen_by(b);
+  const Index keys = static_cast<Index>(s.keys.size()), chunks = ChunkCount(keys);
+  if (chunk == 0) {
+    ZeroOthers(s.queries, args.dq, b, h);
+    ZeroOthers(s.keys, args.dk, b, h);
+    ZeroOthers(s.keys, args.dv, b, h);
+  }
+  if (chunk >= chunks) return Buffer<T>(0);
+  const Index length = ((keys + chunks - 1) / chunks + kBlock - 1) / kBlock * kBlock;
+  Buffer<T> dq_part(static_cast<Index>(s.queries.size()) * args.padded_width());
+  dq_part.zero();
+  Chunk(args, s, b, h, chunk * length, std::min(keys, (chunk + 1) * length), dq_part.data());
+  return dq_part;
+}
+
+template <class T>
+void AddPart(const Buffer<T>& part, const Buffer<T>& sum) {
+  for (Index i = 0; i < part.size(); ++i) sum.data()[i] += part.data()[i];
+}
+
+template <class T>
+void StoreQueryGradient(const GradArguments<T>& args, Index head, const Buffer<T>& sum) {
+  const Index b = head / args.q.dim(1), h = head % args.q.dim(1);
+  const T* row = sum.data();
+  for (const Index i : args.seen_by(b).queries) {
+    std::copy_n(row, args.q.dim(3), &args.dq(b, h, i, 0));
+    row += args.padded_width();
+  }
+}
+
+// Heads side by side where there are enough of them, else chunks; the bits are the same.
+template <class T>
+void Backward(const GradArguments<T>& args) {
+  const Index heads = args.q.dim(0) * args.q.dim(1), chunks = ChunkCount(args.k.dim(2));
+  const Index work = args.q.dim(2) * args.k.dim(2) * (3 * args.q.dim(3) + 2 * args.v.dim(3)) / 8;
+  if (heads >= num_threads() || chunks == 1) {
+    parallel_for(heads, work, [&](Index head) {
+      const Buffer<T> sum = ChunkTask(args, head, 0);
+      for (Index c = 1; c < chunks; ++c) AddPart(ChunkTask(args, head, c), sum);
+      StoreQueryGradient(args, head, sum);
+    });
+    return;
+  }
+  std::vector<Buffer<T>> parts(static_cast<std::size_t>(heads * chunks), Buffer<T>(0));
+  parallel_for(heads * chunks, work / chunks, [&](Index task) {
+    parts[static_cast<std::size_t>(task)] = ChunkTask(args, task / chunks, task % chunks);
+  });
+  parallel_for(heads, args.q.dim(2) * args.q.dim(3) * chunks / 8, [&](Index head) {
+    const Buffer<T>* part = &parts[static_cast<std::size_t>(head * chunks)];
+    for (Index c = 1; c < chunks; ++c) AddPart(part[c], part[0]);
+    StoreQueryGradient(args, head, part[0]);
+  });
+}
+
+}  // namespace
+
+void AttentionGrad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
+                   const Tensor& out, const Tensor& lse, const Mask& keys, const AttentionOptions& options, Tensor& dq,
+                   Tensor& dk, Tensor& dv) {
+  visit_float("attention_grad", q.dtype(), [&]<class T>(Type<T>) {
+    Backward<T>({dout.view<const T, 4>(), q.view<const T, 4>(), k.view<const T, 4>(), v.view<const T, 4>(),
+                 out.view<const T, 4>(), lse.view<const T, 3>(), dlse, keys, options, dq.view<T, 4>(), dk.view<T, 4>(),
+                 dv.view<T, 4>()});
+  });
+}
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+namespace subquad::kernels {
+
+HWY_EXPORT(AttentionGrad);
+
+void cpu::attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
+                         const Tensor& out, const Tensor& lse, const Mask& keys, const AttentionOptions& options,
+                         Tensor& dq, Tensor& dk, Tensor& dv) {
+  SUBQUAD_DISPATCH(AttentionGrad)(dout, dlse, q, k, v, out, lse, keys, options, dq, dk, dv);
+}
+
+}  // namespace subquad::kernels
+
+#endif  // HWY_ONCE

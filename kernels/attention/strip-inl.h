@@ -1,0 +1,108 @@
+// What attention's forward and backward share: strips of two vectors (kStrip lanes), each lane one query or key of a
+// head. Everything is a product of a strip with rows that are read one number at a time; sums, maxima and rescaling go
+// down the lanes, so nothing is ever added across them and no lane knows what stands in another.
+#if defined(SUBQUAD_KERNELS_ATTENTION_STRIP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SUBQUAD_KERNELS_ATTENTION_STRIP_INL_H_
+#undef SUBQUAD_KERNELS_ATTENTION_STRIP_INL_H_
+#else
+#define SUBQUAD_KERNELS_ATTENTION_STRIP_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "subquad/core/allocator.h"
+#include "subquad/kernels/attention/seen.h"
+#include "subquad/kernels/simd/exp2-inl.h"
+#include "subquad/kernels/simd/tile-inl.h"
+#include "subquad/kernels/simd/transpose-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+namespace {
+
+template <class T>
+using Vector = hn::ScalableTag<T>;
+template <class T>
+inline constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(Vector<T>()));
+template <class T>
+inline constexpr Index kStrip = 2 * kLanes<T>;
+
+// Rows of a strip that are worked on together: in float32 an array [64][32] has 8 KiB, so two of them and the operands
+// of the products stay in L1.
+inline constexpr Index kBlock = 64;
+
+// Numbers on a cache line, from the caching allocator.
+template <class T>
+class Buffer {
+ public:
+  explicit Buffer(Index count) : memory_(empty({count}, dtype_of<T>(), kCpu)), data_(memory_.data<T>()) {}
+  T* data() const { return data_; }
+  void zero() { std::fill_n(data_, memory_.size(), T(0)); }
+  Index size() const { return memory_.size(); }
+
+ private:
+  Tensor memory_;
+  T* data_;
+};
+
+// packed[a] = x[b, h, positions[a], :]
+template <class T>
+Buffer<T> PackRows(View<const T, 4> x, Index b, Index h, std::span<const Index> positions) {
+  const Index width = x.dim(3);
+  Buffer<T> packed(static_cast<Index>(positions.size()) * width);
+  T* to = packed.data();
+  for (const Index i : positions) to = std::copy_n(&x(b, h, i, 0), width, to);
+  return packed;
+}
+
+// The rows of x that the lanes of a strip stand for; lanes beyond the last one share `spare`, a row of its own.
+template <class T>
+struct StripRows {
+  T* row[kStrip<T>];
+
+  StripRows(View<T, 4> x, Index b, Index h, std::span<const Index> positions, T* spare) {
+    std::fill(row, row + kStrip<T>, spare);
+    for (std::size_t lane = 0; lane < positions.size(); ++lane) row[lane] = &x(b, h, positions[lane], 0);
+  }
+};
+
+// strip[e][lane] = scale * rows[lane][e]
+template <class T>
+void LoadStrip(const StripRows<const T>& rows, Index width, T scale, T* strip) {
+  const Vector<T> d;
+  for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>)
+    RowsToLanes(d, rows.row + lane, width, hn::Set(d, scale), strip + lane, kStrip<T>);
+}
+
+// rows[lane][e] = scale[lane] * strip[e][lane]
+template <class T>
+void StoreStrip(const T* strip, const T* scale, Index width, const StripRows<T>& rows) {
+  const Vector<T> d;
+  for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>)
+    LanesToRows(d, strip + lane, kStrip<T>, width, hn::Load(d, scale + lane), rows.row + lane);
+}
+
+// f(i) for every position i < count that `kept` (rising) leaves out.
+template <class F>
+void ForOthers(std::span<const Index> kept, Index count, F&& f) {
+  auto next = kept.begin();
+  for (Index i = 0; i < count; ++i) {
+    if (next != kept.end() && *next == i)
+      ++next;
+    else
+      f(i);
+  }
+}
+
+template <class T>
+void ZeroOthers(std::span<const Index> kept, View<T, 4> x, Index b, Index h) {
+  ForOthers(kept, x.dim(2), [&](Index i) { std::fill_n(&x(b, h, i, 0), x.dim(3), T(0)); });
+}
+
+}  // namespace
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
