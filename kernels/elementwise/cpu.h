@@ -7,6 +7,8 @@
 namespace subquad::kernels::cpu {
 
 void unary(Unary function, const Tensor& x, Tensor& out);
+void curve(Curve function, const Tensor& x, Tensor& out);
+void gelu_grad(const Tensor& dout, const Tensor& x, Tensor& dx);
 void with_number(WithNumber function, const Tensor& x, double number, Tensor& out);
 void binary(Binary function, const Tensor& a, const Tensor& b, Tensor& out);
 void comparison(Comparison function, const Tensor& a, const Tensor& b, Tensor& out);

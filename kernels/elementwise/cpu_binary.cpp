@@ -1,6 +1,4 @@
 #include <bit>
-#include <cmath>
-#include <numbers>
 #include <type_traits>
 
 #include "subquad/kernels/elementwise/cpu.h"
@@ -34,14 +32,6 @@ void zip(Index work, const Tensor& a, const Tensor& b, Tensor& out, F f) {
   });
 }
 
-// d gelu(x) / dx = Phi(x) + x * phi(x).
-template <class T>
-T gelu_slope(T x) {
-  constexpr T kSqrtHalf = std::numbers::sqrt2_v<T> / 2;
-  constexpr T kDensityAtZero = std::numbers::inv_sqrtpi_v<T> * kSqrtHalf;  // 1 / sqrt(2 pi)
-  return std::erfc(-x * kSqrtHalf) / 2 + x * kDensityAtZero * std::exp(-x * x / 2);
-}
-
 template <class T>
 void apply(Binary function, const Tensor& a, const Tensor& b, Tensor& out) {
   switch (function) {
@@ -52,7 +42,6 @@ void apply(Binary function, const Tensor& a, const Tensor& b, Tensor& out) {
     case Binary::maximum: return zip<T, T>(1, a, b, out, [](T u, T v) { return u > v || u != u ? u : v; });
     case Binary::minimum: return zip<T, T>(1, a, b, out, [](T u, T v) { return u < v || u != u ? u : v; });
     case Binary::relu_grad: return zip<T, T>(1, a, b, out, [](T dout, T x) { return x > 0 ? dout : T(0); });
-    case Binary::gelu_grad: return zip<T, T>(40, a, b, out, [](T dout, T x) { return dout * gelu_slope(x); });
   }
 }
 

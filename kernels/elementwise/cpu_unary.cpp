@@ -1,5 +1,4 @@
 #include <cmath>
-#include <numbers>
 
 #include "subquad/kernels/elementwise/cpu.h"
 #include "subquad/kernels/elementwise/loop_nest.h"
@@ -31,17 +30,12 @@ void map(Index work, const Tensor& x, Tensor& out, F f) {
 
 template <class T>
 void apply(Unary function, const Tensor& x, Tensor& out) {
-  constexpr T kSqrtHalf = std::numbers::sqrt2_v<T> / 2;
   switch (function) {
     case Unary::neg: return map<T>(kCheap, x, out, [](T v) { return -v; });
-    case Unary::exp: return map<T>(kCostly, x, out, [](T v) { return std::exp(v); });
     case Unary::log: return map<T>(kCostly, x, out, [](T v) { return std::log(v); });
     case Unary::sqrt: return map<T>(kCheap, x, out, [](T v) { return std::sqrt(v); });
     case Unary::rsqrt: return map<T>(kCheap, x, out, [](T v) { return 1 / std::sqrt(v); });
-    case Unary::tanh: return map<T>(kCostly, x, out, [](T v) { return std::tanh(v); });
-    case Unary::sigmoid: return map<T>(kCostly, x, out, [](T v) { return 1 / (1 + std::exp(-v)); });
     case Unary::relu: return map<T>(kCheap, x, out, [](T v) { return v < 0 ? T(0) : v; });
-    case Unary::gelu: return map<T>(kCostly, x, out, [](T v) { return v / 2 * std::erfc(-v * kSqrtHalf); });
     case Unary::abs: return map<T>(kCheap, x, out, [](T v) { return std::fabs(v); });
     case Unary::sign: return map<T>(kCheap, x, out, [](T v) { return T(v > 0) - T(v < 0); });
     case Unary::square: return map<T>(kCheap, x, out, [](T v) { return v * v; });

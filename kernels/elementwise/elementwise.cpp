@@ -13,6 +13,13 @@ Tensor unary(const char* op, Unary function, const Tensor& x) {
   return out;
 }
 
+Tensor curve(const char* op, Curve function, const Tensor& x) {
+  check_float(op, "x", x);
+  Tensor out = empty_like(x);
+  cpu::curve(function, x, out);
+  return out;
+}
+
 Tensor with_number(const char* op, WithNumber function, const Tensor& x, double number) {
   check_float(op, "x", x);
   Tensor out = empty_like(x);
@@ -44,13 +51,10 @@ Tensor comparison(const char* op, Comparison function, const Tensor& a, const Te
   return out;
 }
 
-Tensor activation_grad(const char* op, Binary function, const Tensor& dout, const Tensor& x) {
+void check_activation_grad(const char* op, const Tensor& dout, const Tensor& x) {
   check_float(op, "dout", dout);
   check_same_kind(op, "dout", dout, "x", x);
   check_shape(op, "dout", dout, x.shape());
-  Tensor dx = empty_like(x);
-  cpu::binary(function, dout, x, dx);
-  return dx;
 }
 
 // A tensor may be written element by element only if each index has its own element.
@@ -123,7 +127,7 @@ Tensor neg(const Tensor& x) {
   return unary("neg", Unary::neg, x);
 }
 Tensor exp(const Tensor& x) {
-  return unary("exp", Unary::exp, x);
+  return curve("exp", Curve::exp, x);
 }
 Tensor log(const Tensor& x) {
   return unary("log", Unary::log, x);
@@ -135,16 +139,16 @@ Tensor rsqrt(const Tensor& x) {
   return unary("rsqrt", Unary::rsqrt, x);
 }
 Tensor tanh(const Tensor& x) {
-  return unary("tanh", Unary::tanh, x);
+  return curve("tanh", Curve::tanh, x);
 }
 Tensor sigmoid(const Tensor& x) {
-  return unary("sigmoid", Unary::sigmoid, x);
+  return curve("sigmoid", Curve::sigmoid, x);
 }
 Tensor relu(const Tensor& x) {
   return unary("relu", Unary::relu, x);
 }
 Tensor gelu(const Tensor& x) {
-  return unary("gelu", Unary::gelu, x);
+  return curve("gelu", Curve::gelu, x);
 }
 Tensor abs(const Tensor& x) {
   return unary("abs", Unary::abs, x);
@@ -170,10 +174,16 @@ Tensor pow_scalar(const Tensor& x, double exponent) {
 }
 
 Tensor relu_grad(const Tensor& dout, const Tensor& x) {
-  return activation_grad("relu_grad", Binary::relu_grad, dout, x);
+  check_activation_grad("relu_grad", dout, x);
+  Tensor dx = empty_like(x);
+  cpu::binary(Binary::relu_grad, dout, x, dx);
+  return dx;
 }
 Tensor gelu_grad(const Tensor& dout, const Tensor& x) {
-  return activation_grad("gelu_grad", Binary::gelu_grad, dout, x);
+  check_activation_grad("gelu_grad", dout, x);
+  Tensor dx = empty_like(x);
+  cpu::gelu_grad(dout, x, dx);
+  return dx;
 }
 
 void add_into(Tensor& out, const Tensor& x) {

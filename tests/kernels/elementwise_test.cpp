@@ -1,5 +1,6 @@
 #include "subquad/kernels/elementwise/elementwise.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -20,7 +21,7 @@ Tensor doubles(const Tensor& t, const Shape& shape) {
 
 // The slow loops.
 Tensor slow(const Tensor& x, double (*f)(double)) {
-  Tensor out = doubles(x, x.shape());
+  Tensor out = doubles(x, x.shape()).clone();
   for (double& v : out.span<double>()) v = f(v);
   return out;
 }
@@ -123,9 +124,12 @@ TEST_CASE("elementwise: functions of one operand equal the slow loop") {
         CAPTURE(c.name);
         CAPTURE(shape);
         const Tensor x = uniform(shape, dtype, c.low, c.high, 1);
-        const Tensor got = c.kernel(x);
-        CHECK_EQ(got.dtype(), dtype);
-        CHECK_CLOSE(got, slow(x, c.formula), pointwise_tolerance(dtype));
+        const Tensor want = slow(x, c.formula);
+        for_each_simd_target([&] {
+          const Tensor got = c.kernel(x);
+          CHECK_EQ(got.dtype(), dtype);
+          CHECK_CLOSE(got, want, pointwise_tolerance(dtype));
+        });
       }
   });
 }
@@ -214,27 +218,53 @@ TEST_CASE("elementwise: NaN is passed on") {
   CHECK(same_bits(kernels::not_equal(a, a), tensor<bool>({true, false, true}, {3})));
 }
 
-TEST_CASE("elementwise: far from zero the activations reach their limits") {
-  const Tensor x = tensor({-1e4f, -20.0f, 20.0f, 1e4f}, {4});
-  CHECK_CLOSE(kernels::sigmoid(x), tensor({0.0, 1 / (1 + std::exp(20.0)), 1.0, 1.0}, {4}), 1e-7);
-  CHECK_CLOSE(kernels::gelu(x), tensor({0.0, 0.0, 20.0, 1e4}, {4}), 1e-7);
-  CHECK_CLOSE(kernels::gelu_grad(full({4}, 1, kFloat32, kCpu), x), tensor({0.0, 0.0, 1.0, 1.0}, {4}), 1e-7);
+TEST_CASE("elementwise: far from zero curves reach their limits, and a NaN stays one") {
+  for_each_float([](DType dtype) {
+    for_each_simd_target([&] {
+      const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+      const auto values = [&](std::initializer_list<double> v) {
+        return tensor<double>(v, {static_cast<Index>(v.size())}).to(dtype);
+      };
+      const Tensor x = values({-inf, -1e4, -800, -20, 20, 800, 1e4, inf});
+      const double tiny = 1 / (1 + std::exp(20.0));
+      CHECK_CLOSE(kernels::exp(x), values({0, 0, 0, std::exp(-20.0), std::exp(20.0), inf, inf, inf}),
+                  pointwise_tolerance(dtype));
+      CHECK_CLOSE(kernels::tanh(x), values({-1, -1, -1, -1, 1, 1, 1, 1}), pointwise_tolerance(dtype));
+      CHECK_CLOSE(kernels::sigmoid(x), values({0, 0, 0, tiny, 1 - tiny, 1, 1, 1}), pointwise_tolerance(dtype));
+      const Tensor finite = x.slice(0, 1, 7);
+      CHECK_CLOSE(kernels::gelu(finite), values({0, 0, 0, 20, 800, 1e4}), pointwise_tolerance(dtype));
+      CHECK_CLOSE(kernels::gelu_grad(full({6}, 1, dtype, kCpu), finite), values({0, 0, 0, 1, 1, 1}),
+                  pointwise_tolerance(dtype));
+      for (const auto curve : {kernels::exp, kernels::tanh, kernels::sigmoid, kernels::gelu})
+        for (const Index count : {1, 16, 17}) CHECK(std::isnan(at(curve(full({count}, nan, dtype, kCpu)), count - 1)));
+    });
+  });
+}
+
+TEST_CASE("elementwise: exp is good to a few last bits over its whole range") {
+  for_each_float([](DType dtype) {
+    const double top = dtype == kFloat32 ? 88.7 : 709.7;
+    const Tensor x = uniform({4001}, dtype, -top + 2, top, 1);  // no denormal results
+    for_each_simd_target([&] {
+      const Tensor got = kernels::exp(x);
+      double worst = 0;
+      for (Index i = 0; i < x.size(); ++i) worst = std::max(worst, std::fabs(at(got, i) / std::exp(at(x, i)) - 1));
+      CHECK_LT(worst, pointwise_tolerance(dtype));
+    });
+  });
 }
 
 TEST_CASE("elementwise: gradients of the activations") {
   for_each_float([](DType dtype) {
     for (const Shape& shape : {Shape{0}, Shape{1}, Shape{31, 7}, Shape{20'011}}) {
       const Tensor x = normal(shape, dtype, 1), dout = normal(shape, dtype, 2);
-      CHECK_CLOSE(kernels::relu_grad(dout, x), slow(dout, x, shape, [](double d, double v) { return v > 0 ? d : 0.0; }),
-                  0.0);
-      CHECK_CLOSE(kernels::gelu_grad(dout, x),
-                  slow(dout, x, shape,
-                       [](double d, double v) {
-                         const double pi = std::acos(-1.0);
-                         return d *
-                                ((1 + std::erf(v / std::sqrt(2.0))) / 2 + v * std::exp(-v * v / 2) / std::sqrt(2 * pi));
-                       }),
-                  pointwise_tolerance(dtype));
+      const Tensor relu = slow(dout, x, shape, [](double d, double v) { return v > 0 ? d : 0.0; });
+      const Tensor gelu = slow(dout, x, shape, [](double d, double v) {
+        const double density = std::exp(-v * v / 2) / std::sqrt(2 * std::acos(-1.0));
+        return d * ((1 + std::erf(v / std::sqrt(2.0))) / 2 + v * density);
+      });
+      CHECK_CLOSE(kernels::relu_grad(dout, x), relu, 0.0);
+      for_each_simd_target([&] { CHECK_CLOSE(kernels::gelu_grad(dout, x), gelu, pointwise_tolerance(dtype)); });
     }
   });
 }
