@@ -32,7 +32,9 @@ void refuse_special_file(const fs::path& path) {
 }  // namespace
 
 void fail_format(const fs::path& path, std::uint64_t byte, std::string_view what) {
-  throw FormatError(cat(path.string(), ": byte ", byte, ": ", what));
+  constexpr std::size_t kLongest = 300;  // what quotes a hostile file may be as long as the file
+  throw FormatError(
+      cat(path.string(), ": byte ", byte, ": ", what.substr(0, kLongest), what.size() > kLongest ? "..." : ""));
 }
 
 InputFile::InputFile(const fs::path& path) : path_(path) {

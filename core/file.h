@@ -13,7 +13,7 @@
 
 namespace subquad {
 
-// FormatError "path: byte N: what".
+// FormatError "path: byte N: what"; a very long `what` is cut.
 [[noreturn]] void fail_format(const std::filesystem::path& path, std::uint64_t byte, std::string_view what);
 
 // A regular file that is open for reading. Error when it is missing, unreadable or not a regular file.

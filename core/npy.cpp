@@ -91,6 +91,8 @@ class HeaderParser {
     const std::size_t end = text_.find(quote, at_);
     if (end == std::string::npos) fail("a quoted string of the header does not end");
     std::string out = text_.substr(at_, end - at_);
+    const bool plain = std::all_of(out.begin(), out.end(), [](char c) { return c >= ' ' && c <= '~'; });
+    if (out.size() > 16 || !plain) fail("a string in the header is neither a key nor an element type");
     at_ = end + 1;
     return out;
   }

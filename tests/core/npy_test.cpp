@@ -113,6 +113,8 @@ TEST_CASE("npy refuses hostile headers") {
   check_refused(version_1("{'descr': '<f4', 'descr': '<f4'}"), "repeated or none of descr, fortran_order, shape");
   check_refused(version_1("{'strides': (1,)}"), "repeated or none of descr, fortran_order, shape");
   check_refused(version_1("{'fortran_order': 1}"), "fortran_order is neither True nor False");
+  check_refused(version_1("{'descr': '<f4\n'}"), "a string in the header is neither a key nor an element type");
+  check_refused(version_1("{'" + std::string(1000, 'x') + "'}"), "neither a key nor an element type");
   check_refused(version_1("{'descr': ''}"), "element type '' is not supported");
   check_refused(version_1("{'descr': '|f4'}"), "element type '|f4' is not supported");
   check_refused(version_1("{'descr': '<f4', 'fortran_order': False, 'shape': (1,)} x", "1234"), "text behind");

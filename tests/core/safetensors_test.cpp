@@ -166,6 +166,17 @@ TEST_CASE("safetensors refuses hostile headers") {
                 "tensor \"a\": a second tensor of this name");
 }
 
+TEST_CASE("safetensors: what a file makes long, a message cuts") {
+  const TemporaryFolder folder;
+  test::write_text(folder / "a", file_of("{\"" + std::string(1'000'000, 'x') + "\":1}"));
+  try {
+    read_safetensors(folder / "a");
+    FAIL_CHECK("was accepted");
+  } catch (const FormatError& error) {
+    CHECK_LT(std::strlen(error.what()), 400 + (folder / "a").string().size());
+  }
+}
+
 TEST_CASE("safetensors refuses shapes and ranges that do not fit") {
   check_refused(one_tensor(R"("F32")", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), "more than 8 dimensions");
   check_refused(one_tensor(R"("F32")", "[-1]", "[0,4]"), "negative number -1");
