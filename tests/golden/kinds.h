@@ -1,0 +1,30 @@
+// The kinds of golden files that this program understands, one check each.
+#pragma once
+
+#include <cmath>
+
+#include "subquad/core/safetensors.h"
+#include "subquad/tests/support/compare.h"
+
+namespace subquad::test {
+
+// Largest max |got - want| / max(1, max |want|) over a file's tensors. NaN when anything is NaN.
+struct GoldenErrors {
+  double results = 0;
+  double gradients = 0;
+
+  void result(const Tensor& got, const Tensor& want) { results = worse(results, largest_error(got, want)); }
+  void gradient(const Tensor& got, const Tensor& want) { gradients = worse(gradients, largest_error(got, want)); }
+  void include(const GoldenErrors& other) {
+    results = worse(results, other.results);
+    gradients = worse(gradients, other.gradients);
+  }
+
+ private:
+  static double worse(double a, double b) { return a > b || std::isnan(a) ? a : b; }
+};
+
+// Runs a case in the given dtype. A tensor or key that is missing is an std::out_of_range.
+GoldenErrors golden_softmax(const SafetensorsFile& file, DType dtype);
+
+}  // namespace subquad::test
