@@ -1,0 +1,49 @@
+#include "subquad/examples/lra/evaluation.h"
+
+#include <algorithm>
+
+#include "subquad/core/check.h"
+
+namespace subquad::lra {
+
+Tally& Tally::operator+=(const Tally& more) {
+  loss += more.loss;
+  correct += more.correct;
+  samples += more.samples;
+  return *this;
+}
+
+std::vector<std::int64_t> predictions(const Tensor& logits) {
+  check_rank("predictions", "logits", logits, 2);
+  const Index classes = logits.dim(1);
+  const std::span<const float> values = logits.span<float>();
+  std::vector<std::int64_t> classes_found;
+  for (Index b = 0; b < logits.dim(0); ++b) {
+    const auto row = values.subspan(static_cast<std::size_t>(b * classes), static_cast<std::size_t>(classes));
+    classes_found.push_back(std::max_element(row.begin(), row.end()) - row.begin());
+  }
+  return classes_found;
+}
+
+Tally tally(double mean_loss, const std::vector<std::int64_t>& predicted, const Batch& batch) {
+  const Tensor labels = batch.labels.to(kCpu);
+  Tally result;
+  result.samples = batch.size();
+  result.loss = mean_loss * static_cast<double>(result.samples);
+  for (std::size_t b = 0; b < predicted.size(); ++b)
+    if (predicted[b] == labels.data<std::int64_t>()[b]) ++result.correct;
+  return result;
+}
+
+std::map<Token, Tally> tally_by_first_token(const Sequences& set, const std::vector<std::int64_t>& predicted) {
+  std::map<Token, Tally> groups;
+  for (Index i = 0; i < set.size(); ++i) {
+    const std::span<const Token> tokens = set.tokens(i);
+    Tally& group = groups[tokens.empty() ? Token{0} : tokens.front()];
+    ++group.samples;
+    if (predicted[static_cast<std::size_t>(i)] == set.label(i)) ++group.correct;
+  }
+  return groups;
+}
+
+}  // namespace subquad::lra

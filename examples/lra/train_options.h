@@ -1,0 +1,48 @@
+// What train_lra can be told: on the command line, in a preset, and on resume in the run's own config.toml. Names and
+// meaning of each are in train_options.cpp and in --help.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "subquad/examples/lra/batches.h"
+#include "subquad/examples/lra/task.h"
+#include "subquad/nn/classifier.h"
+#include "subquad/nn/optim/optimizer.h"
+#include "subquad/nn/schedule.h"
+
+namespace subquad::lra {
+
+struct TrainOptions {
+  TrainOptions() { model.max_length = 2048; }
+
+  TaskSource data;
+  std::string out;
+  std::string resume;  // "" or the folder of the run to go on with; then equal to out
+
+  std::uint64_t seed = 1;
+  std::string device = "cpu";
+  int threads = 0;  // 0: as many as there are processors
+
+  nn::SequenceClassifierConfig model;  // vocabulary and classes are the task's
+  nn::OptimizerConfig optimizer;
+  nn::Schedule schedule;  // its total is `steps`
+  double clip_norm = 1;   // 0: gradients are not clipped
+  Index steps = 5000;
+  BatchOptions batches;
+
+  Index log_every = 10;
+  Index evaluate_every = 500;
+  Index checkpoint_every = 500;
+  double max_minutes = 0;  // 0: no limit
+  double progress_seconds = 5;
+
+  std::string config;  // the resolved configuration as TOML, without comments
+  std::string config_with_help;
+};
+
+// False when --help was asked for and has been printed. OptionError for whatever is wrong with the options alone; the
+// data and the folders have not been looked at yet, but for the config.toml of a resumed run.
+bool parse_train_options(const std::vector<std::string>& args, TrainOptions& options);
+
+}  // namespace subquad::lra
