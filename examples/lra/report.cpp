@@ -1,0 +1,76 @@
+#include "subquad/examples/lra/report.h"
+
+#include <sys/resource.h>
+
+#include <iomanip>
+
+#include "subquad/core/allocator.h"
+#include "subquad/examples/lra/baselines.h"
+
+namespace subquad::lra {
+
+namespace {
+
+void print_row(const std::string& name, double validation, double test, std::ostream& out) {
+  out << "  " << std::left << std::setw(24) << name << std::right << std::fixed << std::setprecision(4) << std::setw(10)
+      << validation << std::setw(10) << test << '\n';
+}
+
+void print_head(std::ostream& out) {
+  out << "  " << std::left << std::setw(24) << "accuracy" << std::right << std::setw(10) << "validation"
+      << std::setw(10) << "test" << '\n';
+}
+
+double mebibytes(std::uint64_t bytes) {
+  return static_cast<double>(bytes) / (1 << 20);
+}
+
+void print_by_first_token(const Task& task, const TestResult& result, std::ostream& out) {
+  if (task.first_token.empty()) return;
+  out << "  test accuracy of '" << result.checkpoint << "' by " << task.first_token << ':' << std::setprecision(3);
+  for (const auto& [token, tally] : result.by_first_token)
+    out << "  " << task.token_names[token] << ' ' << tally.accuracy() << " of " << tally.samples;
+  out << '\n';
+}
+
+// The largest resident size this process has had.
+std::uint64_t peak_process_bytes() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+}  // namespace
+
+std::vector<Baseline> baselines(const Task& task) {
+  std::vector<Baseline> found;
+  if (!task.first_token.empty())
+    found.push_back({task.first_token + " rule", first_token_accuracy(task.train, task.validation),
+                     first_token_accuracy(task.train, task.test)});
+  found.push_back(
+      {"majority class", majority_accuracy(task.train, task.validation), majority_accuracy(task.train, task.test)});
+  const double chance = 1.0 / static_cast<double>(task.classes);
+  found.push_back({"chance", chance, chance});
+  return found;
+}
+
+void print_report(const TrainOptions& options, const Task& task, const Trainer& trainer,
+                  const std::vector<TestResult>& results, std::ostream& out) {
+  out << task.name << ", sequences of up to " << task.longest() << " tokens; " << options.model.attention.kind
+      << " attention, " << trainer.parameter_count() << " parameters, seed " << options.seed << "\n\n";
+  print_head(out);
+  for (const TestResult& result : results)
+    print_row(cat(result.checkpoint, " (step ", result.step, ")"), result.validation, result.test, out);
+  for (const Baseline& baseline : baselines(task)) print_row(baseline.name, baseline.validation, baseline.test, out);
+  out << '\n';
+  print_by_first_token(task, results.front(), out);
+
+  const Cost cost = trainer.cost();
+  out << "  " << cost.steps << " steps in " << duration_text(cost.training_seconds) << ", "
+      << rate_text(cost.tokens_per_second()) << " tokens/s; peak memory " << std::setprecision(0)
+      << mebibytes(memory_stats().peak_bytes) << " MiB in tensors, " << mebibytes(peak_process_bytes())
+      << " MiB in the process\n"
+      << "  system allocations in the second half of the steps: " << cost.system_allocations << std::endl;
+}
+
+}  // namespace subquad::lra

@@ -1,0 +1,94 @@
+// Trains a model on a task of Long Range Arena; `train_lra --help` lists what it can be told.
+//
+// Ends with 0 when all is done or the time limit was reached, 1 on an error, 2 on a wrong option, 130 after Ctrl-C and
+// 143 after SIGTERM; whenever it was stopped, `train_lra --resume RUN` goes on.
+#include <unistd.h>
+
+#include <iostream>
+
+#include "subquad/core/file.h"
+#include "subquad/core/parallel.h"
+#include "subquad/core/runtime.h"
+#include "subquad/examples/lra/options.h"
+#include "subquad/examples/lra/report.h"
+#include "subquad/kernels/blas/blas.h"
+
+namespace subquad::lra {
+
+namespace {
+
+// Before a run folder is made.
+void check_lengths(const TrainOptions& options, const Task& task) {
+  const bool padded = options.batches.pad_to > 0;
+  const Index limit = padded ? options.batches.pad_to : options.batches.max_length;
+  if (task.longest() > limit)
+    throw Error(cat(padded ? "--pad-to " : "--max-length ", limit, ": the data has sequences of up to ", task.longest(),
+                    " tokens"));
+}
+
+RunFolder open_run(const TrainOptions& options) {
+  if (!options.resume.empty()) return RunFolder::open(options.resume);
+  RunFolder folder = RunFolder::create(options.out);
+  AtomicFile config(folder.config());
+  config.write(options.config_with_help);
+  config.commit();
+  return folder;
+}
+
+void set_up_processor(const TrainOptions& options) {
+  if (options.threads > 0) set_num_threads(options.threads);
+  flush_denormals();
+}
+
+void print_start(const TrainOptions& options, const Task& task, const Trainer& trainer, ProgressLine& progress) {
+  progress.print(options.config);
+  progress.print(cat(task.name, ": ", task.train.size(), " training, ", task.validation.size(), " validation and ",
+                     task.test.size(), " test sequences of up to ", task.longest(), " tokens"));
+  progress.print(cat(trainer.parameter_count(), " parameters; ", num_threads(), " threads, SIMD ", simd_target(),
+                     ", BLAS ", kernels::blas_core_name()));
+  progress.print(
+      cat("run folder ", options.out, trainer.step() > 0 ? cat(", resumed at step ", trainer.step()) : std::string()));
+}
+
+int stopped(const TrainOptions& options, const Trainer& trainer, const StopRequest& stop, ProgressLine& progress) {
+  progress.print(cat("stopped at step ", trainer.step(), " of ", options.steps,
+                     ", saved; go on with: train_lra --resume ", options.out));
+  return stop ? 128 + stop.signal() : 0;  // what shells report for a process that a signal has ended
+}
+
+int train_lra(const std::vector<std::string>& args) {
+  TrainOptions options;
+  if (!parse_train_options(args, options)) return 0;
+  parse_device(options.device);
+  if (options.resume.empty()) RunFolder::check_new(options.out);
+  set_up_processor(options);
+  const Task task = load_task(options.data);
+  check_lengths(options, task);
+
+  const RunFolder folder = open_run(options);
+  ProgressLine progress(std::cerr, isatty(STDERR_FILENO) == 1, options.progress_seconds);
+  const StopRequest stop;
+  Trainer trainer(options, task, folder, progress, stop);
+  print_start(options, task, trainer, progress);
+  if (!trainer.train()) return stopped(options, trainer, stop, progress);
+  const auto results = trainer.test();
+  if (!results) return stopped(options, trainer, stop, progress);
+  print_report(options, task, trainer, *results, std::cout);
+  return 0;
+}
+
+}  // namespace
+
+}  // namespace subquad::lra
+
+int main(int argc, char** argv) {
+  try {
+    return subquad::lra::train_lra(subquad::lra::arguments(argc, argv));
+  } catch (const subquad::lra::OptionError& error) {
+    std::cerr << "error: " << error.what() << std::endl;
+    return 2;
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << std::endl;
+    return 1;
+  }
+}

@@ -1,0 +1,238 @@
+#include "subquad/examples/lra/trainer.h"
+
+#include <iomanip>
+#include <numeric>
+#include <sstream>
+
+#include "subquad/core/allocator.h"
+#include "subquad/core/parallel.h"
+#include "subquad/core/runtime.h"
+
+namespace subquad::lra {
+
+namespace {
+
+constexpr std::size_t kKeptCheckpoints = 2;
+
+RunIdentity identity_of(const TrainOptions& options, const Task& task) {
+  if (task.train.size() == 0) throw Error(cat("task ", task.name, ": the training set is empty"));
+  RunIdentity identity;
+  identity.seed = options.seed;
+  identity.data_hash = task.hash();
+  identity.batches_per_epoch = (task.train.size() + options.batches.size - 1) / options.batches.size;
+  return identity;
+}
+
+double seconds_between(std::chrono::steady_clock::time_point begin, std::chrono::steady_clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
+Record start_record(const TrainOptions& options, const Task& task, const RunIdentity& identity, Index parameters) {
+  return {{"kind", "start"},
+          {"task", task.name},
+          {"attention", options.model.attention.kind},
+          {"seed", options.seed},
+          {"parameters", parameters},
+          {"train", task.train.size()},
+          {"validation", task.validation.size()},
+          {"test", task.test.size()},
+          {"data_hash", identity.data_hash}};
+}
+
+Record session_record(Index step) {
+  return {{"kind", "session"}, {"step", step}, {"threads", num_threads()}, {"simd", simd_target()}};
+}
+
+}  // namespace
+
+Trainer::Trainer(const TrainOptions& options, const Task& task, const RunFolder& folder, ProgressLine& progress,
+                 const StopRequest& stop)
+    : options_(options),
+      task_(task),
+      folder_(folder),
+      progress_(progress),
+      stop_(stop),
+      device_(parse_device(options.device)),
+      learner_(options, task.vocabulary, task.classes),
+      identity_(identity_of(options, task)) {
+  if (const auto newest = folder.newest_checkpoint()) {
+    state_ = load_checkpoint(*newest, learner_, identity_);
+    saved_ = state_;
+  }
+  session_first_step_ = state_.step;
+  metrics_.emplace(folder.metrics(), state_.metrics_bytes);
+  timing_.emplace(folder.timing());
+  timing_->write(session_record(state_.step));
+  if (metrics_->bytes() == 0) metrics_->write(start_record(options, task, identity_, learner_.parameter_count()));
+}
+
+bool Trainer::train() {
+  while (true) {
+    if (due(options_.evaluate_every) && state_.evaluated < state_.step && !validate()) {
+      save();
+      return false;
+    }
+    if (due(options_.checkpoint_every)) save();
+    if (state_.step == options_.steps) return true;
+    if (must_stop()) {
+      save();
+      return false;
+    }
+    train_one_step();
+  }
+}
+
+// Every so many steps, and after the last one.
+bool Trainer::due(Index every) const {
+  return state_.step > 0 && (state_.step % every == 0 || state_.step == options_.steps);
+}
+
+bool Trainer::must_stop() const {
+  return stop_ || (options_.max_minutes > 0 && session_seconds() > 60 * options_.max_minutes);
+}
+
+double Trainer::session_seconds() const {
+  return seconds_between(session_start_, Clock::now());
+}
+
+void Trainer::train_one_step() {
+  const Clock::time_point begin = Clock::now();
+  const std::uint64_t allocations_before = memory_stats(device_).system_allocations;
+  const Batch batch = make_batch(task_.train, samples_of(state_.step), options_.batches, device_);
+  const StepResult result = learner_.train(batch, state_.step);
+  ++state_.step;
+  state_.window += result.tally;
+  cost_.training_seconds += seconds_between(begin, Clock::now());
+  cost_.tokens += batch.tokens;
+  ++cost_.steps;
+  system_allocations_.push_back(memory_stats(device_).system_allocations - allocations_before);
+  if (due(options_.log_every)) record_training(result);
+  if (progress_.due()) show_progress();
+}
+
+const SampleNumbers& Trainer::samples_of(Index step) {
+  const Index epoch = step / identity_.batches_per_epoch;
+  if (epoch != epoch_) {
+    epoch_batches_ = shuffled_batches(task_.train, options_.batches, options_.seed, epoch);
+    epoch_ = epoch;
+  }
+  return epoch_batches_[static_cast<std::size_t>(step % identity_.batches_per_epoch)];
+}
+
+void Trainer::record_training(const StepResult& last) {
+  metrics_->write({{"kind", "train"},
+                   {"step", state_.step},
+                   {"epoch", (state_.step - 1) / identity_.batches_per_epoch},
+                   {"loss", state_.window.mean_loss()},
+                   {"accuracy", state_.window.accuracy()},
+                   {"rate", last.rate},
+                   {"gradient_norm", last.gradient_norm}});
+  timing_->write({{"kind", "speed"},
+                  {"step", state_.step},
+                  {"seconds", session_seconds()},
+                  {"tokens_per_second", cost_.tokens_per_second()},
+                  {"peak_bytes", memory_stats(device_).peak_bytes}});
+  recent_ = state_.window;
+  state_.window = Tally();
+}
+
+void Trainer::show_progress() {
+  const Tally& shown = recent_.samples > 0 ? recent_ : state_.window;
+  const double seconds_per_step = session_seconds() / static_cast<double>(state_.step - session_first_step_);
+  progress_.show(progress_text({.step = state_.step,
+                                .steps = options_.steps,
+                                .loss = shown.mean_loss(),
+                                .accuracy = shown.accuracy(),
+                                .tokens_per_second = cost_.tokens_per_second(),
+                                .seconds_left = seconds_per_step * static_cast<double>(options_.steps - state_.step)}));
+}
+
+// False when a signal came before it was through; nothing is recorded then.
+bool Trainer::validate() {
+  const std::optional<Evaluation> found = evaluate(task_.validation, "validation");
+  if (!found) return false;
+  state_.evaluated = state_.step;
+  state_.accuracy = found->tally.accuracy();
+  metrics_->write({{"kind", "validation"},
+                   {"step", state_.step},
+                   {"loss", found->tally.mean_loss()},
+                   {"accuracy", state_.accuracy}});
+  const bool best = state_.best_step == 0 || state_.accuracy > state_.best_accuracy;
+  if (best) {
+    state_.best_step = state_.step;
+    state_.best_accuracy = state_.accuracy;
+    state_.metrics_bytes = metrics_->bytes();
+    save_checkpoint(folder_.best(), learner_, state_, identity_);
+  }
+  std::ostringstream line;
+  line << std::fixed << std::setprecision(4) << "step " << state_.step << "   validation loss "
+       << found->tally.mean_loss() << "   accuracy " << state_.accuracy << (best ? "   best so far" : "");
+  progress_.print(line.str());
+  return true;
+}
+
+// What the newest checkpoint holds already is not saved twice.
+void Trainer::save() {
+  metrics_->sync();
+  state_.metrics_bytes = metrics_->bytes();
+  if (saved_ == state_) return;
+  save_checkpoint(folder_.checkpoint(state_.step), learner_, state_, identity_);
+  saved_ = state_;
+  folder_.tidy(kKeptCheckpoints);
+}
+
+std::optional<Evaluation> Trainer::evaluate(const Sequences& set, const char* what) {
+  Evaluation result;
+  result.predicted.resize(static_cast<std::size_t>(set.size()));
+  for (const SampleNumbers& samples : sorted_batches(set, options_.batches)) {
+    if (stop_) return std::nullopt;
+    const Learner::Prediction found = learner_.predict(make_batch(set, samples, options_.batches, device_));
+    result.tally += found.tally;
+    for (std::size_t i = 0; i < samples.size(); ++i)
+      result.predicted[static_cast<std::size_t>(samples[i])] = found.classes[i];
+    if (progress_.due())
+      progress_.show(cat("step ", state_.step, "   ", what, " ", result.tally.samples, "/", set.size()));
+  }
+  return result;
+}
+
+std::optional<std::vector<TestResult>> Trainer::test() {
+  std::vector<TestResult> results;
+  const bool same = state_.best_step == state_.step;
+  const auto last = test_parameters(same && state_.step > 0 ? "best and last" : "last", state_.step, state_.accuracy);
+  if (!last) return std::nullopt;
+  results.push_back(*last);
+  if (same) return results;
+  load_checkpoint_model(folder_.best(), learner_);
+  const auto best = test_parameters("best", state_.best_step, state_.best_accuracy);
+  if (!best) return std::nullopt;
+  results.insert(results.begin(), *best);
+  return results;
+}
+
+std::optional<TestResult> Trainer::test_parameters(const char* checkpoint, Index step, double validation) {
+  const std::optional<Evaluation> found = evaluate(task_.test, "test");
+  if (!found) return std::nullopt;
+  TestResult result;
+  result.checkpoint = checkpoint;
+  result.step = step;
+  result.validation = validation;
+  result.test = found->tally.accuracy();
+  result.by_first_token = tally_by_first_token(task_.test, found->predicted);
+  metrics_->write({{"kind", "test"},
+                   {"checkpoint", checkpoint},
+                   {"step", step},
+                   {"loss", found->tally.mean_loss()},
+                   {"accuracy", result.test}});
+  return result;
+}
+
+Cost Trainer::cost() const {
+  Cost cost = cost_;
+  const auto half = static_cast<std::ptrdiff_t>(system_allocations_.size() / 2);
+  cost.system_allocations =
+      std::accumulate(system_allocations_.begin() + half, system_allocations_.end(), std::uint64_t{0});
+  return cost;
+}
+
+}  // namespace subquad::lra

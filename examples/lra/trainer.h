@@ -1,0 +1,89 @@
+// The training loop of one run: steps, records, validations, checkpoints, and in the end the test. A loop that is
+// stopped between two steps and begun again from its checkpoint computes and records the same bits as one that was not.
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+#include "subquad/examples/lra/checkpoint.h"
+#include "subquad/examples/lra/progress.h"
+#include "subquad/examples/lra/record_log.h"
+#include "subquad/examples/lra/run_folder.h"
+#include "subquad/examples/lra/stop_request.h"
+
+namespace subquad::lra {
+
+struct TestResult {
+  std::string checkpoint;  // "best", "last" or "best and last"
+  Index step = 0;
+  double validation = 0;  // accuracies
+  double test = 0;
+  std::map<Token, Tally> by_first_token;
+};
+
+// Of this process, not of the whole run, where it was resumed.
+struct Cost {
+  double training_seconds = 0;
+  Index steps = 0;
+  Index tokens = 0;                      // real ones trained on
+  std::uint64_t system_allocations = 0;  // by training steps in the second half of `steps`
+
+  double tokens_per_second() const { return training_seconds > 0 ? static_cast<double>(tokens) / training_seconds : 0; }
+};
+
+class Trainer {
+ public:
+  // Starts at step 0, or at the newest checkpoint of the folder if it has one.
+  Trainer(const TrainOptions& options, const Task& task, const RunFolder& folder, ProgressLine& progress,
+          const StopRequest& stop);
+
+  // False when it was stopped, by signal or time limit, before the last step; all is saved then.
+  bool train();
+
+  // The best and the last parameters, each once over the whole test set. nullopt when stopped by a signal; what
+  // training left is saved already.
+  std::optional<std::vector<TestResult>> test();
+
+  Index step() const { return state_.step; }
+  Index parameter_count() const { return learner_.parameter_count(); }
+  Cost cost() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  bool due(Index every) const;
+  bool must_stop() const;
+  double session_seconds() const;
+  void train_one_step();
+  void record_training(const StepResult& last);
+  bool validate();
+  void save();
+  std::optional<Evaluation> evaluate(const Sequences& set, const char* what);
+  std::optional<TestResult> test_parameters(const char* checkpoint, Index step, double validation);
+  const SampleNumbers& samples_of(Index step);
+  void show_progress();
+
+  const TrainOptions& options_;
+  const Task& task_;
+  const RunFolder& folder_;
+  ProgressLine& progress_;
+  const StopRequest& stop_;
+  Device device_;
+  Learner learner_;
+  RunIdentity identity_;
+  RunState state_;
+  std::optional<RunState> saved_;  // what the newest checkpoint holds
+  std::optional<RecordLog> metrics_;
+  std::optional<RecordLog> timing_;
+
+  std::vector<SampleNumbers> epoch_batches_;
+  Index epoch_ = -1;  // that epoch_batches_ belong to
+  Tally recent_;      // of the last training record
+
+  Clock::time_point session_start_ = Clock::now();
+  Index session_first_step_ = 0;
+  Cost cost_;
+  std::vector<std::uint64_t> system_allocations_;  // of each training step of this session
+};
+
+}  // namespace subquad::lra

@@ -1,0 +1,331 @@
+// train_lra as its users run it, on a model so small that a run takes well under a second.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "subquad/core/error.h"
+#include "subquad/examples/lra/listops_tsv.h"
+#include "subquad/tests/examples/scratch_folder.h"
+#include "subquad/tests/examples/subprocess.h"
+
+using namespace subquad;
+using namespace subquad::lra;
+using subquad::test::Finished;
+using subquad::test::read_text;
+using subquad::test::run_program;
+using subquad::test::ScratchFolder;
+using subquad::test::Subprocess;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using Args = std::vector<std::string>;
+
+void write_data(const fs::path& folder) {
+  fs::create_directories(folder);
+  const std::vector<Sequences> sets = generate_listops(7, {60, 20, 20}, {.min_length = 3, .max_length = 13});
+  write_listops(folder / "basic_train.tsv", sets[0]);
+  write_listops(folder / "basic_val.tsv", sets[1]);
+  write_listops(folder / "basic_test.tsv", sets[2]);
+}
+
+// A folder with data, and how to train on it.
+struct Bench {
+  ScratchFolder scratch;
+  std::string data = (scratch / "data").string();
+
+  Bench() { write_data(data); }
+
+  std::string run(const std::string& name) const { return (scratch / name).string(); }
+
+  // Those of a tiny model, where `more` does not give others.
+  Args args(const std::string& name, const Args& more = {}) const {
+    const std::vector<std::pair<std::string, std::string>> tiny = {
+        {"--data", data},           {"--out", run(name)},  {"--threads", "1"},          {"--layers", "1"},
+        {"--width", "8"},           {"--heads", "2"},      {"--feed-forward", "8"},     {"--head-hidden", "8"},
+        {"--max-length", "16"},     {"--batch-size", "8"}, {"--learning-rate", "0.01"}, {"--log-every", "5"},
+        {"--progress-seconds", "0"}};
+    Args all = more;
+    for (const auto& [option, value] : tiny)
+      if (std::find(more.begin(), more.end(), option) == more.end()) all.insert(all.end(), {option, value});
+    return all;
+  }
+};
+
+Finished train(const Args& args) {
+  return run_program("train_lra", args);
+}
+
+// The program must fail with `status`, and say `text` on stderr.
+void check_fails(const Args& args, int status, const std::string& text) {
+  const Finished finished = train(args);
+  CAPTURE(finished.err);
+  CHECK_EQ(finished.status, status);
+  CHECK_NE(finished.err.find(text), std::string::npos);
+}
+
+std::vector<nlohmann::json> records(const fs::path& run) {
+  std::vector<nlohmann::json> found;
+  if (!fs::exists(run / "metrics.jsonl")) return found;
+  std::istringstream lines(read_text(run / "metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    nlohmann::json record = nlohmann::json::parse(line, nullptr, false);  // the last line may be half written
+    if (!record.is_discarded()) found.push_back(record);
+  }
+  return found;
+}
+
+void wait_for_step(const fs::path& run, Index step) {
+  for (int tries = 0; tries < 3000; ++tries) {
+    for (const nlohmann::json& record : records(run))
+      if (record.value("step", Index{0}) >= step) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  FAIL("the run never came to step ", step);
+}
+
+void check_same_run(const fs::path& a, const fs::path& b, const std::string& last_checkpoint) {
+  CHECK_EQ(read_text(a / "metrics.jsonl"), read_text(b / "metrics.jsonl"));
+  for (const std::string& name : {last_checkpoint, std::string("best.safetensors")}) {
+    CAPTURE(name);
+    const std::string bytes = read_text(a / "checkpoints" / name);
+    CHECK_FALSE(bytes.empty());
+    CHECK(bytes == read_text(b / "checkpoints" / name));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("train_lra: a whole run leaves config, records, checkpoints and a table") {
+  const Bench bench;
+  const Finished finished = train(bench.args("run", {"--steps", "30", "--evaluate-every", "10", "--checkpoint-every",
+                                                     "10", "--weight-decay", "0.01", "--bucket", "2"}));
+  CAPTURE(finished.err);
+  REQUIRE_EQ(finished.status, 0);
+  for (const char* text : {"best", "root operator rule", "majority class", "chance", "tokens/s", "MiB"}) {
+    CAPTURE(text);
+    CHECK_NE(finished.out.find(text), std::string::npos);
+  }
+  CHECK_NE(finished.err.find("weight-decay=0.01"), std::string::npos);
+  CHECK_NE(finished.err.find("step 30/30   loss "), std::string::npos);
+
+  const fs::path run = bench.run("run");
+  CHECK_NE(read_text(run / "config.toml").find("weight-decay=0.01"), std::string::npos);
+  std::map<std::string, int> kinds;
+  for (const nlohmann::json& record : records(run)) ++kinds[record.at("kind")];
+  CHECK_EQ(kinds["start"], 1);
+  CHECK_EQ(kinds["train"], 6);
+  CHECK_EQ(kinds["validation"], 3);
+  CHECK_GE(kinds["test"], 1);
+  CHECK_FALSE(fs::exists(run / "checkpoints" / "step-000010.safetensors"));
+  CHECK(fs::exists(run / "checkpoints" / "step-000020.safetensors"));
+  CHECK(fs::exists(run / "checkpoints" / "step-000030.safetensors"));
+  CHECK(fs::exists(run / "checkpoints" / "best.safetensors"));
+}
+
+TEST_CASE("train_lra: the same command gives the same bytes, for any number of threads") {
+  const Bench bench;
+  const Args more = {"--steps", "20", "--evaluate-every", "10"};
+  REQUIRE_EQ(train(bench.args("a", more)).status, 0);
+  REQUIRE_EQ(train(bench.args("b", {"--threads", "2", "--steps", "20", "--evaluate-every", "10"})).status, 0);
+  check_same_run(bench.run("a"), bench.run("b"), "step-000020.safetensors");
+}
+
+TEST_CASE("train_lra: interrupted and resumed equals uninterrupted, byte for byte") {
+  const Bench bench;
+  const Args more = {"--steps", "1000", "--log-every", "7", "--evaluate-every", "100", "--checkpoint-every", "60"};
+  REQUIRE_EQ(train(bench.args("whole", more)).status, 0);
+  struct Case {
+    const char* name;
+    int signal;
+    int status;
+    Index step;
+  };
+  for (const Case& c : {Case{"terminated", SIGTERM, 143, 20}, Case{"interrupted", SIGINT, 130, 100},
+                        Case{"killed", SIGKILL, 137, 80}, Case{"killed-early", SIGKILL, 137, 7}}) {
+    CAPTURE(c.name);
+    Subprocess first("train_lra", bench.args(c.name, more));
+    wait_for_step(bench.run(c.name), c.step);
+    first.signal(c.signal);
+    const Finished stopped = first.wait();
+    CAPTURE(stopped.err);
+    CHECK_EQ(stopped.status, c.status);
+    if (c.signal != SIGKILL) CHECK_NE(stopped.err.find("--resume"), std::string::npos);
+    const Finished resumed = train({"--resume", bench.run(c.name)});
+    CAPTURE(resumed.err);
+    REQUIRE_EQ(resumed.status, 0);
+    check_same_run(bench.run("whole"), bench.run(c.name), "step-001000.safetensors");
+  }
+}
+
+TEST_CASE("train_lra: a run at its time limit saves, ends well and can be resumed; a complete one tests again") {
+  const Bench bench;
+  const Args more = {"--steps", "30", "--evaluate-every", "10"};
+  REQUIRE_EQ(train(bench.args("whole", more)).status, 0);
+  Args limited = bench.args("limited", more);
+  limited.insert(limited.end(), {"--max-minutes", "0.0000001"});
+  const Finished stopped = train(limited);
+  CHECK_EQ(stopped.status, 0);
+  CHECK_NE(stopped.err.find("stopped at step"), std::string::npos);
+  REQUIRE_EQ(train({"--resume", bench.run("limited"), "--max-minutes", "0"}).status, 0);
+  check_same_run(bench.run("whole"), bench.run("limited"), "step-000030.safetensors");
+  REQUIRE_EQ(train({"--resume", bench.run("limited"), "--max-minutes", "0"}).status, 0);
+  check_same_run(bench.run("whole"), bench.run("limited"), "step-000030.safetensors");
+}
+
+TEST_CASE("train_lra: wrong options") {
+  const Bench bench;
+  check_fails(bench.args("run", {"--stps", "3"}), 2, "unknown option --stps; the nearest is --steps");
+  check_fails(bench.args("run", {"--batch-size", "0"}), 2, "--batch-size: 0, expected a number at least 1");
+  check_fails(bench.args("run", {"--attention", "nystrom"}), 2,
+              "--attention: 'nystrom' is not in this build; available: softmax");
+  check_fails(bench.args("run", {"--task", "pathx"}), 2, "--task: 'pathx' is not in this build; available: listops");
+  check_fails(bench.args("run", {"--schedule", "zigzag"}), 2, "'zigzag', expected one of constant, linear");
+  check_fails(bench.args("run", {"--pad-to", "17"}), 2, "--pad-to 17 is more than --max-length 16");
+  check_fails({"--out", bench.run("run")}, 2, "--data is required");
+  check_fails(bench.args("run", {"--device", "cuda"}), 1, "build");
+  check_fails(bench.args("run", {"--device", "tpu"}), 1, "tpu");
+  CHECK_FALSE(fs::exists(bench.run("run")));
+  const Finished help = train({"--help"});
+  CHECK_EQ(help.status, 0);
+  CHECK_NE(help.out.find("--learning-rate"), std::string::npos);
+}
+
+TEST_CASE("train_lra: presets") {
+  const Bench bench;
+  const std::string preset = bench.run("preset.toml");
+  std::ofstream(preset) << "# a comment\nsteps = 3\nschedule = \"cosine\"\nlerning-rate = 0.1\n";
+  check_fails(bench.args("run", {"--preset", preset}), 2,
+              preset + ": unknown key 'lerning-rate'; the nearest is learning-rate");
+  std::ofstream(preset) << "# a comment\nsteps = 3\nschedule = \"cosine\"\n";
+  REQUIRE_EQ(train(bench.args("run", {"--preset", preset})).status, 0);
+  const std::string config = read_text(fs::path(bench.run("run")) / "config.toml");
+  CHECK_NE(config.find("steps=3"), std::string::npos);
+  CHECK_NE(config.find("schedule=\"cosine\""), std::string::npos);
+}
+
+TEST_CASE("train_lra: the presets that come with it are understood") {
+  const Bench bench;
+  for (const char* name : {"listops-softmax", "listops-quick"}) {
+    CAPTURE(name);
+    const Args args = bench.args(name, {"--preset", cat(SUBQUAD_SOURCE_DIR, "/examples/lra/presets/", name, ".toml"),
+                                        "--steps", "1", "--pad-to", "0"});
+    const Finished finished = train(args);
+    CAPTURE(finished.err);
+    CHECK_EQ(finished.status, 0);
+  }
+}
+
+TEST_CASE("train_lra: folders") {
+  const Bench bench;
+  fs::create_directories(bench.run("exists"));
+  check_fails(bench.args("exists"), 1, "exists and is not overwritten");
+  CHECK(fs::is_empty(bench.run("exists")));
+  check_fails({"--data", bench.run("none"), "--out", bench.run("run")}, 1,
+              "make it with: make_data --task listops --out " + bench.run("none"));
+  fs::remove(fs::path(bench.data) / "basic_val.tsv");
+  check_fails(bench.args("run"), 1, "there is no basic_val.tsv; make it with: make_data --task listops");
+  check_fails({"--resume", bench.run("none")}, 1, "there is no such folder");
+  CHECK_FALSE(fs::exists(bench.run("run")));
+}
+
+TEST_CASE("train_lra: what is wrong with the data is said with file and line, before a run folder is made") {
+  const Bench bench;
+  const fs::path train_file = fs::path(bench.data) / "basic_train.tsv";
+  struct Case {
+    const char* row;
+    const char* text;
+  };
+  for (const Case& c : {Case{"( ( ( [MAX 2 ) x9 ) ] )\t9", "line 3: token 3: \"x9\" is no token of listops"},
+                        Case{"( ( ( [MAX 2 ) 9 ) ] )\t10", "line 3: label \"10\" is out of range, expected 0..9"},
+                        Case{"\t9", "line 3: "}}) {
+    CAPTURE(c.row);
+    std::ofstream(train_file) << "Source\tTarget\r\n( ( ( [MAX 2 ) 9 ) ] )\t9\r\n" << c.row << "\r\n";
+    check_fails(bench.args("run"), 1, cat(train_file.string(), ": ", c.text));
+  }
+  write_data(bench.data);
+  check_fails(bench.args("run", {"--max-length", "5"}), 1, "--max-length 5: the data has sequences of up to 12 tokens");
+  CHECK_FALSE(fs::exists(bench.run("run")));
+}
+
+TEST_CASE("train_lra: batches of one sample, and larger than the data") {
+  const Bench bench;
+  for (const char* size : {"1", "1000"}) {
+    CAPTURE(size);
+    const Finished finished = train(bench.args(cat("run", size), {"--batch-size", size, "--steps", "3"}));
+    CAPTURE(finished.err);
+    CHECK_EQ(finished.status, 0);
+  }
+}
+
+TEST_CASE("train_lra: zero steps test the model as it is initialised") {
+  const Bench bench;
+  const Finished finished = train(bench.args("run", {"--steps", "0"}));
+  CAPTURE(finished.err);
+  CHECK_EQ(finished.status, 0);
+  CHECK_NE(finished.out.find("last (step 0)"), std::string::npos);
+}
+
+TEST_CASE("train_lra: a resumed run keeps its configuration and its data") {
+  const Bench bench;
+  REQUIRE_EQ(train(bench.args("run", {"--steps", "10"})).status, 0);
+  check_fails({"--resume", bench.run("run"), "--width", "16"}, 2, "--width cannot be given with --resume");
+  const fs::path moved = bench.run("moved-data");
+  fs::rename(bench.data, moved);
+  check_fails({"--resume", bench.run("run")}, 1, "make it with: make_data");
+  CHECK_EQ(train({"--resume", bench.run("run"), "--data", moved.string()}).status, 0);
+  std::ofstream(moved / "basic_test.tsv") << "Source\tTarget\r\n( ( ( [MAX 2 ) 9 ) ] )\t9\r\n";
+  check_fails({"--resume", bench.run("run"), "--data", moved.string()}, 1, "saved by a run on other data");
+}
+
+TEST_CASE("train_lra: a checkpoint of another model") {
+  const Bench bench;
+  REQUIRE_EQ(train(bench.args("narrow", {"--steps", "5"})).status, 0);
+  REQUIRE_EQ(train(bench.args("wide", {"--steps", "5", "--width", "12"})).status, 0);
+  const char* checkpoint = "checkpoints/step-000005.safetensors";
+  fs::copy_file(fs::path(bench.run("wide")) / checkpoint, fs::path(bench.run("narrow")) / checkpoint,
+                fs::copy_options::overwrite_existing);
+  check_fails({"--resume", bench.run("narrow")}, 1, "a checkpoint of another model: ");
+  check_fails({"--resume", bench.run("narrow")}, 1, "weight is [");
+  std::ofstream(fs::path(bench.run("narrow")) / checkpoint) << "not a safetensors file at all";
+  check_fails({"--resume", bench.run("narrow")}, 1, checkpoint);
+}
+
+TEST_CASE("train_lra: a full disk while saving leaves the older checkpoint intact") {
+  const Bench bench;
+  const fs::path run = bench.run("run");
+  const Args args = bench.args("run", {"--steps", "1000", "--checkpoint-every", "50", "--evaluate-every", "1000"});
+  Subprocess first("train_lra", args);
+  wait_for_step(run, 110);
+  first.signal(SIGTERM);
+  REQUIRE_EQ(first.wait().status, 143);
+  std::map<fs::path, std::string> before;
+  for (const fs::directory_entry& entry : fs::directory_iterator(run / "checkpoints"))
+    before[entry.path()] = read_text(entry.path());
+  REQUIRE_EQ(before.size(), 2);
+
+  // Enough for the records, not for a checkpoint.
+  Subprocess second("train_lra", {"--resume", run.string()}, before.begin()->second.size() / 2);
+  const Finished full = second.wait();
+  CAPTURE(full.err);
+  CHECK_EQ(full.status, 1);
+  CHECK_NE(full.err.find("File too large"), std::string::npos);
+  CHECK_NE(full.err.find("safetensors"), std::string::npos);
+  std::map<fs::path, std::string> after;
+  for (const fs::directory_entry& entry : fs::directory_iterator(run / "checkpoints"))
+    after[entry.path()] = read_text(entry.path());
+  CHECK(after == before);
+
+  REQUIRE_EQ(
+      train(bench.args("whole", {"--steps", "1000", "--checkpoint-every", "50", "--evaluate-every", "1000"})).status,
+      0);
+  REQUIRE_EQ(train({"--resume", run.string()}).status, 0);
+  check_same_run(bench.run("whole"), run, "step-001000.safetensors");
+}
