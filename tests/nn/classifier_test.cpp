@@ -1,0 +1,126 @@
+#include "subquad/nn/classifier.h"
+
+#include "subquad/nn/losses.h"
+#include "subquad/nn/optim/optimizer.h"
+#include "subquad/tests/nn/module_check.h"
+#include "subquad/tests/nn/slow.h"
+
+namespace subquad::nn {
+namespace {
+
+using test::prefix_mask;
+using test::random_state;
+using test::random_tokens;
+
+SequenceClassifierConfig small(Pooling pooling) {
+  return {.vocabulary = 7,
+          .classes = 3,
+          .max_length = 8,
+          .width = 8,
+          .layers = 1,
+          .hidden = 12,
+          .dropout = 0,
+          .attention_dropout = 0,
+          .pooling = pooling,
+          .head_hidden = 10};
+}
+
+TEST_CASE("ClassifierHead equals the loops") {
+  for (const Index hidden_layers : {0, 1, 2}) {
+    const ClassifierHead head(test::kDouble, {.inputs = 4, .hidden = 6, .hidden_layers = hidden_layers, .classes = 3});
+    test::randomise(head);
+    const test::slow::Weights w(head.state_dict());
+    const Tensor x = test::normal({5, 4}, kFloat64, 1);
+    Tensor want = x;
+    for (Index i = 0; i < hidden_layers; ++i) want = test::slow::relu(test::slow::linear(want, w / cat("layers.", i)));
+    want = test::slow::linear(want, w / cat("layers.", hidden_layers));
+    CHECK_CLOSE(head(Variable(x)).value(), want, test::dot_tolerance(kFloat64, 16));
+    CHECK_MODULE_GRADIENTS(head, [&](const auto& in) { return head(in[0]); }, {test::leaf({2, 4}, 2)});
+  }
+}
+
+TEST_CASE("SequenceClassifier is encoder, pooling and head") {
+  for (const Pooling pooling : {Pooling::mean, Pooling::cls, Pooling::flatten}) {
+    const SequenceClassifier model(test::kDouble, small(pooling));
+    test::randomise(model);
+    const Tensor tokens = random_tokens(3, 6, 7, 1);
+    const Mask mask = prefix_mask({6, 2, 0}, 6);
+    const Encoded encoded = model.encoder()(tokens, mask, {});
+    const Variable features = pooling == Pooling::mean  ? pool_mean(encoded.features, encoded.mask)
+                              : pooling == Pooling::cls ? pool_cls(encoded.features)
+                                                        : pool_flatten(encoded.features, encoded.mask, 8);
+    const test::slow::Weights w = test::slow::Weights(model.state_dict()) / "head";
+    const Tensor want =
+        test::slow::linear(test::slow::relu(test::slow::linear(features.value(), w / "layers.0")), w / "layers.1");
+    CHECK_CLOSE(model(tokens, mask, {}).value(), want, test::dot_tolerance(kFloat64, 100));
+    CHECK(model(random_tokens(0, 6, 7, 1), prefix_mask({}, 6), {}).shape() == Shape{0, 3});
+  }
+}
+
+TEST_CASE("SequenceClassifier gradients") {
+  for (const Pooling pooling : {Pooling::mean, Pooling::cls, Pooling::flatten}) {
+    const SequenceClassifier model(test::kDouble, small(pooling));
+    test::randomise(model);
+    const Tensor tokens = random_tokens(2, 5, 7, 1);
+    CHECK_MODULE_GRADIENTS(model, [&](const auto&) { return model(tokens, prefix_mask({5, 3}, 5), {}); });
+  }
+}
+
+TEST_CASE("SequenceClassifier can divide the mean by max_length, as published code does") {
+  SequenceClassifierConfig config = small(Pooling::mean);
+  config.head_layers = 0;
+  const SequenceClassifier plain(test::kDouble, config);
+  config.over_padded_length = true;
+  const SequenceClassifier quirk(test::kDouble, config);  // same seed and names, same parameters; the bias is 0
+  const Tensor tokens = random_tokens(1, 6, 7, 1);
+  const Mask mask = prefix_mask({2}, 6);
+  const Tensor a = plain(tokens, mask, {}).value(), b = quirk(tokens, mask, {}).value();
+  for (Index c = 0; c < 3; ++c) CHECK(std::abs(test::at(a, c) * 2 / 8 - test::at(b, c)) < 1e-14);
+}
+
+TEST_CASE("SequenceClassifier has the parameters of the published model") {
+  // Xiong et al. 2021, LRA: 2 layers of 64 features, 2 heads, feed-forward 128, head 64 - 128 - classes.
+  const Index layer = 4 * (64 * 64 + 64) + 2 * 2 * 64 + (64 * 128 + 128) + (128 * 64 + 64);
+  const Index want = 32 * 64 + 2048 * 64 + 2 * layer + 2 * 64 + (64 * 128 + 128) + (128 * 10 + 10);
+  const SequenceClassifier model(test::kSingle, {.vocabulary = 32, .classes = 10, .max_length = 2048});
+  CHECK(model.parameter_count() == want);
+}
+
+TEST_CASE("SequenceClassifier has the parameters of the Long Range Arena's ListOps baseline") {
+  // Tay et al. 2021, code of 2022-09: 4 layers, 512 features, 8 heads, feed-forward 1024, 17 tokens, CLS.
+  const SequenceClassifier model(test::kSingle, {.vocabulary = 17,
+                                                 .classes = 10,
+                                                 .max_length = 2000,
+                                                 .width = 512,
+                                                 .layers = 4,
+                                                 .hidden = 1024,
+                                                 .attention = {.heads = 8, .bias = false},
+                                                 .positions = PositionKind::sinusoid,
+                                                 .pooling = Pooling::cls,
+                                                 .head_hidden = 1024});
+  CHECK(model.parameter_count() == 8948746);
+}
+
+TEST_CASE("SequenceClassifier learns a fixed small batch") {
+  SequenceClassifierConfig config = small(Pooling::mean);
+  config.dropout = config.attention_dropout = 0.1;
+  SequenceClassifier model(test::kSingle, config);
+  ParameterArena arena(model);
+  const auto optimizer = make_optimizer(arena, {});
+  optimizer->set_rate(3e-3);
+  const Tensor tokens = random_tokens(8, 8, 7, 1), labels = tensor<std::int64_t>({0, 1, 2, 0, 1, 2, 0, 1}, {8});
+  const Mask mask = prefix_mask({8, 7, 6, 5, 8, 8, 4, 8}, 8);
+  double first = 0, last = 0;
+  for (Index step = 0; step < 150; ++step) {
+    const Variable loss = cross_entropy(model(tokens, mask, random_state(8, step)), labels);
+    last = test::at(loss.value(), 0);
+    if (step == 0) first = last;
+    arena.zero_grad();
+    backward(loss);
+    optimizer->step();
+  }
+  CHECK(last < first / 2);
+}
+
+}  // namespace
+}  // namespace subquad::nn

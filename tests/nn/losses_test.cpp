@@ -1,0 +1,33 @@
+#include "subquad/nn/losses.h"
+
+#include <cmath>
+
+#include "subquad/tests/support/compare.h"
+
+namespace subquad::nn {
+namespace {
+
+TEST_CASE("cross_entropy of nn is the mean over the batch") {
+  const Tensor logits = test::normal({4, 3}, kFloat64, 1), labels = tensor<std::int64_t>({2, 0, 1, 1}, {4});
+  double want = 0;
+  for (Index b = 0; b < 4; ++b) {
+    double total = 0;
+    for (Index c = 0; c < 3; ++c) total += std::exp(test::at(logits, {b, c}));
+    want += (std::log(total) - test::at(logits, {b, labels.data<std::int64_t>()[b]})) / 4;
+  }
+  CHECK(std::fabs(nn::cross_entropy(Variable(logits), labels).value().item<double>() - want) < 1e-14);
+}
+
+TEST_CASE("count_correct counts rows whose first largest logit is the label") {
+  const Tensor logits = tensor<float>({1, 2, 0,  //
+                                       3, 3, 1,  //
+                                       3, 3, 1,  //
+                                       0, 0, 5},
+                                      {4, 3});
+  CHECK(count_correct(logits, tensor<std::int64_t>({1, 0, 1, 2}, {4})) == 3);
+  CHECK(count_correct(zeros({0, 3}, kFloat32, kCpu), zeros({0}, kInt64, kCpu)) == 0);
+  CHECK_THROWS_AS(count_correct(logits, zeros({3}, kInt64, kCpu)), ShapeError);
+}
+
+}  // namespace
+}  // namespace subquad::nn
