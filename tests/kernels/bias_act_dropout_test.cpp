@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "subquad/kernels/dropout/dropout.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
 
@@ -128,6 +129,16 @@ TEST_CASE("bias_act_dropout of extreme pre-activations") {
         CHECK_CLOSE(kernels::bias_act_dropout_grad(ones, x, {}, activation, 0, {}).dx,
                     reference(x, {}, factors, {}, slope, activation), pointwise_tolerance(dtype));
       }
+    });
+  });
+}
+
+TEST_CASE("bias_act_dropout drops what dropout drops") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      const Tensor x = normal({2, 5, 333}, dtype, 1);
+      const RandomState rng = random_state(2);
+      CHECK(same_bits(kernels::bias_act_dropout(x, {}, Activation::none, 0.3, rng), kernels::dropout(x, 0.3, rng)));
     });
   });
 }
