@@ -9,8 +9,7 @@
 
 #include <hwy/highway.h>
 
-#include <bit>
-#include <type_traits>
+#include <array>
 
 #include "subquad/kernels/dropout/keep.h"
 
@@ -30,8 +29,7 @@ void KeepFactors(const cpu::Keep& keep, Index sample, Index position, Index firs
   for (Index i = 0; i < count; i += 4) {
     const PhiloxCounter words =
         philox4x32({static_cast<std::uint32_t>((first + i) / 4), place, id, keep.step}, keep.key);
-    for (const std::uint32_t word : words)
-      *factors++ = (word >> 8) >= keep.threshold ? static_cast<T>(keep.scale) : T(0);
+    for (const std::uint32_t word : words) *factors++ = word > keep.highest_dropped ? static_cast<T>(keep.scale) : T(0);
   }
 }
 
@@ -43,40 +41,39 @@ struct PhiloxLanes {
   hn::Vec<hn::ScalableTag<std::uint64_t>> word[4];
 };
 
-HWY_INLINE void PhiloxRound(PhiloxLanes& c, PhiloxKey key) {
+HWY_INLINE void PhiloxRound(PhiloxLanes& c, const std::array<std::uint64_t, 2>& key) {
   const hn::ScalableTag<std::uint64_t> d;
   const hn::Repartition<std::uint32_t, decltype(d)> half;
   const auto p0 = hn::MulEven(hn::BitCast(half, c.word[0]), hn::Set(half, 0xD2511F53u));
   const auto p1 = hn::MulEven(hn::BitCast(half, c.word[2]), hn::Set(half, 0xCD9E8D57u));
-  c.word[0] = hn::Xor(hn::Xor(hn::ShiftRight<32>(p1), c.word[1]), hn::Set(d, key[0]));
-  c.word[2] = hn::Xor(hn::Xor(hn::ShiftRight<32>(p0), c.word[3]), hn::Set(d, key[1]));
+  c.word[0] = hn::Xor3(hn::ShiftRight<32>(p1), c.word[1], hn::Set(d, key[0]));
+  c.word[2] = hn::Xor3(hn::ShiftRight<32>(p0), c.word[3], hn::Set(d, key[1]));
   c.word[1] = p1;
   c.word[3] = p0;
 }
 
 // The factors of four words per lane, in the order of the words.
-template <class T>
-HWY_INLINE void StoreFactors(const PhiloxLanes& c, const cpu::Keep& keep, T* factors) {
+HWY_INLINE void StoreFactors(const PhiloxLanes& c, const cpu::Keep& keep, float* factors) {
   const hn::ScalableTag<std::uint64_t> d;
-  const hn::RebindToSigned<decltype(d)> di;
-  const auto highest_dropped = hn::Set(di, static_cast<std::int64_t>(keep.threshold) - 1);
-  const auto kept = [&](int j) HWY_ATTR {
-    const auto top = hn::ShiftRight<8>(hn::And(c.word[j], hn::Set(d, 0xffffffffu)));
-    return hn::Gt(hn::BitCast(di, top), highest_dropped);
+  const hn::Repartition<std::uint32_t, decltype(d)> half;
+  const hn::RebindToFloat<decltype(half)> df;
+  const auto pair = [&](int j) HWY_ATTR {  // words j and j + 1 fill one lane, and so do their factors
+    const auto words = hn::OddEven(hn::BitCast(half, hn::ShiftLeft<32>(c.word[j + 1])), hn::BitCast(half, c.word[j]));
+    const auto kept = hn::Gt(words, hn::Set(half, keep.highest_dropped));
+    return hn::BitCast(d, hn::IfThenElseZero(hn::RebindMask(df, kept), hn::Set(df, static_cast<float>(keep.scale))));
   };
-  if constexpr (std::is_same_v<T, float>) {  // two floats fit one lane
-    const auto scale = hn::Set(d, std::bit_cast<std::uint32_t>(static_cast<float>(keep.scale)));
-    const auto factor = [&](int j) HWY_ATTR { return hn::IfThenElseZero(hn::RebindMask(d, kept(j)), scale); };
-    hn::StoreInterleaved2(hn::Or(factor(0), hn::ShiftLeft<32>(factor(1))),
-                          hn::Or(factor(2), hn::ShiftLeft<32>(factor(3))), d,
-                          reinterpret_cast<std::uint64_t*>(factors));
-  } else {
-    const hn::RebindToFloat<decltype(d)> df;
-    const auto factor = [&](int j) HWY_ATTR {
-      return hn::IfThenElseZero(hn::RebindMask(df, kept(j)), hn::Set(df, keep.scale));
-    };
-    hn::StoreInterleaved4(factor(0), factor(1), factor(2), factor(3), df, factors);
-  }
+  hn::StoreInterleaved2(pair(0), pair(2), d, reinterpret_cast<std::uint64_t*>(factors));
+}
+
+HWY_INLINE void StoreFactors(const PhiloxLanes& c, const cpu::Keep& keep, double* factors) {
+  const hn::ScalableTag<std::uint64_t> d;
+  const hn::RebindToFloat<decltype(d)> df;
+  const auto factor = [&](int j) HWY_ATTR {
+    const auto word = hn::And(c.word[j], hn::Set(d, 0xffffffffu));
+    const auto kept = hn::Gt(word, hn::Set(d, keep.highest_dropped));
+    return hn::IfThenElseZero(hn::RebindMask(df, kept), hn::Set(df, keep.scale));
+  };
+  hn::StoreInterleaved4(factor(0), factor(1), factor(2), factor(3), df, factors);
 }
 
 template <class T>
@@ -90,11 +87,8 @@ void KeepFactors(const cpu::Keep& keep, Index sample, Index position, Index firs
       c[n] = {hn::Add(hn::Set(d, static_cast<std::uint64_t>((first + i) / 4 + n * kLanes)), hn::Iota(d, 0)),
               hn::Set(d, static_cast<std::uint32_t>(position)),
               hn::Set(d, static_cast<std::uint32_t>(keep.samples[sample])), hn::Set(d, keep.step)};
-    PhiloxKey key = keep.key;
-    for (int round = 0; round < 10; ++round) {
+    for (const auto& key : keep.round_keys)
       for (PhiloxLanes& chain : c) PhiloxRound(chain, key);
-      key = {key[0] + 0x9E3779B9u, key[1] + 0xBB67AE85u};
-    }
     for (int n = 0; n < kChains; ++n) StoreFactors(c[n], keep, factors + i + n * 4 * kLanes);
   }
 }

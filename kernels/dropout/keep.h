@@ -1,6 +1,7 @@
 // What drawing a dropout's mask needs to know, gathered once per call. Shared with kernels that fuse a dropout.
 #pragma once
 
+#include <array>
 #include <cmath>
 
 #include "subquad/core/rng.h"
@@ -13,14 +14,22 @@ struct Keep {
       : key(philox_key(random.seed, random.stream)),
         step(static_cast<std::uint32_t>(*random.step.data<Index>())),
         samples(random.samples.data<Index>()),
-        threshold(static_cast<std::uint32_t>(std::ceil(probability * 0x1p24))),
-        scale(1 / (1 - probability)) {}
+        highest_dropped(static_cast<std::uint32_t>(std::ceil(probability * 0x1p24) * 0x1p8 - 1)),
+        scale(1 / (1 - probability)) {
+    PhiloxKey k = key;
+    for (auto& round : round_keys) {
+      round = {k[0], k[1]};
+      k = {k[0] + 0x9E3779B9u, k[1] + 0xBB67AE85u};
+    }
+  }
 
   PhiloxKey key;
+  std::array<std::array<std::uint64_t, 2>, 10> round_keys;  // of each round of Philox, as a 64-bit lane takes them
   std::uint32_t step;
   const Index* samples;
-  std::uint32_t threshold;  // uniform_float(word) >= probability is (word >> 8) >= threshold: both sides times 2^24
-  double scale;             // of what is kept
+  // uniform_float(word) >= probability is (word >> 8) >= ceil(2^24 probability), and that is word > highest_dropped
+  std::uint32_t highest_dropped;
+  double scale;  // of what is kept
 };
 
 }  // namespace subquad::kernels::cpu

@@ -138,7 +138,12 @@ TEST_CASE("bias_act_dropout drops what dropout drops") {
     for_each_float([](DType dtype) {
       const Tensor x = normal({2, 5, 333}, dtype, 1);
       const RandomState rng = random_state(2);
-      CHECK(same_bits(kernels::bias_act_dropout(x, {}, Activation::none, 0.3, rng), kernels::dropout(x, 0.3, rng)));
+      for (const double p : {1e-12, 0.3, 1 - 1e-12}) {  // at the ends a word's 24 bits cannot tell p from 0 or 1
+        const Tensor factors = reference_factors(x.shape(), p, rng);
+        const Tensor got = kernels::bias_act_dropout(x, {}, Activation::none, p, rng);
+        CHECK_CLOSE(got, reference(x, {}, factors, {}, act, Activation::none), pointwise_tolerance(dtype));
+        CHECK(same_bits(got, kernels::dropout(x, p, rng)));
+      }
     });
   });
 }
