@@ -43,7 +43,7 @@ void set_up_processor(const TrainOptions& options) {
 void print_start(const TrainOptions& options, const Task& task, const Trainer& trainer, ProgressLine& progress) {
   progress.print(options.config);
   progress.print(cat(task.name, ": ", task.train.size(), " training, ", task.validation.size(), " validation and ",
-                     task.test.size(), " test sequences of up to ", task.longest(), " tokens"));
+                     task.test.size(), " test sequences of up to ", task.longest(), " tokens, hash ", task.hash()));
   progress.print(cat(trainer.parameter_count(), " parameters; ", num_threads(), " threads, SIMD ", simd_target(),
                      ", BLAS ", kernels::blas_core_name()));
   progress.print(

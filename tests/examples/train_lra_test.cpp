@@ -165,6 +165,18 @@ TEST_CASE("train_lra: interrupted and resumed equals uninterrupted, byte for byt
   }
 }
 
+TEST_CASE("train_lra: stopped while validating, as most of this run's time is, and resumed equals uninterrupted") {
+  const Bench bench;
+  const Args more = {"--steps", "300", "--evaluate-every", "1", "--checkpoint-every", "100", "--batch-size", "2"};
+  REQUIRE_EQ(train(bench.args("whole", more)).status, 0);
+  Subprocess first("train_lra", bench.args("stopped", more));
+  wait_for_step(bench.run("stopped"), 20);
+  first.signal(SIGTERM);
+  REQUIRE_EQ(first.wait().status, 143);
+  REQUIRE_EQ(train({"--resume", bench.run("stopped")}).status, 0);
+  check_same_run(bench.run("whole"), bench.run("stopped"), "step-000300.safetensors");
+}
+
 TEST_CASE("train_lra: a run at its time limit saves, ends well and can be resumed; a complete one tests again") {
   const Bench bench;
   const Args more = {"--steps", "30", "--evaluate-every", "10"};
