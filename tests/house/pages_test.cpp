@@ -1,0 +1,132 @@
+// What the Markdown pages promise: links lead somewhere, commands name programs that exist, no page is long.
+#include <doctest/doctest.h>
+
+#include <cctype>
+#include <filesystem>
+#include <regex>
+
+#include "subquad/tests/house/source_tree.h"
+
+namespace subquad::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kRoot = SUBQUAD_SOURCE_DIR;
+
+// A heading's anchor: lower case, spaces become dashes, punctuation goes.
+std::string anchor(const std::string& heading) {
+  std::string out;
+  for (const char c : heading.substr(heading.find_first_not_of("# "))) {
+    const auto letter = static_cast<unsigned char>(c);
+    if (std::isalnum(letter) || c == '-' || c == '_') out += static_cast<char>(std::tolower(letter));
+    if (c == ' ') out += '-';
+  }
+  return out;
+}
+
+bool has_anchor(const fs::path& page, const std::string& wanted) {
+  for (const SourceFile& file : source_files(".", {".md"})) {
+    if (kRoot / file.path != page) continue;
+    for (const std::string& line : file.lines)
+      if (line.starts_with('#') && anchor(line) == wanted) return true;
+  }
+  return false;
+}
+
+// Empty when the link of a page leads to a file (and heading) of ours or out of the project.
+std::string broken(const SourceFile& page, const std::string& link) {
+  static const std::regex kScheme("^[a-z]+:.*");
+  if (std::regex_match(link, kScheme)) return "";
+  const std::size_t hash = link.find('#');
+  const std::string path = link.substr(0, hash);
+  const fs::path target = path.empty() ? kRoot / page.path : (kRoot / page.path).parent_path() / path;
+  if (!fs::exists(target)) return "the link " + link + " leads nowhere";
+  if (hash != std::string::npos && !has_anchor(fs::canonical(target), link.substr(hash + 1)))
+    return "the link " + link + " names a heading that is not there";
+  return "";
+}
+
+// A program of build/<preset>/bin/: where its source stands decides its name.
+bool is_program(const std::string& name) {
+  if (name.starts_with("bench_")) return fs::exists(kRoot / "bench" / name.substr(6));
+  if (name.starts_with("test_")) return fs::exists(kRoot / "tests" / name.substr(5));
+  return fs::exists(kRoot / "examples" / (name + ".cpp")) || fs::exists(kRoot / "examples/lra" / (name + "_main.cpp"));
+}
+
+// The words of a shown command that name a script, a preset or a program of ours and are not there.
+std::vector<std::string> missing_files(const std::string& command) {
+  static const std::regex kWord(R"([^\s]+)");
+  static const std::regex kProgram(R"((?:\./)?build/[a-z]+/bin/([a-z_]+))");
+  static const std::regex kFile(R"((?:\./)?([A-Za-z_.][\w.-]*(?:/[\w.-]+)*\.(?:sh|toml|py|txt|cmake))|\.ci/run)");
+  std::vector<std::string> missing;
+  for (std::sregex_iterator word(command.begin(), command.end(), kWord), end; word != end; ++word) {
+    const std::string text = word->str();
+    std::smatch match;
+    if (std::regex_match(text, match, kProgram) ? !is_program(match[1])
+                                                : std::regex_match(text, kFile) && !fs::exists(kRoot / text))
+      missing.push_back(text);
+  }
+  return missing;
+}
+
+}  // namespace
+
+TEST_CASE("house: the readers of pages work") {
+  CHECK(anchor("## What is here, and what is not (yet)") == "what-is-here-and-what-is-not-yet");
+  CHECK(missing_files("bash tests/run.sh --only golden").empty());
+  CHECK(missing_files("bash tests/walk.sh") == std::vector<std::string>{"tests/walk.sh"});
+  CHECK(missing_files("build/release/bin/no_such_program --steps 5") ==
+        std::vector<std::string>{"build/release/bin/no_such_program"});
+  const SourceFile page{"tests/README.md", {}};
+  CHECK(broken(page, "run.sh") == "");
+  CHECK(broken(page, "walk.sh") == "the link walk.sh leads nowhere");
+  CHECK(broken(page, "https://example.org") == "");
+}
+
+TEST_CASE("house: links in pages resolve") {
+  static const std::regex kLink(R"(\]\(([^()\s]+)\))");
+  for (const SourceFile& page : source_files(".", {".md"})) {
+    for (std::size_t i = 0; i < page.lines.size(); ++i) {
+      const std::string& line = page.lines[i];
+      for (std::sregex_iterator link(line.begin(), line.end(), kLink), end; link != end; ++link) {
+        const std::string wrong = broken(page, (*link)[1]);
+        CHECK_MESSAGE(wrong.empty(), place(page, i) << wrong);
+      }
+    }
+  }
+}
+
+TEST_CASE("house: commands that pages show exist") {
+  for (const SourceFile& page : source_files(".", {".md"})) {
+    bool in_block = false;
+    for (std::size_t i = 0; i < page.lines.size(); ++i) {
+      if (page.lines[i].starts_with("```")) in_block = !in_block;
+      if (!in_block) continue;
+      for (const std::string& name : missing_files(page.lines[i]))
+        CHECK_MESSAGE(false, place(page, i) << name << " is not there");
+    }
+  }
+}
+
+TEST_CASE("house: every folder has a page of one screen") {
+  for (const std::string folder : {"core", "kernels", "autograd", "nn", "examples", "tests", "bench", "cmake"}) {
+    CAPTURE(folder);
+    std::size_t lines = 0;
+    for (const SourceFile& page : source_files(folder, {"README.md"}))
+      if (page.path == fs::path(folder) / "README.md") lines = page.lines.size();
+    CHECK(lines > 0);
+    CHECK(lines <= 60);
+  }
+}
+
+TEST_CASE("house: what is left to do names its issue") {
+  static const std::regex kOpen(R"(\bTODO\b(?!\(#\d+\)))");
+  for (const SourceFile& file : source_files(".", {".h", ".cpp", ".cu", ".sh", ".cmake", "CMakeLists.txt", ".toml"})) {
+    if (file.path == "tests/house/pages_test.cpp") continue;  // it spells the word it looks for
+    for (std::size_t i = 0; i < file.lines.size(); ++i)
+      CHECK_MESSAGE(!std::regex_search(file.lines[i], kOpen), place(file, i) << "write TODO(#issue)");
+  }
+}
+
+}  // namespace subquad::test
