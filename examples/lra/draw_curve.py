@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Draws accuracy over training steps from a run's metrics.jsonl as one SVG file (Python's standard library only).
+
+  draw_curve.py RUN/metrics.jsonl OUT.svg [--baseline "majority 0.170" ...] [--title TEXT]
+
+Grey: training batches, a mean over 10 records. Blue, with dots: the whole validation set. Dashed: baselines.
+"""
+import argparse
+import html
+import json
+
+WIDTH, HEIGHT = 720, 360
+LEFT, RIGHT, TOP, BOTTOM = 56, 150, 40, 44
+INK, GRID, TRAIN, VALIDATION, BASELINE = "#333", "#ddd", "#aaa", "#1f5fa8", "#b3541e"
+SMOOTHING = 10  # records
+
+
+def read_records(path):
+    with open(path, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def smooth(points):
+    """Means of runs of SMOOTHING points, at the middle step of each."""
+    groups = [points[i:i + SMOOTHING] for i in range(0, len(points), SMOOTHING)]
+    return [(sum(s for s, _ in g) / len(g), sum(a for _, a in g) / len(g)) for g in groups]
+
+
+class Plot:
+    def __init__(self, last_step, highest):
+        self.last_step, self.highest = last_step, highest
+        self.parts = []
+
+    def x(self, step):
+        return LEFT + (WIDTH - LEFT - RIGHT) * step / self.last_step
+
+    def y(self, accuracy):
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * accuracy / self.highest
+
+    def line(self, x1, y1, x2, y2, colour, extra=""):
+        self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" {extra}/>')
+
+    def text(self, x, y, text, anchor="start", colour=INK, size=12):
+        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-size="{size}">'
+                          f'{html.escape(text)}</text>')
+
+    def axes(self):
+        tenths = int(self.highest * 10 + 1e-9)
+        for tenth in range(tenths + 1):
+            y = self.y(tenth / 10)
+            self.line(LEFT, y, WIDTH - RIGHT, y, GRID)
+            self.text(LEFT - 8, y + 4, f"{tenth * 10} %", "end")
+        for fifth in range(6):
+            step = self.last_step * fifth / 5
+            self.text(self.x(step), HEIGHT - BOTTOM + 18, f"{step:.0f}", "middle")
+        self.text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "training steps", "middle")
+
+    def curve(self, points, colour, label, dots=False):
+        path = " ".join(f"{self.x(s):.1f},{self.y(a):.1f}" for s, a in points)
+        self.parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        if dots:
+            for s, a in points:
+                self.parts.append(f'<circle cx="{self.x(s):.1f}" cy="{self.y(a):.1f}" r="3.5" fill="{colour}"/>')
+        return (points[-1][1], label, colour)
+
+    def labels(self, labels):
+        """At the right edge, beside the end of each line, moved apart where they would touch."""
+        floor = None
+        for value, label, colour in sorted(labels, reverse=True):
+            y = self.y(value) + 4
+            if floor is not None:
+                y = max(y, floor)
+            floor = y + 15
+            self.text(WIDTH - RIGHT + 8, y, label, colour=colour)
+
+    def svg(self, title):
+        head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+                f'height="{HEIGHT}" font-family="sans-serif" role="img">')
+        return "\n".join([head, f"<title>{html.escape(title)}</title>",
+                          f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+                          f'<text x="{LEFT}" y="22" fill="{INK}" font-size="14">{html.escape(title)}</text>',
+                          *self.parts, "</svg>", ""])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("metrics")
+    parser.add_argument("out")
+    parser.add_argument("--baseline", action="append", default=[], help='name and accuracy: "majority 0.170"')
+    parser.add_argument("--title", default="Accuracy")
+    options = parser.parse_args()
+
+    records = read_records(options.metrics)
+    train = smooth([(r["step"], r["accuracy"]) for r in records if r["kind"] == "train"])
+    validation = [(r["step"], r["accuracy"]) for r in records if r["kind"] == "validation"]
+    baselines = [(float(value), name) for name, value in (b.rsplit(" ", 1) for b in options.baseline)]
+    highest = max([a for _, a in train + validation] + [value for value, _ in baselines]) + 0.05
+    plot = Plot(max(s for s, _ in train + validation), highest)
+    plot.axes()
+    labels = []
+    for value, name in baselines:
+        plot.line(LEFT, plot.y(value), WIDTH - RIGHT, plot.y(value), BASELINE, 'stroke-dasharray="6 4"')
+        labels.append((value, f"{name} {100 * value:.1f} %", BASELINE))
+    labels.append(plot.curve(train, TRAIN, "training batches"))
+    labels.append(plot.curve(validation, VALIDATION, f"validation {100 * validation[-1][1]:.1f} %", dots=True))
+    plot.labels(labels)
+    with open(options.out, "w", encoding="utf-8") as out:
+        out.write(plot.svg(options.title))
+
+
+if __name__ == "__main__":
+    main()
