@@ -2,11 +2,12 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <unordered_map>
-#include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -20,42 +21,39 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
-// Size classes: eight per doubling, so that at most an eighth of a block is unused.
+// Size classes: eight per doubling, so that at most an eighth of a new block is unused.
 std::size_t class_bytes(std::size_t bytes) {
   if (bytes <= 8 * kAlignment) return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   const std::size_t step = std::bit_floor(bytes - 1) / 8;
   return (bytes + step - 1) / step * step;
 }
 
+// Free blocks wait in a map from size to block. A request takes the smallest that fits, unless that is more than
+// kLooseFit times too large. Batches of varying length would otherwise leave a set of blocks behind for every length;
+// so would growing ones, which is why the cache is emptied before it makes the process larger than kSlack times what
+// live tensors ever needed.
 class CpuCache {
  public:
   void* allocate(std::size_t bytes) {
-    const std::size_t rounded = class_bytes(bytes);
     const std::lock_guard lock(mutex_);
-    void* block = nullptr;
-    if (auto& bin = bins_[rounded]; !bin.empty()) {
-      block = bin.back();
-      bin.pop_back();
-      ASAN_UNPOISON_MEMORY_REGION(block, rounded);
-    } else {
-      block = from_system(bytes, rounded);
-    }
+    void* block = take_free(class_bytes(bytes));
+    if (block == nullptr) block = from_system(bytes);
     ++stats_.allocations;
     stats_.current_bytes += bytes;
     stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.current_bytes);
+    most_ever_ = std::max(most_ever_, stats_.current_bytes);
     return block;
   }
 
   void deallocate(void* block, std::size_t bytes) noexcept {
-    const std::size_t rounded = class_bytes(bytes);
     const std::lock_guard lock(mutex_);
     stats_.current_bytes -= bytes;
+    const std::size_t capacity = capacity_.at(block);
     try {
-      bins_[rounded].push_back(block);
-      ASAN_POISON_MEMORY_REGION(block, rounded);
-    } catch (const std::bad_alloc&) {  // no room to remember the block: give it back
-      std::free(block);
-      stats_.reserved_bytes -= rounded;
+      free_.emplace(capacity, block);
+      ASAN_POISON_MEMORY_REGION(block, capacity);
+    } catch (const std::bad_alloc&) {  // no room to remember the block
+      to_system(block, capacity);
     }
   }
 
@@ -75,7 +73,23 @@ class CpuCache {
   }
 
  private:
-  void* from_system(std::size_t bytes, std::size_t rounded) {
+  static constexpr std::size_t kLooseFit = 2;
+  static constexpr std::size_t kSlack = 2;
+  static constexpr std::size_t kAlwaysKept = std::size_t{64} << 20;  // bytes: below this the cache is never emptied
+
+  void* take_free(std::size_t rounded) {
+    const auto it = free_.lower_bound(rounded);
+    if (it == free_.end() || it->first > kLooseFit * rounded) return nullptr;
+    void* const block = it->second;
+    ASAN_UNPOISON_MEMORY_REGION(block, it->first);
+    free_.erase(it);
+    return block;
+  }
+
+  void* from_system(std::size_t bytes) {
+    const std::size_t rounded = class_bytes(bytes);
+    const std::size_t needed = std::max(most_ever_, stats_.current_bytes + bytes);
+    if (stats_.reserved_bytes + rounded > kSlack * needed + kAlwaysKept) release_locked();
     const std::size_t alignment = rounded >= kHugePage ? kHugePage : kAlignment;
     void* block = nullptr;
     if (posix_memalign(&block, alignment, rounded) != 0) {
@@ -85,24 +99,28 @@ class CpuCache {
                         ", peak ", stats_.peak_bytes));
     }
     if (rounded >= kHugePage) madvise(block, rounded / kHugePage * kHugePage, MADV_HUGEPAGE);  // a wish: may be refused
+    capacity_.emplace(block, rounded);
     stats_.reserved_bytes += rounded;
     ++stats_.system_allocations;
     return block;
   }
 
+  void to_system(void* block, std::size_t capacity) noexcept {
+    ASAN_UNPOISON_MEMORY_REGION(block, capacity);
+    capacity_.erase(block);
+    std::free(block);
+    stats_.reserved_bytes -= capacity;
+  }
+
   void release_locked() {
-    for (auto& [rounded, blocks] : bins_) {
-      for (void* block : blocks) {
-        ASAN_UNPOISON_MEMORY_REGION(block, rounded);
-        std::free(block);
-        stats_.reserved_bytes -= rounded;
-      }
-      blocks.clear();
-    }
+    for (const auto& [capacity, block] : free_) to_system(block, capacity);
+    free_.clear();
   }
 
   std::mutex mutex_;
-  std::unordered_map<std::size_t, std::vector<void*>> bins_;
+  std::multimap<std::size_t, void*> free_;           // size to block
+  std::unordered_map<void*, std::size_t> capacity_;  // of every block taken from the system
+  std::size_t most_ever_ = 0;                        // largest current_bytes there ever was
   MemoryStats stats_;
 };
 

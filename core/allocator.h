@@ -1,5 +1,7 @@
 // The caching allocator behind every tensor: blocks are 64-byte aligned, go back to a free list when a tensor dies, and
-// are handed out again without asking the system, so that a steady training step makes no system allocation at all.
+// are handed out again without asking the system, so that a steady training step makes no system allocation at all. The
+// cache is bounded: blocks are reused for requests of about their size, and what the process holds stays below about
+// twice what live tensors ever needed.
 #pragma once
 
 #include <cstddef>

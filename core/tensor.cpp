@@ -17,9 +17,13 @@ Storage::~Storage() {
 Tensor::Tensor(std::shared_ptr<Storage> storage, DType dtype, const Shape& shape, const Shape& strides, Index offset)
     : storage_(std::move(storage)), shape_(shape), strides_(strides), offset_(offset), dtype_(dtype) {}
 
+Storage& Tensor::storage() const {
+  if (!defined()) throw Error("the tensor is undefined");
+  return *storage_;
+}
+
 Device Tensor::device() const {
-  if (!defined()) throw Error("device: the tensor is undefined");
-  return storage_->device();
+  return storage().device();
 }
 
 int Tensor::wrap_dim(const char* op, int dim, int extra) const {
@@ -234,9 +238,10 @@ Tensor Tensor::to(DType dtype) const {
 Tensor empty(const Shape& shape, DType dtype, Device device) {
   for (const Index extent : shape)
     if (extent < 0) throw ShapeError(cat("empty: shape ", shape, " has a negative extent"));
+  constexpr std::size_t kLargest = std::size_t(-1) / 4;  // leaves room for rounding up
   std::size_t bytes = dtype_bytes(dtype);
   for (const Index extent : shape)
-    if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(extent), &bytes))
+    if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(extent), &bytes) || bytes > kLargest)
       throw ShapeError(cat("empty: shape ", shape, " of ", dtype, " is larger than memory can be"));
   return Tensor(std::make_shared<Storage>(bytes, device), dtype, shape, row_major_strides(shape), 0);
 }

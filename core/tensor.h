@@ -2,7 +2,7 @@
 // copy elements. No gradient lives here (see autograd/variable.h).
 //
 // Device and dtype are explicit in every factory; nothing is promoted or moved silently. A moved-from or
-// default-constructed Tensor is undefined: defined() is false and every other member is an error.
+// default-constructed Tensor is undefined: defined() is false, and asking it for a dimension or an element is an error.
 #pragma once
 
 #include <atomic>
@@ -111,13 +111,14 @@ class Tensor {
 
   // Counts an in-place write; every kernel that writes into an existing tensor calls it, so that backward can tell when
   // a tensor that it saved has changed since.
-  void bump_version() { storage_->version.fetch_add(1, std::memory_order_relaxed); }
-  std::uint32_t version() const { return storage_->version.load(std::memory_order_relaxed); }
+  void bump_version() { storage().version.fetch_add(1, std::memory_order_relaxed); }
+  std::uint32_t version() const { return storage().version.load(std::memory_order_relaxed); }
 
  private:
   int wrap_dim(const char* op, int dim, int extra = 0) const;
   std::byte* checked_data(DType wanted) const;
   std::byte* raw_data() const;
+  Storage& storage() const;  // Error when undefined
   std::size_t contiguous_size() const;
   void check_view_rank(int rank) const;
   void check_item() const;

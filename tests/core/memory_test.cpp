@@ -49,6 +49,24 @@ TEST_CASE("cached blocks can be given back") {
   CHECK_EQ(memory_stats().reserved_bytes, reserved);
 }
 
+TEST_CASE("a smaller request takes a free block of up to twice its size") {
+  release_cached_memory();
+  { const Tensor t = empty({4000}, kUInt8, kCpu); }
+  const std::uint64_t before = memory_stats().system_allocations;
+  { const Tensor t = empty({2100}, kUInt8, kCpu); }
+  CHECK_EQ(memory_stats().system_allocations, before);
+  { const Tensor t = empty({1000}, kUInt8, kCpu); }
+  CHECK_EQ(memory_stats().system_allocations, before + 1);
+}
+
+TEST_CASE("tensors of ever new sizes do not pile up in the cache") {
+  constexpr std::size_t kLargest = std::size_t{160} << 20;
+  for (std::size_t bytes = 1 << 20; bytes < kLargest; bytes += bytes / 10)
+    const Tensor t = empty({static_cast<Index>(bytes)}, kUInt8, kCpu);
+  CHECK_LE(memory_stats().reserved_bytes, 2 * (kLargest + memory_stats().current_bytes) + (std::size_t{64} << 20));
+  release_cached_memory();
+}
+
 TEST_CASE("an arena holds its parts one after the other, aligned") {
   const Arena arena({{3, 2}, {}, {0, 4}, {17}}, kFloat32, kCpu);
   CHECK_EQ(arena.count(), 4);
