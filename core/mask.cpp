@@ -16,7 +16,7 @@ Mask Mask::from_lengths(const Tensor& lengths, Index positions) {
       throw Error(cat("Mask::from_lengths: sample ", b, " has length ", length, ", expected 0 to ", positions));
     for (Index i = 0; i < positions; ++i) out(b, i) = i < length;
   }
-  return {real.to(lengths.device()), lengths.contiguous(), true};
+  return {real.to(lengths.device()), lengths.clone(), true};
 }
 
 Mask Mask::from_bool(const Tensor& real) {
@@ -34,7 +34,7 @@ Mask Mask::from_bool(const Tensor& real) {
     }
     lengths.data<Index>()[b] = count;
   }
-  return {real.contiguous(), lengths.to(real.device()), prefix};
+  return {real.clone(), lengths.to(real.device()), prefix};
 }
 
 Mask Mask::to(Device device) const {
@@ -45,6 +45,11 @@ Mask Mask::to(Device device) const {
 void check_mask(const char* op, const Mask& mask, Index batch, Index positions) {
   if (!mask.defined()) return;
   check_shape(op, "mask", mask.real, {batch, positions});
+  check_dtype(op, "mask", mask.real, kBool);
+  check_contiguous(op, "mask", mask.real);
+  check_shape(op, "the mask's lengths", mask.lengths, {batch});
+  check_dtype(op, "the mask's lengths", mask.lengths, kInt64);
+  check_contiguous(op, "the mask's lengths", mask.lengths);
 }
 
 }  // namespace subquad

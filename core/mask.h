@@ -19,7 +19,7 @@ struct Mask {
   Mask to(Device device) const;
 };
 
-// A mask must be defined with shape [batch, positions], or undefined.
+// A mask is undefined, or as Mask::from_lengths makes it: contiguous, of shape [batch, positions], with its lengths.
 void check_mask(const char* op, const Mask& mask, Index batch, Index positions);
 
 }  // namespace subquad

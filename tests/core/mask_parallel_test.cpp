@@ -37,6 +37,28 @@ TEST_CASE("check_mask names what does not fit") {
                        ShapeError);
 }
 
+TEST_CASE("a mask put together by hand is checked") {
+  const Mask whole = Mask::from_lengths(tensor<Index>({3, 4}, {2}), 4);
+  const Mask sliced{whole.real.slice(1, 0, 3), whole.lengths, true};
+  CHECK_THROWS_WITH_AS(check_mask("op", sliced, 2, 3),
+                       "op: mask is [2, 3] bool cpu with strides [4, 1], expected contiguous", ShapeError);
+  const Mask bytes{whole.real.to(kUInt8), whole.lengths, true};
+  CHECK_THROWS_WITH_AS(check_mask("op", bytes, 2, 4), "op: mask is [2, 4] uint8 cpu, expected bool", DTypeError);
+  const Mask without_lengths{whole.real, {}, true};
+  CHECK_THROWS_WITH_AS(check_mask("op", without_lengths, 2, 4), "op: the mask's lengths is undefined", Error);
+}
+
+TEST_CASE("a mask does not change with what it was made from") {
+  Tensor lengths = tensor<Index>({2}, {1});
+  const Mask from_lengths = Mask::from_lengths(lengths, 4);
+  fill(lengths, 4);
+  CHECK_EQ(test::at(from_lengths.lengths, 0), 2);
+  Tensor real = from_lengths.real.clone();
+  const Mask from_bool = Mask::from_bool(real);
+  fill(real, 0);
+  CHECK_EQ(test::at(from_bool.real, 0), 1);
+}
+
 TEST_CASE("parallel_for visits every index once") {
   for (const Index count : {Index{0}, Index{1}, Index{7}, Index{1000}}) {
     for (const Index work : {Index{1}, Index{1} << 40}) {
