@@ -116,24 +116,37 @@ class Checker {
     const double h = step_for(inputs_[input].value(), options_.step);
     const auto size = static_cast<std::size_t>(inputs_[input].value().size());
     const std::vector<Vector> moves = directions(size, options_, rng_);
+    std::vector<Pair> pairs;
     for (std::size_t m = 0; m < moves.size(); ++m) {
       Vector slope = values_at(f_, inputs_, input, moves[m], h);
       const Vector below = values_at(f_, inputs_, input, moves[m], -h);
       for (std::size_t i = 0; i < slope.size(); ++i) slope[i] = (slope[i] - below[i]) / (2 * h);
       for (std::size_t u = 0; u < upstreams.size(); ++u)
-        note(input, m, u, dot(upstreams[u], slope), dot(moves[m], gradients[u]));
+        pairs.push_back({m, u, dot(upstreams[u], slope), dot(moves[m], gradients[u])});
     }
+    judge(input, pairs);
   }
 
-  void note(std::size_t input, std::size_t direction, std::size_t upstream, double numeric, double analytic) {
-    const double error = std::fabs(numeric - analytic) / std::max({1.0, std::fabs(numeric), std::fabs(analytic)});
-    if (error <= result_.worst) return;
-    result_.worst = error;
-    if (error <= options_.tolerance) return;
-    result_.passed = false;
-    result_.worst = std::isnan(error) ? INFINITY : error;
-    result_.message = cat("input ", input, ", direction ", direction, ", upstream ", upstream, ": numeric ", numeric,
-                          ", analytic ", analytic, ", relative error ", error, " > ", options_.tolerance);
+  struct Pair {
+    std::size_t direction;
+    std::size_t upstream;
+    double numeric;
+    double analytic;
+  };
+
+  void judge(std::size_t input, const std::vector<Pair>& pairs) {
+    double scale = options_.floor;
+    for (const Pair& p : pairs) scale = std::max({scale, std::fabs(p.numeric), std::fabs(p.analytic)});
+    for (const Pair& p : pairs) {
+      const double error = std::fabs(p.numeric - p.analytic) / scale;
+      if (error <= result_.worst) continue;
+      result_.worst = std::isnan(error) ? INFINITY : error;
+      if (error <= options_.tolerance) continue;
+      result_.passed = false;
+      result_.message =
+          cat("input ", input, ", direction ", p.direction, ", upstream ", p.upstream, ": numeric ", p.numeric,
+              ", analytic ", p.analytic, ", relative error ", error, " > ", options_.tolerance);
+    }
   }
 
   const GradcheckFn& f_;

@@ -14,7 +14,8 @@ namespace subquad {
 
 struct GradcheckOptions {
   double step = 1e-5;       // h, relative to max(1, |x|)
-  double tolerance = 1e-6;  // on |numeric - analytic| / max(1, |numeric|, |analytic|)
+  double tolerance = 1e-6;  // on |numeric - analytic| / scale
+  double floor = 1e-3;      // scale = max(floor, largest |numeric| or |analytic| of the same input)
   Index full_limit = 64;    // inputs up to this size get the full Jacobian
   int directions = 8;       // random directions for larger ones
   std::uint64_t seed = 1;
