@@ -82,6 +82,9 @@ class Walk {
   Walk(Leaves& leaves, BackwardOptions options, bool fill_retained)
       : leaves_(leaves), options_(options), fill_retained_(fill_retained) {}
 
+  // A checkpoint's walk must not leave what its second run recorded: older nodes belong to the outer walk.
+  void stay_above(std::uint64_t sequence) { oldest_ = sequence; }
+
   void seed(const Variable& output, const Tensor& upstream) {
     const Variable::Impl& impl = *output.impl();
     if (impl.node != nullptr)
@@ -121,6 +124,9 @@ class Walk {
   static Key key(const Node& node, int output) { return {&node, output}; }
 
   void deliver(const std::shared_ptr<Node>& node, int output, const Tensor& grad) {
+    if (node->sequence < oldest_)
+      throw Error(cat("checkpoint: its function uses a result of ", node->title(),
+                      " from outside; pass it as one of the inputs"));
     const auto [it, is_new] = pending_.try_emplace(node.get());
     if (is_new) {
       it->second.resize(node->outputs.size());
@@ -179,6 +185,7 @@ class Walk {
   Leaves& leaves_;
   BackwardOptions options_;
   bool fill_retained_;
+  std::uint64_t oldest_ = 0;
   std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, ByAge> queue_;
   std::unordered_map<const Node*, std::vector<Sum>> pending_;
   std::unordered_map<Key, Tensor, KeyHash> captured_;
@@ -226,7 +233,7 @@ std::vector<Tensor> grad(const std::vector<Variable>& outputs, const std::vector
   std::vector<Tensor> results;
   for (const Variable& input : inputs) {
     const Tensor result = input.is_leaf() ? leaves.kept(input.impl()->slot) : walk.captured(input);
-    results.push_back(result.defined() ? result : zeros_like(input.value()));
+    results.push_back(result.defined() ? result.clone() : zeros_like(input.value()));  // never an alias of another
   }
   return results;
 }
@@ -250,6 +257,7 @@ Variable checkpoint(const CheckpointFn& fn, const std::vector<Variable>& inputs)
       if (again.back().requires_grad()) leaves.keep(again.back().impl()->slot);
     }
     Variable result;
+    const std::uint64_t first_of_rerun = next_node_sequence();
     {
       const ModuleScope scope(module);  // backward runs outside of it
       const EnableGrad enable;
@@ -257,6 +265,7 @@ Variable checkpoint(const CheckpointFn& fn, const std::vector<Variable>& inputs)
     }
     if (!result.requires_grad()) return;
     Walk walk(leaves, {}, true);
+    walk.stay_above(first_of_rerun);
     walk.seed(result, douts[0]);
     walk.run();
     for (std::size_t i = 0; i < again.size(); ++i) {

@@ -32,7 +32,8 @@ Variable checkpoint(const CheckpointFn& fn, const std::vector<Variable>& inputs)
 
 // While one lives, the first op of this thread whose result (forward) or gradient (backward) holds a NaN or an infinity
 // throws an Error that names the op, the module path and the first bad element. An op that only passes on a bad input
-// is not blamed: inputs are looked at first.
+// is not blamed: inputs are looked at first. In results -inf is let through, since it is a legal logarithm of zero (the
+// log-sum-exp of a query that sees no key, the log-probability of an impossible class).
 class DetectAnomaly {
  public:
   DetectAnomaly();

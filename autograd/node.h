@@ -44,6 +44,9 @@ class Node {
   BackwardMany backward;  // empty once released
 };
 
+// The sequence number that the next node will have.
+std::uint64_t next_node_sequence();
+
 struct Variable::Impl {
   Tensor value;
   bool requires_grad = false;

@@ -48,6 +48,10 @@ Node::~Node() {
   dying = nullptr;
 }
 
+std::uint64_t next_node_sequence() {
+  return next_sequence.load(std::memory_order_relaxed);
+}
+
 std::string Node::title() const {
   return module.empty() ? std::string(op) : cat(op, " in ", module);
 }

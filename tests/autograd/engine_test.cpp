@@ -108,6 +108,15 @@ TEST_CASE("grad returns gradients of leaves and inner values and touches no leaf
   CHECK_FALSE(x.grad().defined());
 }
 
+TEST_CASE("grad returns tensors that share nothing") {
+  const Variable a = test::leaf({3}, 1), b = test::leaf({3}, 2);
+  const Tensor upstream = test::normal({3}, kFloat64, 3);
+  const auto grads = grad({add(a, b)}, {a, b}, {upstream});
+  CHECK_FALSE(grads[0].shares_storage_with(grads[1]));
+  CHECK_FALSE(grads[0].shares_storage_with(upstream));
+  CHECK(grad({sum(a)}, {a})[0].is_contiguous());
+}
+
 TEST_CASE("grad sums over several outputs with their upstream gradients") {
   const Variable x = scalar(3);
   const auto grads =
@@ -194,6 +203,16 @@ TEST_CASE("checkpoint gives the same gradients, of captured parameters too") {
   CHECK(test::same_bits(only_w[0], plain[1]));
 }
 
+TEST_CASE("checkpoint refuses inner values that are not among its inputs") {
+  const Variable x = test::leaf({5}, 1);
+  const Variable inner = exp(x);
+  const Variable y = sum(checkpoint([&](const std::vector<Variable>& in) { return mul(in[0], inner); }, {x}));
+  CHECK_THROWS_WITH_AS(backward(y),
+                       "backward of checkpoint: checkpoint: its function uses a result of exp from outside; pass it as "
+                       "one of the inputs",
+                       Error);
+}
+
 TEST_CASE("checkpoint keeps no intermediates") {
   const Variable x(test::normal({1000}, kFloat64, 1), true);
   const auto layer = [](const std::vector<Variable>& in) { return exp(exp(exp(in[0]))); };
@@ -214,6 +233,14 @@ TEST_CASE("detect_anomaly names the op that made the first NaN") {
   CHECK_THROWS_WITH_AS(
       exp(bad), "detect_anomaly: exp in encoder.layer.0 was given nan at element 0 of [1] float64 cpu as input 0",
       Error);
+}
+
+TEST_CASE("detect_anomaly lets the logarithm of zero pass, and blames what makes a NaN of it") {
+  const DetectAnomaly detect;
+  const Variable impossible = log(Variable(tensor<double>({0.0}, {1}), true));
+  CHECK(std::isinf(value_of(impossible.value())));
+  CHECK_THROWS_WITH_AS(sub(impossible, impossible),
+                       "detect_anomaly: sub made nan at element 0 of [1] float64 cpu from finite inputs", Error);
 }
 
 TEST_CASE("detect_anomaly looks at gradients") {
@@ -264,6 +291,12 @@ TEST_CASE("gradcheck passes a right gradient and finds a wrong one") {
   };
   CHECK_FALSE(gradcheck(wrong, {test::leaf({3}, 1)}).passed);
   CHECK_FALSE(gradcheck(wrong, {test::leaf({300}, 1)}).passed);
+
+  const auto small = [](const std::vector<Variable>& in) {
+    return std::vector{record("small", kernels::mul_scalar(kernels::exp(in[0].value()), 1e-7), {in[0]},
+                              [](const Tensor& dout, Grads& grads) { grads.add(0, zeros_like(dout)); })};
+  };
+  CHECK_FALSE(gradcheck(small, {test::leaf({3}, 1)}).passed);  // relative error: small gradients count as well
 
   const auto nan = [](const std::vector<Variable>& in) {
     return std::vector{record("nan", kernels::exp(in[0].value()), {in[0]},
