@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <concepts>
+#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "subquad/core/check.h"
@@ -24,24 +27,63 @@ constexpr std::uint64_t kLengthBytes = 8;              // the length of the head
 constexpr std::uint64_t kLargestHeader = 100'000'000;  // bytes; the limit of the reference implementation
 constexpr const char* kMetadataKey = "__metadata__";
 
-struct NamedDType {
-  std::string_view name;
-  DType dtype;
+// A float16 by its bits; every one of them has a float32.
+struct Half {
+  std::uint16_t bits;
+
+  explicit operator float() const {
+    const std::uint32_t sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31u, fraction = bits & 1023u;
+    std::uint32_t word = (exponent + 112) << 23 | fraction << 13;
+    if (exponent == 31) word = 0x7f800000u | fraction << 13;                                          // infinity, NaN
+    if (exponent == 0) word = std::bit_cast<std::uint32_t>(static_cast<float>(fraction) * 0x1p-24f);  // subnormal
+    return std::bit_cast<float>(sign | word);
+  }
 };
-constexpr std::array<NamedDType, 8> kDTypes = {{{"F32", kFloat32},
-                                                {"F64", kFloat64},
-                                                {"BF16", kBFloat16},
-                                                {"I32", kInt32},
-                                                {"I64", kInt64},
-                                                {"U8", kUInt8},
-                                                {"BOOL", kBool},
-                                                {"C64", kComplex64}}};
+
+// Makes elements of To from those of From that fill the end of `out`; returns the place of the first that does not fit.
+// Going forward, what is written never passes what is still to be read.
+template <class From, class To>
+std::optional<Index> widen(Tensor& out) {
+  std::byte* to = out.bytes();
+  const std::byte* from = to + static_cast<std::size_t>(out.size()) * (sizeof(To) - sizeof(From));
+  for (Index i = 0; i < out.size(); ++i, from += sizeof(From), to += sizeof(To)) {
+    From narrow;
+    std::memcpy(&narrow, from, sizeof narrow);
+    if constexpr (std::integral<From>)
+      if (!std::in_range<To>(narrow)) return i;
+    const To wide = static_cast<To>(narrow);
+    std::memcpy(to, &wide, sizeof wide);
+  }
+  return std::nullopt;
+}
+
+struct FileDType {
+  std::string_view name;
+  DType dtype;                                       // in memory
+  std::size_t bytes;                                 // of an element in the file
+  std::optional<Index> (*widen)(Tensor&) = nullptr;  // null where file and memory hold the same bytes
+};
+// Of two with one dtype the first is the one that is written.
+constexpr std::array<FileDType, 14> kDTypes = {{{"F32", kFloat32, 4},
+                                                {"F64", kFloat64, 8},
+                                                {"BF16", kBFloat16, 2},
+                                                {"I32", kInt32, 4},
+                                                {"I64", kInt64, 8},
+                                                {"U8", kUInt8, 1},
+                                                {"BOOL", kBool, 1},
+                                                {"C64", kComplex64, 8},
+                                                {"F16", kFloat32, 2, widen<Half, float>},
+                                                {"I8", kInt32, 1, widen<std::int8_t, std::int32_t>},
+                                                {"I16", kInt32, 2, widen<std::int16_t, std::int32_t>},
+                                                {"U16", kInt32, 2, widen<std::uint16_t, std::int32_t>},
+                                                {"U32", kInt64, 4, widen<std::uint32_t, std::int64_t>},
+                                                {"U64", kInt64, 8, widen<std::uint64_t, std::int64_t>}}};
 
 // One tensor as the header describes it.
 struct Entry {
   std::string name;
   std::uint64_t at = 0;  // byte of the file where the header speaks of it, for messages
-  std::optional<DType> dtype;
+  const FileDType* type = nullptr;
   std::optional<Shape> shape;
   std::vector<std::uint64_t> offsets;  // begin and end, from the first byte behind the header
 };
@@ -107,7 +149,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
     } else if (place_ == Place::entry && key_ == "dtype") {
       const auto found = std::find_if(kDTypes.begin(), kDTypes.end(), [&](const auto& d) { return d.name == value; });
       if (found == kDTypes.end()) fail(cat("dtype ", json(value), " is not supported"));
-      entry_->dtype = found->dtype;
+      entry_->type = &*found;
     } else {
       fail("a string is not allowed here");
     }
@@ -145,7 +187,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
   }
 
   bool end_object() override {
-    if (place_ == Place::entry && !(entry_->dtype && entry_->shape && entry_->offsets.size() == 2))
+    if (place_ == Place::entry && !(entry_->type && entry_->shape && entry_->offsets.size() == 2))
       fail("needs dtype, shape and two data_offsets");
     place_ = place_ == Place::header ? Place::outside : Place::header;
     if (place_ == Place::header) entry_ = nullptr;
@@ -181,7 +223,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
   std::uint64_t byte() const { return kLengthBytes + static_cast<std::uint64_t>(reached_ - text_.data()); }
 
   void check_entry_key() const {
-    const bool again = (key_ == "dtype" && entry_->dtype) || (key_ == "shape" && entry_->shape) ||
+    const bool again = (key_ == "dtype" && entry_->type) || (key_ == "shape" && entry_->shape) ||
                        (key_ == "data_offsets" && !entry_->offsets.empty());
     if (again) fail(cat("a second ", key_));
     if (key_ != "dtype" && key_ != "shape" && key_ != "data_offsets")
@@ -217,6 +259,13 @@ std::string read_header_text(const InputFile& file) {
   return text;
 }
 
+// Nothing when the elements, once in memory, are more than a Tensor holds.
+std::optional<std::uint64_t> bytes_in_file(const Shape& shape, const FileDType& type) {
+  const std::optional<std::uint64_t> bytes = element_bytes(shape, type.dtype);
+  if (!bytes) return std::nullopt;
+  return *bytes / dtype_bytes(type.dtype) * type.bytes;
+}
+
 // The ranges of all tensors, sorted, must follow one another and fill the file to its last byte.
 void check_ranges(const InputFile& file, std::uint64_t data_begin, const std::map<std::string, Entry>& entries) {
   std::vector<const Entry*> sorted;
@@ -232,8 +281,8 @@ void check_ranges(const InputFile& file, std::uint64_t data_begin, const std::ma
     const std::uint64_t begin = entry->offsets[0], end = entry->offsets[1];
     if (begin > end || end > data_bytes)
       fail(cat("data_offsets [", begin, ", ", end, "] are not a range within the ", data_bytes, " bytes of data"));
-    if (element_bytes(*entry->shape, *entry->dtype) != end - begin)
-      fail(cat("data_offsets [", begin, ", ", end, "] do not fit shape ", *entry->shape, " ", *entry->dtype));
+    if (bytes_in_file(entry->shape.value(), *entry->type) != end - begin)
+      fail(cat("data_offsets [", begin, ", ", end, "] do not fit shape ", *entry->shape, " ", entry->type->name));
     if (begin != expected_begin)
       fail(cat("data_offsets begin at ", begin, ", expected ", expected_begin, ": ranges ",
                begin < expected_begin ? "overlap" : "leave a gap"));
@@ -244,8 +293,25 @@ void check_ranges(const InputFile& file, std::uint64_t data_begin, const std::ma
                 cat(data_bytes - expected_begin, " bytes at the end belong to no tensor"));
 }
 
+Tensor read_tensor(const InputFile& file, std::uint64_t data_begin, const Entry& entry) {
+  const FileDType& type = *entry.type;
+  const std::uint64_t begin = data_begin + entry.offsets[0];
+  Tensor out = empty(*entry.shape, type.dtype, kCpu);
+  if (type.widen == nullptr) {
+    read_elements(file, begin, out);
+    return out;
+  }
+  const std::size_t bytes = entry.offsets[1] - entry.offsets[0];
+  const std::size_t room = static_cast<std::size_t>(out.size()) * dtype_bytes(type.dtype);
+  if (bytes > 0) file.read(begin, {out.bytes() + (room - bytes), bytes});
+  if (const auto bad = type.widen(out))
+    fail_format(file.path(), begin + static_cast<std::uint64_t>(*bad) * type.bytes,
+                cat("tensor ", json(entry.name), ": a ", type.name, " that does not fit ", type.dtype));
+  return out;
+}
+
 std::string_view dtype_in_file(const std::string& name, DType dtype) {
-  for (const NamedDType& known : kDTypes)
+  for (const FileDType& known : kDTypes)
     if (known.dtype == dtype) return known.name;
   throw DTypeError(cat("write_safetensors: tensor ", name, " is ", dtype, ", which the format does not have"));
 }
@@ -278,10 +344,7 @@ SafetensorsFile read_safetensors(const fs::path& path) {
 
   SafetensorsFile out;
   out.metadata = std::move(header.metadata);
-  for (const auto& [name, entry] : header.entries) {
-    Tensor& t = out.tensors[name] = empty(*entry.shape, *entry.dtype, kCpu);
-    read_elements(file, data_begin + entry.offsets[0], t);
-  }
+  for (const auto& [name, entry] : header.entries) out.tensors[name] = read_tensor(file, data_begin, entry);
   return out;
 }
 

@@ -16,10 +16,13 @@ struct SafetensorsFile {
   std::map<std::string, Tensor> tensors;        // ordered by name
 };
 
-// CPU tensors, contiguous. Nothing in the file is trusted: a header that breaks the format or the limits of Tensor, a
-// dtype that is not ours (F16, I8, ...; the message names it), ranges that overlap, leave a gap or do not match shape
-// and dtype, a bool that is neither 0 nor 1 are a FormatError with path and byte offset. Memory use is bounded by the
-// size of the file. Error when the file cannot be opened.
+// CPU tensors, contiguous. A dtype that is not ours becomes the next wider one that is, values kept: F16 -> float32;
+// I8, I16, U16 -> int32; U32, U64 -> int64. Writing the result gives the wider dtype.
+//
+// Nothing in the file is trusted: a header that breaks the format or the limits of Tensor, any other dtype (F8_E4M3,
+// ...; the message names it), ranges that overlap, leave a gap or do not match shape and dtype, a bool that is neither
+// 0 nor 1, a U64 of 2^63 or more are a FormatError with path and byte offset. Memory use is bounded by the size of the
+// file, four times that for I8. Error when the file cannot be opened.
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
 // Atomic (core/file.h): on an Error the file that was there before is intact. The same content gives the same bytes.

@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "subquad/core/allocator.h"
 #include "subquad/tests/support/temporary_folder.h"
@@ -121,11 +123,33 @@ TEST_CASE("safetensors writes strided tensors row by row") {
   check_values<float>(file.tensors.at("spread"), {3}, {0, 0, 0});
 }
 
-TEST_CASE("safetensors names a dtype that is not ours") {
-  CHECK_THROWS_WITH_AS(read_safetensors(fixture("float16.safetensors")),
-                       doctest::Contains("tensor \"half\": dtype \"F16\" is not supported"), FormatError);
-  CHECK_THROWS_WITH_AS(read_safetensors(fixture("int8.safetensors")),
-                       doctest::Contains("tensor \"i8\": dtype \"I8\" is not supported"), FormatError);
+TEST_CASE("safetensors widens the dtypes that are not ours") {
+  const auto tensors = read_safetensors(fixture("narrow_dtypes.safetensors")).tensors;
+  check_values<float>(
+      tensors.at("f16"), {2, 4},
+      {1, -2.5, 65504, -0x1p-14f, 0x1p-24f, -1023 * 0x1p-24f, 0, std::numeric_limits<float>::infinity()});
+  CHECK(std::signbit(tensors.at("f16").data<float>()[6]));
+  CHECK(std::isnan(tensors.at("f16 nan").item<float>()));
+  check_values<float>(tensors.at("f16 empty"), {2, 0}, {});
+  check_values<std::int32_t>(tensors.at("i8"), {3}, {-128, -1, 127});
+  check_values<std::int32_t>(tensors.at("i16"), {2}, {-32768, 32767});
+  check_values<std::int32_t>(tensors.at("u16"), {2}, {0, 65535});
+  check_values<std::int64_t>(tensors.at("u32"), {3}, {0, 4294967295, 7});
+  check_values<std::int64_t>(tensors.at("u64"), {2}, {0, std::numeric_limits<std::int64_t>::max()});
+
+  const TemporaryFolder folder;
+  write_safetensors(folder / "wide", {{}, tensors});
+  check_values<std::int32_t>(read_safetensors(folder / "wide").tensors.at("i8"), {3}, {-128, -1, 127});
+}
+
+TEST_CASE("safetensors names a dtype or a value that has no wider one here") {
+  CHECK_THROWS_WITH_AS(read_safetensors(fixture("float8.safetensors")),
+                       doctest::Contains("tensor \"f8\": dtype \"F8_E4M3\" is not supported"), FormatError);
+  const auto path = fixture("large_u64.safetensors");
+  const std::size_t second = test::read_text(path).size() - 8;
+  CHECK_THROWS_WITH_AS(
+      read_safetensors(path),
+      cat(path.string(), ": byte ", second, ": tensor \"counts\": a U64 that does not fit int64").c_str(), FormatError);
 }
 
 TEST_CASE("safetensors refuses truncated files") {
@@ -183,8 +207,10 @@ TEST_CASE("safetensors refuses shapes and ranges that do not fit") {
   check_refused(one_tensor(R"("F32")", "[1.0]", "[0,4]"), "number 1.0 is no size");
   check_refused(one_tensor(R"("F32")", "[18446744073709551616]", "[0,4]"), "number 18446744073709551616 is no size");
   check_refused(one_tensor(R"("F32")", "[9223372036854775808]", "[0,4]"), "number 9223372036854775808 too large");
-  check_refused(one_tensor(R"("F32")", "[2]", "[0,4]"), "data_offsets [0, 4] do not fit shape [2] float32");
-  check_refused(one_tensor(R"("F64")", "[1]", "[0,4]"), "data_offsets [0, 4] do not fit shape [1] float64");
+  check_refused(one_tensor(R"("F32")", "[2]", "[0,4]"), "data_offsets [0, 4] do not fit shape [2] F32");
+  check_refused(one_tensor(R"("F64")", "[1]", "[0,4]"), "data_offsets [0, 4] do not fit shape [1] F64");
+  check_refused(one_tensor(R"("F16")", "[1]", "[0,4]"), "data_offsets [0, 4] do not fit shape [1] F16");
+  check_refused(one_tensor(R"("I8")", "[4611686018427387904,0]", "[0,0]", ""), "do not fit shape");  // 2^64 as int32
   // 4 * 2^31 * 2^31 * 2^2 = 2^66 and 4 * (2^62 + 1) = 4 modulo 2^64
   check_refused(one_tensor(R"("F32")", "[2147483648,2147483648,4]", "[0,0]", ""), "do not fit shape");
   check_refused(one_tensor(R"("F32")", "[4611686018427387905]", "[0,4]"), "do not fit shape");

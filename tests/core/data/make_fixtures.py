@@ -33,8 +33,23 @@ save_file({}, "no_tensors.safetensors")
 bits = np.array([0x3F80, 0xC020, 0], dtype="u2")
 bf16 = TensorSpec(dtype="bfloat16", shape=[3], data_ptr=bits.ctypes.data, data_len=bits.nbytes)
 serialize_file({"bf16": bf16}, "bfloat16.safetensors")
-save_file({"half": ramp((2,), "f2")}, "float16.safetensors")
-save_file({"i8": ramp((2,), "i1")}, "int8.safetensors")
+# dtypes that are read as wider ones: smallest and largest values, and for float16 the subnormal ones, infinity and NaN
+save_file(
+    {
+        "f16": np.array([[1, -2.5, 65504, -6.1035e-05], [2**-24, -1023 * 2**-24, -0.0, np.inf]], dtype="f2"),
+        "f16 nan": np.array(np.nan, dtype="f2"),
+        "f16 empty": np.zeros((2, 0), dtype="f2"),
+        "i8": np.array([-128, -1, 127], dtype="i1"),
+        "i16": np.array([-32768, 32767], dtype="i2"),
+        "u16": np.array([0, 65535], dtype="u2"),
+        "u32": np.array([0, 2**32 - 1, 7], dtype="u4"),
+        "u64": np.array([0, 2**63 - 1], dtype="u8"),
+    },
+    "narrow_dtypes.safetensors",
+)
+save_file({"counts": np.array([1, 2**63], dtype="u8")}, "large_u64.safetensors")
+f8 = TensorSpec(dtype="float8_e4m3fn", shape=[2], data_ptr=bits.ctypes.data, data_len=2)
+serialize_file({"f8": f8}, "float8.safetensors")
 
 np.save("float32.npy", ramp((2, 3), "f4") - 2.5)
 np.save("float64_fortran.npy", np.asfortranarray(ramp((2, 3, 4), "f8")))
