@@ -1,5 +1,7 @@
 #include "subquad/nn/losses.h"
 
+#include <cmath>
+
 #include "subquad/core/check.h"
 
 namespace subquad::nn {
@@ -13,9 +15,12 @@ Index count_correct(const Tensor& logits, const Tensor& labels) {
     Index correct = 0;
     for (Index b = 0; b < row.dim(0); ++b) {
       Index best = 0;
-      for (Index c = 1; c < row.dim(1); ++c)
+      bool any_nan = false;
+      for (Index c = 0; c < row.dim(1); ++c) {
         if (row(b, c) > row(b, best)) best = c;
-      correct += row.dim(1) > 0 && best == label(b);
+        any_nan = any_nan || std::isnan(row(b, c));
+      }
+      correct += row.dim(1) > 0 && !any_nan && best == label(b);
     }
     return correct;
   });

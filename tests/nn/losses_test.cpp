@@ -1,6 +1,7 @@
 #include "subquad/nn/losses.h"
 
 #include <cmath>
+#include <limits>
 
 #include "subquad/tests/support/compare.h"
 
@@ -27,6 +28,17 @@ TEST_CASE("count_correct counts rows whose first largest logit is the label") {
   CHECK(count_correct(logits, tensor<std::int64_t>({1, 0, 1, 2}, {4})) == 3);
   CHECK(count_correct(zeros({0, 3}, kFloat32, kCpu), zeros({0}, kInt64, kCpu)) == 0);
   CHECK_THROWS_AS(count_correct(logits, zeros({3}, kInt64, kCpu)), ShapeError);
+}
+
+TEST_CASE("count_correct takes no row with a NaN for right") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor logits = tensor<float>({nan, nan,  //
+                                       nan, 1,    //
+                                       0, nan,    //
+                                       1, 0},
+                                      {4, 2});
+  CHECK(count_correct(logits, zeros({4}, kInt64, kCpu)) == 1);
+  CHECK(count_correct(logits, full({4}, 1, kInt64, kCpu)) == 0);
 }
 
 }  // namespace
