@@ -9,6 +9,10 @@ ParameterArena::ParameterArena(Module& model) {
   if (parameters.empty()) throw Error("ParameterArena: the model has no parameters");
   std::vector<Shape> shapes;
   for (const Variable& v : parameters) {
+    if (v.grad().defined())
+      throw Error(cat("ParameterArena: ", v.name(),
+                      " already has a gradient, of another arena or of a backward before; ",
+                      "expected parameters that no arena holds"));
     check_same_kind("ParameterArena", parameters[0].name().c_str(), parameters[0].value(), v.name().c_str(), v.value());
     shapes.push_back(v.shape());
     names_.push_back(v.name());

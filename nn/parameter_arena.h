@@ -10,7 +10,10 @@ namespace subquad::nn {
 class ParameterArena {
  public:
   // Moves the parameters there, values kept, in the order of model.parameters(). From then on their values and
-  // gradients are views of the arenas. Error when the parameters differ in dtype or device, or when there is none.
+  // gradients are views of the arenas, for the life of the model: a parameter is in one arena only, as an optimiser of
+  // the first would step on memory that the model has left. Error when the parameters differ in dtype or device, when
+  // there is none, or when one already has a gradient (of another arena, or of a backward before); the model is then as
+  // it was.
   explicit ParameterArena(Module& model);
 
   Tensor values() const { return values_.flat(); }  // [total], gaps of the arena included (they stay 0)

@@ -43,6 +43,20 @@ TEST_CASE("ParameterArena holds values and gradients of a model") {
   CHECK(model.parameters()[0].value().shares_storage_with(arena.values()));
 }
 
+TEST_CASE("ParameterArena refuses parameters of another arena, and gradients it would lose") {
+  FeedForward model(test::kSingle, {.width = 3, .hidden = 5});
+  const ParameterArena arena(model);
+  CHECK_THROWS_WITH_AS(ParameterArena{model},
+                       "ParameterArena: first.weight already has a gradient, of another arena or of a backward before; "
+                       "expected parameters that no arena holds",
+                       Error);
+  for (const Variable& p : model.parameters()) CHECK(p.value().shares_storage_with(arena.values()));
+
+  FeedForward trained(test::kSingle, {.width = 3, .hidden = 5});
+  backward(sum(trained(Variable(test::normal({2, 4, 3}, kFloat32, 1)), {})));
+  CHECK_THROWS_AS(ParameterArena{trained}, Error);
+}
+
 TEST_CASE("ParameterArena wants parameters") {
   Nothing model(test::kSingle);
   CHECK_THROWS_WITH_AS(ParameterArena{model}, "ParameterArena: the model has no parameters", Error);
