@@ -22,8 +22,14 @@ double progress(Index i, Index from, Index to) {
   return std::clamp(static_cast<double>(i - from) / static_cast<double>(to - from), 0.0, 1.0);
 }
 
+void check_total(const Schedule& s) {
+  if (s.total < 1)
+    throw Error(cat("schedule: ", schedule_name(s.kind), " with total ", s.total, ", expected at least 1 step"));
+}
+
 // Straight lines: from `start` up (or down) to `top` at step w - 1, from there to `end` at S - 1.
 double one_cycle(const Schedule& s, Index step, double start, double top, double end) {
+  check_total(s);
   const Index peak = std::max<Index>(s.warmup, 1) - 1;
   if (step < peak) return std::lerp(start, top, progress(step, 0, peak));
   return std::lerp(top, end, progress(step, peak, s.total - 1));
@@ -32,8 +38,9 @@ double one_cycle(const Schedule& s, Index step, double start, double top, double
 double decay(const Schedule& s, Index step) {
   switch (s.kind) {
     case ScheduleKind::constant: return 1;
-    case ScheduleKind::linear: return 1 - progress(step, s.warmup, s.total);
+    case ScheduleKind::linear: check_total(s); return 1 - progress(step, s.warmup, s.total);
     case ScheduleKind::cosine: {
+      if (s.cycle <= 0) check_total(s);
       const Index cycle = s.cycle > 0 ? s.cycle : s.total - s.warmup;
       return 0.5 * (1 + std::cos(std::numbers::pi * progress(step, s.warmup, s.warmup + cycle)));
     }

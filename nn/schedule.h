@@ -27,10 +27,10 @@ struct Schedule {
   ScheduleKind kind = ScheduleKind::constant;
   double rate = 1e-3;
   Index warmup = 0;
-  Index total = 0;  // steps of the whole run; not used by constant and inverse_sqrt
+  Index total = 0;  // steps of the whole run; not used by constant, inverse_sqrt and a cosine with a cycle
   Index cycle = 0;  // cosine only: steps from peak to 0; 0 = total - warmup
 
-  double at(Index step) const;
+  double at(Index step) const;  // Error when total is used and below 1
 };
 
 // The beta1 that OneCycleLR moves along with the rate: 0.95 at 0, 0.85 at w - 1, 0.95 at S - 1.

@@ -1,5 +1,7 @@
 #include "subquad/nn/optim/optimizer.h"
 
+#include <cmath>
+
 #include "subquad/nn/choice.h"
 #include "subquad/nn/optim/adamw.h"
 #include "subquad/nn/optim/sgd.h"
@@ -33,6 +35,8 @@ Optimizer::Optimizer(ParameterArena& parameters)
       rate_(zeros({1}, kFloat64, parameters.values().device())) {}
 
 void Optimizer::set_rate(double rate) {
+  if (!(rate >= 0 && std::isfinite(rate)))
+    throw Error(cat("set_rate: rate is ", rate, ", expected a finite number of at least 0"));
   fill(rate_, rate);
 }
 

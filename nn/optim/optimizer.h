@@ -15,7 +15,7 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  void set_rate(double rate);  // of the steps to come
+  void set_rate(double rate);  // of the steps to come; finite and at least 0
 
   // Updates the parameters by their gradients, each times grad_scale (float64 [1], undefined = 1). Gradients stay: call
   // zero_grad() before the next backward.

@@ -76,6 +76,17 @@ TEST_CASE("one_cycle schedule") {
   CHECK(close(no_warmup.at(4), 4e-6));
 }
 
+TEST_CASE("a schedule that needs the steps of the run complains without them") {
+  CHECK_THROWS_WITH_AS((Schedule{.kind = ScheduleKind::linear}.at(0)),
+                       "schedule: linear with total 0, expected at least 1 step", Error);
+  CHECK_THROWS_WITH_AS((Schedule{.kind = ScheduleKind::cosine, .warmup = 5}.at(7)),
+                       "schedule: cosine with total 0, expected at least 1 step", Error);
+  CHECK_THROWS_WITH_AS((Schedule{.kind = ScheduleKind::one_cycle, .total = -1}.at(0)),
+                       "schedule: one_cycle with total -1, expected at least 1 step", Error);
+  CHECK_THROWS_AS(one_cycle_beta1({.kind = ScheduleKind::one_cycle}, 0), Error);
+  check_table({.kind = ScheduleKind::cosine, .rate = 1, .cycle = 10}, {{0, 1}, {5, 0.5}, {10, 0}});
+}
+
 TEST_CASE("schedules have names") {
   for (const char* name : {"constant", "linear", "cosine", "inverse_sqrt", "one_cycle"})
     CHECK(schedule_name(parse_schedule(name)) == name);

@@ -157,6 +157,16 @@ TEST_CASE("AdamW follows a beta1 that moves") {
   CHECK_CLOSE(model.parameters()[0].value(), tensor(slow.values[0], model.parameters()[0].shape()), 1e-13);
 }
 
+TEST_CASE("set_rate refuses what is no rate") {
+  FeedForward model(test::kSingle, kModel);
+  ParameterArena arena(model);
+  const auto optimizer = make_optimizer(arena, {});
+  optimizer->set_rate(0);
+  CHECK_THROWS_WITH_AS(optimizer->set_rate(-0.5), "set_rate: rate is -0.5, expected a finite number of at least 0",
+                       Error);
+  for (const double rate : {std::nan(""), HUGE_VAL}) CHECK_THROWS_AS(optimizer->set_rate(rate), Error);
+}
+
 TEST_CASE("clip_global_norm scales what is longer than the limit") {
   FeedForward model(test::kDouble, kModel);
   ParameterArena arena(model);
