@@ -36,8 +36,11 @@ Place Module::child(const std::string& name) {
 
 Variable Module::parameter(const std::string& name, const Shape& shape, const Init& init) {
   const std::string full = join(path_, name);
-  for (const Variable& other : parameters_)
-    if (other.name() == full) throw InternalError(cat("module '", path_, "' has two parameters '", name, "'"));
+  const Module* model = this;
+  while (model->place_.parent_ != nullptr) model = model->place_.parent_;
+  // All of the model is searched: names may hold dots, so "a.b" may be a parameter here and one of a member "a".
+  for (const Variable& other : model->parameters())
+    if (other.name() == full) throw InternalError(cat("the model has two parameters '", full, "'"));
   Tensor value = empty(shape, dtype(), kCpu);  // drawn on the CPU: the same values on every device
   init(value, place_.seed(), stream_id(full));
   Variable variable(value.to(device()), /*requires_grad=*/true);

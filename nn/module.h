@@ -67,7 +67,8 @@ class Module {
   void load_state_dict(const StateDict& state);
 
  protected:
-  // The place of a member. A name may hold dots ("layers.0"); a second use of a name is an InternalError.
+  // The place of a member, and a parameter of this module. A name may hold dots ("layers.0"); a name that another
+  // member has, and a full name that another parameter of the model has, are an InternalError.
   Place child(const std::string& name);
   Variable parameter(const std::string& name, const Shape& shape, const Init& init);
 

@@ -18,6 +18,8 @@ class Pair : public Module {
   }
   Variable repeat_parameter() { return parameter("scale", {2}, zeros_init()); }
   Place repeat_child() { return child("second"); }
+  Variable add_parameter(const std::string& name) { return parameter(name, {1}, zeros_init()); }
+  Place place(const std::string& name) { return child(name); }
 
   Variable scale;
   std::unique_ptr<Linear> first;
@@ -49,6 +51,14 @@ TEST_CASE("Module refuses a name used twice") {
   Pair pair(kSingle, false);
   CHECK_THROWS_AS(pair.repeat_parameter(), InternalError);
   CHECK_THROWS_AS(pair.repeat_child(), InternalError);
+}
+
+TEST_CASE("Module refuses one full name for two parameters, wherever the dots stand") {
+  Pair pair(kSingle, false);
+  CHECK_THROWS_WITH_AS(pair.add_parameter("second.first.bias"),
+                       doctest::Contains("the model has two parameters 'second.first.bias'"), InternalError);
+  CHECK_THROWS_AS(Linear(pair.place("second.first"), 2, 2), InternalError);
+  CHECK(pair.parameters().size() == 7);
 }
 
 TEST_CASE("Module forgets a member that went away") {
