@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Draws docs/attentions.svg: which entries of the N x N attention matrix each of the five mechanisms computes.
+"""Draws nn/attention/attentions.svg: which entries of the N x N attention matrix each of the five mechanisms computes.
 
 All panels share the same 16 queries and keys, so that the pictures can be compared; dark is a large weight.
-    python3 docs/draw_attentions.py        needs nothing but Python
+    python3 nn/attention/draw_attentions.py        needs nothing but Python
 """
 import math
 import pathlib
