@@ -1,11 +1,15 @@
 #include "subquad/autograd/ops/elementwise.h"
 
+#include <limits>
+
 #include "subquad/autograd/record.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/reduce/reduce.h"
 
 namespace subquad {
 namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // The gradients of add, maximum, where ...: dout where `cond` holds, 0 elsewhere (or the other way round).
 Tensor where_true(const Tensor& cond, const Tensor& dout) {
@@ -21,6 +25,11 @@ Variable record_choice(const char* op, const Tensor& out, const Tensor& cond, co
     if (grads.wanted(0)) grads.add(0, kernels::sum_to(where_true(cond, dout), a));
     if (grads.wanted(1)) grads.add(1, kernels::sum_to(where_false(cond, dout), b));
   });
+}
+
+// x with `number` in the place of NaN.
+Tensor without_nan(const Tensor& x, double number) {
+  return kernels::where(kernels::not_equal(x, x), full({}, number, x.dtype(), x.device()), x);
 }
 
 }  // namespace
@@ -60,13 +69,13 @@ Variable div(const Variable& a, const Variable& b) {
 }
 
 Variable maximum(const Variable& a, const Variable& b) {
-  return record_choice("maximum", kernels::maximum(a.value(), b.value()), kernels::greater_equal(a.value(), b.value()),
-                       a, b);
+  const Tensor a_wins = kernels::greater_equal(without_nan(a.value(), kInfinity), b.value());
+  return record_choice("maximum", kernels::maximum(a.value(), b.value()), a_wins, a, b);
 }
 
 Variable minimum(const Variable& a, const Variable& b) {
-  return record_choice("minimum", kernels::minimum(a.value(), b.value()), kernels::less_equal(a.value(), b.value()), a,
-                       b);
+  const Tensor a_wins = kernels::less_equal(without_nan(a.value(), -kInfinity), b.value());
+  return record_choice("minimum", kernels::minimum(a.value(), b.value()), a_wins, a, b);
 }
 
 Variable where(const Tensor& cond, const Variable& a, const Variable& b) {

@@ -10,8 +10,10 @@ Variable add(const Variable& a, const Variable& b);
 Variable sub(const Variable& a, const Variable& b);
 Variable mul(const Variable& a, const Variable& b);
 Variable div(const Variable& a, const Variable& b);
-Variable maximum(const Variable& a, const Variable& b);  // where both are equal, the gradient goes to a
-Variable minimum(const Variable& a, const Variable& b);  // likewise
+// The gradient goes to the operand that the result is: to a where both are equal, to the NaN where one is (b's if
+// both).
+Variable maximum(const Variable& a, const Variable& b);
+Variable minimum(const Variable& a, const Variable& b);
 
 // cond: bool. Only the chosen element of a and b gets a gradient.
 Variable where(const Tensor& cond, const Variable& a, const Variable& b);

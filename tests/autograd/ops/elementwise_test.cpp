@@ -107,6 +107,17 @@ TEST_CASE("elementwise ops choose one side at a kink") {
   }
 }
 
+TEST_CASE("elementwise ops: the gradient of maximum and minimum goes to a NaN") {
+  const double nan = std::nan(""), inf = HUGE_VAL;
+  for (const auto op : {maximum, minimum}) {
+    const Variable a(tensor<double>({nan, nan, nan, 1, inf}, {5}), true);
+    const Variable b(tensor<double>({1, inf, -inf, nan, nan}, {5}), true);
+    backward(op(a, b), full({5}, 1, kFloat64, kCpu));
+    CHECK(same_bits(a.grad(), tensor<double>({1, 1, 1, 0, 0}, {5})));
+    CHECK(same_bits(b.grad(), tensor<double>({0, 0, 0, 1, 1}, {5})));
+  }
+}
+
 TEST_CASE("elementwise ops: one value used twice gets both gradients") {
   CHECK_GRADIENTS([](const std::vector<Variable>& in) { return std::vector<Variable>{mul(add(in[0], in[0]), in[0])}; },
                   {leaf({3, 2}, 1)});
