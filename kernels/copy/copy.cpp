@@ -13,13 +13,15 @@ int check_dim(const char* op, int dim, const Shape& shape) {
   return d;
 }
 
-void check_index(const char* op, const Tensor& index, Index extent) {
-  check_dtype(op, "index", index, kInt64);
-  check_contiguous(op, "index", index);
+// The index, checked and contiguous.
+Tensor checked_index(const char* op, const Tensor& given, Index extent) {
+  check_dtype(op, "index", given, kInt64);
+  const Tensor index = given.contiguous();
   const Index* values = index.data<Index>();
   for (Index i = 0; i < index.size(); ++i)
     if (values[i] < 0 || values[i] >= extent)
       throw Error(cat(op, ": index[", i, "] is ", values[i], ", expected 0 <= index < ", extent));
+  return index;
 }
 
 // The extents before, at and after a dimension.
@@ -30,13 +32,13 @@ Shape around(const Shape& shape, int dim) {
   return out;
 }
 
-void check_gather(const char* op, const Shape& shape, int dim, const Tensor& index) {
+Tensor checked_gather_index(const char* op, const Shape& shape, int dim, const Tensor& index) {
   check_rank(op, "index", index, shape.rank());
   for (int d = 0; d < shape.rank(); ++d)
     if (d != dim && index.dim(d) > shape[d])
       throw ShapeError(cat(op, ": index is ", describe(index), ", expected at most ", shape[d], " along dimension ", d,
                            " of x ", shape));
-  check_index(op, index, shape[dim]);
+  return checked_index(op, index, shape[dim]);
 }
 
 }  // namespace
@@ -80,10 +82,10 @@ Tensor index_select(const Tensor& x, int dim, const Tensor& index) {
   check_defined("index_select", "x", x);
   check_rank("index_select", "index", index, 1);
   const int d = check_dim("index_select", dim, x.shape());
-  check_index("index_select", index, x.dim(d));
+  const Tensor picks = checked_index("index_select", index, x.dim(d));
   const Shape form = around(x.shape(), d);
   Tensor out = empty({form[0], index.size(), form[2]}, x.dtype(), x.device());
-  cpu::select_rows(x.contiguous().reshape(form), index, out);
+  cpu::select_rows(x.contiguous().reshape(form), picks, out);
   return out.reshape(x.shape().with(d, index.size()));
 }
 
@@ -92,29 +94,29 @@ Tensor index_select_grad(const Tensor& dout, int dim, const Tensor& index, Index
   check_rank("index_select_grad", "index", index, 1);
   const int d = check_dim("index_select_grad", dim, dout.shape());
   check_shape("index_select_grad", "dout", dout, dout.shape().with(d, index.size()));
-  check_index("index_select_grad", index, extent);
+  const Tensor picks = checked_index("index_select_grad", index, extent);
   const Shape form = around(dout.shape(), d);
   Tensor dx = empty({form[0], extent, form[2]}, dout.dtype(), dout.device());
-  cpu::add_rows(dout.contiguous().reshape(form), index, dx);
+  cpu::add_rows(dout.contiguous().reshape(form), picks, dx);
   return dx.reshape(dout.shape().with(d, extent));
 }
 
 Tensor gather(const Tensor& x, int dim, const Tensor& index) {
   check_defined("gather", "x", x);
   const int d = check_dim("gather", dim, x.shape());
-  check_gather("gather", x.shape(), d, index);
+  const Tensor picks = checked_gather_index("gather", x.shape(), d, index);
   Tensor out = empty(index.shape(), x.dtype(), x.device());
-  cpu::gather(x.contiguous(), d, index, out);
+  cpu::gather(x.contiguous(), d, picks, out);
   return out;
 }
 
 Tensor gather_grad(const Tensor& dout, int dim, const Tensor& index, const Shape& shape) {
   check_float("gather_grad", "dout", dout);
   const int d = check_dim("gather_grad", dim, shape);
-  check_gather("gather_grad", shape, d, index);
+  const Tensor picks = checked_gather_index("gather_grad", shape, d, index);
   check_shape("gather_grad", "dout", dout, index.shape());
   Tensor dx = zeros(shape, dout.dtype(), dout.device());
-  cpu::gather_grad(dout.contiguous(), d, index, dx);
+  cpu::gather_grad(dout.contiguous(), d, picks, dx);
   return dx;
 }
 

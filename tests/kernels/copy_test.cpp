@@ -136,6 +136,12 @@ TEST_CASE("picking reads any strides and any dtype") {
   const Tensor dout = normal({4, 2, 6}, kFloat32, 2).transpose(0, 2);
   CHECK(same_bits(kernels::gather_grad(dout, 1, places, x.shape()),
                   kernels::gather_grad(dout.contiguous(), 1, places, x.shape())));
+  const Tensor spread = tensor<Index>({5, 9, 0, 9, 0, 9, 2, 9}, {8}).slice(0, 0, 8, 2);  // `index`, with gaps
+  CHECK(same_bits(kernels::index_select(x, 0, spread), kernels::index_select(x, 0, index)));
+  const Tensor rows = normal({4, 3}, kFloat32, 4), columns = places.transpose(0, 2).contiguous().transpose(0, 2);
+  CHECK(same_bits(kernels::index_select_grad(rows, 0, spread, 6), kernels::index_select_grad(rows, 0, index, 6)));
+  CHECK(same_bits(kernels::gather(x, 1, columns), kernels::gather(x, 1, places)));
+  CHECK(same_bits(kernels::gather_grad(dout, 1, columns, x.shape()), kernels::gather_grad(dout, 1, places, x.shape())));
   const Tensor flags = tensor<bool>({true, false, true}, {3});
   CHECK(same_bits(kernels::index_select(flags, 0, tensor<Index>({1, 2}, {2})), tensor<bool>({false, true}, {2})));
   CHECK(same_bits(kernels::gather(flags, 0, tensor<Index>({1, 2}, {2})), tensor<bool>({false, true}, {2})));
