@@ -10,7 +10,10 @@
 //   contiguous, one dtype (float32, float64), one device; any extent may be 0; eps > 0
 //
 // The variance is taken in two steps (mean first), so a constant row gives exactly beta and a large offset costs no
-// digits. Deterministic: one writer per row; dgamma and dbeta are summed over chunks of rows, and the chunks in order.
+// digits. Squares are taken as they are: this holds while D (x - mean)^2 stays within the dtype, which is for |x| up to
+// 1e17 in float32 and 1e150 in float64 and any D up to 1e4. Beyond it a row may come out as beta, or as NaN.
+//
+// Deterministic: one writer per row; dgamma and dbeta are summed over chunks of rows, and the chunks in order.
 // Reads each input once and writes each output once; add_layer_norm moves 16 bytes per float32 element instead of 20.
 // Source: Ba, Kiros, Hinton, "Layer normalization", 2016, equation 4.
 #pragma once

@@ -148,6 +148,14 @@ TEST_CASE("layer_norm of constant rows is beta, of a large offset still exact") 
   });
 }
 
+TEST_CASE("layer_norm holds up to the magnitude that its contract names") {
+  const Tensor gamma = full({4}, 1, kFloat32, kCpu), beta = zeros({4}, kFloat32, kCpu);
+  const Tensor x = tensor<float>({1e17f, -1e17f, 1, 2}, {1, 4});
+  const Tensor want = tensor<double>({std::sqrt(2.0), -std::sqrt(2.0), 0, 0}, {1, 4});
+  for_each_simd_target(
+      [&] { CHECK_CLOSE(kernels::layer_norm(x, gamma, beta, kEps).out, want, pointwise_tolerance(kFloat32)); });
+}
+
 TEST_CASE("layer_norm gives the same bits for any thread count") {
   const Inputs in = inputs({1001, 67}, kFloat32);
   CHECK(same_for_any_thread_count([&] {
