@@ -116,9 +116,7 @@ void attention_backward(benchmark::State& state) {
   const AttentionCase c = case_of(state);
   const Inputs in(c);
   const AttentionOutput f = kernels::attention(in.q, in.k, in.v, {}, c.options());
-  const auto grads = [&] {
-    return kernels::attention_grad(in.dout, {}, in.q, in.k, in.v, f.out, f.lse, {}, c.options());
-  };
+  const auto grads = [&] { return kernels::attention_grad(in.dout, {}, in.q, in.k, in.v, f, {}, c.options()); };
   if (backward_error(c, in, f, grads()) > 1e-4) return state.SkipWithError("wrong result");
   for (auto _ : state) benchmark::DoNotOptimize(grads().dq);
   report(state, c.backward_flops());

@@ -48,31 +48,35 @@ Tensor empty_heads(const Tensor& like, Index width) {  // [B, H, N, width] in th
 AttentionOutput attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys,
                           const AttentionOptions& options) {
   check_inputs("attention", q, k, v, keys, options);
-  Tensor out = empty_heads(q, v.dim(3));
-  Tensor lse = empty(q.shape().without(3), q.dtype(), q.device());
+  const Shape rows = q.shape().without(3);
+  AttentionOutput result{empty_heads(q, v.dim(3)), empty(rows, q.dtype(), q.device()),
+                         empty(rows, q.dtype(), q.device())};
   cpu::attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), keys, with_scale(options, q.dim(3)),
-                 out, lse);
-  return {out, lse};
+                 result);
+  return result;
 }
 
 AttentionGrads attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
-                              const Tensor& out, const Tensor& lse, const Mask& keys, const AttentionOptions& options) {
+                              const AttentionOutput& forward, const Mask& keys, const AttentionOptions& options) {
   constexpr const char* kOp = "attention_grad";
   check_inputs(kOp, q, k, v, keys, options);
   const Shape out_shape = {q.dim(0), q.dim(1), q.dim(2), v.dim(3)}, lse_shape = q.shape().without(3);
   check_shape(kOp, "dout", dout, out_shape);
   check_same_kind(kOp, "q", q, "dout", dout);
-  check_shape(kOp, "out", out, out_shape);
-  check_same_kind(kOp, "q", q, "out", out);
-  check_shape(kOp, "lse", lse, lse_shape);
-  check_same_kind(kOp, "q", q, "lse", lse);
+  check_shape(kOp, "out", forward.out, out_shape);
+  check_same_kind(kOp, "q", q, "out", forward.out);
+  check_shape(kOp, "lse", forward.lse, lse_shape);
+  check_same_kind(kOp, "q", q, "lse", forward.lse);
+  check_shape(kOp, "lse_rest", forward.lse_rest, lse_shape);
+  check_same_kind(kOp, "q", q, "lse_rest", forward.lse_rest);
   if (dlse.defined()) {
     check_shape(kOp, "dlse", dlse, lse_shape);
     check_same_kind(kOp, "q", q, "dlse", dlse);
   }
   AttentionGrads grads{empty_heads(q, q.dim(3)), empty_heads(k, k.dim(3)), empty_heads(v, v.dim(3))};
   cpu::attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k), with_unit_stride(v),
-                      with_unit_stride(out), lse, keys, with_scale(options, q.dim(3)), grads.dq, grads.dk, grads.dv);
+                      {with_unit_stride(forward.out), forward.lse, forward.lse_rest}, keys,
+                      with_scale(options, q.dim(3)), grads);
   return grads;
 }
 

@@ -17,6 +17,9 @@
 // With Nq == Nk and a mask, rows of `out` at padded positions are by default treated as such queries, too
 // (skip_padded_queries): self-attention then costs n^2 for the n real positions of a sample.
 //
+// Accuracy: logits are rounded like any sum of E products; the softmax of them adds a few roundings of p, however large
+// they are. `lse` alone would not do for that, since it is rounded at its own size: `lse_rest` is what it lost.
+//
 // Deterministic: the same bits for any number of threads. Work: 2 Nq Nk (E + Ev) flops per head forward, 2 Nq Nk (3 E +
 // 2 Ev) backward, plus Nq Nk exponentials each. Memory: the head's keys, values and queries once more per thread,
 // nothing quadratic. Source: Vaswani et al. 2017, equation 1; online softmax: Milakov and Gimelshein 2018;
@@ -35,15 +38,16 @@ struct AttentionOptions {
 };
 
 struct AttentionOutput {
-  Tensor out;  // [B, H, Nq, Ev]
-  Tensor lse;  // [B, H, Nq]
+  Tensor out;       // [B, H, Nq, Ev]
+  Tensor lse;       // [B, H, Nq]
+  Tensor lse_rest;  // [B, H, Nq], ln sum_j exp(s[i, j]) - lse[i] for the rounded lse; 0 where a query sees no key
 };
 AttentionOutput attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys = {},
                           const AttentionOptions& options = {});
 
-// Gradients of sum(out * dout) + sum(lse * dlse); dlse may be undefined. `out` and `lse` are what the forward returned
-// for the same mask and options. At positions that were skipped, dout, dlse, out and lse are not read and gradients are
-// 0.
+// Gradients of sum(out * dout) + sum(lse * dlse); dlse may be undefined. `forward` is what attention returned for the
+// same arguments (on the same SIMD target: the logits are computed again to the same bits). At positions that were
+// skipped, dout, dlse and `forward` are not read and gradients are 0.
 //
 //   delta[i] = sum_c dout[i, c] out[i, c] - dlse[i]     ds[i, j] = p[i, j] (sum_c dout[i, c] v[j, c] - delta[i])
 //   dq[i] = scale sum_j ds[i, j] k[j]                   dk[j] = scale sum_i ds[i, j] q[i]
@@ -52,7 +56,7 @@ struct AttentionGrads {
   Tensor dq, dk, dv;  // shaped like q, k, v; memory laid out as [B, N, H, E]
 };
 AttentionGrads attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
-                              const Tensor& out, const Tensor& lse, const Mask& keys = {},
+                              const AttentionOutput& forward, const Mask& keys = {},
                               const AttentionOptions& options = {});
 
 }  // namespace subquad::kernels

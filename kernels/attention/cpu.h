@@ -6,10 +6,10 @@
 namespace subquad::kernels::cpu {
 
 void attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys, const AttentionOptions& options,
-               Tensor& out, Tensor& lse);
+               AttentionOutput& result);
 
 void attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
-                    const Tensor& out, const Tensor& lse, const Mask& keys, const AttentionOptions& options, Tensor& dq,
-                    Tensor& dk, Tensor& dv);
+                    const AttentionOutput& forward, const Mask& keys, const AttentionOptions& options,
+                    AttentionGrads& grads);
 
 }  // namespace subquad::kernels::cpu

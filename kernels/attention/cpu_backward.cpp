@@ -13,11 +13,15 @@
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/attention/strip-inl.h"
 
-// Lanes are keys. Per strip, and for 64 queries at a time (names as in attention.h; Q and dO are packed rows):
+// Lanes are keys. Per strip, and for 64 queries at a time (names as in attention.h; Q and dO are packed rows, Q
+// scaled; K as lanes and as rows):
 //
-//   p  [64][lanes] = 2^(Q Kt - lse)            Kt [E][lanes] is scaled by scale * log2(e)
+//   p  [64][lanes] = e^(Q Kt - lse - lse_rest)
 //   ds [64][lanes] = p (dO Vt - delta)
-//   dv [Ev][lanes] += dOt p     dk [E][lanes] += Qt ds     dq [64][E] += ds K     (K as rows, scaled by scale)
+//   dv [Ev][lanes] += dOt p     dk [E][lanes] += Qt ds     dq [64][E] += ds K
+//
+// Forward has the same products q scale, and sums them in the same order e = 0, 1, ..., so the logits are its logits,
+// bit for bit.
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
@@ -25,7 +29,7 @@ namespace {
 template <class T>
 struct GradArguments {
   View<const T, 4> dout, q, k, v, out;
-  View<const T, 3> lse;
+  View<const T, 3> lse, lse_rest;
   const Tensor& dlse;
   const Mask& mask;
   const AttentionOptions& options;
@@ -50,19 +54,22 @@ HWY_INLINE T Dot(const T* a, const T* b, Index count) {
 // A head's queries in the order of Seen::queries, and what backward needs to know of each.
 template <class T>
 struct Queries {
-  Buffer<T> q;      // [n, E]
-  Buffer<T> dout;   // [n, Ev]
-  Buffer<T> lse;    // [n], to base 2
-  Buffer<T> delta;  // [n], sum(dout * out) - dlse
+  Buffer<T> q;         // [n, E], scaled
+  Buffer<T> dout;      // [n, Ev]
+  Buffer<T> lse;       // [n]
+  Buffer<T> lse_rest;  // [n], to base 2
+  Buffer<T> delta;     // [n], sum(dout * out) - dlse
 
   Queries(const GradArguments<T>& args, const Seen& s, Index b, Index h)
-      : q(PackRows(args.q, b, h, s.queries)),
+      : q(PackRows(args.q, b, h, s.queries, static_cast<T>(args.options.scale))),
         dout(PackRows(args.dout, b, h, s.queries)),
         lse(static_cast<Index>(s.queries.size())),
+        lse_rest(lse.size()),
         delta(lse.size()) {
     for (Index a = 0; a < lse.size(); ++a) {
       const Index i = s.queries[static_cast<std::size_t>(a)];
-      lse.data()[a] = args.lse(b, h, i) * static_cast<T>(std::numbers::log2e);
+      lse.data()[a] = args.lse(b, h, i);
+      lse_rest.data()[a] = args.lse_rest(b, h, i) * std::numbers::log2e_v<T>;
       delta.data()[a] = Dot(&args.dout(b, h, i, 0), &args.out(b, h, i, 0), args.out.dim(3));
       if (args.dlse.defined()) delta.data()[a] -= args.dlse.template view<const T, 3>()(b, h, i);
     }
@@ -84,13 +91,18 @@ HWY_INLINE void HideLanes(T* block, Index count, Index first, const Index* limit
   }
 }
 
-// Logits to weights p, and dp to ds = p (dp - delta), in place.
+// Logits of queries number first, first + 1, ... to weights p, and dp to ds = p (dp - delta), in place. No p exceeds 1,
+// whatever the forward results are that the caller hands in.
 template <class T>
-HWY_INLINE void Differentiate(T* p_block, T* ds_block, Index count, const T* lse, const T* delta) {
+HWY_INLINE void Differentiate(T* p_block, T* ds_block, Index count, const Queries<T>& queries, Index first) {
   const Vector<T> d;
+  const T *lse = queries.lse.data() + first, *rest = queries.lse_rest.data() + first;
+  const T* delta = queries.delta.data() + first;
   for (Index i = 0; i < count; ++i)
     for (Index lane = i * kStrip<T>; lane < (i + 1) * kStrip<T>; lane += kLanes<T>) {
-      const auto p = Exp2(d, hn::Sub(hn::Load(d, p_block + lane), hn::Set(d, lse[i])));
+      const auto beyond_lse = hn::Sub(hn::Load(d, p_block + lane), hn::Set(d, lse[i]));
+      const auto log2_p = hn::MulSub(beyond_lse, Log2E(d), hn::Set(d, rest[i]));
+      const auto p = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
       hn::Store(p, d, p_block + lane);
       hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds_block + lane), hn::Set(d, delta[i]))), d, ds_block + lane);
     }
@@ -128,8 +140,7 @@ void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index 
   const Index query_count = queries.lse.size();
   Buffer<T> k_strip(width * kStrip<T>), dk_strip(width * kStrip<T>), k_rows(kStrip<T> * padded_width);
   Buffer<T> v_strip(value_width * kStrip<T>), dv_strip(value_width * kStrip<T>), spare(std::max(width, value_width));
-  HWY_ALIGN T p_block[kBlock * kStrip<T>], ds_block[kBlock * kStrip<T>], scales[kStrip<T>], ones[kStrip<T>];
-  std::fill_n(scales, kStrip<T>, scale);
+  HWY_ALIGN T p_block[kBlock * kStrip<T>], ds_block[kBlock * kStrip<T>], ones[kStrip<T>];
   std::fill_n(ones, kStrip<T>, T(1));
   const Panel<T> p{p_block, kStrip<T>}, ds{ds_block, kStrip<T>};
 
@@ -138,7 +149,7 @@ void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index 
     const auto positions = s.keys.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(keys));
     spare.zero();
     const StripRows<const T> k(args.k, b, h, positions, spare.data()), v(args.v, b, h, positions, spare.data());
-    LoadStrip(k, width, static_cast<T>(args.options.scale * std::numbers::log2e), k_strip.data());
+    LoadStrip(k, width, T(1), k_strip.data());
     LoadStrip(v, value_width, T(1), v_strip.data());
     LoadScaledRows(k, keys, width, scale, padded_width, k_rows.data());
     dk_strip.zero();
@@ -153,14 +164,14 @@ void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index 
       if (limits[0] < first + kStrip<T>) HideLanes(p_block, rows, first, limits);
       Product<2, false>(d, rows, Left<T>{dout, value_width, 1}, Panel<const T>{v_strip.data(), kStrip<T>}, value_width,
                         ds);
-      Differentiate(p_block, ds_block, rows, queries.lse.data() + i, queries.delta.data() + i);
+      Differentiate(p_block, ds_block, rows, queries, i);
       Product<2, true>(d, value_width, Left<T>{dout, 1, value_width}, Panel<const T>{p_block, kStrip<T>}, rows,
                        Panel<T>{dv_strip.data(), kStrip<T>});
       Product<2, true>(d, width, Left<T>{q, 1, width}, Panel<const T>{ds_block, kStrip<T>}, rows,
                        Panel<T>{dk_strip.data(), kStrip<T>});
       AddQueryGradient(ds_block, rows, keys, k_rows.data(), padded_width, dq_part + i * padded_width);
     }
-    StoreStrip(dk_strip.data(), scales, width, StripRows<T>(args.dk, b, h, positions, spare.data()));
+    StoreStrip(dk_strip.data(), ones, width, StripRows<T>(args.dk, b, h, positions, spare.data()));
     StoreStrip(dv_strip.data(), ones, value_width, StripRows<T>(args.dv, b, h, positions, spare.data()));
   }
 }
@@ -233,12 +244,12 @@ void Backward(const GradArguments<T>& args) {
 }  // namespace
 
 void AttentionGrad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
-                   const Tensor& out, const Tensor& lse, const Mask& keys, const AttentionOptions& options, Tensor& dq,
-                   Tensor& dk, Tensor& dv) {
+                   const AttentionOutput& forward, const Mask& keys, const AttentionOptions& options,
+                   AttentionGrads& grads) {
   visit_float("attention_grad", q.dtype(), [&]<class T>(Type<T>) {
     Backward<T>({dout.view<const T, 4>(), q.view<const T, 4>(), k.view<const T, 4>(), v.view<const T, 4>(),
-                 out.view<const T, 4>(), lse.view<const T, 3>(), dlse, keys, options, dq.view<T, 4>(), dk.view<T, 4>(),
-                 dv.view<T, 4>()});
+                 forward.out.view<const T, 4>(), forward.lse.view<const T, 3>(), forward.lse_rest.view<const T, 3>(),
+                 dlse, keys, options, grads.dq.view<T, 4>(), grads.dk.view<T, 4>(), grads.dv.view<T, 4>()});
   });
 }
 
@@ -252,9 +263,9 @@ namespace subquad::kernels {
 HWY_EXPORT(AttentionGrad);
 
 void cpu::attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
-                         const Tensor& out, const Tensor& lse, const Mask& keys, const AttentionOptions& options,
-                         Tensor& dq, Tensor& dk, Tensor& dv) {
-  SUBQUAD_DISPATCH(AttentionGrad)(dout, dlse, q, k, v, out, lse, keys, options, dq, dk, dv);
+                         const AttentionOutput& forward, const Mask& keys, const AttentionOptions& options,
+                         AttentionGrads& grads) {
+  SUBQUAD_DISPATCH(AttentionGrad)(dout, dlse, q, k, v, forward, keys, options, grads);
 }
 
 }  // namespace subquad::kernels

@@ -8,15 +8,14 @@
 
 #include <cmath>
 #include <limits>
-#include <numbers>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/attention/strip-inl.h"
 
 // Lanes are queries. Per strip, and for 64 keys at a time:
 //
-//   block [64][lanes] = K Qt            logits to base 2: Qt [E][lanes] is scaled by scale * log2(e)
-//   block = 2^(block - maximum)         the running maximum of each lane; what was summed before follows it down
+//   block [64][lanes] = K Qt            logits: Qt [E][lanes] is scaled
+//   block = e^(block - maximum)         the running maximum of each lane; what was summed before follows it down
 //   out [Ev][lanes] += Vt block
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
@@ -27,7 +26,7 @@ inline constexpr Index kRange = 1024;  // queries per task: packing the keys for
 template <class T>
 struct Online {
   hn::Vec<Vector<T>> top[2];  // the largest logit so far
-  hn::Vec<Vector<T>> sum[2];  // sum of 2^(logit - top)
+  hn::Vec<Vector<T>> sum[2];  // sum of e^(logit - top)
 };
 
 // Logits to weights relative to the new maximum.
@@ -39,7 +38,7 @@ HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index va
     auto top = online.top[half];
     for (Index j = 0; j < count; ++j) top = hn::Max(top, hn::Load(d, column + j * kStrip<T>));
     if (!hn::AllTrue(d, hn::Eq(top, online.top[half]))) {  // a lane whose maximum stays is multiplied by exactly 1
-      const auto shrink = Exp2(d, hn::Sub(online.top[half], top));
+      const auto shrink = Exp2(d, hn::Mul(hn::Sub(online.top[half], top), Log2E(d)));
       online.sum[half] = hn::Mul(online.sum[half], shrink);
       for (Index c = 0; c < value_width; ++c) {
         T* o = out + c * kStrip<T> + half * kLanes<T>;
@@ -49,7 +48,7 @@ HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index va
     }
     auto sum = online.sum[half];
     for (Index j = 0; j < count; ++j) {
-      const auto p = Exp2(d, hn::Sub(hn::Load(d, column + j * kStrip<T>), top));
+      const auto p = Exp2(d, hn::Mul(hn::Sub(hn::Load(d, column + j * kStrip<T>), top), Log2E(d)));
       hn::Store(p, d, column + j * kStrip<T>);
       sum = hn::Add(sum, p);
     }
@@ -76,7 +75,7 @@ struct ForwardArguments {
   const Mask& mask;
   const AttentionOptions& options;
   View<T, 4> out;
-  View<T, 3> lse;
+  View<T, 3> lse, lse_rest;
 };
 
 // Queries number [begin, end) of one head.
@@ -84,7 +83,7 @@ template <class T>
 void Range(const ForwardArguments<T>& args, const Seen& s, Index b, Index h, Index begin, Index end) {
   const Vector<T> d;
   const Index width = args.q.dim(3), value_width = args.v.dim(3);
-  const T scale = static_cast<T>(args.options.scale * std::numbers::log2e);
+  const T scale = static_cast<T>(args.options.scale);
   const auto limit_of = [&](Index a) { return s.limits[static_cast<std::size_t>(std::min(a, end - 1))]; };
   const auto keys = s.keys.first(static_cast<std::size_t>(limit_of(end)));
   const Buffer<T> k_rows = PackRows(args.k, b, h, keys), v_rows = PackRows(args.v, b, h, keys);
@@ -120,9 +119,12 @@ void Range(const ForwardArguments<T>& args, const Seen& s, Index b, Index h, Ind
     }
     StoreStrip(out.data, shares, value_width, StripRows<T>(args.out, b, h, positions, spare.data()));
     std::fill_n(spare.data(), value_width, T(0));
-    for (std::size_t lane = 0; lane < positions.size(); ++lane)
-      args.lse(b, h, positions[lane]) = static_cast<T>(std::numbers::ln2 * static_cast<double>(tops[lane]) +
-                                                       std::log(static_cast<double>(sums[lane])));
+    for (std::size_t lane = 0; lane < positions.size(); ++lane) {
+      const double top = static_cast<double>(tops[lane]), rest = std::log(static_cast<double>(sums[lane]));
+      const T lse = static_cast<T>(top + rest);
+      args.lse(b, h, positions[lane]) = lse;
+      args.lse_rest(b, h, positions[lane]) = static_cast<T>(top - static_cast<double>(lse) + rest);
+    }
   }
 }
 
@@ -137,7 +139,10 @@ void Forward(const ForwardArguments<T>& args) {
     const Index end = std::min(static_cast<Index>(s.queries.size()), begin + kRange);
     if (begin == 0) {
       ZeroOthers(s.queries, args.out, b, h);
-      ForOthers(s.queries, query_count, [&](Index i) { args.lse(b, h, i) = -std::numeric_limits<T>::infinity(); });
+      ForOthers(s.queries, query_count, [&](Index i) {
+        args.lse(b, h, i) = -std::numeric_limits<T>::infinity();
+        args.lse_rest(b, h, i) = 0;
+      });
     }
     if (begin < end) Range(args, s, b, h, begin, end);
   });
@@ -146,10 +151,10 @@ void Forward(const ForwardArguments<T>& args) {
 }  // namespace
 
 void Attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys, const AttentionOptions& options,
-               Tensor& out, Tensor& lse) {
+               AttentionOutput& result) {
   visit_float("attention", q.dtype(), [&]<class T>(Type<T>) {
-    Forward<T>({q.view<const T, 4>(), k.view<const T, 4>(), v.view<const T, 4>(), keys, options, out.view<T, 4>(),
-                lse.view<T, 3>()});
+    Forward<T>({q.view<const T, 4>(), k.view<const T, 4>(), v.view<const T, 4>(), keys, options,
+                result.out.view<T, 4>(), result.lse.view<T, 3>(), result.lse_rest.view<T, 3>()});
   });
 }
 
@@ -163,8 +168,8 @@ namespace subquad::kernels {
 HWY_EXPORT(Attention);
 
 void cpu::attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys,
-                    const AttentionOptions& options, Tensor& out, Tensor& lse) {
-  SUBQUAD_DISPATCH(Attention)(q, k, v, keys, options, out, lse);
+                    const AttentionOptions& options, AttentionOutput& result) {
+  SUBQUAD_DISPATCH(Attention)(q, k, v, keys, options, result);
 }
 
 }  // namespace subquad::kernels

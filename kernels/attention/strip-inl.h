@@ -11,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <numbers>
 
 #include "subquad/core/allocator.h"
 #include "subquad/kernels/attention/seen.h"
@@ -28,6 +29,13 @@ template <class T>
 inline constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(Vector<T>()));
 template <class T>
 inline constexpr Index kStrip = 2 * kLanes<T>;
+
+// What turns logits to base 2, for Exp2. Only differences of logits may be multiplied by it: log2(e) has no exact
+// float, and its rounding times a large logit would be an error of many units.
+template <class D>
+HWY_INLINE hn::Vec<D> Log2E(D d) {
+  return hn::Set(d, std::numbers::log2e_v<hn::TFromD<D>>);
+}
 
 // Rows of a strip that are worked on together: in float32 an array [64][32] has 8 KiB, so two of them and the operands
 // of the products stay in L1.
@@ -47,13 +55,16 @@ class Buffer {
   T* data_;
 };
 
-// packed[a] = x[b, h, positions[a], :]
+// packed[a] = scale * x[b, h, positions[a], :]
 template <class T>
-Buffer<T> PackRows(View<const T, 4> x, Index b, Index h, std::span<const Index> positions) {
+Buffer<T> PackRows(View<const T, 4> x, Index b, Index h, std::span<const Index> positions, T scale = 1) {
   const Index width = x.dim(3);
   Buffer<T> packed(static_cast<Index>(positions.size()) * width);
   T* to = packed.data();
-  for (const Index i : positions) to = std::copy_n(&x(b, h, i, 0), width, to);
+  for (const Index i : positions) {
+    const T* from = &x(b, h, i, 0);
+    for (Index e = 0; e < width; ++e) *to++ = scale * from[e];
+  }
   return packed;
 }
 

@@ -39,10 +39,10 @@ class SoftmaxCase {
   void core() {
     const kernels::AttentionOptions options{.causal = causal_};
     const Tensor q = input("q"), k = input("k"), v = input("v");
-    const auto [out, lse] = kernels::attention(q, k, v, mask_, options);
-    real_rows(out, "heads_out", 2);
-    real_rows(lse, "lse", 2);
-    const auto [dq, dk, dv] = kernels::attention_grad(input("grad_heads_out"), {}, q, k, v, out, lse, mask_, options);
+    const kernels::AttentionOutput f = kernels::attention(q, k, v, mask_, options);
+    real_rows(f.out, "heads_out", 2);
+    real_rows(f.lse, "lse", 2);
+    const auto [dq, dk, dv] = kernels::attention_grad(input("grad_heads_out"), {}, q, k, v, f, mask_, options);
     errors_.gradient(dq, want("grad_q"));
     errors_.gradient(dk, want("grad_k"));
     errors_.gradient(dv, want("grad_v"));
