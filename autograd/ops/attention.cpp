@@ -10,9 +10,12 @@ AttentionResult attention(const Variable& q, const Variable& k, const Variable& 
   // With p = exp(s - lse) recomputed block by block from q, k and lse:           [Nq, Nk], never stored
   //   ds = p (dout v^T - rowsum(dout out) + dlse),  dq = scale ds k,  dk = scale ds^T q,  dv = p^T dout
   const auto backward = [q = Saved(q), k = Saved(k), v = Saved(v), out = Saved(f.out), lse = Saved(f.lse),
-                         rest = Saved(f.lse_rest), keys, options](std::span<const Tensor> douts, Grads& grads) {
+                         rest = Saved(f.lse_rest), real = Saved(keys.real), lengths = Saved(keys.lengths),
+                         prefix = keys.prefix, options](std::span<const Tensor> douts, Grads& grads) {
     const Tensor dout = douts[0].defined() ? douts[0] : zeros_like(out);
-    const kernels::AttentionGrads g = kernels::attention_grad(dout, douts[1], q, k, v, {out, lse, rest}, keys, options);
+    const Mask same_keys = {real, lengths, prefix};
+    const kernels::AttentionGrads g =
+        kernels::attention_grad(dout, douts[1], q, k, v, {out, lse, rest}, same_keys, options);
     if (grads.wanted(0)) grads.add(0, g.dq);
     if (grads.wanted(1)) grads.add(1, g.dk);
     if (grads.wanted(2)) grads.add(2, g.dv);

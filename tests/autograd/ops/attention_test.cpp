@@ -54,6 +54,16 @@ TEST_CASE("attention gradients of the output alone, with padded queries skipped"
   }
 }
 
+TEST_CASE("attention notices a mask that is written into before backward") {
+  for (const bool lengths : {false, true}) {
+    Mask mask = Mask::from_lengths(tensor<Index>({3, 4}, {2}), 4);
+    const Variable out = attention(leaf({2, 1, 4, 2}, 1), leaf({2, 1, 4, 2}, 2), leaf({2, 1, 4, 2}, 3), mask).out;
+    fill(lengths ? mask.lengths : mask.real, 1);
+    CHECK_THROWS_WITH_AS(backward(out, zeros_like(out.value())),
+                         doctest::Contains("attention: a tensor saved for backward was changed in place"), Error);
+  }
+}
+
 TEST_CASE("attention: each input may go without a gradient") {
   for (int free = 0; free < 3; ++free) {
     std::vector<Variable> in;
