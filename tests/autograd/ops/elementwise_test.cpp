@@ -1,5 +1,7 @@
 #include "subquad/autograd/ops/elementwise.h"
 
+#include <cmath>
+
 #include "subquad/autograd/backward.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/tests/support/compare.h"
