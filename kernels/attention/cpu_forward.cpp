@@ -21,7 +21,7 @@ HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
-inline constexpr Index kRange = 1024;  // queries per task: packing the keys for them costs 1 % of the work
+inline constexpr Index kRange = 1024;  // queries per task; each packs its keys, 4 % of the time at 512 (N 4096, E 32)
 
 template <class T>
 struct Online {
