@@ -12,12 +12,12 @@ namespace subquad::lra {
 namespace {
 
 void print_row(const std::string& name, double validation, double test, std::ostream& out) {
-  out << "  " << std::left << std::setw(24) << name << std::right << std::fixed << std::setprecision(4) << std::setw(10)
+  out << "  " << std::left << std::setw(28) << name << std::right << std::fixed << std::setprecision(4) << std::setw(10)
       << validation << std::setw(10) << test << '\n';
 }
 
 void print_head(std::ostream& out) {
-  out << "  " << std::left << std::setw(24) << "accuracy" << std::right << std::setw(10) << "validation"
+  out << "  " << std::left << std::setw(28) << "accuracy" << std::right << std::setw(10) << "validation"
       << std::setw(10) << "test" << '\n';
 }
 
