@@ -1,5 +1,6 @@
 #include "subquad/examples/lra/checkpoint.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "subquad/core/safetensors.h"
@@ -35,17 +36,47 @@ void check_identity(const std::string& path, const json& saved, const RunIdentit
                     "); give the folder of its data with --data"));
 }
 
-RunState state_from_json(const json& saved) {
+// The numbers of a saved state, each within what it can be.
+class StateReader {
+ public:
+  StateReader(std::string path, const json& saved) : path_(std::move(path)), saved_(saved) {}
+
+  Index whole(const char* field, Index most) const {
+    const json& value = saved_.at(json::json_pointer(field));
+    if (!value.is_number_unsigned() || value.get<std::uint64_t>() > static_cast<std::uint64_t>(most))
+      fail(field, value, cat("a whole number between 0 and ", most));
+    return value.get<Index>();
+  }
+  double number(const char* field, double most) const {
+    const json& value = saved_.at(json::json_pointer(field));
+    if (!value.is_number() || !(value.get<double>() >= 0 && value.get<double>() <= most))
+      fail(field, value, cat("a number between 0 and ", most));
+    return value.get<double>();
+  }
+
+ private:
+  [[noreturn]] void fail(const char* field, const json& value, const std::string& expected) const {
+    throw FormatError(
+        cat(path_, ": metadata \"state\": ", field + 1, " is ", value.dump().substr(0, 40), ", expected ", expected));
+  }
+
+  std::string path_;
+  const json& saved_;
+};
+
+RunState state_from_json(const std::string& path, const json& saved, const RunIdentity& identity) {
+  constexpr Index kMost = std::numeric_limits<Index>::max();
+  const StateReader read(path, saved);
   RunState state;
-  saved.at("step").get_to(state.step);
-  saved.at("evaluated").get_to(state.evaluated);
-  saved.at("accuracy").get_to(state.accuracy);
-  saved.at("best_step").get_to(state.best_step);
-  saved.at("best_accuracy").get_to(state.best_accuracy);
-  saved.at("window").at("loss").get_to(state.window.loss);
-  saved.at("window").at("correct").get_to(state.window.correct);
-  saved.at("window").at("samples").get_to(state.window.samples);
-  saved.at("metrics_bytes").get_to(state.metrics_bytes);
+  state.step = read.whole("/step", identity.steps);
+  state.evaluated = read.whole("/evaluated", state.step);
+  state.accuracy = read.number("/accuracy", 1);
+  state.best_step = read.whole("/best_step", state.evaluated);
+  state.best_accuracy = read.number("/best_accuracy", 1);
+  state.window.loss = read.number("/window/loss", std::numeric_limits<double>::max());
+  state.window.samples = read.whole("/window/samples", kMost);
+  state.window.correct = read.whole("/window/correct", state.window.samples);
+  state.metrics_bytes = static_cast<std::uintmax_t>(read.whole("/metrics_bytes", kMost));
   return state;
 }
 
@@ -84,7 +115,7 @@ RunState load_checkpoint(const std::filesystem::path& path, Learner& learner, co
   try {
     const json saved = json::parse(file.metadata.at("state"));
     check_identity(path.string(), saved, identity);
-    return state_from_json(saved);
+    return state_from_json(path.string(), saved, identity);
   } catch (const json::exception& error) {
     throw FormatError(cat(path.string(), ": metadata \"state\": ", error.what()));
   } catch (const std::out_of_range&) {

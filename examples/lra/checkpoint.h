@@ -24,6 +24,7 @@ struct RunState {
 // What must be the same for a checkpoint to go on bit for bit.
 struct RunIdentity {
   std::uint64_t seed = 0;
+  Index steps = 0;        // of the whole run; no checkpoint is beyond
   std::string data_hash;  // of all three sets
   Index batches_per_epoch = 0;
 };
@@ -31,8 +32,8 @@ struct RunIdentity {
 void save_checkpoint(const std::filesystem::path& path, const Learner& learner, const RunState& state,
                      const RunIdentity& identity);
 
-// FormatError when the file is not one of ours; Error that names the first parameters that differ when it is of another
-// model, or says what else differs.
+// FormatError when the file is not one of ours, or a number of its state cannot be; Error that names the first
+// parameters that differ when it is of another model, or says what else differs.
 RunState load_checkpoint(const std::filesystem::path& path, Learner& learner, const RunIdentity& identity);
 
 // The parameters alone.

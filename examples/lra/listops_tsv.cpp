@@ -11,6 +11,7 @@ namespace subquad::lra {
 namespace {
 
 constexpr std::string_view kHeader = "Source\tTarget";
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // spreadsheets write it
 
 // What stood in the file, short enough for a message, without control characters.
 std::string quoted(std::string_view text) {
@@ -28,6 +29,7 @@ class ListopsReader {
     for (std::string text; std::getline(in, text);) {
       ++line_;
       if (text.ends_with('\r')) text.pop_back();
+      if (line_ == 1 && text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
       if (line_ == 1)
         check_header(text);
       else if (!text.empty())

@@ -13,9 +13,10 @@ struct ListopsReading {
   bool verify_labels = true;  // every label must be the value of its expression
 };
 
-// Lines may end in \r\n or \n; parentheses are dropped and may be missing; empty lines are skipped. FormatError with
-// path, line and token for anything else than expressions of listops.h with their label, and for a file without a
-// header or without a single line after it. Error when the file cannot be opened or read.
+// The file may begin with a UTF-8 byte order mark; lines may end in \r\n or \n; parentheses are dropped and may be
+// missing; empty lines are skipped. FormatError with path, line and token for anything else than expressions of
+// listops.h with their label, and for a file without a header or without a single line after it. Error when the file
+// cannot be opened or read.
 Sequences read_listops(const std::filesystem::path& path, const ListopsReading& reading = {});
 
 // With parentheses and \r\n, byte for byte as Python's csv module writes these files. Atomic (core/file.h).

@@ -4,13 +4,17 @@
 //   DIR/basic_val.tsv     N / 48 expressions, at least 200 and at most 2,000; basic_test.tsv as many
 //   DIR/make_data.json    the options, and per set: file, number of samples and tokens, hash of the content
 //
-// The files are a function of the options but for --threads. They are made in DIR.unfinished, which is renamed in the
-// end, so DIR is complete or not there. Ends with 0, with 1 on an error, with 2 on a wrong option.
+// The files are a function of the options but for --threads. They are made in a new folder DIR.unfinished-XXXXXX, from
+// which they move to DIR in the end, so DIR is complete or not there; only a killed run leaves such a folder behind.
+// Ends with 0, with 1 on an error, with 2 on a wrong option.
+#include <stdlib.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "subquad/core/file.h"
@@ -18,6 +22,7 @@
 #include "subquad/examples/lra/baselines.h"
 #include "subquad/examples/lra/listops_tsv.h"
 #include "subquad/examples/lra/options.h"
+#include "subquad/examples/lra/program.h"
 #include "subquad/examples/lra/progress.h"
 
 namespace subquad::lra {
@@ -38,57 +43,81 @@ bool parse_make_data_options(const std::vector<std::string>& args, MakeDataOptio
   CLI::App app("Generates the data of a Long Range Arena task.", "make_data");
   const std::vector<std::string> tasks = {"listops"};
   std::string out;
-  app.add_option("--task", options.task, "what to generate: listops")->required();
-  app.add_option("--out", out, "folder to make; it must not exist, or be empty")->required();
-  app.add_option("--seed", options.seed, "the same seed gives the same data")->capture_default_str();
-  app.add_option("--count", options.count, "training samples; validation and test get 1/48 of it, within 200..2000")
-      ->check(at_least(1))
+  app.add_option("--task", options.task, "What to generate: listops")->required()->type_name("NAME");
+  app.add_option("--out", out, "Folder to make; it must not exist, or be empty")
+      ->required()
+      ->type_name("DIR")
+      ->check(not_empty());
+  app.add_option("--seed", options.seed, "The same seed gives the same data")
+      ->type_name("N")
+      ->check(whole(0, std::numeric_limits<std::uint64_t>::max()))
       ->capture_default_str();
-  app.add_option("--max-length", options.lengths.max_length, "samples are shorter than this (in tokens)")
-      ->check(at_least(2))
+  app.add_option("--count", options.count, "Training samples; validation and test get 1/48 of it, within 200..2000")
+      ->type_name("N")
+      ->check(whole(1, 1'000'000'000))
+      ->capture_default_str();
+  app.add_option("--max-length", options.lengths.max_length, "Samples are shorter than this (in tokens)")
+      ->type_name("N")
+      ->check(whole(2, 10'000'000))
       ->capture_default_str();
   CLI::Option* min_length =
-      app.add_option("--min-length", options.lengths.min_length, "and longer than this; default: max-length / 4");
-  min_length->check(at_least(0));
+      app.add_option("--min-length", options.lengths.min_length, "And longer than this [max-length / 4]");
+  min_length->type_name("N")->check(whole(0, 10'000'000));
   app.add_option("--threads", options.threads, "0: as many as there are processors")
-      ->check(at_least(0))
+      ->type_name("N")
+      ->check(whole(0, 4096))
       ->capture_default_str();
+  app.footer(
+      "Example: make_data --task listops --out data/listops --seed 1\n"
+      "Exit status: 0 done, 1 error, 2 wrong option.");
   if (!parse_options(app, args)) return false;
 
   if (options.task != "listops")
-    throw OptionError(cat("make_data: --task: unknown task '", options.task, "'", nearest_hint(options.task, tasks)));
+    throw OptionError(cat("--task: unknown task '", options.task, "'", nearest_hint(options.task, tasks)));
   if (min_length->empty()) options.lengths.min_length = options.lengths.max_length / 4;
   if (options.lengths.max_length - options.lengths.min_length < 2)
-    throw OptionError(cat("make_data: --min-length ", options.lengths.min_length, " and --max-length ",
-                          options.lengths.max_length, " leave no length between them"));
+    throw OptionError(cat("--min-length ", options.lengths.min_length, " and --max-length ", options.lengths.max_length,
+                          " leave no length between them"));
   options.out = fs::absolute(out).lexically_normal();
   if (!options.out.has_filename()) options.out = options.out.parent_path();  // "DIR/"
   return true;
 }
 
-// Where the files are made: DIR.unfinished, which becomes DIR when all is well and is removed else.
+// Where the files are made: a folder beside DIR that nobody else has. What is in it becomes DIR when all is well and is
+// removed else.
 class UnfinishedFolder {
  public:
-  explicit UnfinishedFolder(const fs::path& out) : out_(out), path_(out.string() + ".unfinished") {
-    if (fs::exists(out) && !(fs::is_directory(out) && fs::is_empty(out)))
-      throw Error(cat("--out ", out.string(), " exists and is not overwritten; remove it or give another folder"));
-    fs::remove_all(path_);  // of a run that was killed
+  explicit UnfinishedFolder(const fs::path& out) : out_(out), parent_(out.string() + ".unfinished-XXXXXX") {
+    if (fs::exists(out) && !(fs::is_directory(out) && fs::is_empty(out))) fail_exists();
     std::error_code failure;
-    fs::create_directories(path_, failure);
+    fs::create_directories(out.parent_path(), failure);
+    if (!failure && !mkdtemp(parent_.data())) failure = std::error_code(errno, std::generic_category());
     if (failure) throw Error(cat("--out ", out.string(), ": ", failure.message()));
+    path_ = fs::path(parent_) / out.filename();
+    fs::create_directory(path_);  // with the usual permissions, which mkdtemp does not give
   }
   ~UnfinishedFolder() {
-    std::error_code ignored;  // after finish() it is no longer there
-    fs::remove_all(path_, ignored);
+    std::error_code ignored;
+    fs::remove_all(parent_, ignored);
   }
   UnfinishedFolder(const UnfinishedFolder&) = delete;
   UnfinishedFolder& operator=(const UnfinishedFolder&) = delete;
 
   fs::path operator/(const std::string& name) const { return path_ / name; }
-  void finish() { fs::rename(path_, out_); }
+  void finish() {
+    std::error_code failure;
+    fs::rename(path_, out_, failure);
+    if (failure == std::errc::directory_not_empty || failure == std::errc::file_exists) fail_exists();
+    if (failure) throw Error(cat("--out ", out_.string(), ": ", failure.message()));
+  }
 
  private:
+  [[noreturn]] void fail_exists() const {
+    throw Error(cat("--out ", out_.string(), " exists and is not overwritten; remove it or give another folder"));
+  }
+
   fs::path out_;
+  std::string parent_;
   fs::path path_;
 };
 
@@ -150,7 +179,9 @@ void print_table(const std::vector<NamedSet>& sets) {
   std::cout << "(accuracy of always the most frequent label, and of the most frequent label for the first token)\n";
 }
 
-void make_data(const MakeDataOptions& options) {
+int make_data(const std::vector<std::string>& args) {
+  MakeDataOptions options;
+  if (!parse_make_data_options(args, options)) return 0;
   if (options.threads > 0) set_num_threads(options.threads);
   UnfinishedFolder folder(options.out);
   ProgressLine progress(std::cerr, isatty(STDERR_FILENO) == 1, 5);
@@ -166,22 +197,12 @@ void make_data(const MakeDataOptions& options) {
   json.commit();
   folder.finish();
   print_table(sets);
+  return 0;
 }
 
 }  // namespace
 }  // namespace subquad::lra
 
 int main(int argc, char** argv) {
-  using namespace subquad;
-  try {
-    lra::MakeDataOptions options;
-    if (lra::parse_make_data_options(lra::arguments(argc, argv), options)) lra::make_data(options);
-    return 0;
-  } catch (const lra::OptionError& error) {
-    std::cerr << error.what() << std::endl;
-    return 2;
-  } catch (const std::exception& error) {
-    std::cerr << "make_data: " << error.what() << std::endl;
-    return 1;
-  }
+  return subquad::lra::run_program("make_data", argc, argv, subquad::lra::make_data);
 }

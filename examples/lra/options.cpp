@@ -1,8 +1,10 @@
 #include "subquad/examples/lra/options.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <functional>
 #include <iostream>
-#include <limits>
 #include <memory>
 #include <numeric>
 
@@ -35,61 +37,121 @@ std::vector<std::string> option_names(const CLI::App& app, bool in_file) {
   return names;
 }
 
-// CLI11's own reader refuses unknown keys without naming the file or a likely key, so they are looked for here.
+// What the option's checks say of a text; "" when they agree.
+std::string complaint(CLI::Option& option, std::string text) {
+  for (int i = 0;; ++i) {
+    const CLI::Validator* check = nullptr;
+    try {
+      check = option.get_validator(i);
+    } catch (const CLI::OptionNotFound&) {
+      return "";
+    }
+    if (std::string found = (*check)(text); !found.empty()) return found;
+  }
+}
+
+// CLI11's own reader refuses unknown keys and wrong values without naming the file or a likely key, so they are looked
+// for here.
 class CheckedToml : public CLI::ConfigTOML {
  public:
-  explicit CheckedToml(const CLI::App& app) : app_(app) {}
+  explicit CheckedToml(CLI::App& app) : app_(app) {}
 
   std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
     std::vector<CLI::ConfigItem> entries = CLI::ConfigTOML::from_config(in);
     const std::vector<std::string> names = option_names(app_, true);
     for (const CLI::ConfigItem& item : entries) {
-      const std::string key = item.parents.empty() ? item.name : item.fullname();
-      if (std::find(names.begin(), names.end(), key) == names.end())
-        throw OptionError(
-            cat(app_.get_config_ptr()->as<std::string>(), ": unknown key '", key, "'", nearest_hint(item.name, names)));
+      if (!item.parents.empty())
+        fail(cat("[", CLI::detail::join(item.parents, "."), "]: sections are not used; keys stand alone"));
+      if (std::find(names.begin(), names.end(), item.name) == names.end())
+        fail(cat("unknown key '", item.name, "'", nearest_hint(item.name, names)));
+      check_value(item);
     }
     return entries;
   }
 
  private:
-  const CLI::App& app_;
+  [[noreturn]] void fail(const std::string& what) const {
+    throw OptionError(cat(app_.get_config_ptr()->as<std::string>(), ": ", what));
+  }
+
+  void check_value(const CLI::ConfigItem& item) const {
+    if (item.inputs.size() != 1) fail(cat(item.name, ": ", item.inputs.size(), " values, expected one"));
+    const std::string& value = item.inputs.front();
+    CLI::Option& option = *app_.get_option("--" + item.name);
+    const bool flag = option.get_expected_min() == 0;
+    if (flag && value != "true" && value != "false") fail(cat(item.name, ": ", value, ", expected true or false"));
+    if (const std::string found = complaint(option, value); !found.empty()) fail(cat(item.name, ": ", found));
+  }
+
+  CLI::App& app_;
 };
 
 void refuse_extras(const CLI::App& app) {
   const std::vector<std::string> extras = app.remaining();
   if (extras.empty()) return;
   const std::string& first = extras.front();
-  if (!first.starts_with("--")) throw OptionError(cat(app.get_name(), ": unexpected argument '", first, "'"));
+  if (!first.starts_with("--")) throw OptionError(cat("unexpected argument '", first, "'"));
   const std::string name = first.substr(2, first.find('=') - 2);
-  throw OptionError(
-      cat(app.get_name(), ": unknown option --", name, nearest_hint(name, option_names(app, false), "--")));
+  throw OptionError(cat("unknown option --", name, nearest_hint(name, option_names(app, false), "--")));
+}
+
+void refuse_repeated(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options())
+    if (option->count() > 1) throw OptionError(cat(option->get_name(), ": given ", option->count(), " times"));
+}
+
+// "--steps N   Optimiser steps of the whole run [5000]"
+class Help : public CLI::Formatter {
+ public:
+  Help() { column_width(36); }
+
+  std::string make_option_opts(const CLI::Option* option) const override {
+    const bool flag = option->get_type_size() == 0;
+    return cat(flag ? "" : " " + option->get_type_name(), option->get_required() ? " (required)" : "");
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    const std::string value = option->get_default_str();
+    return option->get_description() + (value.empty() ? "" : cat(" [", value, "]"));
+  }
+};
+
+// A check of a number, which says what was `expected`.
+CLI::Validator number_check(const std::string& expected, const std::function<bool(double)>& good) {
+  const auto check = [=](const std::string& text) {
+    double value = 0;
+    const bool accepted = CLI::detail::lexical_cast(text, value) && std::isfinite(value) && good(value);
+    return accepted ? std::string() : cat(text.empty() ? "''" : text, ", expected a number ", expected);
+  };
+  return CLI::Validator(check, "");
 }
 
 }  // namespace
 
-std::string nearest_name(std::string_view name, const std::vector<std::string>& names) {
-  std::string nearest;
+std::vector<std::string> nearest_names(std::string_view name, const std::vector<std::string>& names) {
+  std::vector<std::string> nearest;
   std::size_t smallest = name.size();
   for (const std::string& candidate : names) {
     const std::size_t distance = edit_distance(name, candidate);
-    if (distance < smallest && 2 * distance <= candidate.size()) {
-      nearest = candidate;
-      smallest = distance;
-    }
+    if (distance >= name.size() || distance > smallest || 2 * distance > candidate.size()) continue;
+    if (distance < smallest) nearest.clear();
+    nearest.push_back(candidate);
+    smallest = distance;
   }
   return nearest;
 }
 
 std::string nearest_hint(std::string_view name, const std::vector<std::string>& names, const char* lead) {
-  const std::string nearest = nearest_name(name, names);
-  return nearest.empty() ? "" : cat("; the nearest is ", lead, nearest);
+  std::string hint;
+  for (const std::string& nearest : nearest_names(name, names))
+    hint += cat(hint.empty() ? "; the nearest is " : " or ", lead, nearest);
+  return hint;
 }
 
 bool parse_options(CLI::App& app, const std::vector<std::string>& args) {
   app.allow_extras();  // refused below, in our words
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.config_formatter(std::make_shared<CheckedToml>(app));
+  app.formatter(std::make_shared<Help>());
   try {
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));  // CLI11 takes them from the back
   } catch (const CLI::CallForHelp&) {
@@ -97,29 +159,44 @@ bool parse_options(CLI::App& app, const std::vector<std::string>& args) {
     return false;
   } catch (const CLI::ParseError& error) {
     refuse_extras(app);  // a misspelled option is the likelier cause of a missing one
-    throw OptionError(cat(app.get_name(), ": ", error.what()));
+    refuse_repeated(app);
+    throw OptionError(error.what());
   }
   refuse_extras(app);
   return true;
 }
 
 CLI::Validator at_least(double least) {
-  return between(least, std::numeric_limits<double>::infinity());
+  return number_check(cat("at least ", least), [=](double value) { return value >= least; });
+}
+
+CLI::Validator above(double bound) {
+  return number_check(cat("above ", bound), [=](double value) { return value > bound; });
 }
 
 CLI::Validator between(double least, double most) {
-  const std::string range =
-      most == std::numeric_limits<double>::infinity() ? cat("at least ", least) : cat("between ", least, " and ", most);
-  const auto check = [=](const std::string& text) {
-    double value = 0;
-    const bool good = CLI::detail::lexical_cast(text, value) && value >= least && value <= most;
-    return good ? std::string() : cat(text, ", expected a number ", range);
-  };
-  return CLI::Validator(check, range);
+  return number_check(cat("between ", least, " and ", most),
+                      [=](double value) { return value >= least && value <= most; });
 }
 
-std::vector<std::string> arguments(int argc, char** argv) {
-  return std::vector<std::string>(argv + std::min(argc, 1), argv + argc);
+CLI::Validator fraction() {
+  return number_check("at least 0 and below 1", [](double value) { return value >= 0 && value < 1; });
+}
+
+CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
+  const auto check = [=](const std::string& text) {
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool plain = error == std::errc() && std::to_string(value) == text;
+    if (plain && value >= least && value <= most) return std::string();
+    return cat(text.empty() ? "''" : text, ", expected a whole number between ", least, " and ", most);
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator not_empty() {
+  const auto check = [](const std::string& text) { return std::string(text.empty() ? "the name is empty" : ""); };
+  return CLI::Validator(check, "");
 }
 
 }  // namespace subquad::lra

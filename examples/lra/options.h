@@ -17,23 +17,28 @@ class OptionError : public Error {
   using Error::Error;
 };
 
-// The name with the smallest edit distance, the first of equals; "" when even that one is unlike (more than half of its
-// letters would have to change).
-std::string nearest_name(std::string_view name, const std::vector<std::string>& names);
+// The names with the smallest edit distance; none when even they are unlike (more than half of their letters would have
+// to change).
+std::vector<std::string> nearest_names(std::string_view name, const std::vector<std::string>& names);
 
-// "; the nearest is " + lead + the nearest name, or "" when there is none.
+// "; the nearest is " + lead + the nearest name, or all of them joined by "or"; "" when there is none.
 std::string nearest_hint(std::string_view name, const std::vector<std::string>& names, const char* lead = "");
 
 // Parses the arguments (without the program's name), and the TOML file of the app's config option if it has one: the
 // command line goes before the file, the file before the defaults. Returns false when --help was asked for and has been
-// printed. OptionError for anything wrong.
+// printed. OptionError for anything wrong, which names the file where it stands in one; there every value is checked,
+// also one that the command line replaces.
 bool parse_options(CLI::App& app, const std::vector<std::string>& args);
 
-// Checks of a number whose messages stay short: "--steps: 0, expected at least 1".
+// Checks of a finite number whose messages stay short: "--rate: -1, expected a number at least 0".
 CLI::Validator at_least(double least);
+CLI::Validator above(double bound);
 CLI::Validator between(double least, double most);
+CLI::Validator fraction();  // at least 0 and below 1
 
-// argv[1] ... argv[argc - 1].
-std::vector<std::string> arguments(int argc, char** argv);
+// Of a whole number in plain decimal digits. CLI11 alone wraps or saturates what does not fit, and reads 010 as 8.
+CLI::Validator whole(std::uint64_t least, std::uint64_t most);
+
+CLI::Validator not_empty();
 
 }  // namespace subquad::lra

@@ -66,11 +66,13 @@ void print_report(const TrainOptions& options, const Task& task, const Trainer& 
   print_by_first_token(task, results.front(), out);
 
   const Cost cost = trainer.cost();
-  out << "  " << cost.steps << " steps in " << duration_text(cost.training_seconds) << ", "
-      << rate_text(cost.tokens_per_second()) << " tokens/s; peak memory " << std::setprecision(0)
-      << mebibytes(memory_stats().peak_bytes) << " MiB in tensors, " << mebibytes(peak_process_bytes())
-      << " MiB in the process\n"
-      << "  system allocations in the second half of the steps: " << cost.system_allocations << std::endl;
+  if (cost.steps > 0)
+    out << "  this session: " << cost.steps << " steps in " << duration_text(cost.training_seconds) << ", "
+        << rate_text(cost.tokens_per_second()) << " tokens/s\n"
+        << "  new blocks of memory taken from the system in the second half of these steps: " << cost.system_allocations
+        << '\n';
+  out << "  peak memory " << std::setprecision(0) << mebibytes(memory_stats().peak_bytes) << " MiB in tensors, "
+      << mebibytes(peak_process_bytes()) << " MiB in the process" << std::endl;
 }
 
 }  // namespace subquad::lra

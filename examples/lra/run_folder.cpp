@@ -1,6 +1,12 @@
 #include "subquad/examples/lra/run_folder.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <iomanip>
 #include <sstream>
 #include <string>
@@ -11,17 +17,26 @@ namespace subquad::lra {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+[[noreturn]] void fail_exists(const fs::path& path) {
+  const bool is_run = fs::exists(path / "config.toml");
+  throw Error(cat("--out ", path.string(), " exists and is not overwritten; give another folder",
+                  is_run ? ", or go on with it by --resume " + path.string() : ""));
+}
+
+}  // namespace
+
 void RunFolder::check_new(const fs::path& path) {
-  if (fs::exists(path))
-    throw Error(cat("--out ", path.string(),
-                    " exists and is not overwritten; give another folder, or go on with it by ", "--resume ",
-                    path.string()));
+  if (fs::exists(path)) fail_exists(path);
 }
 
 RunFolder RunFolder::create(const fs::path& path) {
-  check_new(path);
+  const fs::path parent = fs::absolute(path).lexically_normal().parent_path();
   std::error_code failure;
-  fs::create_directories(path / "checkpoints", failure);
+  fs::create_directories(parent, failure);
+  if (!failure && !fs::create_directory(path, failure) && !failure) fail_exists(path);
+  if (!failure) fs::create_directory(path / "checkpoints", failure);
   if (failure) throw Error(cat("--out ", path.string(), ": ", failure.message()));
   return RunFolder(path);
 }
@@ -31,6 +46,8 @@ RunFolder RunFolder::open(const fs::path& path) {
   if (!fs::is_directory(path)) throw Error(cat("--resume ", path.string(), ": there is no such folder"));
   if (!fs::exists(folder.config()))
     throw Error(cat("--resume ", path.string(), ": it holds no config.toml, so it is not the folder of a run"));
+  if (!fs::is_directory(path / "checkpoints"))
+    throw Error(cat("--resume ", path.string(), ": its folder checkpoints is missing"));
   return folder;
 }
 
@@ -53,7 +70,10 @@ void RunFolder::tidy(std::size_t keep) const {
 
 std::vector<fs::path> RunFolder::numbered() const {
   std::vector<fs::path> found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path_ / "checkpoints")) {
+  std::error_code failure;
+  const fs::directory_iterator entries(path_ / "checkpoints", failure);
+  if (failure) throw Error(cat("cannot list ", (path_ / "checkpoints").string(), ": ", failure.message()));
+  for (const fs::directory_entry& entry : entries) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with("step-") && name.ends_with(".safetensors")) found.push_back(entry.path());
   }
@@ -61,6 +81,21 @@ std::vector<fs::path> RunFolder::numbered() const {
     return std::pair(a.string().size(), a) < std::pair(b.string().size(), b);
   });
   return found;
+}
+
+RunLock::RunLock(const RunFolder& folder) {
+  const std::string path = (folder.path() / "lock").string();
+  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) throw Error(cat("cannot open ", path, ": ", std::strerror(errno)));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  const int reason = errno;
+  ::close(descriptor_);
+  if (reason == EWOULDBLOCK) throw Error(cat("another program is working on the run ", folder.path().string()));
+  throw Error(cat("cannot lock ", path, ": ", std::strerror(reason)));
+}
+
+RunLock::~RunLock() {
+  ::close(descriptor_);  // which gives the lock back, as the end of the process does
 }
 
 }  // namespace subquad::lra

@@ -4,6 +4,7 @@
 //   RUN/metrics.jsonl, RUN/timing.jsonl      records (record_log.h)
 //   RUN/checkpoints/step-000500.safetensors  the newest two
 //   RUN/checkpoints/best.safetensors         the one with the best validation accuracy
+//   RUN/lock                                 empty; locked by the program that the run belongs to at the moment
 #pragma once
 
 #include <filesystem>
@@ -16,7 +17,7 @@ namespace subquad::lra {
 
 class RunFolder {
  public:
-  // Error when something of that name exists: a run is never overwritten.
+  // Error when something of that name exists: a run is never overwritten, nor made by two programs at once.
   static void check_new(const std::filesystem::path& path);
   static RunFolder create(const std::filesystem::path& path);
   // Error when it is not the folder of a run.
@@ -38,6 +39,18 @@ class RunFolder {
   std::vector<std::filesystem::path> numbered() const;  // oldest first
 
   std::filesystem::path path_;
+};
+
+// Keeps other programs from going on with a run, for as long as it lives.
+class RunLock {
+ public:
+  explicit RunLock(const RunFolder& folder);  // Error when another program has the run
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int descriptor_;
 };
 
 }  // namespace subquad::lra

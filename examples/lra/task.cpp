@@ -34,6 +34,17 @@ Task load_listops(const TaskSource& source) {
   return task;
 }
 
+// Sets that are copies of each other measure nothing.
+void refuse_copies(const TaskSource& source, const Task& task) {
+  const auto refuse = [&](const Sequences& a, const char* a_name, const Sequences& b, const char* b_name) {
+    if (a.size() == b.size() && a.hash() == b.hash())
+      throw Error(cat("--data ", source.folder, ": the ", a_name, " set and the ", b_name, " set are the same"));
+  };
+  refuse(task.train, "training", task.validation, "validation");
+  refuse(task.train, "training", task.test, "test");
+  refuse(task.validation, "validation", task.test, "test");
+}
+
 }  // namespace
 
 std::string Task::hash() const {
@@ -53,11 +64,15 @@ std::vector<std::string> task_names() {
 }
 
 Task load_task(const TaskSource& source) {
+  if (fs::exists(source.folder) && !fs::is_directory(source.folder))
+    throw Error(cat("--data ", source.folder, ": this is a file, expected the folder with the task's files"));
   if (!fs::is_directory(source.folder))
     throw Error(cat("--data ", source.folder, ": there is no such folder; make it with: make_data --task ", source.task,
                     " --out ", source.folder, " --seed 1"));
-  if (source.task == "listops") return load_listops(source);
-  throw Error(cat("load_task: unknown task '", source.task, "'"));
+  if (source.task != "listops") throw Error(cat("load_task: unknown task '", source.task, "'"));
+  Task task = load_listops(source);
+  refuse_copies(source, task);
+  return task;
 }
 
 }  // namespace subquad::lra

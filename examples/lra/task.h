@@ -36,7 +36,7 @@ struct TaskSource {
 };
 
 // Reads FOLDER/basic_{train,val,test}.tsv for listops. Error that names the make_data command when the folder or a file
-// is missing; FormatError of the reader for what is in them.
+// is missing, or when two sets are the same; FormatError of the reader for what is in them.
 Task load_task(const TaskSource& source);
 
 }  // namespace subquad::lra

@@ -9,7 +9,7 @@
 #include "subquad/core/file.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
-#include "subquad/examples/lra/options.h"
+#include "subquad/examples/lra/program.h"
 #include "subquad/examples/lra/report.h"
 #include "subquad/kernels/blas/blas.h"
 
@@ -65,10 +65,13 @@ int train_lra(const std::vector<std::string>& args) {
   const Task task = load_task(options.data);
   check_lengths(options, task);
 
+  Learner learner(options, task.vocabulary, task.classes);  // refuses a wrong configuration before there is a folder
+
   const RunFolder folder = open_run(options);
+  const RunLock lock(folder);
   ProgressLine progress(std::cerr, isatty(STDERR_FILENO) == 1, options.progress_seconds);
   const StopRequest stop;
-  Trainer trainer(options, task, folder, progress, stop);
+  Trainer trainer(options, task, learner, folder, progress, stop);
   print_start(options, task, trainer, progress);
   if (!trainer.train()) return stopped(options, trainer, stop, progress);
   const auto results = trainer.test();
@@ -82,13 +85,5 @@ int train_lra(const std::vector<std::string>& args) {
 }  // namespace subquad::lra
 
 int main(int argc, char** argv) {
-  try {
-    return subquad::lra::train_lra(subquad::lra::arguments(argc, argv));
-  } catch (const subquad::lra::OptionError& error) {
-    std::cerr << "error: " << error.what() << std::endl;
-    return 2;
-  } catch (const std::exception& error) {
-    std::cerr << "error: " << error.what() << std::endl;
-    return 1;
-  }
+  return subquad::lra::run_program("train_lra", argc, argv, subquad::lra::train_lra);
 }

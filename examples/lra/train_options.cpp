@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 
 #include "subquad/examples/lra/options.h"
 #include "subquad/examples/lra/run_folder.h"
@@ -20,16 +21,33 @@ CLI::Validator available(const std::vector<std::string>& names) {
     const bool found = std::find(names.begin(), names.end(), text) != names.end();
     return found ? std::string() : cat("'", text, "' is not in this build; available: ", list);
   };
-  return CLI::Validator(check, list);
+  return CLI::Validator(check, "");
+}
+
+// Far beyond any use, and small enough that products of a few of them are whole numbers still.
+constexpr std::uint64_t kMostSteps = 1'000'000'000;
+constexpr std::uint64_t kMostPositions = 10'000'000;
+constexpr std::uint64_t kMostSamples = 1'000'000;
+constexpr std::uint64_t kMostFeatures = 1'000'000;
+
+template <class T>
+CLI::Option* add_whole(CLI::App& app, const char* name, T& value, std::uint64_t least, std::uint64_t most,
+                       const char* help) {
+  return app.add_option(name, value, help)->type_name("N")->check(whole(least, most));
+}
+
+CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CLI::Validator& check, const char* help) {
+  return app.add_option(name, value, help)->type_name("X")->check(check);
 }
 
 // config.toml keeps it so, since a run may be resumed from elsewhere.
 CLI::Validator absolute_path() {
   const auto change = [](std::string& path) {
+    if (path.empty()) return std::string("the name is empty");
     path = std::filesystem::absolute(path).lexically_normal().string();
     return std::string();
   };
-  return CLI::Validator(change, "DIR", "absolute_path");
+  return CLI::Validator(change, "", "absolute_path");
 }
 
 // An option for one of nn's enumerations.
@@ -47,31 +65,37 @@ void add_choice(CLI::App& app, const char* name, T& value, T (*parse)(std::strin
   app.add_option_function<std::string>(
          name, [&value, parse](const std::string& text) { value = parse(text); }, help)
       ->default_str(std::string(spell(value)))
-      ->check(CLI::Validator(check, "NAME"));
+      ->type_name("NAME")
+      ->check(CLI::Validator(check, ""));
 }
 
 void add_task_options(CLI::App& app, TrainOptions& o) {
-  app.add_option("--task", o.data.task, "What is learnt")->check(available(task_names()));
+  app.add_option("--task", o.data.task, "What is learnt: listops")->type_name("NAME")->check(available(task_names()));
   app.add_option("--attention", o.model.attention.kind, "How positions see each other")
+      ->type_name("NAME")
       ->check(available(nn::attention_kinds()));
-  app.add_option("--data", o.data.folder, "Folder with the task's files")->required()->transform(absolute_path());
+  app.add_option("--data", o.data.folder, "Folder with the task's files; needed but for --resume")
+      ->type_name("DIR")
+      ->transform(absolute_path());
   app.add_flag("--drop-brackets", o.data.drop_brackets, "ListOps without ']', as broken as before LRA's fix of 2021");
-  app.add_option("--out", o.out, "Folder of the run; must not exist yet")->required();
-  app.add_option("--seed", o.seed, "Of weights, data order and dropout");
-  app.add_option("--device", o.device, "cpu, cuda or cuda:1");
-  app.add_option("--threads", o.threads, "0: one per processor")->check(at_least(0));
+  app.add_option("--out", o.out, "Folder of the run, must not exist yet; needed but for --resume")
+      ->type_name("DIR")
+      ->check(not_empty());
+  add_whole(app, "--seed", o.seed, 0, std::numeric_limits<std::uint64_t>::max(), "Of weights, data order and dropout");
+  app.add_option("--device", o.device, "cpu, cuda or cuda:1")->type_name("NAME");
+  add_whole(app, "--threads", o.threads, 0, 4096, "0: one per processor");
 }
 
 void add_model_options(CLI::App& app, TrainOptions& o) {
   nn::SequenceClassifierConfig& m = o.model;
-  app.add_option("--max-length", m.max_length, "Longest sequence, size of the position table")->check(at_least(1));
-  app.add_option("--layers", m.layers, "Encoder layers")->check(at_least(0));
-  app.add_option("--width", m.width, "Features per position")->check(at_least(1));
-  app.add_option("--heads", m.attention.heads, "Attention heads")->check(at_least(1));
-  app.add_option("--feed-forward", m.hidden, "Hidden features of the feed-forward")->check(at_least(1));
-  app.add_option("--head-hidden", m.head_hidden, "Hidden features of the classifier")->check(at_least(1));
-  app.add_option("--dropout", m.dropout, "After the embedding and in the feed-forward")->check(between(0, 0.99));
-  app.add_option("--attention-dropout", m.attention_dropout, "On the attention's output")->check(between(0, 0.99));
+  add_whole(app, "--max-length", m.max_length, 1, kMostPositions, "Longest sequence, size of the position table");
+  add_whole(app, "--layers", m.layers, 0, 1000, "Encoder layers");
+  add_whole(app, "--width", m.width, 1, kMostFeatures, "Features per position");
+  add_whole(app, "--heads", m.attention.heads, 1, kMostFeatures, "Attention heads; divides the width");
+  add_whole(app, "--feed-forward", m.hidden, 1, kMostFeatures, "Hidden features of the feed-forward");
+  add_whole(app, "--head-hidden", m.head_hidden, 1, kMostFeatures, "Hidden features of the classifier");
+  add_number(app, "--dropout", m.dropout, between(0, 0.99), "After the embedding and in the feed-forward");
+  add_number(app, "--attention-dropout", m.attention_dropout, between(0, 0.99), "On the attention's output");
   add_choice(app, "--norm", m.norm, nn::parse_norm_order, nn::norm_order_name, "Layer norm: pre or post");
   add_choice(app, "--activation", m.activation, nn::parse_activation, nn::activation_name, "none, relu or gelu");
   add_choice(app, "--positions", m.positions, nn::parse_positions, nn::position_name, "none, learned or sinusoid");
@@ -80,34 +104,33 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
 }
 
 void add_training_options(CLI::App& app, TrainOptions& o) {
-  app.add_option("--steps", o.steps, "Optimiser steps of the whole run")->check(at_least(0));
-  app.add_option("--learning-rate", o.schedule.rate, "Peak of the schedule")->check(at_least(0));
+  add_whole(app, "--steps", o.steps, 0, kMostSteps, "Optimiser steps of the whole run");
+  add_number(app, "--learning-rate", o.schedule.rate, at_least(0), "Peak of the schedule");
   add_choice(app, "--schedule", o.schedule.kind, nn::parse_schedule, nn::schedule_name,
              "constant, linear, cosine, inverse_sqrt or one_cycle (which moves beta1, too)");
-  app.add_option("--warmup", o.schedule.warmup, "Steps until the peak")->check(at_least(0));
-  app.add_option("--beta1", o.optimizer.beta1, "AdamW")->check(between(0, 1));
-  app.add_option("--beta2", o.optimizer.beta2, "AdamW")->check(between(0, 1));
-  app.add_option("--epsilon", o.optimizer.epsilon, "AdamW")->check(at_least(0));
-  app.add_option("--weight-decay", o.optimizer.weight_decay, "AdamW, decoupled")->check(at_least(0));
-  app.add_option("--clip-norm", o.clip_norm, "Largest norm of all gradients together; 0: any")->check(at_least(0));
+  add_whole(app, "--warmup", o.schedule.warmup, 0, kMostSteps, "Steps until the peak");
+  add_number(app, "--beta1", o.optimizer.beta1, fraction(), "AdamW");
+  add_number(app, "--beta2", o.optimizer.beta2, fraction(), "AdamW");
+  add_number(app, "--epsilon", o.optimizer.epsilon, above(0), "AdamW");
+  add_number(app, "--weight-decay", o.optimizer.weight_decay, at_least(0), "AdamW, decoupled");
+  add_number(app, "--clip-norm", o.clip_norm, at_least(0), "Largest norm of all gradients together; 0: any");
 }
 
 void add_batch_options(CLI::App& app, TrainOptions& o) {
-  app.add_option("--batch-size", o.batches.size, "Samples per step")->check(at_least(1));
-  app.add_option("--pad-to", o.batches.pad_to, "Positions of every batch; 0: its longest sample")->check(at_least(0));
-  app.add_option("--pad-multiple", o.batches.pad_multiple, "Positions are rounded up to a multiple")
-      ->check(at_least(1));
-  app.add_option("--bucket", o.batches.bucket, "Batches whose samples are sorted by length together; 1: no sorting")
-      ->check(at_least(1));
+  add_whole(app, "--batch-size", o.batches.size, 1, kMostSamples, "Samples per step");
+  add_whole(app, "--pad-to", o.batches.pad_to, 0, kMostPositions, "Positions of every batch; 0: its longest sample");
+  add_whole(app, "--pad-multiple", o.batches.pad_multiple, 1, kMostPositions, "Positions are rounded up to a multiple");
+  add_whole(app, "--bucket", o.batches.bucket, 1, kMostSamples,
+            "Batches whose samples are sorted by length together; 1: no sorting");
 }
 
 void add_run_options(CLI::App& app, TrainOptions& o) {
-  app.add_option("--log-every", o.log_every, "Steps per training record")->check(at_least(1));
-  app.add_option("--evaluate-every", o.evaluate_every, "Steps between validations")->check(at_least(1));
-  app.add_option("--checkpoint-every", o.checkpoint_every, "Steps between checkpoints")->check(at_least(1));
-  app.add_option("--max-minutes", o.max_minutes, "Save and end after this time; 0: no limit")->check(at_least(0));
-  app.add_option("--progress-seconds", o.progress_seconds, "Between progress lines, if stderr is no terminal")
-      ->check(at_least(0));
+  add_whole(app, "--log-every", o.log_every, 1, kMostSteps, "Steps per training record");
+  add_whole(app, "--evaluate-every", o.evaluate_every, 1, kMostSteps, "Steps between validations");
+  add_whole(app, "--checkpoint-every", o.checkpoint_every, 1, kMostSteps, "Steps between checkpoints");
+  add_number(app, "--max-minutes", o.max_minutes, between(0, 1e6), "Save and end after this time; 0: no limit");
+  add_number(app, "--progress-seconds", o.progress_seconds, between(0, 1e6),
+             "Between progress lines, if stderr is no terminal");
 }
 
 std::unique_ptr<CLI::App> make_app(TrainOptions& options) {
@@ -118,8 +141,14 @@ std::unique_ptr<CLI::App> make_app(TrainOptions& options) {
   add_training_options(*app, options);
   add_batch_options(*app, options);
   add_run_options(*app, options);
-  app->add_option("--resume", options.resume, "Go on with the run in this folder")->configurable(false);
-  app->set_config("--preset", "", "TOML file with any of these options, without the dashes");
+  app->add_option("--resume", options.resume, "Go on with the run in this folder")
+      ->type_name("DIR")
+      ->configurable(false)
+      ->check(not_empty());
+  app->set_config("--preset", "", "TOML file with any of these options, without the dashes")->type_name("FILE");
+  app->footer(
+      "Example: train_lra --preset examples/lra/presets/listops-quick.toml --data data/listops-quick --out runs/first\n"
+      "Exit status: 0 done, or time limit reached; 1 error; 2 wrong option; 130 Ctrl-C; 143 SIGTERM.");
   return app;
 }
 
@@ -130,8 +159,7 @@ std::vector<std::string> resumed_arguments(const CLI::App& app, const RunFolder&
     const std::string& name = option->get_lnames().front();
     if (option->count() == 0 || name == "resume") continue;
     if (std::find(kFreeOnResume.begin(), kFreeOnResume.end(), name) == kFreeOnResume.end())
-      throw OptionError(
-          cat("train_lra: --", name, " cannot be given with --resume; it comes from ", folder.config().string()));
+      throw OptionError(cat("--", name, " cannot be given with --resume; it comes from ", folder.config().string()));
     args.push_back("--" + name);
     for (const std::string& value : option->results()) args.push_back(value);
   }
@@ -139,9 +167,14 @@ std::vector<std::string> resumed_arguments(const CLI::App& app, const RunFolder&
 }
 
 void finish(const CLI::App& app, TrainOptions& options) {
+  if (options.data.folder.empty()) throw OptionError("--data is required");
+  if (options.out.empty()) throw OptionError("--out is required");
+  if (options.model.width % options.model.attention.heads != 0)
+    throw OptionError(
+        cat("--width ", options.model.width, " does not divide by --heads ", options.model.attention.heads));
   if (options.batches.pad_to > options.model.max_length)
     throw OptionError(
-        cat("train_lra: --pad-to ", options.batches.pad_to, " is more than --max-length ", options.model.max_length));
+        cat("--pad-to ", options.batches.pad_to, " is more than --max-length ", options.model.max_length));
   options.batches.max_length = options.model.max_length;
   options.schedule.total = options.steps;
   options.config = app.config_to_str(true, false);
@@ -153,12 +186,8 @@ void finish(const CLI::App& app, TrainOptions& options) {
 bool parse_train_options(const std::vector<std::string>& args, TrainOptions& options) {
   options = TrainOptions();
   std::unique_ptr<CLI::App> app = make_app(options);
-  const bool resuming = std::any_of(args.begin(), args.end(),
-                                    [](const std::string& a) { return a == "--resume" || a.starts_with("--resume="); });
-  if (resuming)  // both come from config.toml
-    for (const char* name : {"--data", "--out"}) app->get_option(name)->required(false);
   if (!parse_options(*app, args)) return false;
-  if (resuming) {
+  if (!options.resume.empty()) {
     const std::string folder = options.resume;
     const std::vector<std::string> earlier = resumed_arguments(*app, RunFolder::open(folder));
     options = TrainOptions();

@@ -18,6 +18,7 @@ RunIdentity identity_of(const TrainOptions& options, const Task& task) {
   if (task.train.size() == 0) throw Error(cat("task ", task.name, ": the training set is empty"));
   RunIdentity identity;
   identity.seed = options.seed;
+  identity.steps = options.steps;
   identity.data_hash = task.hash();
   identity.batches_per_epoch = (task.train.size() + options.batches.size - 1) / options.batches.size;
   return identity;
@@ -45,17 +46,17 @@ Record session_record(Index step) {
 
 }  // namespace
 
-Trainer::Trainer(const TrainOptions& options, const Task& task, const RunFolder& folder, ProgressLine& progress,
-                 const StopRequest& stop)
+Trainer::Trainer(const TrainOptions& options, const Task& task, Learner& learner, const RunFolder& folder,
+                 ProgressLine& progress, const StopRequest& stop)
     : options_(options),
       task_(task),
+      learner_(learner),
       folder_(folder),
       progress_(progress),
       stop_(stop),
       device_(parse_device(options.device)),
-      learner_(options, task.vocabulary, task.classes),
       identity_(identity_of(options, task)) {
-  if (const auto newest = folder.newest_checkpoint()) {
+  if (const auto newest = options.resume.empty() ? std::nullopt : folder.newest_checkpoint()) {
     state_ = load_checkpoint(*newest, learner_, identity_);
     saved_ = state_;
   }

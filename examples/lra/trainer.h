@@ -33,9 +33,9 @@ struct Cost {
 
 class Trainer {
  public:
-  // Starts at step 0, or at the newest checkpoint of the folder if it has one.
-  Trainer(const TrainOptions& options, const Task& task, const RunFolder& folder, ProgressLine& progress,
-          const StopRequest& stop);
+  // Starts at step 0; a resumed run at the newest checkpoint of the folder, if it has one.
+  Trainer(const TrainOptions& options, const Task& task, Learner& learner, const RunFolder& folder,
+          ProgressLine& progress, const StopRequest& stop);
 
   // False when it was stopped, by signal or time limit, before the last step; all is saved then.
   bool train();
@@ -65,11 +65,11 @@ class Trainer {
 
   const TrainOptions& options_;
   const Task& task_;
+  Learner& learner_;
   const RunFolder& folder_;
   ProgressLine& progress_;
   const StopRequest& stop_;
   Device device_;
-  Learner learner_;
   RunIdentity identity_;
   RunState state_;
   std::optional<RunState> saved_;  // what the newest checkpoint holds

@@ -182,6 +182,8 @@ TEST_CASE("listops reads rows without parentheses, with \\n, with an empty last 
   CHECK_EQ(set.length(1), 1);
   test::write_text(folder / "b", "Source\tTarget\n7\t7");
   CHECK_EQ(read_listops(folder / "b").size(), 1);
+  test::write_text(folder / "c", "\xEF\xBB\xBFSource\tTarget\n7\t7");  // a byte order mark
+  CHECK_EQ(read_listops(folder / "c").hash(), read_listops(folder / "b").hash());
 }
 
 TEST_CASE("listops: drop_brackets leaves out what LRA's old tokenizer lost") {

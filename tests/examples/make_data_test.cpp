@@ -92,12 +92,44 @@ TEST_CASE("make_data refuses a folder that is not empty and takes an empty one")
   CHECK_EQ(make_data(folder, small_set(folder, "file")).status, 1);
 }
 
-TEST_CASE("make_data: what a killed run left behind is replaced") {
+TEST_CASE("make_data: a folder beside its own is left alone") {
   const TemporaryFolder folder;
   std::filesystem::create_directory(folder / "a.unfinished");
-  test::write_text(folder / "a.unfinished/basic_train.tsv.tmp", "half");
+  test::write_text(folder / "a.unfinished/thesis.txt", "ten years");
   CHECK_EQ(make_data(folder, small_set(folder, "a")).status, 0);
+  CHECK_EQ(test::read_text(folder / "a.unfinished/thesis.txt"), "ten years");
   CHECK_FALSE(std::filesystem::exists(folder / "a/basic_train.tsv.tmp"));
+}
+
+TEST_CASE("make_data: of two into one folder the first makes it, the second changes nothing") {
+  const TemporaryFolder folder;
+  const std::string out = (folder / "a").string();
+  const auto run = [&](const char* seed) {
+    return cat("('" SUBQUAD_BIN_DIR "/make_data' ", small_set(folder, "a"), " --seed ", seed, " >'",
+               (folder / "log").string(), seed, "' 2>&1; echo $? >'", out, ".", seed, "')");
+  };
+  const int status = std::system(cat(run("1"), " & ", run("2"), " & wait").c_str());
+  CHECK_EQ(status, 0);
+  const std::string first = test::read_text(out + ".1"), second = test::read_text(out + ".2");
+  CHECK_EQ(std::min(first, second), "0\n");
+  CHECK_EQ(std::max(first, second), "1\n");
+  const int winner = first == "0\n" ? 1 : 2;
+  CHECK_EQ(nlohmann::json::parse(test::read_text(folder / "a/make_data.json"))["seed"], winner);
+  CHECK(test::read_text(cat((folder / "log").string(), 3 - winner)).find("exists and is not overwritten") !=
+        std::string::npos);
+  int unfinished = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "."))
+    unfinished += entry.path().string().find("unfinished") != std::string::npos ? 1 : 0;
+  CHECK_EQ(unfinished, 0);
+}
+
+TEST_CASE("make_data: a report that cannot be written is an error") {
+  const TemporaryFolder folder;
+  const std::string command = cat("'" SUBQUAD_BIN_DIR "/make_data' ", small_set(folder, "a"), " > /dev/full 2> '",
+                                  (folder / "stderr").string(), "'");
+  const int status = std::system(command.c_str());
+  CHECK_EQ(WEXITSTATUS(status), 1);
+  CHECK(test::read_text(folder / "stderr").find("make_data: cannot write the report") != std::string::npos);
 }
 
 TEST_CASE("make_data: wrong options end with 2 and name the nearest right one") {
@@ -112,7 +144,12 @@ TEST_CASE("make_data: wrong options end with 2 and name the nearest right one") 
   check_wrong("--task listops", "--out is required");
   check_wrong("--task listop --out x", "--task: unknown task 'listop'; the nearest is listops");
   check_wrong(small_set(folder, "a") + "--max-lenght 7", "unknown option --max-lenght; the nearest is --max-length");
-  check_wrong("--task listops --out x --count 0", "--count: 0, expected a number at least 1");
+  check_wrong("--task listops --out x --count 0", "--count: 0, expected a whole number between 1 and 1000000000");
+  check_wrong("--task listops --out x --count 99999999999999999999",
+              "--count: 99999999999999999999, expected a whole number between 1 and 1000000000");
+  check_wrong("--task listops --out x --seed -1",
+              "--seed: -1, expected a whole number between 0 and 18446744073709551615");
+  check_wrong("--task listops --out ''", "--out: the name is empty");
   check_wrong("--task listops --out x --min-length 39 --max-length 40",
               "--min-length 39 and --max-length 40 leave no length between them");
   CHECK_FALSE(std::filesystem::exists(folder / "a"));
@@ -130,7 +167,9 @@ TEST_CASE("make_data: too few different expressions, or a full disk, leave nothi
     full = make_data(folder, small_set(folder, "a"));
   }
   CHECK_EQ(full.status, 1);
-  CHECK(full.err.find(cat("cannot write ", out, ".unfinished/basic_train.tsv: File too large")) != std::string::npos);
+  CHECK(full.err.find(cat("cannot write ", out, ".unfinished-")) != std::string::npos);
+  CHECK(full.err.find("/basic_train.tsv: File too large") != std::string::npos);
   CHECK_FALSE(std::filesystem::exists(out));
-  CHECK_FALSE(std::filesystem::exists(out + ".unfinished"));
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "."))
+    CHECK(entry.path().string().find("unfinished") == std::string::npos);
 }

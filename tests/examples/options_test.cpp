@@ -15,11 +15,13 @@ struct Program {  // a little program with a preset file
   CLI::App app{"", "program"};
   int steps = 5;
   std::string data;
+  bool quiet = false;
   std::filesystem::path preset = std::filesystem::temp_directory_path() / cat("subquad_options_", getpid(), ".toml");
 
   explicit Program(const std::string& toml = "") {
-    app.add_option("--steps", steps)->check(at_least(1));
+    app.add_option("--steps", steps)->check(whole(1, 100));
     app.add_option("--data", data)->required();
+    app.add_flag("--quiet", quiet);
     app.set_config("--preset");
     std::ofstream(preset) << toml;
   }
@@ -30,14 +32,17 @@ struct Program {  // a little program with a preset file
 
 }  // namespace
 
-TEST_CASE("nearest_name") {
-  const std::vector<std::string> names = {"steps", "batch-size", "learning-rate", "seed"};
-  CHECK_EQ(nearest_name("stps", names), "steps");
-  CHECK_EQ(nearest_name("batch_size", names), "batch-size");
-  CHECK_EQ(nearest_name("sed", names), "seed");
-  CHECK_EQ(nearest_name("xylophone", names), "");
-  CHECK_EQ(nearest_name("", names), "");
-  CHECK_EQ(nearest_name("steps", {}), "");
+TEST_CASE("nearest_names") {
+  using Names = std::vector<std::string>;
+  const Names names = {"steps", "batch-size", "learning-rate", "seed"};
+  CHECK_EQ(nearest_names("stps", names), Names{"steps"});
+  CHECK_EQ(nearest_names("batch_size", names), Names{"batch-size"});
+  CHECK_EQ(nearest_names("sed", names), Names{"seed"});
+  CHECK_EQ(nearest_names("xylophone", names), Names());
+  CHECK_EQ(nearest_names("", names), Names());
+  CHECK_EQ(nearest_names("steps", {}), Names());
+  CHECK_EQ(nearest_names("beta3", {"beta1", "seed", "beta2"}), Names{"beta1", "beta2"});
+  CHECK_EQ(nearest_hint("beta3", {"beta1", "beta2"}, "--"), "; the nearest is --beta1 or --beta2");
 }
 
 TEST_CASE("options: the command line goes before the preset, the preset before the default") {
@@ -55,24 +60,37 @@ TEST_CASE("options: the command line goes before the preset, the preset before t
 
 TEST_CASE("options: a wrong name is an error that names the nearest right one") {
   Program program;
-  CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--stps", "3"}),
-                       "program: unknown option --stps; the nearest is --steps", OptionError);
-  CHECK_THROWS_WITH_AS(program.parse({"--stps=3"}), "program: unknown option --stps; the nearest is --steps",
+  CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--stps", "3"}), "unknown option --stps; the nearest is --steps",
                        OptionError);
-  CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--xylophone"}), "program: unknown option --xylophone",
-                       OptionError);
-  CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "stray"}), "program: unexpected argument 'stray'", OptionError);
+  CHECK_THROWS_WITH_AS(program.parse({"--stps=3"}), "unknown option --stps; the nearest is --steps", OptionError);
+  CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--xylophone"}), "unknown option --xylophone", OptionError);
+  CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "stray"}), "unexpected argument 'stray'", OptionError);
 }
 
 TEST_CASE("options: wrong values and missing options") {
   Program program;
-  CHECK_THROWS_WITH_AS(program.parse({}), "program: --data is required", OptionError);
+  CHECK_THROWS_WITH_AS(program.parse({}), "--data is required", OptionError);
   CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--steps", "0"}),
-                       "program: --steps: 0, expected a number at least 1", OptionError);
-  CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--steps", "3.5"}), "program: Could not convert: --steps = 3.5",
-                       OptionError);
+                       "--steps: 0, expected a whole number between 1 and 100", OptionError);
+  CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--steps", "3.5"}),
+                       "--steps: 3.5, expected a whole number between 1 and 100", OptionError);
   CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--steps", "many"}),
-                       "program: --steps: many, expected a number at least 1", OptionError);
+                       "--steps: many, expected a whole number between 1 and 100", OptionError);
+}
+
+TEST_CASE("options: whole numbers neither wrap nor saturate, and are plain") {
+  for (const char* text : {"-1", "99999999999999999999", "18446744073709551617", "101", "010", "0x10", "+5", "1e1"}) {
+    CAPTURE(text);
+    Program program;
+    CHECK_THROWS_WITH_AS(program.parse({"--data", "d", cat("--steps=", text)}),
+                         cat("--steps: ", text, ", expected a whole number between 1 and 100").c_str(), OptionError);
+  }
+}
+
+TEST_CASE("options: given twice") {
+  Program program;
+  CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--steps", "3", "--steps", "4"}), "--steps: given 2 times",
+                       OptionError);
 }
 
 TEST_CASE("options: between") {
@@ -81,7 +99,7 @@ TEST_CASE("options: between") {
   app.add_option("--rate", rate)->check(between(0, 1));
   CHECK(parse_options(app, {"--rate", "0.25"}));
   CHECK_EQ(rate, 0.25);
-  CHECK_THROWS_WITH_AS(parse_options(app, {"--rate", "2"}), "program: --rate: 2, expected a number between 0 and 1",
+  CHECK_THROWS_WITH_AS(parse_options(app, {"--rate", "2"}), "--rate: 2, expected a number between 0 and 1",
                        OptionError);
 }
 
@@ -89,9 +107,24 @@ TEST_CASE("options: a wrong preset key is an error that names file and nearest k
   Program program("step = 7\n");
   CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--preset", program.preset.string()}),
                        cat(program.preset.string(), ": unknown key 'step'; the nearest is steps").c_str(), OptionError);
-  Program section("[train]\nsteps = 7\n");
-  CHECK_THROWS_AS(section.parse({"--data", "d", "--preset", section.preset.string()}), OptionError);
   Program missing;
   CHECK_THROWS_WITH_AS(missing.parse({"--data", "d", "--preset", "/nowhere.toml"}),
-                       "program: /nowhere.toml was not readable (missing?)", OptionError);
+                       "/nowhere.toml was not readable (missing?)", OptionError);
+}
+
+TEST_CASE("options: what is wrong in a preset is said with file and key") {
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {"[train]\nsteps = 7\n", "[train]: sections are not used; keys stand alone"},
+      {"train.steps = 7\n", "[train]: sections are not used; keys stand alone"},
+      {"steps = true\n", "steps: true, expected a whole number between 1 and 100"},
+      {"steps = 0\n", "steps: 0, expected a whole number between 1 and 100"},
+      {"steps = [1, 2]\n", "steps: 2 values, expected one"},
+      {"quiet = 3\n", "quiet: 3, expected true or false"},
+  };
+  for (const auto& [toml, text] : cases) {
+    CAPTURE(toml);
+    Program program(toml);
+    CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--preset", program.preset.string()}),
+                         cat(program.preset.string(), ": ", text).c_str(), OptionError);
+  }
 }

@@ -94,15 +94,32 @@ TEST_CASE("run folder: never overwritten, and only a run is opened") {
                        Error);
   const RunFolder folder = RunFolder::create(path);
   CHECK_THROWS_WITH_AS(RunFolder::create(path),
-                       cat("--out ", path.string(), " exists and is not overwritten; give another folder, or go on ",
-                           "with it by --resume ", path.string())
-                           .c_str(),
+                       cat("--out ", path.string(), " exists and is not overwritten; give another folder").c_str(),
                        Error);
   CHECK_THROWS_WITH_AS(
       RunFolder::open(path),
       cat("--resume ", path.string(), ": it holds no config.toml, so it is not the folder of a run").c_str(), Error);
   std::ofstream(folder.config()) << "steps = 1\n";
   CHECK_FALSE(RunFolder::open(path).newest_checkpoint().has_value());
+  CHECK_THROWS_WITH_AS(RunFolder::create(path),
+                       cat("--out ", path.string(), " exists and is not overwritten; give another folder, or go on ",
+                           "with it by --resume ", path.string())
+                           .c_str(),
+                       Error);
+  std::filesystem::remove(path / "checkpoints");
+  CHECK_THROWS_WITH_AS(RunFolder::open(path),
+                       cat("--resume ", path.string(), ": its folder checkpoints is missing").c_str(), Error);
+}
+
+TEST_CASE("run folder: locked by one program at a time") {
+  const ScratchFolder scratch;
+  const RunFolder folder = RunFolder::create(scratch / "run");
+  {
+    const RunLock lock(folder);
+    CHECK_THROWS_WITH_AS(RunLock{folder}, cat("another program is working on the run ", folder.path().string()).c_str(),
+                         Error);
+  }
+  CHECK_NOTHROW(RunLock{folder});
 }
 
 TEST_CASE("run folder: the newest checkpoints are kept") {

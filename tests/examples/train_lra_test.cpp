@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "subquad/core/error.h"
+#include "subquad/core/safetensors.h"
 #include "subquad/examples/lra/listops_tsv.h"
 #include "subquad/tests/examples/scratch_folder.h"
 #include "subquad/tests/examples/subprocess.h"
@@ -188,26 +189,43 @@ TEST_CASE("train_lra: a run at its time limit saves, ends well and can be resume
   CHECK_NE(stopped.err.find("stopped at step"), std::string::npos);
   REQUIRE_EQ(train({"--resume", bench.run("limited"), "--max-minutes", "0"}).status, 0);
   check_same_run(bench.run("whole"), bench.run("limited"), "step-000030.safetensors");
-  REQUIRE_EQ(train({"--resume", bench.run("limited"), "--max-minutes", "0"}).status, 0);
+  const Finished again = train({"--resume", bench.run("limited"), "--max-minutes", "0"});
+  REQUIRE_EQ(again.status, 0);
+  CHECK_EQ(again.out.find("tokens/s"), std::string::npos);  // there was no step
   check_same_run(bench.run("whole"), bench.run("limited"), "step-000030.safetensors");
 }
 
 TEST_CASE("train_lra: wrong options") {
   const Bench bench;
   check_fails(bench.args("run", {"--stps", "3"}), 2, "unknown option --stps; the nearest is --steps");
-  check_fails(bench.args("run", {"--batch-size", "0"}), 2, "--batch-size: 0, expected a number at least 1");
+  check_fails(bench.args("run", {"--batch-size", "0"}), 2,
+              "--batch-size: 0, expected a whole number between 1 and 1000000");
   check_fails(bench.args("run", {"--attention", "nystrom"}), 2,
               "--attention: 'nystrom' is not in this build; available: softmax");
   check_fails(bench.args("run", {"--task", "pathx"}), 2, "--task: 'pathx' is not in this build; available: listops");
   check_fails(bench.args("run", {"--schedule", "zigzag"}), 2, "'zigzag', expected one of constant, linear");
   check_fails(bench.args("run", {"--pad-to", "17"}), 2, "--pad-to 17 is more than --max-length 16");
   check_fails({"--out", bench.run("run")}, 2, "--data is required");
+  check_fails({"--data", bench.data}, 2, "--out is required");
+  check_fails(bench.args("run", {"--out", ""}), 2, "--out: the name is empty");
+  check_fails(bench.args("run", {"--data", ""}), 2, "--data: the name is empty");
+  check_fails(bench.args("run", {"--heads", "3"}), 2, "--width 8 does not divide by --heads 3");
+  check_fails(bench.args("run", {"--beta1", "1"}), 2, "--beta1: 1, expected a number at least 0 and below 1");
+  check_fails(bench.args("run", {"--epsilon", "0"}), 2, "--epsilon: 0, expected a number above 0");
+  check_fails(bench.args("run", {"--steps", "99999999999999999999"}), 2, "--steps: 99999999999999999999, expected a");
+  check_fails(bench.args("run", {"--seed", "-1"}), 2, "--seed: -1, expected a whole number between 0 and");
+  for (const char* option : {"--batch-size", "--bucket", "--pad-multiple", "--pad-to", "--layers", "--width", "--heads",
+                             "--feed-forward", "--threads", "--max-length"})
+    check_fails(bench.args("run", {option, "9223372036854775807"}), 2,
+                cat(option, ": 9223372036854775807, expected a whole number between "));
   check_fails(bench.args("run", {"--device", "cuda"}), 1, "build");
   check_fails(bench.args("run", {"--device", "tpu"}), 1, "tpu");
   CHECK_FALSE(fs::exists(bench.run("run")));
   const Finished help = train({"--help"});
   CHECK_EQ(help.status, 0);
-  CHECK_NE(help.out.find("--learning-rate"), std::string::npos);
+  CHECK_NE(help.out.find("--learning-rate X"), std::string::npos);
+  CHECK_NE(help.out.find("Exit status: 0"), std::string::npos);
+  CHECK_EQ(help.out.find("required"), std::string::npos);  // not with --resume
 }
 
 TEST_CASE("train_lra: presets") {
@@ -240,6 +258,7 @@ TEST_CASE("train_lra: folders") {
   fs::create_directories(bench.run("exists"));
   check_fails(bench.args("exists"), 1, "exists and is not overwritten");
   CHECK(fs::is_empty(bench.run("exists")));
+  check_fails({"--data", bench.data + "/basic_val.tsv", "--out", bench.run("run")}, 1, "this is a file");
   check_fails({"--data", bench.run("none"), "--out", bench.run("run")}, 1,
               "make it with: make_data --task listops --out " + bench.run("none"));
   fs::remove(fs::path(bench.data) / "basic_val.tsv");
@@ -274,6 +293,54 @@ TEST_CASE("train_lra: batches of one sample, and larger than the data") {
     const Finished finished = train(bench.args(cat("run", size), {"--batch-size", size, "--steps", "3"}));
     CAPTURE(finished.err);
     CHECK_EQ(finished.status, 0);
+  }
+}
+
+TEST_CASE("train_lra: sets that are the same are refused") {
+  const Bench bench;
+  const fs::path data = bench.data;
+  fs::copy_file(data / "basic_val.tsv", data / "basic_test.tsv", fs::copy_options::overwrite_existing);
+  check_fails(bench.args("run"), 1, "the validation set and the test set are the same");
+  fs::copy_file(data / "basic_train.tsv", data / "basic_test.tsv", fs::copy_options::overwrite_existing);
+  check_fails(bench.args("run"), 1, "the training set and the test set are the same");
+}
+
+TEST_CASE("train_lra: a run that another program works on is refused and stays whole") {
+  const Bench bench;
+  const fs::path run = bench.run("run");
+  Subprocess first("train_lra", bench.args("run", {"--steps", "1000000"}));
+  wait_for_step(run, 5);
+  check_fails({"--resume", run.string()}, 1, "another program is working on the run " + run.string());
+  first.signal(SIGTERM);
+  CHECK_EQ(first.wait().status, 143);
+  const std::string text = read_text(run / "metrics.jsonl");
+  CHECK_EQ(records(run).size(), static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')));
+}
+
+TEST_CASE("train_lra: numbers of a checkpoint that cannot be are named") {
+  const Bench bench;
+  REQUIRE_EQ(train(bench.args("run", {"--steps", "5"})).status, 0);
+  const fs::path checkpoint = fs::path(bench.run("run")) / "checkpoints/step-000005.safetensors";
+  const SafetensorsFile good = read_safetensors(checkpoint);
+  struct Case {
+    const char* field;
+    nlohmann::json value;
+    const char* text;
+  };
+  for (const Case& c : std::vector<Case>{{"/step", -5, "step is -5, expected a whole number between 0 and 5"},
+                                         {"/step", 1.5, "step is 1.5, expected"},
+                                         {"/step", 1000000000000000000, "step is 1000000000000000000, expected"},
+                                         {"/best_step", 9, "best_step is 9, expected"},
+                                         {"/accuracy", 2.0, "accuracy is 2.0, expected a number between 0 and 1"},
+                                         {"/window/correct", 1, "window/correct is 1, expected"},
+                                         {"/metrics_bytes", -1, "metrics_bytes is -1, expected"}}) {
+    CAPTURE(c.text);
+    SafetensorsFile bad = good;
+    nlohmann::json state = nlohmann::json::parse(good.metadata.at("state"));
+    state[nlohmann::json::json_pointer(c.field)] = c.value;
+    bad.metadata["state"] = state.dump();
+    write_safetensors(checkpoint, bad);
+    check_fails({"--resume", bench.run("run")}, 1, cat(checkpoint.string(), ": metadata \"state\": ", c.text));
   }
 }
 
