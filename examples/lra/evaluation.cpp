@@ -1,6 +1,7 @@
 #include "subquad/examples/lra/evaluation.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "subquad/core/check.h"
 
@@ -20,7 +21,8 @@ std::vector<std::int64_t> predictions(const Tensor& logits) {
   std::vector<std::int64_t> classes_found;
   for (Index b = 0; b < logits.dim(0); ++b) {
     const auto row = values.subspan(static_cast<std::size_t>(b * classes), static_cast<std::size_t>(classes));
-    classes_found.push_back(std::max_element(row.begin(), row.end()) - row.begin());
+    const bool broken = std::any_of(row.begin(), row.end(), [](float logit) { return std::isnan(logit); });
+    classes_found.push_back(broken ? -1 : std::max_element(row.begin(), row.end()) - row.begin());
   }
   return classes_found;
 }

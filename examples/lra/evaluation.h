@@ -20,7 +20,8 @@ struct Tally {
   friend bool operator==(const Tally&, const Tally&) = default;
 };
 
-// The class with the largest logit of each row, the first of equals. logits: float32 [B, C] on the CPU.
+// The class with the largest logit of each row, the first of equals; -1, which is never right, for a row with a NaN.
+// logits: float32 [B, C] on the CPU.
 std::vector<std::int64_t> predictions(const Tensor& logits);
 
 // One batch whose loss is known.

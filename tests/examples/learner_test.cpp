@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include <limits>
 
 #include "subquad/core/allocator.h"
@@ -117,6 +119,7 @@ TEST_CASE("learner: labels out of range") {
 TEST_CASE("evaluation: predictions, tallies and groups") {
   const Tensor logits = tensor<float>({1, 3, 3, 0, -1, -2}, {2, 3});
   CHECK_EQ(predictions(logits), std::vector<std::int64_t>{1, 0});
+  CHECK_EQ(predictions(tensor<float>({NAN, 1, 2, 0, NAN, 3}, {2, 3})), std::vector<std::int64_t>{-1, -1});
   Sequences set;
   set.append(std::vector<Token>{1, 2}, 1);
   set.append(std::vector<Token>{2}, 2);
