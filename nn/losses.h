@@ -7,6 +7,10 @@ namespace subquad::nn {
 
 using subquad::cross_entropy;  // (logits [B, C], labels int64 [B]) -> the mean over B, 0 for an empty batch
 
+// The mean of (prediction - target)^2 over all elements, 0 when there are none. Same shape and dtype: a target that
+// would broadcast is a ShapeError. The target may require a gradient, too.
+Variable mean_squared_error(const Variable& prediction, const Variable& target);
+
 // How many rows of logits [B, C] have their largest entry (the first, if several) at the label. A row with a NaN is
 // never right.
 Index count_correct(const Tensor& logits, const Tensor& labels);

@@ -19,6 +19,21 @@ TEST_CASE("cross_entropy of nn is the mean over the batch") {
   CHECK(std::fabs(nn::cross_entropy(Variable(logits), labels).value().item<double>() - want) < 1e-14);
 }
 
+TEST_CASE("mean_squared_error equals the slow loop, has the right gradients and broadcasts nothing") {
+  const Variable prediction = test::leaf({3, 5}, 1), target = test::leaf({3, 5}, 2);
+  double want = 0;
+  for (Index i = 0; i < 15; ++i)
+    want += std::pow(test::at(prediction.value(), i) - test::at(target.value(), i), 2) / 15;
+  CHECK(std::fabs(mean_squared_error(prediction, target).value().item<double>() - want) < 1e-14);
+  CHECK_GRADIENTS([](const std::vector<Variable>& in) { return std::vector{mean_squared_error(in[0], in[1])}; },
+                  {prediction, target});
+  CHECK(mean_squared_error(Variable(zeros({0, 2}, kFloat32, kCpu)), Variable(zeros({0, 2}, kFloat32, kCpu)))
+            .value()
+            .item<float>() == 0);
+  CHECK_THROWS_WITH_AS(mean_squared_error(prediction, test::leaf({5}, 2)),
+                       "mean_squared_error: target is [5] float64 cpu, expected shape [3, 5]", ShapeError);
+}
+
 TEST_CASE("count_correct counts rows whose first largest logit is the label") {
   const Tensor logits = tensor<float>({1, 2, 0,  //
                                        3, 3, 1,  //
