@@ -44,14 +44,17 @@ bin=$root/build/$preset/bin
 logs=$root/build/$preset/test_logs
 mkdir -p "$logs"
 
-# The doctest filter for what --only selects in a program: "*" for all of it, nothing where no case matches.
+# The doctest filter for what --only selects in a program: "*" for all of it, nothing where no case matches. Fails when the
+# program cannot list its cases.
 filter_of() {
   if [ -z "$only" ] || grep -qE -- "$only" <<<"$1"; then
     echo "*"
-  else
-    "$bin/$1" --list-test-cases --no-colors | grep -v -e '^\[doctest\]' -e '^=*$' | grep -E -- "$only" |
-      sed 's/[\\,]/\\&/g' | paste -sd,
+    return
   fi
+  local cases matching
+  cases=$("$bin/$1" --list-test-cases --no-colors) || return
+  matching=$(sed -e '/^\[doctest\]/d' -e '/^=*$/d' <<<"$cases" | grep -E -- "$only") || [ $? = 1 ]  # 1: none
+  sed 's/[\\,]/\\&/g' <<<"$matching" | paste -sd,
 }
 
 # run_program PROGRAM FILTER SIMD_TARGET: adds its test cases to the totals; the log is shown when something fails.
@@ -77,7 +80,10 @@ mapfile -t targets < <("$bin/test_core" --simd-targets)
 for folder in house core kernels autograd nn examples golden; do
   program=test_$folder
   [ -x "$bin/$program" ] || continue
-  filter=$(filter_of "$program") || true
+  if ! filter=$(filter_of "$program"); then
+    fail "$program cannot list its test cases"
+    continue
+  fi
   [ -n "$filter" ] || continue
   run_program "$program" "$filter" "${targets[0]}"
   case $preset-$folder in
