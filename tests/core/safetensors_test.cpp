@@ -7,28 +7,15 @@
 #include <limits>
 
 #include "subquad/core/allocator.h"
+#include "subquad/tests/core/fixtures.h"
 #include "subquad/tests/support/temporary_folder.h"
 
 using namespace subquad;
+using test::check_values;
+using test::fixture;
 using test::TemporaryFolder;
 
 namespace {
-
-std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(SUBQUAD_SOURCE_DIR) / "tests/core/data" / name;
-}
-
-template <class T>
-void check_values(const Tensor& t, const Shape& shape, const std::vector<T>& values) {
-  CHECK_EQ(t.shape(), shape);
-  REQUIRE_EQ(t.dtype(), dtype_of<T>());
-  REQUIRE(t.is_contiguous());
-  REQUIRE_EQ(static_cast<std::size_t>(t.size()), values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    CAPTURE(i);
-    CHECK(t.data<T>()[i] == values[i]);
-  }
-}
 
 // A file with this header, its length in front, and `data` behind.
 std::string file_of(std::string_view header, std::string_view data = "") {
