@@ -12,6 +12,7 @@ packages=(
   nlohmann-json3-dev      # safetensors headers, logs
   libcli11-dev            # command lines and presets
   doctest-dev             # tests
+  libboost-context-dev    # fibers: the tests run CUDA kernels on the CPU
   libbenchmark-dev        # benchmarks
 )
 

@@ -7,7 +7,8 @@ install(EXPORT subquad_targets NAMESPACE subquad:: DESTINATION ${package_dir})
 # Contracts only: what the kernels share among themselves (kernels/simd, cpu.h) needs Highway and stays here.
 foreach(folder core kernels autograd nn)
   install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/subquad
-          FILES_MATCHING PATTERN "*.h" PATTERN "*-inl.h" EXCLUDE PATTERN cpu.h EXCLUDE PATTERN simd EXCLUDE)
+          FILES_MATCHING PATTERN "*.h" PATTERN "*-inl.h" EXCLUDE PATTERN cpu.h EXCLUDE PATTERN cuda.h EXCLUDE
+          PATTERN simd EXCLUDE PATTERN cuda EXCLUDE)
 endforeach()
 configure_package_config_file(${CMAKE_CURRENT_SOURCE_DIR}/cmake/subquad-config.cmake.in
                               ${CMAKE_BINARY_DIR}/subquad-config.cmake INSTALL_DESTINATION ${package_dir})

@@ -6,8 +6,14 @@ file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_BINARY_DIR}/include/subquad
 # Flags that every target of ours shares; never global, never -march=native (SIMD is chosen at run time).
 add_library(subquad_flags INTERFACE)
 target_compile_features(subquad_flags INTERFACE cxx_std_20)
-target_compile_options(subquad_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -fno-math-errno -ffp-contract=off
-                                               $<$<BOOL:${SUBQUAD_WERROR}>:-Werror>)
+set(warnings -Wall -Wextra -Wshadow)
+target_compile_options(
+  subquad_flags
+  INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${warnings};-Wpedantic;-fno-math-errno;-ffp-contract=off>"
+            "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Wno-deprecated-gpu-targets;-lineinfo>"
+            "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wshadow>"
+            "$<$<AND:$<BOOL:${SUBQUAD_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>"
+            "$<$<AND:$<BOOL:${SUBQUAD_WERROR}>,$<COMPILE_LANGUAGE:CUDA>>:-Werror=all-warnings;-Xcompiler=-Werror>")
 if(SUBQUAD_SANITIZE)
   target_compile_options(subquad_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
                                                  -fno-omit-frame-pointer
@@ -16,10 +22,15 @@ if(SUBQUAD_SANITIZE)
 endif()
 
 # subquad_library(core DEPENDS ... PRIVATE ...): one floor of the house. Every .cpp below the folder belongs to it, so adding
-# a primitive edits no list.
+# a primitive edits no list; in a build with CUDA so do the .cu files and what lies in a folder called cuda.
 function(subquad_library name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;PRIVATE" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cpp)
+  if(subquad_has_cuda)
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cpp *.cu)
+  else()
+    file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cpp)
+    list(FILTER sources EXCLUDE REGEX "/cuda/")
+  endif()
   add_library(subquad_${name} STATIC ${sources})
   add_library(subquad::${name} ALIAS subquad_${name})
   set_target_properties(subquad_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
@@ -27,6 +38,9 @@ function(subquad_library name)
   target_include_directories(subquad_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_BINARY_DIR}/include>
                                                     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(subquad_${name} PUBLIC ${ARG_DEPENDS} PRIVATE $<BUILD_INTERFACE:subquad_flags> ${ARG_PRIVATE})
+  if(subquad_has_cuda)
+    target_compile_definitions(subquad_${name} PRIVATE SUBQUAD_CUDA)
+  endif()
 endfunction()
 
 # subquad_program(train_lra SOURCES ... DEPENDS ...)
@@ -44,7 +58,8 @@ function(subquad_summary)
   message(STATUS "  OpenBLAS   ${SUBQUAD_OPENBLAS_LIBRARY} (opened at run time)")
   message(STATUS "  Highway    ${hwy_VERSION}")
   message(STATUS "  OpenMP     ${OpenMP_CXX_VERSION}")
-  message(STATUS "  CUDA       none: this version has CPU kernels only")
+  message(STATUS "  CUDA       ${subquad_cuda_found}")
+  message(STATUS "  CUDA kernels on the CPU, for tests: ${SUBQUAD_SIMT}")
   message(STATUS "  warnings as errors ${SUBQUAD_WERROR}, sanitizers ${SUBQUAD_SANITIZE}, tests ${SUBQUAD_TESTS}")
   message(STATUS "  programs   ${programs}")
 endfunction()

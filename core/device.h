@@ -2,6 +2,7 @@
 #pragma once
 
 #include <iosfwd>
+#include <string>
 #include <string_view>
 
 #include "subquad/core/error.h"
@@ -26,12 +27,31 @@ std::ostream& operator<<(std::ostream& out, Device device);  // cpu, cuda:0
 // says whether the build lacks CUDA or the machine lacks a GPU.
 Device parse_device(std::string_view name);
 
-// Runs the first function for a CPU tensor and the second for a CUDA tensor. The second is a generic lambda
-// ([&](auto) { cuda::f(...); }) so that it is compiled only in builds that have CUDA.
+// How many CUDA devices there are: 0 in a build without CUDA and on a machine without a GPU. DeviceError when there is
+// a GPU whose driver is older than the CUDA runtime of this build (both versions are named).
+int cuda_device_count();
+
+// What the device is called: "cpu", "NVIDIA H200", or "SIMT interpreter" where the tests run CUDA kernels on the CPU.
+std::string device_name(Device device);
+
+// Waits until the device has done all that was asked of it, then throws what a kernel has reported
+// (core/cuda/report.h). Nothing to do for the CPU.
+void synchronize(Device device);
+
+namespace cuda {
+void activate(Device device);  // makes it the device that CUDA calls of this thread speak to
+void synchronize();
+}  // namespace cuda
+
+// Runs the first function for a CPU tensor and the second for a CUDA tensor, with its device activated. The second is a
+// generic lambda ([&](auto) { cuda::f(...); }) so that it is compiled only in builds that have CUDA.
 template <class OnCpu, class OnCuda>
 decltype(auto) on_device(Device device, OnCpu&& on_cpu, OnCuda&& on_cuda) {
 #ifdef SUBQUAD_CUDA
-  if (!device.is_cpu()) return on_cuda(device);
+  if (!device.is_cpu()) {
+    cuda::activate(device);
+    return on_cuda(device);
+  }
 #else
   (void)on_cuda;
   if (!device.is_cpu()) throw InternalError("a CUDA tensor in a build without CUDA");

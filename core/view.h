@@ -1,4 +1,5 @@
-// What a kernel sees of a tensor: pointer, extents and strides (in elements). Trivially copyable, good on both devices.
+// What a kernel sees of a tensor: pointer, extents and strides (in elements). Trivially copyable, good on both devices:
+// what is constexpr here may be called in CUDA kernels (nvcc's --expt-relaxed-constexpr).
 #pragma once
 
 #include "subquad/core/shape.h"
@@ -16,7 +17,7 @@ class View {
   }
 
   template <class... I>
-  T& operator()(I... index) const {
+  constexpr T& operator()(I... index) const {
     static_assert(sizeof...(I) == Rank, "one index per dimension");
     Index offset = 0;
     int d = 0;
@@ -24,9 +25,9 @@ class View {
     return data_[offset];
   }
 
-  T* data() const { return data_; }
-  Index dim(int d) const { return extent_[d]; }
-  Index stride(int d) const { return stride_[d]; }
+  constexpr T* data() const { return data_; }
+  constexpr Index dim(int d) const { return extent_[d]; }
+  constexpr Index stride(int d) const { return stride_[d]; }
 
  private:
   T* data_;

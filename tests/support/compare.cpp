@@ -13,7 +13,7 @@ double dot_tolerance(DType dtype, Index length) {
 }
 
 double at(const Tensor& t, Index flat) {
-  const Tensor whole = t.contiguous();
+  const Tensor whole = t.to(kCpu).contiguous();
   return visit_any(t.dtype(), [&]<class T>(Type<T>) -> double {
     if constexpr (std::is_same_v<T, BFloat16>)
       return static_cast<float>(whole.data<T>()[flat]);
@@ -33,8 +33,8 @@ struct Worst {
 };
 
 Worst worst_element(const Tensor& got, const Tensor& want) {
-  const Tensor g = got.to(kFloat64).contiguous();
-  const Tensor w = want.to(kFloat64).contiguous();
+  const Tensor g = got.to(kCpu).to(kFloat64).contiguous();
+  const Tensor w = want.to(kCpu).to(kFloat64).contiguous();
   const double* a = g.data<double>();
   const double* b = w.data<double>();
   Worst worst;
@@ -69,7 +69,7 @@ std::string difference(const Tensor& got, const Tensor& want, double tolerance) 
 
 bool same_bits(const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
-  const Tensor x = a.contiguous(), y = b.contiguous();
+  const Tensor x = a.to(kCpu).contiguous(), y = b.to(kCpu).contiguous();
   return x.size() == 0 ||
          std::memcmp(x.bytes(), y.bytes(), static_cast<std::size_t>(x.size()) * dtype_bytes(x.dtype())) == 0;
 }
@@ -77,21 +77,17 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 Tensor normal(const Shape& shape, DType dtype, std::uint64_t seed) {
   Tensor out = empty(shape, dtype, kCpu);
   fill_normal(out, 0, 1, seed, stream_id("test"));
-  return out;
+  return here(out);
 }
 
 Tensor uniform(const Shape& shape, DType dtype, double low, double high, std::uint64_t seed) {
   Tensor out = empty(shape, dtype, kCpu);
   fill_uniform(out, low, high, seed, stream_id("test"));
-  return out;
+  return here(out);
 }
 
 Variable leaf(const Shape& shape, std::uint64_t seed) {
   return Variable(normal(shape, kFloat64, seed), true);
-}
-
-void for_each_device(const std::function<void(Device)>& f) {
-  f(kCpu);
 }
 
 void for_each_simd_target(const std::function<void()>& f) {

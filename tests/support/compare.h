@@ -1,4 +1,5 @@
-// Comparing tensors in tests. Expected values are float64, made by slow loops; tolerances come from dtype and length.
+// Comparing tensors in tests, wherever they live. Expected values are float64, made by slow loops on the CPU;
+// tolerances come from dtype and length.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -9,6 +10,7 @@
 #include "subquad/autograd/gradcheck.h"
 #include "subquad/core/rng.h"
 #include "subquad/core/tensor.h"
+#include "subquad/tests/support/device.h"
 
 namespace subquad::test {
 
@@ -28,7 +30,7 @@ double largest_error(const Tensor& got, const Tensor& want);  // max |got - want
 
 bool same_bits(const Tensor& a, const Tensor& b);
 
-// float tensors with draws from the standard normal (uniform in [low, high) for uniform()); seeded.
+// float tensors on device() with draws from the standard normal (uniform in [low, high) for uniform()); seeded.
 Tensor normal(const Shape& shape, DType dtype, std::uint64_t seed);
 Tensor uniform(const Shape& shape, DType dtype, double low, double high, std::uint64_t seed);
 
@@ -48,9 +50,6 @@ inline double at(const Tensor& t, std::initializer_list<Index> index) {
 inline void for_each_float(const std::function<void(DType)>& f) {
   for (const DType dtype : {kFloat32, kFloat64}) f(dtype);
 }
-
-// Runs f on every device present (the CPU; CUDA when it is built and there is one).
-void for_each_device(const std::function<void(Device)>& f);
 
 // Runs f with every SIMD target that this processor offers, then restores the one that was in use.
 void for_each_simd_target(const std::function<void()>& f);

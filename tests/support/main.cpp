@@ -1,4 +1,5 @@
-// doctest's main, and two questions: --simd-targets prints what SUBQUAD_SIMD may be on this processor, best first, and
+// doctest's main, with --device NAME (what to test, cpu unless given), and two questions: --simd-targets prints what
+// SUBQUAD_SIMD may be on this processor, best first, and
 // --simd-target which one is in use, or the error that asking for it gives.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
@@ -8,6 +9,7 @@
 
 #include "subquad/core/error.h"
 #include "subquad/core/runtime.h"
+#include "subquad/tests/support/device.h"
 
 namespace {
 
@@ -29,5 +31,19 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (argc == 2 && std::string_view(argv[1]) == "--simd-target") return print_target();
-  return doctest::Context(argc, argv).run();
+  doctest::Context context;
+  if (argc >= 3 && std::string_view(argv[1]) == "--device") {
+    try {
+      subquad::test::set_device(subquad::parse_device(argv[2]));
+    } catch (const subquad::Error& error) {
+      std::puts(error.what());
+      return 1;
+    }
+    if (!subquad::test::device().is_cpu()) context.addFilter("test-suite-exclude", "cpu");
+    argv[2] = argv[0];
+    argc -= 2;
+    argv += 2;
+  }
+  context.applyCommandLine(argc, argv);
+  return context.run();
 }

@@ -1,0 +1,21 @@
+// How a kernel complains. It cannot throw, so the first complaint is written down and thrown by whoever next waits for
+// the device (synchronize, to(kCpu), item): "embedding: id 70 at position 12, expected 0 to 63".
+#pragma once
+
+#include "subquad/core/shape.h"
+
+namespace subquad::cuda {
+
+enum class Complaint : int { none, embedding_id, cross_entropy_label, gather_index };
+
+// Lives in page-locked memory that device and host both see; one per device.
+struct Report {
+  int taken = 0;  // set by the first thread that complains
+  Complaint what = Complaint::none;
+  Index position = 0, value = 0, limit = 0;
+};
+
+Report* report();        // of the current device, for a kernel's argument list
+void throw_complaint();  // after a wait: throws the complaint, if there is one, and clears it
+
+}  // namespace subquad::cuda
