@@ -12,6 +12,10 @@ double dot_tolerance(DType dtype, Index length) {
   return unit * (8.0 + 4.0 * std::sqrt(static_cast<double>(std::max<Index>(length, 1))));
 }
 
+Tensor doubles(const Tensor& t) {
+  return t.to(kCpu).to(kFloat64).contiguous();
+}
+
 double at(const Tensor& t, Index flat) {
   const Tensor whole = t.to(kCpu).contiguous();
   return visit_any(t.dtype(), [&]<class T>(Type<T>) -> double {
@@ -91,6 +95,7 @@ Variable leaf(const Shape& shape, std::uint64_t seed) {
 }
 
 void for_each_simd_target(const std::function<void()>& f) {
+  if (!device().is_cpu()) return f();
   const std::string before = simd_target();
   for (const std::string& name : simd_targets()) {
     CAPTURE(name);

@@ -37,6 +37,9 @@ Tensor uniform(const Shape& shape, DType dtype, double low, double high, std::ui
 // An input of gradcheck: float64, standard normal, requires a gradient.
 Variable leaf(const Shape& shape, std::uint64_t seed);
 
+// A float64 copy on the CPU: what a slow loop reads.
+Tensor doubles(const Tensor& t);
+
 // The element at a flat row-major position, as double, whatever the dtype.
 double at(const Tensor& t, Index flat);
 inline double at(const Tensor& t, std::initializer_list<Index> index) {
@@ -51,7 +54,8 @@ inline void for_each_float(const std::function<void(DType)>& f) {
   for (const DType dtype : {kFloat32, kFloat64}) f(dtype);
 }
 
-// Runs f with every SIMD target that this processor offers, then restores the one that was in use.
+// Runs f with every SIMD target that this processor offers, then restores the one that was in use. Once on other
+// devices.
 void for_each_simd_target(const std::function<void()>& f);
 
 }  // namespace subquad::test
