@@ -38,13 +38,19 @@ void check_float(const char* op, const char* name, const Tensor& t) {
     throw DTypeError(cat(op, ": ", name, " is ", describe(t), ", expected float32 or float64"));
 }
 
+void check_same_device(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
+  check_defined(op, name_a, a);
+  check_defined(op, name_b, b);
+  if (a.device() != b.device())
+    throw DeviceError(cat(op, ": ", name_b, " is ", describe(b), ", expected on ", a.device(), " like ", name_a));
+}
+
 void check_same_kind(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
   check_defined(op, name_a, a);
   check_defined(op, name_b, b);
   if (a.dtype() != b.dtype())
     throw DTypeError(cat(op, ": ", name_b, " is ", describe(b), ", expected ", a.dtype(), " like ", name_a));
-  if (a.device() != b.device())
-    throw DeviceError(cat(op, ": ", name_b, " is ", describe(b), ", expected on ", a.device(), " like ", name_a));
+  check_same_device(op, name_a, a, name_b, b);
 }
 
 void check_alike(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {

@@ -17,6 +17,8 @@ void check_float(const char* op, const char* name, const Tensor& t);  // float32
 void check_alike(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b);
 // Same dtype and device only.
 void check_same_kind(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b);
+// Same device only.
+void check_same_device(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b);
 
 // "[2, 3] float32 cpu": how messages describe a tensor.
 std::string describe(const Tensor& t);
