@@ -15,7 +15,7 @@ class SoftmaxCase {
         dtype_(dtype),
         causal_(file.metadata.at("causal") == "1"),
         lengths_(file.tensors.at("lengths")),
-        mask_(Mask::from_lengths(lengths_, file.tensors.at("x").dim(1))) {}
+        mask_(Mask::from_lengths(lengths_, file.tensors.at("x").dim(1)).to(device())) {}
 
   GoldenErrors run() {
     core();
@@ -25,7 +25,7 @@ class SoftmaxCase {
 
  private:
   const Tensor& want(const std::string& name) const { return file_.tensors.at(name); }
-  Tensor input(const std::string& name) const { return want(name).to(dtype_); }
+  Tensor input(const std::string& name) const { return here(want(name).to(dtype_)); }
 
   // Results at padded positions are nobody's business: each sample is compared up to its length along `dim`.
   void real_rows(const Tensor& got, const std::string& name, int dim) {
@@ -51,7 +51,7 @@ class SoftmaxCase {
   void module() {
     const Variable x(input("x"), true);
     nn::SoftmaxAttention attention(
-        nn::Place(1, dtype_, kCpu),
+        nn::Place(1, dtype_, device()),
         {.width = x.dim(2), .heads = std::stoll(file_.metadata.at("heads")), .causal = causal_});
     attention.load_state_dict({{"query.weight", input("wq")},
                                {"query.bias", input("bq")},

@@ -29,7 +29,8 @@ SequenceClassifierConfig small(Pooling pooling) {
 
 TEST_CASE("ClassifierHead equals the loops") {
   for (const Index hidden_layers : {0, 1, 2}) {
-    const ClassifierHead head(test::kDouble, {.inputs = 4, .hidden = 6, .hidden_layers = hidden_layers, .classes = 3});
+    const ClassifierHead head(test::place(kFloat64),
+                              {.inputs = 4, .hidden = 6, .hidden_layers = hidden_layers, .classes = 3});
     test::randomise(head);
     const test::slow::Weights w(head.state_dict());
     const Tensor x = test::normal({5, 4}, kFloat64, 1);
@@ -43,7 +44,7 @@ TEST_CASE("ClassifierHead equals the loops") {
 
 TEST_CASE("SequenceClassifier is encoder, pooling and head") {
   for (const Pooling pooling : {Pooling::mean, Pooling::cls, Pooling::flatten}) {
-    const SequenceClassifier model(test::kDouble, small(pooling));
+    const SequenceClassifier model(test::place(kFloat64), small(pooling));
     test::randomise(model);
     const Tensor tokens = random_tokens(3, 6, 7, 1);
     const Mask mask = prefix_mask({6, 2, 0}, 6);
@@ -61,7 +62,7 @@ TEST_CASE("SequenceClassifier is encoder, pooling and head") {
 
 TEST_CASE("SequenceClassifier gradients") {
   for (const Pooling pooling : {Pooling::mean, Pooling::cls, Pooling::flatten}) {
-    const SequenceClassifier model(test::kDouble, small(pooling));
+    const SequenceClassifier model(test::place(kFloat64), small(pooling));
     test::randomise(model);
     const Tensor tokens = random_tokens(2, 5, 7, 1);
     CHECK_MODULE_GRADIENTS(model, [&](const auto&) { return model(tokens, prefix_mask({5, 3}, 5), {}); });
@@ -71,9 +72,9 @@ TEST_CASE("SequenceClassifier gradients") {
 TEST_CASE("SequenceClassifier can divide the mean by max_length, as published code does") {
   SequenceClassifierConfig config = small(Pooling::mean);
   config.head_layers = 0;
-  const SequenceClassifier plain(test::kDouble, config);
+  const SequenceClassifier plain(test::place(kFloat64), config);
   config.over_padded_length = true;
-  const SequenceClassifier quirk(test::kDouble, config);  // same seed and names, same parameters; the bias is 0
+  const SequenceClassifier quirk(test::place(kFloat64), config);  // same seed and names, same parameters; the bias is 0
   const Tensor tokens = random_tokens(1, 6, 7, 1);
   const Mask mask = prefix_mask({2}, 6);
   const Tensor a = plain(tokens, mask, {}).value(), b = quirk(tokens, mask, {}).value();
@@ -84,29 +85,29 @@ TEST_CASE("SequenceClassifier has the parameters of the published model") {
   // Xiong et al. 2021, LRA: 2 layers of 64 features, 2 heads, feed-forward 128, head 64 - 128 - classes.
   const Index layer = 4 * (64 * 64 + 64) + 2 * 2 * 64 + (64 * 128 + 128) + (128 * 64 + 64);
   const Index want = 32 * 64 + 2048 * 64 + 2 * layer + 2 * 64 + (64 * 128 + 128) + (128 * 10 + 10);
-  const SequenceClassifier model(test::kSingle, {.vocabulary = 32, .classes = 10, .max_length = 2048});
+  const SequenceClassifier model(test::place(kFloat32), {.vocabulary = 32, .classes = 10, .max_length = 2048});
   CHECK(model.parameter_count() == want);
 }
 
 TEST_CASE("SequenceClassifier has the parameters of the Long Range Arena's ListOps baseline") {
   // Tay et al. 2021, code of 2022-09: 4 layers, 512 features, 8 heads, feed-forward 1024, 17 tokens, CLS.
-  const SequenceClassifier model(test::kSingle, {.vocabulary = 17,
-                                                 .classes = 10,
-                                                 .max_length = 2000,
-                                                 .width = 512,
-                                                 .layers = 4,
-                                                 .hidden = 1024,
-                                                 .attention = {.heads = 8, .bias = false},
-                                                 .positions = PositionKind::sinusoid,
-                                                 .pooling = Pooling::cls,
-                                                 .head_hidden = 1024});
+  const SequenceClassifier model(test::place(kFloat32), {.vocabulary = 17,
+                                                         .classes = 10,
+                                                         .max_length = 2000,
+                                                         .width = 512,
+                                                         .layers = 4,
+                                                         .hidden = 1024,
+                                                         .attention = {.heads = 8, .bias = false},
+                                                         .positions = PositionKind::sinusoid,
+                                                         .pooling = Pooling::cls,
+                                                         .head_hidden = 1024});
   CHECK(model.parameter_count() == 8948746);
 }
 
 // A model in training on one fixed batch of eight.
 class Training {
  public:
-  Training() : model_(test::kSingle, config()), arena_(model_), optimizer_(make_optimizer(arena_, {})) {
+  Training() : model_(test::place(kFloat32), config()), arena_(model_), optimizer_(make_optimizer(arena_, {})) {
     optimizer_->set_rate(3e-3);
   }
 
@@ -130,7 +131,7 @@ class Training {
   ParameterArena arena_;
   std::unique_ptr<Optimizer> optimizer_;
   Tensor tokens_ = random_tokens(8, 8, 7, 1);
-  Tensor labels_ = tensor<std::int64_t>({0, 1, 2, 0, 1, 2, 0, 1}, {8});
+  Tensor labels_ = test::here(tensor<std::int64_t>({0, 1, 2, 0, 1, 2, 0, 1}, {8}));
   Mask mask_ = prefix_mask({8, 7, 6, 5, 8, 8, 4, 8}, 8);
 };
 
@@ -145,12 +146,12 @@ TEST_CASE("SequenceClassifier learns a fixed small batch") {
 TEST_CASE("a training step leaves no memory behind and soon asks the system for none") {
   Training training;
   for (int step = 0; step < 5; ++step) training.step();
-  const MemoryStats steady = memory_stats();
+  const MemoryStats steady = memory_stats(test::device());
   for (int step = 0; step < 200; ++step) {
     training.step();
-    REQUIRE(memory_stats().current_bytes == steady.current_bytes);
+    REQUIRE(memory_stats(test::device()).current_bytes == steady.current_bytes);
   }
-  CHECK(memory_stats().system_allocations == steady.system_allocations);
+  CHECK(memory_stats(test::device()).system_allocations == steady.system_allocations);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace subquad::nn {
 namespace {
 
 using kernels::Activation;
-using test::kSingle;
+using test::place;
 using test::random_state;
 
 class TwoDropouts : public Module {
@@ -20,10 +20,10 @@ class TwoDropouts : public Module {
 };
 
 TEST_CASE("Dropout keeps three quarters and scales them") {
-  const Dropout layer(kSingle, 0.25);
-  const Variable x(full({8, 50, 60}, 3, kFloat32, kCpu));
+  const Dropout layer(place(kFloat32), 0.25);
+  const Variable x(full({8, 50, 60}, 3, kFloat32, test::device()));
   Index kept = 0;
-  const Tensor out = layer(x, random_state(8)).value().contiguous();
+  const Tensor out = layer(x, random_state(8)).value().to(kCpu).contiguous();
   for (const float value : out.span<float>()) {
     CHECK((value == 0 || value == 4));
     kept += value != 0;
@@ -32,7 +32,7 @@ TEST_CASE("Dropout keeps three quarters and scales them") {
 }
 
 TEST_CASE("Dropout draws from the stream of its path") {
-  const TwoDropouts model(kSingle), again(kSingle);
+  const TwoDropouts model(place(kFloat32)), again(place(kFloat32));
   const Variable x(test::normal({2, 5, 16}, kFloat32, 1));
   const Tensor a = model.a(x, random_state(2)).value();
   CHECK(test::same_bits(a, again.a(x, random_state(2)).value()));
@@ -43,8 +43,8 @@ TEST_CASE("Dropout draws from the stream of its path") {
 }
 
 TEST_CASE("Dropout is the identity in eval and with p = 0") {
-  Dropout layer(kSingle, 0.25);
-  const Dropout never(kSingle, 0);
+  Dropout layer(place(kFloat32), 0.25);
+  const Dropout never(place(kFloat32), 0);
   const Variable x(test::normal({2, 5, 16}, kFloat32, 1));
   CHECK(test::same_bits(never(x, {}).value(), x.value()));
   layer.eval();
@@ -53,7 +53,7 @@ TEST_CASE("Dropout is the identity in eval and with p = 0") {
 }
 
 TEST_CASE("Dropout after bias and activation equals the three steps") {
-  const Dropout layer(kSingle, 0.25);
+  const Dropout layer(place(kFloat32), 0.25);
   const Variable x(test::normal({2, 5, 16}, kFloat32, 1)), bias(test::normal({16}, kFloat32, 2));
   const RandomState rng = random_state(2);
   CHECK_CLOSE(layer.after(x, bias, Activation::gelu, rng).value(), layer(gelu(add(x, bias)), rng).value(),
@@ -61,7 +61,7 @@ TEST_CASE("Dropout after bias and activation equals the three steps") {
 }
 
 TEST_CASE("Dropout gradients") {
-  const Dropout layer(test::kDouble, 0.25);
+  const Dropout layer(test::place(kFloat64), 0.25);
   const auto f = [&](const auto& in) { return layer(in[0], random_state(2)); };
   CHECK_MODULE_GRADIENTS(layer, f, {test::leaf({2, 3, 5}, 1)});
   const auto fused = [&](const auto& in) { return layer.after(in[0], in[1], Activation::gelu, random_state(2)); };
@@ -69,10 +69,10 @@ TEST_CASE("Dropout gradients") {
 }
 
 TEST_CASE("Dropout names a bad rate and a missing RandomState") {
-  CHECK_THROWS_WITH_AS(Dropout(kSingle, 1), "dropout: p of '' is 1, expected 0 <= p < 1", Error);
-  CHECK_THROWS_AS(Dropout(kSingle, std::nan("")), Error);
-  const TwoDropouts model(kSingle);
-  CHECK_THROWS_WITH_AS(model.b(Variable(zeros({1, 1, 4}, kFloat32, kCpu)), {}),
+  CHECK_THROWS_WITH_AS(Dropout(place(kFloat32), 1), "dropout: p of '' is 1, expected 0 <= p < 1", Error);
+  CHECK_THROWS_AS(Dropout(place(kFloat32), std::nan("")), Error);
+  const TwoDropouts model(place(kFloat32));
+  CHECK_THROWS_WITH_AS(model.b(Variable(zeros({1, 1, 4}, kFloat32, test::device())), {}),
                        "dropout: 'b' with p = 0.25 is training and needs a RandomState, which is undefined", Error);
 }
 

@@ -59,12 +59,12 @@ Variable pooled(const Encoder& encoder, const Tensor& tokens, const Mask& mask, 
 TEST_CASE("Encoder equals the loops, pre-norm and post-norm") {
   test::for_each_float([](DType dtype) {
     for (const NormOrder norm : {NormOrder::pre, NormOrder::post}) {
-      const Encoder encoder(Place(4, dtype, kCpu), config(norm));
+      const Encoder encoder(test::place(dtype, 4), config(norm));
       test::randomise(encoder);
       const Tensor tokens = random_tokens(3, 10, kVocabulary, 1);
       for (const Mask& mask : {prefix_mask({10, 3, 1}, 10), Mask()}) {
         const Tensor want = slow_encoder(tokens, encoder.state_dict(), mask, norm);
-        CHECK_CLOSE(pooled(encoder, tokens, mask).value(), pool_mean(Variable(want), mask).value(),
+        CHECK_CLOSE(pooled(encoder, tokens, mask).value(), pool_mean(Variable(want), mask.to(kCpu)).value(),
                     test::dot_tolerance(dtype, 1000));
       }
     }
@@ -76,7 +76,7 @@ TEST_CASE("Encoder gradients") {
     EncoderConfig c = config(norm, 0.25);
     c.layers = 1;
     c.cls = norm == NormOrder::post;
-    const Encoder encoder(test::kDouble, c);
+    const Encoder encoder(test::place(kFloat64), c);
     test::randomise(encoder);
     const Tensor tokens = random_tokens(2, 4, kVocabulary, 1);
     const Mask mask = prefix_mask({4, 2}, 4);
@@ -87,7 +87,7 @@ TEST_CASE("Encoder gradients") {
 TEST_CASE("Encoder puts cls before the tokens, real in every sample") {
   EncoderConfig c = config(NormOrder::pre);
   c.cls = true;
-  const Encoder encoder(test::kSingle, c);
+  const Encoder encoder(test::place(kFloat32), c);
   CHECK(encoder.state_dict().at("cls").shape() == Shape{8});
   CHECK(encoder.state_dict().at("positions.weight").shape() == Shape{kMaxLength + 1, 8});
   const Encoded out = encoder(random_tokens(2, kMaxLength, kVocabulary, 1), prefix_mask({12, 0}, kMaxLength), {});
@@ -103,7 +103,7 @@ TEST_CASE("Encoder puts cls before the tokens, real in every sample") {
 std::vector<Tensor> first_sample(Encoder& encoder, const Tensor& tokens, const Mask& mask) {
   encoder.zero_grad();
   const Variable out = pooled(encoder, tokens, mask, random_state(tokens.dim(0)));
-  Tensor upstream = zeros(out.shape(), out.dtype(), kCpu);
+  Tensor upstream = zeros(out.shape(), out.dtype(), test::device());
   Tensor first = upstream.select(0, 0);
   fill(first, 1);
   backward(sum(mul(out, Variable(upstream))));
@@ -113,15 +113,15 @@ std::vector<Tensor> first_sample(Encoder& encoder, const Tensor& tokens, const M
 }
 
 Tensor replaced(const Tensor& tokens, Index sample, Index from, std::uint64_t seed) {
-  Tensor out = tokens.clone();
+  Tensor out = tokens.to(kCpu).clone();
   Rng rng(seed);
   for (Index i = from; i < tokens.dim(1); ++i) out.view<std::int64_t, 2>()(sample, i) = rng.below(kVocabulary);
-  return out;
+  return test::here(out);
 }
 
 TEST_CASE("Encoder depends on nothing but a sample's own tokens") {
   for (const NormOrder norm : {NormOrder::pre, NormOrder::post}) {
-    Encoder encoder(test::kSingle, config(norm, 0.25));
+    Encoder encoder(test::place(kFloat32), config(norm, 0.25));
     test::randomise(encoder);
     const Tensor tokens = random_tokens(3, 10, kVocabulary, 1);
     const Mask mask = prefix_mask({6, 10, 0}, 10);
@@ -148,7 +148,7 @@ TEST_CASE("Encoder depends on nothing but a sample's own tokens") {
 
 TEST_CASE("Encoder is finite for samples without tokens and for batches without samples") {
   for (const NormOrder norm : {NormOrder::pre, NormOrder::post}) {
-    Encoder encoder(test::kSingle, config(norm, 0.25));
+    Encoder encoder(test::place(kFloat32), config(norm, 0.25));
     for (const Index positions : {0, 1, 5}) {
       const DetectAnomaly detect;  // throws at the first NaN or infinity, in forward and backward
       const Tensor tokens = random_tokens(2, positions, kVocabulary, 1);
@@ -165,9 +165,9 @@ TEST_CASE("Encoder is finite for samples without tokens and for batches without 
 
 TEST_CASE("Encoder gives the same gradients with checkpoint_layers") {
   EncoderConfig c = config(NormOrder::pre, 0.25);
-  Encoder plain(test::kSingle, c);
+  Encoder plain(test::place(kFloat32), c);
   c.checkpoint_layers = true;
-  Encoder saving(test::kSingle, c);
+  Encoder saving(test::place(kFloat32), c);
   const Tensor tokens = random_tokens(3, 10, kVocabulary, 1);
   const Mask mask = prefix_mask({6, 10, 2}, 10);
   const std::vector<Tensor> want = first_sample(plain, tokens, mask), got = first_sample(saving, tokens, mask);
@@ -176,7 +176,7 @@ TEST_CASE("Encoder gives the same gradients with checkpoint_layers") {
 
 TEST_CASE("Encoder says in which layer a NaN was made") {
   const DetectAnomaly detect;
-  const Encoder encoder(test::kSingle, config(NormOrder::pre));
+  const Encoder encoder(test::place(kFloat32), config(NormOrder::pre));
   StateDict state = encoder.state_dict();
   fill(state.at("layers.1.feed_forward.first.weight"), 3e38);
   CHECK_THROWS_WITH_AS(encoder(random_tokens(2, 5, kVocabulary, 1), {}, {}),
@@ -184,9 +184,11 @@ TEST_CASE("Encoder says in which layer a NaN was made") {
 }
 
 TEST_CASE("Encoder names a sequence that is too long and a norm that is unknown") {
-  const Encoder encoder(test::kSingle, config(NormOrder::pre));
-  CHECK_THROWS_WITH_AS(encoder(random_tokens(2, 13, kVocabulary, 1), {}, {}),
-                       "encoder: tokens is [2, 13] int64 cpu, expected at most 12 positions (max_length)", ShapeError);
+  const Encoder encoder(test::place(kFloat32), config(NormOrder::pre));
+  CHECK_THROWS_WITH_AS(
+      encoder(random_tokens(2, 13, kVocabulary, 1), {}, {}),
+      cat("encoder: tokens is [2, 13] int64 ", test::device(), ", expected at most 12 positions (max_length)").c_str(),
+      ShapeError);
   CHECK_THROWS_WITH_AS(parse_norm_order("middle"), "norm: 'middle', expected one of pre, post", Error);
   CHECK(norm_order_name(parse_norm_order("post")) == "post");
 }

@@ -34,29 +34,31 @@ void check_moments(const Init& init, double mean, double variance, double bound)
   CHECK(m.highest <= mean + bound);
 }
 
-TEST_CASE("initialisers have the variance and the bounds that their papers give") {
-  const double wide = 6;  // deviations that 60,000 normal draws stay within
-  check_moments(normal_init(0.5), 0, 0.25, wide * 0.5);
-  check_moments(normal_init(0.5, 2), 2, 0.25, wide * 0.5);
-  check_moments(uniform_init(-1, 3), 1, 16.0 / 12, 2);
-  check_moments(xavier_uniform(), 0, 2.0 / 500, std::sqrt(6.0 / 500));
-  check_moments(xavier_normal(), 0, 2.0 / 500, wide * std::sqrt(2.0 / 500));
-  check_moments(kaiming_uniform(), 0, 2.0 / 300, std::sqrt(6.0 / 300));
-  check_moments(kaiming_normal(), 0, 2.0 / 300, wide * std::sqrt(2.0 / 300));
-}
+TEST_SUITE("cpu") {  // values are drawn there and then copied
+  TEST_CASE("initialisers have the variance and the bounds that their papers give") {
+    const double wide = 6;  // deviations that 60,000 normal draws stay within
+    check_moments(normal_init(0.5), 0, 0.25, wide * 0.5);
+    check_moments(normal_init(0.5, 2), 2, 0.25, wide * 0.5);
+    check_moments(uniform_init(-1, 3), 1, 16.0 / 12, 2);
+    check_moments(xavier_uniform(), 0, 2.0 / 500, std::sqrt(6.0 / 500));
+    check_moments(xavier_normal(), 0, 2.0 / 500, wide * std::sqrt(2.0 / 500));
+    check_moments(kaiming_uniform(), 0, 2.0 / 300, std::sqrt(6.0 / 300));
+    check_moments(kaiming_normal(), 0, 2.0 / 300, wide * std::sqrt(2.0 / 300));
+  }
 
-TEST_CASE("zeros_init and ones_init") {
-  Tensor t = empty({5}, kFloat32, kCpu);
-  ones_init()(t, 1, 1);
-  CHECK_CLOSE(t, full({5}, 1, kFloat64, kCpu), 0);
-  zeros_init()(t, 1, 1);
-  CHECK_CLOSE(t, zeros({5}, kFloat64, kCpu), 0);
-}
+  TEST_CASE("zeros_init and ones_init") {
+    Tensor t = empty({5}, kFloat32, kCpu);
+    ones_init()(t, 1, 1);
+    CHECK_CLOSE(t, full({5}, 1, kFloat64, kCpu), 0);
+    zeros_init()(t, 1, 1);
+    CHECK_CLOSE(t, zeros({5}, kFloat64, kCpu), 0);
+  }
 
-TEST_CASE("fan-based initialisers want a matrix and take an empty one") {
-  Tensor vector = empty({5}, kFloat32, kCpu), nothing = empty({0, 0}, kFloat32, kCpu);
-  CHECK_THROWS_AS(xavier_uniform()(vector, 1, 1), ShapeError);
-  CHECK_NOTHROW(kaiming_normal()(nothing, 1, 1));
+  TEST_CASE("fan-based initialisers want a matrix and take an empty one") {
+    Tensor vector = empty({5}, kFloat32, kCpu), nothing = empty({0, 0}, kFloat32, kCpu);
+    CHECK_THROWS_AS(xavier_uniform()(vector, 1, 1), ShapeError);
+    CHECK_NOTHROW(kaiming_normal()(nothing, 1, 1));
+  }
 }
 
 }  // namespace

@@ -6,16 +6,16 @@
 namespace subquad::nn {
 namespace {
 
-using test::kDouble;
+using test::place;
 
 TEST_CASE("Linear equals the double loop") {
   test::for_each_float([](DType dtype) {
     for (const bool bias : {true, false}) {
-      const Linear layer(Place(4, dtype, kCpu), 7, 5, {.bias = bias});
+      const Linear layer(test::place(dtype, 4), 7, 5, {.bias = bias});
       test::randomise(layer);
       for (const Shape& shape : {Shape{3, 7}, Shape{2, 3, 7}, Shape{0, 7}, Shape{7}}) {
         const Tensor x = test::normal(shape, dtype, 1);
-        const Tensor want = test::slow::linear(x.to(kFloat64), layer.state_dict());
+        const Tensor want = test::slow::linear(x, layer.state_dict());
         CHECK_CLOSE(layer(Variable(x)).value(), want, test::dot_tolerance(dtype, 7));
       }
     }
@@ -23,7 +23,7 @@ TEST_CASE("Linear equals the double loop") {
 }
 
 TEST_CASE("Linear without bias has one parameter; product leaves the bias out") {
-  const Linear plain(kDouble, 3, 4, {.bias = false}), with_bias(kDouble, 3, 4);
+  const Linear plain(place(kFloat64), 3, 4, {.bias = false}), with_bias(place(kFloat64), 3, 4);
   CHECK(plain.parameters().size() == 1);
   CHECK_FALSE(plain.bias().defined());
   test::randomise(with_bias);
@@ -35,7 +35,7 @@ TEST_CASE("Linear without bias has one parameter; product leaves the bias out") 
 }
 
 TEST_CASE("Linear gradients") {
-  const Linear layer(kDouble, 3, 4);
+  const Linear layer(place(kFloat64), 3, 4);
   test::randomise(layer);
   CHECK_MODULE_GRADIENTS(layer, [&](const auto& in) { return layer(in[0]); }, {test::leaf({2, 5, 3}, 1)});
 }

@@ -22,7 +22,7 @@ GradcheckResult gradcheck_module(const nn::Module& module, const ModuleFn& f, st
 
 void randomise(const nn::Module& module, double deviation) {
   for (Variable& p : module.parameters()) {
-    Tensor draws = empty_like(p.value());
+    Tensor draws = empty(p.shape(), p.dtype(), kCpu);
     fill_normal(draws, 0, deviation, 5, stream_id(p.name()));
     copy(draws, p.mutable_value());
   }
@@ -31,21 +31,22 @@ void randomise(const nn::Module& module, double deviation) {
 RandomState random_state(Index batch, Index step, Index first) {
   RandomState state;
   state.seed = 3;
-  state.step = full({1}, static_cast<double>(step), kInt64, kCpu);
-  state.samples = arange(batch, kInt64, kCpu);
-  for (std::int64_t& sample : state.samples.span<std::int64_t>()) sample += first;
+  state.step = full({1}, static_cast<double>(step), kInt64, device());
+  Tensor samples = arange(batch, kInt64, kCpu);
+  for (std::int64_t& sample : samples.span<std::int64_t>()) sample += first;
+  state.samples = here(samples);
   return state;
 }
 
 Mask prefix_mask(const std::vector<std::int64_t>& lengths, Index positions) {
-  return Mask::from_lengths(tensor(lengths, {static_cast<Index>(lengths.size())}), positions);
+  return Mask::from_lengths(tensor(lengths, {static_cast<Index>(lengths.size())}), positions).to(device());
 }
 
 Tensor random_tokens(Index batch, Index positions, Index vocabulary, std::uint64_t seed) {
   Tensor tokens = empty({batch, positions}, kInt64, kCpu);
   Rng rng(seed);
   for (std::int64_t& token : tokens.span<std::int64_t>()) token = rng.below(vocabulary);
-  return tokens;
+  return here(tokens);
 }
 
 }  // namespace subquad::test

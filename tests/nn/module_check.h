@@ -7,8 +7,10 @@
 
 namespace subquad::test {
 
-inline const nn::Place kDouble(11, kFloat64, kCpu);  // where most modules under test stand
-inline const nn::Place kSingle(11, kFloat32, kCpu);
+// Where modules under test stand: on device(), with the same initial values everywhere.
+inline nn::Place place(DType dtype, std::uint64_t seed = 11) {
+  return {seed, dtype, device()};
+}
 
 using ModuleFn = std::function<Variable(const std::vector<Variable>& inputs)>;
 

@@ -6,7 +6,7 @@
 namespace subquad::nn {
 namespace {
 
-using test::kSingle;
+using test::place;
 
 // Two members, made in either order, and a parameter of its own.
 class Pair : public Module {
@@ -27,7 +27,7 @@ class Pair : public Module {
 };
 
 TEST_CASE("Module names its parameters by path") {
-  const Pair pair(kSingle, false);
+  const Pair pair(place(kFloat32), false);
   std::vector<std::string> names;
   for (const Variable& v : pair.parameters()) names.push_back(v.name());
   CHECK(names == std::vector<std::string>{"scale", "first.weight", "first.bias", "second.first.weight",
@@ -39,7 +39,7 @@ TEST_CASE("Module names its parameters by path") {
 }
 
 TEST_CASE("Module draws initial values from seed and name alone") {
-  const Pair a(kSingle, false), b(kSingle, true), other(Place(12, kFloat32, kCpu), false);
+  const Pair a(place(kFloat32), false), b(place(kFloat32), true), other(test::place(kFloat32, 12), false);
   const StateDict x = a.state_dict(), y = b.state_dict(), z = other.state_dict();
   REQUIRE(x.size() == 7);
   for (const auto& [name, value] : x) CHECK(test::same_bits(value, y.at(name)));
@@ -48,13 +48,13 @@ TEST_CASE("Module draws initial values from seed and name alone") {
 }
 
 TEST_CASE("Module refuses a name used twice") {
-  Pair pair(kSingle, false);
+  Pair pair(place(kFloat32), false);
   CHECK_THROWS_AS(pair.repeat_parameter(), InternalError);
   CHECK_THROWS_AS(pair.repeat_child(), InternalError);
 }
 
 TEST_CASE("Module refuses one full name for two parameters, wherever the dots stand") {
-  Pair pair(kSingle, false);
+  Pair pair(place(kFloat32), false);
   CHECK_THROWS_WITH_AS(pair.add_parameter("second.first.bias"),
                        doctest::Contains("the model has two parameters 'second.first.bias'"), InternalError);
   CHECK_THROWS_AS(Linear(pair.place("second.first"), 2, 2), InternalError);
@@ -62,13 +62,13 @@ TEST_CASE("Module refuses one full name for two parameters, wherever the dots st
 }
 
 TEST_CASE("Module forgets a member that went away") {
-  Pair pair(kSingle, false);
+  Pair pair(place(kFloat32), false);
   pair.first.reset();
   CHECK(pair.parameters().size() == 5);
 }
 
 TEST_CASE("Module switches all of its members between training and evaluation") {
-  Pair pair(kSingle, false);
+  Pair pair(place(kFloat32), false);
   CHECK(pair.second->training());
   pair.eval();
   CHECK_FALSE(pair.training());
@@ -78,7 +78,7 @@ TEST_CASE("Module switches all of its members between training and evaluation") 
 }
 
 TEST_CASE("state_dict shares storage, loading copies into it") {
-  Pair from(kSingle, false), into(Place(12, kFloat32, kCpu), false);
+  Pair from(place(kFloat32), false), into(test::place(kFloat32, 12), false);
   StateDict saved;
   for (const auto& [name, value] : from.state_dict()) saved.emplace(name, value.clone());
   const Tensor handle = into.scale.value();
@@ -90,11 +90,11 @@ TEST_CASE("state_dict shares storage, loading copies into it") {
 }
 
 TEST_CASE("load_state_dict tells all that differs") {
-  Pair pair(kSingle, false);
+  Pair pair(place(kFloat32), false);
   StateDict state;
   for (const auto& [name, value] : pair.state_dict()) state.emplace(name, value.clone());
   const Tensor before = pair.scale.value().clone();
-  state.at("scale") = zeros({2}, kFloat32, kCpu);
+  state.at("scale") = zeros({2}, kFloat32, test::device());
 
   StateDict missing = state;
   missing.erase("first.bias");

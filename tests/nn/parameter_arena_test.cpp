@@ -13,7 +13,7 @@ class Nothing : public Module {
 };
 
 TEST_CASE("ParameterArena holds values and gradients of a model") {
-  FeedForward model(test::kSingle, {.width = 3, .hidden = 5});
+  FeedForward model(test::place(kFloat32), {.width = 3, .hidden = 5});
   StateDict before;
   for (const auto& [name, value] : model.state_dict()) before.emplace(name, value.clone());
   ParameterArena arena(model);
@@ -44,7 +44,7 @@ TEST_CASE("ParameterArena holds values and gradients of a model") {
 }
 
 TEST_CASE("ParameterArena refuses parameters of another arena, and gradients it would lose") {
-  FeedForward model(test::kSingle, {.width = 3, .hidden = 5});
+  FeedForward model(test::place(kFloat32), {.width = 3, .hidden = 5});
   const ParameterArena arena(model);
   CHECK_THROWS_WITH_AS(ParameterArena{model},
                        "ParameterArena: first.weight already has a gradient, of another arena or of a backward before; "
@@ -52,13 +52,13 @@ TEST_CASE("ParameterArena refuses parameters of another arena, and gradients it 
                        Error);
   for (const Variable& p : model.parameters()) CHECK(p.value().shares_storage_with(arena.values()));
 
-  FeedForward trained(test::kSingle, {.width = 3, .hidden = 5});
+  FeedForward trained(test::place(kFloat32), {.width = 3, .hidden = 5});
   backward(sum(trained(Variable(test::normal({2, 4, 3}, kFloat32, 1)), {})));
   CHECK_THROWS_AS(ParameterArena{trained}, Error);
 }
 
 TEST_CASE("ParameterArena wants parameters") {
-  Nothing model(test::kSingle);
+  Nothing model(test::place(kFloat32));
   CHECK_THROWS_WITH_AS(ParameterArena{model}, "ParameterArena: the model has no parameters", Error);
 }
 

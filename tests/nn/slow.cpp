@@ -8,7 +8,7 @@ namespace subquad::test::slow {
 namespace {
 
 Tensor elementwise(const Tensor& x, double (*f)(double)) {
-  Tensor out = x.clone();
+  Tensor out = doubles(x).clone();
   for (double& value : out.span<double>()) value = f(value);
   return out;
 }
@@ -16,18 +16,18 @@ Tensor elementwise(const Tensor& x, double (*f)(double)) {
 }  // namespace
 
 bool is_real(const Mask& mask, Index b, Index position) {
-  return !mask.defined() || mask.real.view<const bool, 2>()(b, position);
+  return !mask.defined() || at(mask.real, {b, position}) != 0;
 }
 
 Tensor add(const Tensor& a, const Tensor& b) {
-  const Tensor whole = b.contiguous();
-  Tensor out = a.clone();
+  const Tensor whole = doubles(b);
+  Tensor out = doubles(a).clone();
   for (Index i = 0; i < out.size(); ++i) out.data<double>()[i] += whole.data<double>()[i];
   return out;
 }
 
 Tensor linear(const Tensor& input, const Weights& w) {
-  const Tensor x = input.contiguous();
+  const Tensor x = doubles(input);
   const Tensor weight = w("weight");
   const Index inputs = weight.dim(0), outputs = weight.dim(1), rows = inputs > 0 ? x.size() / inputs : 0;
   Tensor out = zeros(x.shape().with(x.rank() - 1, outputs), kFloat64, kCpu);
@@ -42,7 +42,7 @@ Tensor linear(const Tensor& input, const Weights& w) {
 }
 
 Tensor layer_norm(const Tensor& input, const Weights& w, double epsilon) {
-  const Tensor x = input.contiguous();
+  const Tensor x = doubles(input);
   const Tensor gamma = w("gamma"), beta = w("beta");
   const Index width = gamma.size();
   Tensor out = empty_like(x);
@@ -66,7 +66,8 @@ Tensor gelu(const Tensor& x) {
   return elementwise(x, [](double v) { return 0.5 * v * (1 + std::erf(v / std::sqrt(2.0))); });
 }
 
-Tensor attention_matrix(const Tensor& x, const Weights& w, Index heads, const Mask& mask, bool causal) {
+Tensor attention_matrix(const Tensor& x, const Weights& w, Index heads, const Mask& device_mask, bool causal) {
+  const Mask mask = device_mask.to(kCpu);
   const Tensor q = linear(x, w / "query"), k = linear(x, w / "key");
   const Index batch = x.dim(0), positions = x.dim(1), per_head = q.dim(2) / heads;
   const auto query = q.view<const double, 3>(), key = k.view<const double, 3>();

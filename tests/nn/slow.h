@@ -1,9 +1,11 @@
-// Layers as plain loops in double, for judging the modules: values are read element by element from float64 tensors.
+// Layers as plain loops in double, for judging the modules: they take tensors of any dtype on any device, and compute
+// and return float64 on the CPU.
 #pragma once
 
 #include "subquad/core/mask.h"
 #include "subquad/core/tensor.h"
 #include "subquad/nn/state_dict.h"
+#include "subquad/tests/support/compare.h"
 
 namespace subquad::test::slow {
 
@@ -13,7 +15,7 @@ class Weights {
   Weights(nn::StateDict state, std::string prefix = "") : state_(std::move(state)), prefix_(std::move(prefix)) {}
   Weights operator/(const std::string& name) const { return {state_, prefix_ + name + "."}; }
   bool has(const std::string& name) const { return state_.contains(prefix_ + name); }
-  Tensor operator()(const std::string& name) const { return state_.at(prefix_ + name).to(kFloat64).contiguous(); }
+  Tensor operator()(const std::string& name) const { return doubles(state_.at(prefix_ + name)); }
 
  private:
   nn::StateDict state_;

@@ -9,7 +9,8 @@ namespace subquad::test {
 namespace {
 
 RandomState random_state(Index batch) {
-  return {.seed = 3, .stream = 4, .step = tensor<std::int64_t>({7}, {1}), .samples = arange(batch, kInt64, kCpu)};
+  return {
+      .seed = 3, .stream = 4, .step = here(tensor<std::int64_t>({7}, {1})), .samples = arange(batch, kInt64, device())};
 }
 
 TEST_CASE("bias_act_dropout gradients") {
@@ -33,7 +34,7 @@ TEST_CASE("bias_act_dropout refuses a step that has moved on before backward") {
   RandomState rng = random_state(2);
   const Variable y = bias_act_dropout(x, Variable(), Activation::relu, 0.5, rng);
   fill(rng.step, 8);  // would draw another mask than the forward did
-  CHECK_THROWS_WITH_AS(backward(y, full({2, 8}, 1, kFloat64, kCpu)),
+  CHECK_THROWS_WITH_AS(backward(y, full({2, 8}, 1, kFloat64, device())),
                        doctest::Contains("a tensor saved for backward was changed in place"), Error);
 }
 

@@ -10,7 +10,7 @@ namespace {
 using namespace subquad::test;
 
 RandomState state() {
-  return {.seed = 3, .stream = 5, .step = tensor<Index>({9}, {1}), .samples = tensor<Index>({4, 1}, {2})};
+  return {.seed = 3, .stream = 5, .step = here(tensor<Index>({9}, {1})), .samples = here(tensor<Index>({4, 1}, {2}))};
 }
 
 }  // namespace
@@ -31,7 +31,7 @@ TEST_CASE("dropout: a step counted on before backward is noticed") {
   RandomState random = state();
   const Variable out = dropout(x, 0.5, random);
   fill(random.step, 10);
-  CHECK_THROWS_AS(backward(out, zeros({2, 3}, kFloat64, kCpu)), Error);
+  CHECK_THROWS_AS(backward(out, zeros({2, 3}, kFloat64, device())), Error);
 }
 
 }  // namespace subquad

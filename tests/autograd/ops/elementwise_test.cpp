@@ -83,19 +83,19 @@ TEST_CASE("elementwise ops of two operands pass gradcheck with every kind of bro
 }
 
 TEST_CASE("where passes gradcheck and blocks the gradient of what was not chosen") {
-  const Tensor cond = kernels::less(normal({4, 1}, kFloat64, 3), zeros({}, kFloat64, kCpu));
+  const Tensor cond = kernels::less(normal({4, 1}, kFloat64, 3), zeros({}, kFloat64, device()));
   CHECK_GRADIENTS([&](const std::vector<Variable>& in) { return std::vector<Variable>{where(cond, in[0], in[1])}; },
                   {leaf({4, 3}, 1), leaf({3}, 2)});
   const Variable a = leaf({2}, 1), b = leaf({2}, 2);
-  backward(where(tensor<bool>({true, false}, {2}), a, b), tensor({5.0, 7.0}, {2}));
+  backward(where(here(tensor<bool>({true, false}, {2})), a, b), here(tensor({5.0, 7.0}, {2})));
   CHECK(same_bits(a.grad(), tensor({5.0, 0.0}, {2})));
   CHECK(same_bits(b.grad(), tensor({0.0, 7.0}, {2})));
 }
 
 TEST_CASE("elementwise ops choose one side at a kink") {
-  const Tensor ones = full({2}, 1, kFloat64, kCpu);
+  const Tensor ones = full({2}, 1, kFloat64, device());
   const auto gradient_at_zero = [&](Variable (*op)(const Variable&)) {
-    const Variable x(zeros({2}, kFloat64, kCpu), true);
+    const Variable x(zeros({2}, kFloat64, device()), true);
     backward(op(x), ones);
     return x.grad();
   };
@@ -112,9 +112,9 @@ TEST_CASE("elementwise ops choose one side at a kink") {
 TEST_CASE("elementwise ops: the gradient of maximum and minimum goes to a NaN") {
   const double nan = std::nan(""), inf = HUGE_VAL;
   for (const auto op : {maximum, minimum}) {
-    const Variable a(tensor<double>({nan, nan, nan, 1, inf}, {5}), true);
-    const Variable b(tensor<double>({1, inf, -inf, nan, nan}, {5}), true);
-    backward(op(a, b), full({5}, 1, kFloat64, kCpu));
+    const Variable a(here(tensor<double>({nan, nan, nan, 1, inf}, {5})), true);
+    const Variable b(here(tensor<double>({1, inf, -inf, nan, nan}, {5})), true);
+    backward(op(a, b), full({5}, 1, kFloat64, device()));
     CHECK(same_bits(a.grad(), tensor<double>({1, 1, 1, 0, 0}, {5})));
     CHECK(same_bits(b.grad(), tensor<double>({0, 0, 0, 1, 1}, {5})));
   }
@@ -130,7 +130,7 @@ TEST_CASE("elementwise ops: an operand changed in place is noticed in backward")
   Variable b = leaf({3}, 2);
   const Variable out = mul(a, b);
   kernels::scale_into(b.mutable_value(), 2);
-  CHECK_THROWS_AS(backward(out, zeros({3}, kFloat64, kCpu)), Error);
+  CHECK_THROWS_AS(backward(out, zeros({3}, kFloat64, device())), Error);
 }
 
 }  // namespace subquad

@@ -39,7 +39,7 @@ TEST_CASE("add_layer_norm gradients of both outputs, together and alone") {
 
 TEST_CASE("layer_norm of a frozen scale and shift gives them no gradient") {
   const Variable x = leaf({2, 3}, 1), gamma(normal({3}, kFloat64, 2)), beta(normal({3}, kFloat64, 3));
-  backward(layer_norm(x, gamma, beta, kEps), full({2, 3}, 1, kFloat64, kCpu));
+  backward(layer_norm(x, gamma, beta, kEps), full({2, 3}, 1, kFloat64, device()));
   CHECK(x.grad().defined());
   CHECK_FALSE(gamma.grad().defined());
   CHECK_FALSE(beta.grad().defined());

@@ -28,7 +28,7 @@ TEST_CASE("linear gradients") {
 TEST_CASE("linear asks for no gradient of an input that needs none") {
   const Variable x(normal({3, 4}, kFloat64, 1));
   const Variable weight = leaf({4, 5}, 2), bias = leaf({5}, 3);
-  backward(linear(x, weight, bias), full({3, 5}, 1, kFloat64, kCpu));
+  backward(linear(x, weight, bias), full({3, 5}, 1, kFloat64, device()));
   CHECK_FALSE(x.grad().defined());
   CHECK_CLOSE(bias.grad(), full({5}, 3, kFloat64, kCpu), 0);
   CHECK(weight.grad().defined());
@@ -38,7 +38,7 @@ TEST_CASE("linear of an empty batch has zero parameter gradients") {
   const Variable x = leaf({0, 4}, 1), weight = leaf({4, 5}, 2), bias = leaf({5}, 3);
   const Variable out = linear(x, weight, bias);
   CHECK_EQ(out.shape(), Shape{0, 5});
-  backward(out, zeros({0, 5}, kFloat64, kCpu));
+  backward(out, zeros({0, 5}, kFloat64, device()));
   CHECK_EQ(x.grad().shape(), Shape{0, 4});
   CHECK_CLOSE(weight.grad(), zeros({4, 5}, kFloat64, kCpu), 0);
   CHECK_CLOSE(bias.grad(), zeros({5}, kFloat64, kCpu), 0);

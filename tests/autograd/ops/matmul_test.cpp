@@ -39,11 +39,11 @@ TEST_CASE("matmul gradients of an empty product are zeros") {
   const Variable a = leaf({3, 0}, 1), b = leaf({0, 2}, 2);
   const Variable out = matmul(a, b);
   CHECK_CLOSE(out.value(), zeros({3, 2}, kFloat64, kCpu), 0);
-  backward(out, full({3, 2}, 1, kFloat64, kCpu));
+  backward(out, full({3, 2}, 1, kFloat64, device()));
   CHECK_EQ(a.grad().shape(), Shape{3, 0});
   CHECK_EQ(b.grad().shape(), Shape{0, 2});
   const Variable x = leaf({0, 4}, 1), w = leaf({4, 2}, 2);
-  backward(matmul(x, w), zeros({0, 2}, kFloat64, kCpu));
+  backward(matmul(x, w), zeros({0, 2}, kFloat64, device()));
   CHECK_CLOSE(w.grad(), zeros({4, 2}, kFloat64, kCpu), 0);
 }
 
@@ -51,7 +51,7 @@ TEST_CASE("matmul refuses backward when an operand was written to") {
   Variable a = leaf({2, 2}, 1), b = leaf({2, 2}, 2);
   const Variable out = matmul(a, b);
   fill(b.mutable_value(), 0);
-  CHECK_THROWS_AS(backward(out, full({2, 2}, 1, kFloat64, kCpu)), Error);
+  CHECK_THROWS_AS(backward(out, full({2, 2}, 1, kFloat64, device())), Error);
 }
 
 }  // namespace subquad::test

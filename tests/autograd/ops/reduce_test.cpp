@@ -41,7 +41,7 @@ TEST_CASE("reductions over nothing have zero gradients") {
 }
 
 TEST_CASE("max gives its gradient to the first of equals") {
-  const Variable x(tensor({1.0, 2.0, 2.0, 0.0}, {4}), true);
+  const Variable x(here(tensor({1.0, 2.0, 2.0, 0.0}, {4})), true);
   const MaxResult out = max(x);
   CHECK_EQ(out.indices.item<Index>(), 1);
   backward(out.values);

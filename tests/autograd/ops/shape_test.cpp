@@ -33,7 +33,8 @@ TEST_CASE("shape ops that give views pass gradcheck") {
 }
 
 TEST_CASE("shape ops that copy pass gradcheck") {
-  const Tensor index = tensor<Index>({2, 0, 2, 2}, {4}), places = tensor<Index>({1, 1, 0, 2, 2, 2}, {2, 1, 3});
+  const Tensor index = here(tensor<Index>({2, 0, 2, 2}, {4}));
+  const Tensor places = here(tensor<Index>({1, 1, 0, 2, 2, 2}, {2, 1, 3}));
   check([](const Variable& x) { return contiguous(transpose(x, 0, 2)); });
   check([&](const Variable& x) { return index_select(x, 1, index); });
   check([&](const Variable& x) { return index_select(x, -1, index); });
@@ -56,7 +57,7 @@ TEST_CASE("cast goes to float32 and back, and an integer result carries no gradi
   const Variable x = leaf({3}, 1);
   const Variable y = cast(x, kFloat32);
   CHECK_EQ(y.dtype(), kFloat32);
-  backward(y, tensor({1.0f, 2.0f, 3.0f}, {3}));
+  backward(y, here(tensor({1.0f, 2.0f, 3.0f}, {3})));
   CHECK(same_bits(x.grad(), tensor({1.0, 2.0, 3.0}, {3})));
   CHECK_FALSE(cast(x, kInt64).requires_grad());
 }

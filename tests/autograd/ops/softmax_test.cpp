@@ -37,10 +37,10 @@ TEST_CASE("softmax takes a strided upstream gradient") {
 }
 
 TEST_CASE("softmax names a dimension that is not there") {
-  const Variable x(zeros({2, 3}, kFloat32, kCpu));
+  const Variable x(zeros({2, 3}, kFloat32, device()));
   CHECK_THROWS_WITH_AS(softmax(x, 2), "softmax: dim 2 is outside x of shape [2, 3]", ShapeError);
   CHECK_THROWS_WITH_AS(log_softmax(x, -3), "log_softmax: dim -3 is outside x of shape [2, 3]", ShapeError);
-  CHECK_THROWS_WITH_AS(softmax(Variable(zeros({}, kFloat32, kCpu))), "softmax: dim -1 is outside x of shape []",
+  CHECK_THROWS_WITH_AS(softmax(Variable(zeros({}, kFloat32, device()))), "softmax: dim -1 is outside x of shape []",
                        ShapeError);
 }
 

@@ -37,37 +37,31 @@ std::vector<Case> cases() {
   };
 }
 
-// What stands at real positions, 0 elsewhere.
-Tensor real_part(const Tensor& x, const Mask& mask) {
-  Tensor out = x.clone();
-  for (Index b = 0; b < x.dim(0); ++b)
-    for (Index i = 0; i < x.dim(1); ++i) {
-      Tensor row = out.select(0, b).select(0, i);
-      if (!test::slow::is_real(mask, b, i)) fill(row, 0);
-    }
-  return out;
-}
-
 // x with other contents at padded positions.
 Tensor with_padding(const Tensor& x, const Mask& mask, double value) {
-  Tensor out = x.clone();
+  Tensor out = x.to(kCpu).clone();
   for (Index b = 0; b < x.dim(0); ++b)
     for (Index i = 0; i < x.dim(1); ++i) {
       Tensor row = out.select(0, b).select(0, i);
       if (!test::slow::is_real(mask, b, i)) fill(row, value);
     }
-  return out;
+  return test::here(out);
+}
+
+// What stands at real positions, 0 elsewhere.
+Tensor real_part(const Tensor& x, const Mask& mask) {
+  return with_padding(x, mask, 0);
 }
 
 TEST_CASE("SoftmaxAttention equals the double loop") {
   test::for_each_float([](DType dtype) {
     for (const Case& c : cases()) {
       CAPTURE(c.positions);
-      const auto module = c.attention(Place(4, dtype, kCpu));
+      const auto module = c.attention(test::place(dtype, 4));
       const Tensor x = test::normal({c.batch(), c.positions, c.width}, dtype, 1);
       const Variable in(x);
       const Tensor got = module->forward({in, in, c.mask(), {}}).value();
-      const Tensor want = test::slow::attention(x.to(kFloat64), module->state_dict(), c.heads, c.mask(), c.causal);
+      const Tensor want = test::slow::attention(x, module->state_dict(), c.heads, c.mask(), c.causal);
       CHECK_CLOSE(real_part(got, c.mask()), real_part(want, c.mask()), test::dot_tolerance(dtype, 4 * c.positions));
     }
   });
@@ -76,7 +70,7 @@ TEST_CASE("SoftmaxAttention equals the double loop") {
 TEST_CASE("mixing_matrix equals the double loop, and mixes values as forward does") {
   for (const Case& c : cases()) {
     CAPTURE(c.positions);
-    const auto module = c.attention(test::kDouble);
+    const auto module = c.attention(test::place(kFloat64));
     const Tensor x = test::normal({c.batch(), c.positions, c.width}, kFloat64, 1);
     const Variable in(x);
     const Tensor matrix = module->mixing_matrix({in, in, c.mask(), {}});
@@ -88,21 +82,22 @@ TEST_CASE("mixing_matrix equals the double loop, and mixes values as forward doe
 
 TEST_CASE("SoftmaxAttention mixes values by what data decide") {
   const Case c{.lengths = {6, 3}, .positions = 6, .width = 4, .heads = 2};
-  const auto module = c.attention(test::kDouble);
+  const auto module = c.attention(test::place(kFloat64));
   const Variable data(test::normal({2, 6, 4}, kFloat64, 1)), values(test::normal({2, 6, 4}, kFloat64, 2));
   const auto out = [&](const Variable& v) { return module->forward({v, data, c.mask(), {}}); };
   // Affine in the values as long as the data stay: f(2v) - f(v) = f(v) - f(0).
-  const Variable nothing(zeros({2, 6, 4}, kFloat64, kCpu));
+  const Variable nothing(zeros({2, 6, 4}, kFloat64, test::device()));
   CHECK_CLOSE(sub(out(add(values, values)), out(values)).value(), sub(out(values), out(nothing)).value(), 1e-14);
 }
 
 TEST_CASE("SoftmaxAttention gradients") {
   for (const Case& c : cases()) {
     if (c.positions > 10 || c.positions * c.batch() == 0) continue;
-    const auto module = c.attention(test::kDouble);
+    const auto module = c.attention(test::place(kFloat64));
     const Mask mask = c.mask();
-    const Variable real(mask.defined() ? mask.real.unsqueeze(2).to(kFloat64)
-                                       : full({1, 1, 1}, 1, kFloat64, kCpu));  // padded results are unspecified
+    const Variable real(mask.defined()
+                            ? mask.real.unsqueeze(2).to(kFloat64)
+                            : full({1, 1, 1}, 1, kFloat64, test::device()));  // padded results are unspecified
     const auto f = [&](const auto& in) { return mul(module->forward({in[0], in[1], mask, {}}), real); };
     const Shape shape = {c.batch(), c.positions, c.width};
     CHECK_MODULE_GRADIENTS(*module, f, {test::leaf(shape, 1), test::leaf(shape, 2)});
@@ -112,7 +107,7 @@ TEST_CASE("SoftmaxAttention gradients") {
 TEST_CASE("SoftmaxAttention does not see padded positions") {
   for (const Case& c : cases()) {
     if (!c.masked || c.positions * c.batch() == 0) continue;
-    const auto module = c.attention(Place(4, kFloat32, kCpu));
+    const auto module = c.attention(test::place(kFloat32, 4));
     const Mask mask = c.mask();
     const Tensor x = test::normal({c.batch(), c.positions, c.width}, kFloat32, 1);
     const Variable upstream(real_part(test::normal(x.shape(), kFloat32, 2), mask));
@@ -135,9 +130,9 @@ TEST_CASE("SoftmaxAttention does not see padded positions") {
 }
 
 TEST_CASE("SoftmaxAttention drops results while training") {
-  const auto module = make_attention(test::kSingle, {.width = 32, .heads = 2, .dropout = 0.5});
+  const auto module = make_attention(test::place(kFloat32), {.width = 32, .heads = 2, .dropout = 0.5});
   const Variable x(test::normal({2, 8, 32}, kFloat32, 1));
-  const Tensor out = module->forward({x, x, {}, random_state(2)}).value().contiguous();
+  const Tensor out = module->forward({x, x, {}, random_state(2)}).value().to(kCpu).contiguous();
   Index dropped = 0;
   for (const float value : out.span<float>()) dropped += value == 0;
   CHECK(dropped > 192);
@@ -145,19 +140,20 @@ TEST_CASE("SoftmaxAttention drops results while training") {
 }
 
 TEST_CASE("Attention names arguments that do not fit") {
-  const auto module = make_attention(test::kSingle, {.width = 4, .heads = 2});
+  const auto module = make_attention(test::place(kFloat32), {.width = 4, .heads = 2});
   const auto run = [&](const Shape& values, const Shape& data, const Mask& mask) {
-    return module->forward({Variable(zeros(values, kFloat32, kCpu)), Variable(zeros(data, kFloat32, kCpu)), mask, {}});
+    return module->forward(
+        {Variable(zeros(values, kFloat32, test::device())), Variable(zeros(data, kFloat32, test::device())), mask, {}});
   };
-  CHECK_THROWS_WITH_AS(run({2, 3, 5}, {2, 3, 5}, {}), doctest::Contains("attention: values is [2, 3, 5] float32 cpu"),
+  CHECK_THROWS_WITH_AS(run({2, 3, 5}, {2, 3, 5}, {}), doctest::Contains("attention: values is [2, 3, 5] float32"),
                        ShapeError);
-  CHECK_THROWS_WITH_AS(run({2, 3, 4}, {2, 2, 4}, {}), doctest::Contains("attention: data is [2, 2, 4] float32 cpu"),
+  CHECK_THROWS_WITH_AS(run({2, 3, 4}, {2, 2, 4}, {}), doctest::Contains("attention: data is [2, 2, 4] float32"),
                        ShapeError);
   CHECK_THROWS_AS(run({2, 3, 4}, {2, 3, 4}, prefix_mask({1}, 3)), ShapeError);
 }
 
 TEST_CASE("make_attention lists what is legal") {
-  const auto make = [](const AttentionConfig& config) { return make_attention(test::kSingle, config); };
+  const auto make = [](const AttentionConfig& config) { return make_attention(test::place(kFloat32), config); };
   CHECK_THROWS_WITH_AS(make({.kind = "nistrom", .width = 4}),
                        "make_attention: kind: 'nistrom', expected one of softmax", Error);
   CHECK_THROWS_WITH_AS(make({}), "attention: width is 0, expected at least 1", Error);

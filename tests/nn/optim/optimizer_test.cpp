@@ -61,7 +61,7 @@ struct SlowOptimizer {
 void set_gradients(ParameterArena& arena, const Module& model, std::uint64_t step) {
   arena.zero_grad();
   for (const Variable& p : model.parameters()) {
-    Tensor grad = p.grad(), draws = empty_like(grad);
+    Tensor grad = p.grad(), draws = empty(grad.shape(), grad.dtype(), kCpu);
     fill_normal(draws, 0, 1, step, stream_id(p.name()));
     copy(draws, grad);
   }
@@ -78,7 +78,7 @@ TEST_CASE("optimisers over arenas equal the loop over tensors") {
   test::for_each_float([](DType dtype) {
     for (const OptimizerConfig& config : configs()) {
       CAPTURE(config.kind);
-      FeedForward model(Place(4, dtype, kCpu), kModel);
+      FeedForward model(test::place(dtype, 4), kModel);
       ParameterArena arena(model);
       SlowOptimizer slow(config, model);
       const auto optimizer = make_optimizer(arena, config);
@@ -86,7 +86,7 @@ TEST_CASE("optimisers over arenas equal the loop over tensors") {
         set_gradients(arena, model, step);
         const double rate = 0.01 * static_cast<double>(step), scale = step % 2 == 0 ? 0.5 : 1;
         optimizer->set_rate(rate);
-        optimizer->step(scale == 1 ? Tensor() : full({1}, scale, kFloat64, kCpu));
+        optimizer->step(scale == 1 ? Tensor() : full({1}, scale, kFloat64, test::device()));
         slow.update(model, rate, scale);
       }
       CHECK(optimizer->steps() == 5);
@@ -100,7 +100,7 @@ TEST_CASE("optimisers over arenas equal the loop over tensors") {
 
 TEST_CASE("an optimiser's state survives saving and loading, bit for bit") {
   for (const OptimizerConfig& config : configs()) {
-    FeedForward straight(test::kSingle, kModel), resumed(test::kSingle, kModel);
+    FeedForward straight(test::place(kFloat32), kModel), resumed(test::place(kFloat32), kModel);
     ParameterArena straight_arena(straight), resumed_arena(resumed);
     const auto whole = make_optimizer(straight_arena, config);
     const auto run = [](Optimizer& optimizer, ParameterArena& arena, Module& model, std::uint64_t from) {
@@ -124,7 +124,7 @@ TEST_CASE("an optimiser's state survives saving and loading, bit for bit") {
 }
 
 TEST_CASE("optimiser state names its tensors and complains exactly") {
-  FeedForward model(test::kSingle, kModel);
+  FeedForward model(test::place(kFloat32), kModel);
   ParameterArena arena(model);
   const auto adamw = make_optimizer(arena, {}), sgd = make_optimizer(arena, {.kind = "sgd"});
   std::vector<std::string> names;
@@ -141,7 +141,7 @@ TEST_CASE("optimiser state names its tensors and complains exactly") {
 }
 
 TEST_CASE("AdamW follows a beta1 that moves") {
-  FeedForward model(test::kDouble, kModel);
+  FeedForward model(test::place(kFloat64), kModel);
   ParameterArena arena(model);
   OptimizerConfig config;
   SlowOptimizer slow(config, model);
@@ -158,7 +158,7 @@ TEST_CASE("AdamW follows a beta1 that moves") {
 }
 
 TEST_CASE("set_rate refuses what is no rate") {
-  FeedForward model(test::kSingle, kModel);
+  FeedForward model(test::place(kFloat32), kModel);
   ParameterArena arena(model);
   const auto optimizer = make_optimizer(arena, {});
   optimizer->set_rate(0);
@@ -168,7 +168,7 @@ TEST_CASE("set_rate refuses what is no rate") {
 }
 
 TEST_CASE("clip_global_norm scales what is longer than the limit") {
-  FeedForward model(test::kDouble, kModel);
+  FeedForward model(test::place(kFloat64), kModel);
   ParameterArena arena(model);
   CHECK(clip_global_norm(arena, 1).norm.item<double>() == 0);
   CHECK(clip_global_norm(arena, 1).scale.item<double>() == 1);
