@@ -1,0 +1,4 @@
+// What kernels see, and how they are launched.
+#pragma once
+
+#include "simt/types.h"
