@@ -18,7 +18,7 @@ void check_arguments(const char* op, const Tensor& x, const Tensor& bias, double
     check_alike(op, "x", x, "bias", bias);
   }
   if (p > 0 && x.rank() < 2) throw ShapeError(cat(op, ": x is ", describe(x), ", expected [B, ..., D] for dropout"));
-  check_dropout(op, p, rng, x.dim(0));
+  check_dropout(op, p, rng, "x", x);
 }
 
 }  // namespace

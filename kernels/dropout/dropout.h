@@ -18,7 +18,7 @@ Tensor dropout(const Tensor& x, double probability, const RandomState& random);
 Tensor dropout_grad(const Tensor& dout, double probability, const RandomState& random);
 
 // For every kernel with a dropout in it: Error unless 0 <= probability < 1; and unless probability is 0, `random` must
-// hold step int64 [1] and samples int64 [batch].
-void check_dropout(const char* op, double probability, const RandomState& random, Index batch);
+// hold step int64 [1] and samples int64 [B], on the device of x [B, ...].
+void check_dropout(const char* op, double probability, const RandomState& random, const char* name, const Tensor& x);
 
 }  // namespace subquad::kernels

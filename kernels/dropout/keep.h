@@ -6,7 +6,19 @@
 
 #include "subquad/core/rng.h"
 
-namespace subquad::kernels::cpu {
+namespace subquad::kernels {
+
+// uniform_float(word) >= probability is (word >> 8) >= ceil(2^24 probability), and that is word > highest_dropped.
+inline std::uint32_t highest_dropped(double probability) {
+  return static_cast<std::uint32_t>(std::ceil(probability * 0x1p24) * 0x1p8 - 1);
+}
+
+// What is kept is multiplied by this.
+inline double keep_scale(double probability) {
+  return 1 / (1 - probability);
+}
+
+namespace cpu {
 
 struct Keep {
   // `random` must stay alive; probability > 0.
@@ -14,8 +26,8 @@ struct Keep {
       : key(philox_key(random.seed, random.stream)),
         step(static_cast<std::uint32_t>(*random.step.data<Index>())),
         samples(random.samples.data<Index>()),
-        highest_dropped(static_cast<std::uint32_t>(std::ceil(probability * 0x1p24) * 0x1p8 - 1)),
-        scale(1 / (1 - probability)) {
+        highest_dropped(kernels::highest_dropped(probability)),
+        scale(keep_scale(probability)) {
     PhiloxKey k = key;
     for (auto& round : round_keys) {
       round = {k[0], k[1]};
@@ -27,9 +39,9 @@ struct Keep {
   std::array<std::array<std::uint64_t, 2>, 10> round_keys;  // of each round of Philox, as a 64-bit lane takes them
   std::uint32_t step;
   const Index* samples;
-  // uniform_float(word) >= probability is (word >> 8) >= ceil(2^24 probability), and that is word > highest_dropped
   std::uint32_t highest_dropped;
-  double scale;  // of what is kept
+  double scale;
 };
 
-}  // namespace subquad::kernels::cpu
+}  // namespace cpu
+}  // namespace subquad::kernels
