@@ -24,10 +24,12 @@ std::string complaint(const std::string& folder, const std::string& header) {
   return "";
 }
 
-// Highway code that kernels share: compiled once per SIMD target, not installed.
+// Not installed: what is behind the doors, Highway code that kernels share and is compiled once per SIMD target, and
+// the CUDA runtime.
 bool is_private(const SourceFile& file) {
   const std::string path = file.path.string();
-  return path.ends_with("-inl.h") || path.ends_with("/cpu.h") || path.starts_with("kernels/simd/");
+  return path.ends_with("-inl.h") || path.ends_with("/cpu.h") || path.ends_with("/cuda.h") ||
+         path.starts_with("kernels/simd/") || path.starts_with("core/cuda/");
 }
 
 }  // namespace
@@ -67,8 +69,8 @@ TEST_CASE("house: our headers are included by their full name") {
 }
 
 TEST_CASE("house: installed headers need nothing but the standard library") {
-  const std::vector<std::string_view> hidden = {"hwy/",  "nlohmann/", "CLI/",      "cblas",
-                                                "dlfcn", "doctest/",  "benchmark/"};
+  const std::vector<std::string_view> hidden = {"hwy/",     "nlohmann/",  "CLI/", "cblas",  "dlfcn",
+                                                "doctest/", "benchmark/", "cuda", "cublas", "nvtx"};
   for (const std::string folder : {"core", "kernels", "autograd", "nn"}) {
     for (const SourceFile& file : source_files(folder, {".h"})) {
       if (is_private(file)) continue;
@@ -86,7 +88,7 @@ TEST_CASE("house: installed headers need nothing but the standard library") {
 // compiled by tests/CMakeLists.txt.
 TEST_CASE("house: a source file includes its own header first") {
   for (const std::string& folder : kFloors) {
-    for (const SourceFile& file : source_files(folder, {".cpp"})) {
+    for (const SourceFile& file : source_files(folder, {".cpp", ".cu"})) {
       const std::filesystem::path header = std::filesystem::path(file.path).replace_extension(".h");
       if (!std::filesystem::exists(SUBQUAD_SOURCE_DIR / header)) continue;
       const auto first = std::find_if(file.lines.begin(), file.lines.end(),

@@ -1,6 +1,6 @@
-// doctest's main, with --device NAME (what to test, cpu unless given), and two questions: --simd-targets prints what
-// SUBQUAD_SIMD may be on this processor, best first, and
-// --simd-target which one is in use, or the error that asking for it gives.
+// doctest's main, with --device NAME (what to test, cpu unless given), and three questions: --devices prints what NAME
+// may be here; --simd-targets what SUBQUAD_SIMD may be on this processor, best first; --simd-target which one is in
+// use, or the error that asking for it gives.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -12,6 +12,17 @@
 #include "subquad/tests/support/device.h"
 
 namespace {
+
+int print_devices() {
+  std::puts("cpu");
+  try {
+    if (subquad::cuda_device_count() > 0) std::puts("cuda");
+    return 0;
+  } catch (const subquad::Error& error) {  // a GPU whose driver is too old
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
 
 int print_target() {
   try {
@@ -26,6 +37,7 @@ int print_target() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == "--devices") return print_devices();
   if (argc == 2 && std::string_view(argv[1]) == "--simd-targets") {
     for (const std::string& target : subquad::simd_targets()) std::puts(target.c_str());
     return 0;
