@@ -10,7 +10,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # waiting threads do not spin: on a shared machine training runs several times faster
 
 install=()
-options=()  # for train_lra
+settings=()  # for the build
+options=()   # for train_lra
 for argument in "$@"; do
   case $argument in
     --help) sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
@@ -26,7 +27,11 @@ say() { printf '\n== %s\n' "$1"; }
 begin=$(date +%s)
 
 say "1/3  Building the two programs that are needed, make_data and train_lra"
-bash "$root/cmake/build.sh" "${install[@]}" release make_data train_lra
+cache=$root/build/release/CMakeCache.txt
+if [ ! -e /dev/nvidia0 ] && { [ ! -e "$cache" ] || grep -q '^SUBQUAD_CUDA:STRING=OFF' "$cache"; }; then
+  settings=(-DSUBQUAD_CUDA=OFF)  # no GPU: the CUDA kernels, which take minutes to compile, are left out of a new build
+fi
+bash "$root/cmake/build.sh" "${install[@]}" "${settings[@]}" release make_data train_lra
 bin=$root/build/release/bin
 
 data=$root/data/listops-quick

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds and runs the tests; the last line, "N passed, N failed", counts test cases.
 #
-#   tests/run.sh               every test; those of kernels and above on every SIMD target that this processor offers
-#   tests/run.sh --only REGEX  programs and test cases whose names match (grep -E), e.g. --only golden
+#   tests/run.sh               every test: on the CPU (those of kernels and above on every SIMD target that this processor
+#                              offers), with the CUDA kernels interpreted on the CPU (simt), and on a GPU if there is one (cuda)
+#   tests/run.sh --only REGEX  programs, devices (cpu, simt, cuda) and test cases whose names match (grep -E), e.g. --only golden
 #   tests/run.sh --asan        under the address and undefined-behaviour sanitizers, on the best SIMD target
 #   tests/run.sh --no-install  where packages are missing: an error instead of installing them
 set -euo pipefail
@@ -42,54 +43,100 @@ export OMP_WAIT_POLICY=passive  # threads that wait do not spin: on a shared mac
 export UBSAN_OPTIONS=print_stacktrace=1
 bin=$root/build/$preset/bin
 logs=$root/build/$preset/test_logs
+rm -rf "$logs"
 mkdir -p "$logs"
 
-# The doctest filter for what --only selects in a program: "*" for all of it, nothing where no case matches. Fails when the
-# program cannot list its cases.
+# device_option DEVICE: how a program is told; the interpreter is the only GPU that the *_simt programs know.
+device_option() {
+  case $1 in cpu) echo cpu ;; *) echo cuda ;; esac
+}
+
+# filter_of PROGRAM DEVICE: the doctest filter for what --only selects; "*" for all of the program, nothing where no case
+# matches. Fails when the program cannot list its cases.
 filter_of() {
-  if [ -z "$only" ] || grep -qE -- "$only" <<<"$1"; then
+  if [ -z "$only" ] || grep -qE -- "$only" <<<"$1"$'\n'"$2"; then
     echo "*"
     return
   fi
   local cases matching
-  cases=$("$bin/$1" --list-test-cases --no-colors) || return
+  cases=$("$bin/$1" --device "$(device_option "$2")" --list-test-cases --no-colors) || return
   matching=$(sed -e '/^\[doctest\]/d' -e '/^=*$/d' <<<"$cases" | grep -E -- "$only") || [ $? = 1 ]  # 1: none
   sed 's/[\\,]/\\&/g' <<<"$matching" | paste -sd,
 }
 
-# run_program PROGRAM FILTER SIMD_TARGET: adds its test cases to the totals; the log is shown when something fails.
+# run_program PROGRAM DEVICE SIMD_TARGET FILTER: leaves what it says, its status and its seconds in files of $logs.
 run_program() {
-  local log=$logs/$1-$3.log status=0 summary
-  printf '%-16s %-8s ' "$1" "$3"
-  SECONDS=0
-  (cd "$logs" && SUBQUAD_SIMD=$3 "$bin/$1" --no-colors --test-case="$2") >"$log" 2>&1 || status=$?
+  local run=$logs/$1-$2-$3 status=0 begin
+  begin=$(date +%s)
+  (cd "$logs" && SUBQUAD_SIMD=$3 "$bin/$1" --device "$(device_option "$2")" --no-colors --test-case="$4") \
+    >"$run.log" 2>&1 || status=$?
+  echo "$status $(($(date +%s) - begin))" >"$run.end"
+}
+
+# report PROGRAM DEVICE SIMD_TARGET: adds the test cases of a run to the totals; its log is shown when something failed.
+report() {
+  local log=$logs/$1-$2-$3.log status seconds summary
+  read -r status seconds <"$logs/$1-$2-$3.end"
   summary=$(sed -nE 's/^\[doctest\] test cases: *[0-9]+ *\| *([0-9]+) passed *\| *([0-9]+) failed.*/\1 \2/p' "$log")
   local cases_passed=${summary% *} cases_failed=${summary#* }
-  printf '%4s passed, %s failed, %d s\n' "${cases_passed:-0}" "${cases_failed:-0}" "$SECONDS"
+  printf '%-20s %-5s %-8s %4s passed, %s failed, %d s\n' "$1" "$2" "$3" "${cases_passed:-0}" "${cases_failed:-0}" "$seconds"
   passed=$((passed + ${cases_passed:-0}))
   failed=$((failed + ${cases_failed:-0}))
   if [ "$status" != 0 ] || [ -z "$summary" ]; then
     cat "$log"
-    [ "${cases_failed:-0}" != 0 ] || fail "$1 ended with status $status and no failed test case"
+    [ "${cases_failed:-0}" != 0 ] || fail "$1 on $2 ended with status $status and no failed test case"
   elif [ "$summary" = "0 0" ]; then
-    fail "$1 ran no test"
+    fail "$1 on $2 ran no test"
   fi
 }
 
-mapfile -t targets < <("$bin/test_core" --simd-targets)
-for folder in house core kernels autograd nn examples golden; do
-  program=test_$folder
-  [ -x "$bin/$program" ] || continue
-  if ! filter=$(filter_of "$program"); then
-    fail "$program cannot list its test cases"
-    continue
+# select_cases PROGRAM DEVICE: sets `filter`; false when there is nothing to run.
+select_cases() {
+  [ -x "$bin/$1" ] || return
+  if ! filter=$(filter_of "$1" "$2"); then
+    fail "$1 cannot list its test cases"
+    return 1
   fi
-  [ -n "$filter" ] || continue
-  run_program "$program" "$filter" "${targets[0]}"
-  case $preset-$folder in
-    release-kernels | release-autograd | release-nn)
-      for target in "${targets[@]:1}"; do run_program "$program" "$filter" "$target"; done ;;
-  esac
+  [ -n "$filter" ]
+}
+
+folders=(house core kernels autograd nn examples golden)
+mapfile -t simd_targets < <("$bin/test_core" --simd-targets)
+best=${simd_targets[0]}
+
+for folder in "${folders[@]}"; do
+  select_cases "test_$folder" cpu || continue
+  targets=("$best")
+  case $preset-$folder in release-kernels | release-autograd | release-nn) targets=("${simd_targets[@]}") ;; esac
+  for target in "${targets[@]}"; do
+    run_program "test_$folder" cpu "$target" "$filter"
+    report "test_$folder" cpu "$target"
+  done
 done
-[ $((passed + failed)) -gt 0 ] || echo "run: no test program or test case matches '$only'"
+
+# The interpreter runs one thread, so as many programs run at a time as there are processors; the longest starts first.
+declare -A running=()  # process: program
+report_next() {
+  local process
+  wait -n -p process || true
+  report "${running[$process]}" simt "$best"
+  unset "running[$process]"
+}
+for program in test_kernels_simt test_{simt,core_simt,autograd_simt,nn_simt,examples_simt,golden_simt}; do
+  select_cases "$program" simt || continue
+  while [ ${#running[@]} -ge "$(nproc)" ]; do report_next; done
+  run_program "$program" simt "$best" "$filter" &
+  running[$!]=$program
+done
+while [ ${#running[@]} -gt 0 ]; do report_next; done
+
+if "$bin/test_core" --devices | grep -qx cuda; then
+  for folder in "${folders[@]}"; do
+    [ "$folder" != house ] && select_cases "test_$folder" cuda || continue
+    run_program "test_$folder" cuda "$best" "$filter"
+    report "test_$folder" cuda "$best"
+  done
+fi
+
+[ $((passed + failed)) -gt 0 ] || echo "run: no test program, device or test case matches '$only'"
 finish
