@@ -64,12 +64,6 @@ T choose(bool first, T a, T b) {
   return std::bit_cast<T>((std::bit_cast<Bits>(a) & mask) | (std::bit_cast<Bits>(b) & ~mask));
 }
 
-template <class F>
-void visit_number(DType dtype, F&& f) {
-  if (dtype == kInt64) return f(Type<std::int64_t>{});
-  visit_float("elementwise", dtype, f);
-}
-
 }  // namespace
 
 void binary(Binary function, const Tensor& a, const Tensor& b, Tensor& out) {
@@ -77,13 +71,13 @@ void binary(Binary function, const Tensor& a, const Tensor& b, Tensor& out) {
 }
 
 void comparison(Comparison function, const Tensor& a, const Tensor& b, Tensor& out) {
-  visit_number(a.dtype(), [&]<class T>(Type<T>) { apply<T>(function, a, b, out); });
+  visit_number("elementwise", a.dtype(), [&]<class T>(Type<T>) { apply<T>(function, a, b, out); });
 }
 
 void where(const Tensor& cond, const Tensor& a, const Tensor& b, Tensor& out) {
   const LoopNest nest(out.shape(), {out.strides(), cond.strides(), a.strides(), b.strides()});
   const Index c = nest.inner_stride(1), p = nest.inner_stride(2), q = nest.inner_stride(3);
-  visit_number(out.dtype(), [&]<class T>(Type<T>) {
+  visit_number("where", out.dtype(), [&]<class T>(Type<T>) {
     const bool* chooser = cond.data<bool>();
     const T* left = a.data<T>();
     const T* right = b.data<T>();

@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/elementwise/cpu.h"
+#include "subquad/kernels/elementwise/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -9,21 +10,25 @@ namespace {
 Tensor unary(const char* op, Unary function, const Tensor& x) {
   check_float(op, "x", x);
   Tensor out = empty_like(x);
-  cpu::unary(function, x, out);
+  on_device(
+      x.device(), [&](auto) { cpu::unary(function, x, out); }, [&](auto) { cuda::unary(function, x, out); });
   return out;
 }
 
 Tensor curve(const char* op, Curve function, const Tensor& x) {
   check_float(op, "x", x);
   Tensor out = empty_like(x);
-  cpu::curve(function, x, out);
+  on_device(
+      x.device(), [&](auto) { cpu::curve(function, x, out); }, [&](auto) { cuda::curve(function, x, out); });
   return out;
 }
 
 Tensor with_number(const char* op, WithNumber function, const Tensor& x, double number) {
   check_float(op, "x", x);
   Tensor out = empty_like(x);
-  cpu::with_number(function, x, number, out);
+  on_device(
+      x.device(), [&](auto) { cpu::with_number(function, x, number, out); },
+      [&](auto) { cuda::with_number(function, x, number, out); });
   return out;
 }
 
@@ -32,7 +37,9 @@ Tensor binary(const char* op, Binary function, const Tensor& a, const Tensor& b)
   check_same_kind(op, "a", a, "b", b);
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
   Tensor out = empty(shape, a.dtype(), a.device());
-  cpu::binary(function, a.expand(shape), b.expand(shape), out);
+  on_device(
+      out.device(), [&](auto) { cpu::binary(function, a.expand(shape), b.expand(shape), out); },
+      [&](auto) { cuda::binary(function, a.expand(shape), b.expand(shape), out); });
   return out;
 }
 
@@ -47,7 +54,9 @@ Tensor comparison(const char* op, Comparison function, const Tensor& a, const Te
   check_same_kind(op, "a", a, "b", b);
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
   Tensor out = empty(shape, kBool, a.device());
-  cpu::comparison(function, a.expand(shape), b.expand(shape), out);
+  on_device(
+      out.device(), [&](auto) { cpu::comparison(function, a.expand(shape), b.expand(shape), out); },
+      [&](auto) { cuda::comparison(function, a.expand(shape), b.expand(shape), out); });
   return out;
 }
 
@@ -117,9 +126,12 @@ Tensor where(const Tensor& cond, const Tensor& a, const Tensor& b) {
   check_dtype("where", "cond", cond, kBool);
   check_number("where", "a", a);
   check_same_kind("where", "a", a, "b", b);
+  check_same_device("where", "a", a, "cond", cond);
   const Shape shape = broadcast_shapes("where", cond.shape(), broadcast_shapes("where", a.shape(), b.shape()));
   Tensor out = empty(shape, a.dtype(), a.device());
-  cpu::where(cond.expand(shape), a.expand(shape), b.expand(shape), out);
+  on_device(
+      out.device(), [&](auto) { cpu::where(cond.expand(shape), a.expand(shape), b.expand(shape), out); },
+      [&](auto) { cuda::where(cond.expand(shape), a.expand(shape), b.expand(shape), out); });
   return out;
 }
 
@@ -176,31 +188,37 @@ Tensor pow_scalar(const Tensor& x, double exponent) {
 Tensor relu_grad(const Tensor& dout, const Tensor& x) {
   check_activation_grad("relu_grad", dout, x);
   Tensor dx = empty_like(x);
-  cpu::binary(Binary::relu_grad, dout, x, dx);
+  on_device(
+      dx.device(), [&](auto) { cpu::binary(Binary::relu_grad, dout, x, dx); },
+      [&](auto) { cuda::binary(Binary::relu_grad, dout, x, dx); });
   return dx;
 }
 Tensor gelu_grad(const Tensor& dout, const Tensor& x) {
   check_activation_grad("gelu_grad", dout, x);
   Tensor dx = empty_like(x);
-  cpu::gelu_grad(dout, x, dx);
+  on_device(
+      dx.device(), [&](auto) { cpu::gelu_grad(dout, x, dx); }, [&](auto) { cuda::gelu_grad(dout, x, dx); });
   return dx;
 }
 
 void add_into(Tensor& out, const Tensor& x) {
   check_addend("add_into", out, x);
-  cpu::axpy_into(out, 1.0, x);
+  on_device(
+      x.device(), [&](auto) { cpu::axpy_into(out, 1.0, x); }, [&](auto) { cuda::axpy_into(out, 1.0, x); });
   out.bump_version();
 }
 
 void scale_into(Tensor& out, double factor) {
   check_writable("scale_into", out);
-  cpu::scale_into(out, factor);
+  on_device(
+      out.device(), [&](auto) { cpu::scale_into(out, factor); }, [&](auto) { cuda::scale_into(out, factor); });
   out.bump_version();
 }
 
 void axpy_into(Tensor& out, double factor, const Tensor& x) {
   check_addend("axpy_into", out, x);
-  cpu::axpy_into(out, factor, x);
+  on_device(
+      x.device(), [&](auto) { cpu::axpy_into(out, factor, x); }, [&](auto) { cuda::axpy_into(out, factor, x); });
   out.bump_version();
 }
 

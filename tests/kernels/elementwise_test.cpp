@@ -6,27 +6,22 @@
 #include <utility>
 #include <vector>
 
-#include "subquad/core/parallel.h"
 #include "subquad/tests/support/compare.h"
+#include "subquad/tests/support/threads.h"
 
 namespace subquad {
 namespace {
 
 using namespace subquad::test;
 
-// float64 values of a tensor seen in a larger shape.
-Tensor doubles(const Tensor& t, const Shape& shape) {
-  return t.expand(shape).contiguous().to(kFloat64);
-}
-
 // The slow loops.
 Tensor slow(const Tensor& x, double (*f)(double)) {
-  Tensor out = doubles(x, x.shape()).clone();
+  Tensor out = doubles(x).clone();
   for (double& v : out.span<double>()) v = f(v);
   return out;
 }
 Tensor slow(const Tensor& a, const Tensor& b, const Shape& shape, double (*f)(double, double)) {
-  const Tensor u = doubles(a, shape), v = doubles(b, shape);
+  const Tensor u = doubles(a.expand(shape)), v = doubles(b.expand(shape));
   Tensor out = zeros(shape, kFloat64, kCpu);
   for (Index i = 0; i < out.size(); ++i) out.data<double>()[i] = f(u.data<double>()[i], v.data<double>()[i]);
   return out;
@@ -109,9 +104,9 @@ const Pair kPairs[] = {
 
 // Numbers on a coarse grid without 0, so that comparisons meet equal ones and divisions are safe.
 Tensor grid(const Shape& shape, DType dtype, std::uint64_t seed) {
-  Tensor out = uniform(shape, kFloat64, -4, 4, seed);
+  Tensor out = uniform(shape, kFloat64, -4, 4, seed).to(kCpu);
   for (double& v : out.span<double>()) v = std::floor(v) + 0.5;
-  return out.to(dtype);
+  return here(out.to(dtype));
 }
 
 }  // namespace
@@ -138,9 +133,9 @@ TEST_CASE("elementwise: functions of one operand read any strides") {
   for_each_float([](DType dtype) {
     for (const UnaryCase& c : kUnaryCases) {
       CAPTURE(c.name);
-      const Tensor x = uniform({6, 5, 8}, dtype, c.low, c.high, 2);
-      for (const Tensor& view : {x.transpose(0, 2), x.slice(2, 1, 8, 3), x.select(1, 2), x.permute({1, 2, 0}),
-                                 x.slice(1, 2, 3).expand({6, 9, 8}), x.slice(2, 4, 5).expand({6, 5, 4})}) {
+      const Tensor x = uniform({22, 13, 10}, dtype, c.low, c.high, 2);
+      for (const Tensor& view : {x.transpose(0, 2), x.slice(2, 1, 10, 3), x.select(1, 2), x.permute({1, 2, 0}),
+                                 x.slice(1, 2, 3).expand({22, 9, 10}), x.slice(2, 4, 5).expand({22, 13, 4})}) {
         CAPTURE(view.strides());
         CHECK(c.kernel(view).is_contiguous());
         CHECK_CLOSE(c.kernel(view), slow(view, c.formula), pointwise_tolerance(dtype));
@@ -177,39 +172,45 @@ TEST_CASE("elementwise: functions of two operands read any strides") {
 }
 
 TEST_CASE("elementwise: comparisons take int64 and give bool") {
-  const Tensor a = tensor<Index>({1, 2, 3, Index{1} << 60}, {4}),
-               b = tensor<Index>({3, 2, 1, (Index{1} << 60) + 1}, {4});
+  const Tensor a = here(tensor<Index>({1, 2, 3, Index{1} << 60}, {4})),
+               b = here(tensor<Index>({3, 2, 1, (Index{1} << 60) + 1}, {4}));
   CHECK(same_bits(kernels::equal(a, b), tensor<bool>({false, true, false, false}, {4})));
   CHECK(same_bits(kernels::less(a, b), tensor<bool>({true, false, false, true}, {4})));
-  CHECK(same_bits(kernels::greater_equal(a, tensor<Index>({2}, {})), tensor<bool>({false, true, true, true}, {4})));
+  CHECK(
+      same_bits(kernels::greater_equal(a, here(tensor<Index>({2}, {}))), tensor<bool>({false, true, true, true}, {4})));
+  for (const Index step : {1, 2}) {  // flat, and in steps
+    const Tensor even = kernels::equal(arange(2999, kInt64, device()).slice(0, 0, 2999, step),
+                                       full({2999}, 1000, kInt64, device()).slice(0, 0, 2999, step));
+    for (const Tensor flags = even.to(kCpu); const Index i : {Index{0}, 1000 / step - 1, 1000 / step, 1000 / step + 1})
+      CHECK_EQ(flags.data<bool>()[i], i * step == 1000);
+  }
 }
 
 TEST_CASE("elementwise: where chooses, and ignores what it does not choose") {
-  for_each_float([](DType dtype) {
+  for (const DType dtype : {kFloat32, kFloat64, kInt64})
     for (const auto& [cond_shape, p] : {std::pair<Shape, Pair>{{3, 1}, {{3, 4}, {4}, {3, 4}}},
                                         {{5}, {{}, {2, 1}, {2, 5}}},
                                         {{}, {{3}, {3}, {3}}},
                                         {{0, 1}, {{1, 7}, {}, {0, 7}}},
-                                        {{90, 201}, {{90, 1}, {201}, {90, 201}}}}) {
+                                        {{90, 201}, {{90, 1}, {201}, {90, 201}}},
+                                        {{2003}, {{2003}, {2003}, {2003}}}}) {
       CAPTURE(cond_shape);
-      const Tensor cond = kernels::less(normal(cond_shape, kFloat64, 1), zeros({}, kFloat64, kCpu));
-      const Tensor a = normal(p.a, dtype, 2), b = normal(p.b, dtype, 3);
-      const Tensor c = doubles(cond, p.out), u = doubles(a, p.out), v = doubles(b, p.out);
+      const Tensor cond = kernels::less(normal(cond_shape, kFloat64, 1), zeros({}, kFloat64, device()));
+      const Tensor a = grid(p.a, dtype, 2), b = grid(p.b, dtype, 3);
+      const Tensor c = doubles(cond.expand(p.out)), u = doubles(a.expand(p.out)), v = doubles(b.expand(p.out));
       Tensor want = zeros(p.out, kFloat64, kCpu);
       for (Index i = 0; i < want.size(); ++i) want.data<double>()[i] = at(c, i) != 0 ? at(u, i) : at(v, i);
       CHECK_CLOSE(kernels::where(cond, a, b), want, 0.0);
     }
-  });
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  const Tensor cond = tensor<bool>({true, false}, {2});
-  CHECK(same_bits(kernels::where(cond, tensor({1.0, nan}, {2}), tensor({nan, 2.0}, {2})), tensor({1.0, 2.0}, {2})));
-  CHECK(
-      same_bits(kernels::where(cond, tensor<Index>({1, 2}, {2}), tensor<Index>({3}, {1})), tensor<Index>({1, 3}, {2})));
+  const Tensor cond = here(tensor<bool>({true, false}, {2}));
+  const Tensor left = here(tensor({1.0, nan}, {2})), right = here(tensor({nan, 2.0}, {2}));
+  CHECK(same_bits(kernels::where(cond, left, right), tensor({1.0, 2.0}, {2})));
 }
 
 TEST_CASE("elementwise: NaN is passed on") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  const Tensor a = tensor({nan, 1.0, nan}, {3}), b = tensor({1.0, nan, nan}, {3});
+  const Tensor a = here(tensor({nan, 1.0, nan}, {3})), b = here(tensor({1.0, nan, nan}, {3}));
   for (const Tensor& out :
        {kernels::maximum(a, b), kernels::minimum(a, b), kernels::maximum(b, a), kernels::minimum(b, a)})
     for (Index i = 0; i < 3; ++i) CHECK(std::isnan(at(out, i)));
@@ -223,7 +224,7 @@ TEST_CASE("elementwise: far from zero curves reach their limits, and a NaN stays
     for_each_simd_target([&] {
       const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
       const auto values = [&](std::initializer_list<double> v) {
-        return tensor<double>(v, {static_cast<Index>(v.size())}).to(dtype);
+        return here(tensor<double>(v, {static_cast<Index>(v.size())}).to(dtype));
       };
       const Tensor x = values({-inf, -1e4, -800, -20, 20, 800, 1e4, inf});
       const double tiny = 1 / (1 + std::exp(20.0));
@@ -233,10 +234,11 @@ TEST_CASE("elementwise: far from zero curves reach their limits, and a NaN stays
       CHECK_CLOSE(kernels::sigmoid(x), values({0, 0, 0, tiny, 1 - tiny, 1, 1, 1}), pointwise_tolerance(dtype));
       const Tensor finite = x.slice(0, 1, 7);
       CHECK_CLOSE(kernels::gelu(finite), values({0, 0, 0, 20, 800, 1e4}), pointwise_tolerance(dtype));
-      CHECK_CLOSE(kernels::gelu_grad(full({6}, 1, dtype, kCpu), finite), values({0, 0, 0, 1, 1, 1}),
+      CHECK_CLOSE(kernels::gelu_grad(full({6}, 1, dtype, device()), finite), values({0, 0, 0, 1, 1, 1}),
                   pointwise_tolerance(dtype));
       for (const auto curve : {kernels::exp, kernels::tanh, kernels::sigmoid, kernels::gelu})
-        for (const Index count : {1, 16, 17}) CHECK(std::isnan(at(curve(full({count}, nan, dtype, kCpu)), count - 1)));
+        for (const Index count : {1, 16, 17})
+          CHECK(std::isnan(at(curve(full({count}, nan, dtype, device())), count - 1)));
     });
   });
 }
@@ -245,10 +247,12 @@ TEST_CASE("elementwise: exp is good to a few last bits over its whole range") {
   for_each_float([](DType dtype) {
     const double top = dtype == kFloat32 ? 88.7 : 709.7;
     const Tensor x = uniform({4001}, dtype, -top + 2, top, 1);  // no denormal results
+    const Tensor exponent = doubles(x);
     for_each_simd_target([&] {
-      const Tensor got = kernels::exp(x);
+      const Tensor got = doubles(kernels::exp(x));
       double worst = 0;
-      for (Index i = 0; i < x.size(); ++i) worst = std::max(worst, std::fabs(at(got, i) / std::exp(at(x, i)) - 1));
+      for (Index i = 0; i < x.size(); ++i)
+        worst = std::max(worst, std::fabs(at(got, i) / std::exp(at(exponent, i)) - 1));
       CHECK_LT(worst, pointwise_tolerance(dtype));
     });
   });
@@ -266,6 +270,9 @@ TEST_CASE("elementwise: gradients of the activations") {
       CHECK_CLOSE(kernels::relu_grad(dout, x), relu, 0.0);
       for_each_simd_target([&] { CHECK_CLOSE(kernels::gelu_grad(dout, x), gelu, pointwise_tolerance(dtype)); });
     }
+    const Tensor x = normal({41, 33}, dtype, 3), dout = normal({41, 33}, dtype, 4), gelu = kernels::gelu_grad(dout, x);
+    CHECK_CLOSE(kernels::gelu_grad(dout.transpose(0, 1), x.transpose(0, 1)), gelu.transpose(0, 1),
+                pointwise_tolerance(dtype));
   });
 }
 
@@ -285,55 +292,61 @@ TEST_CASE("elementwise: in place, through any view, and counted as a write") {
       CHECK_CLOSE(out, slow(start, x, shape, [](double s, double v) { return 2.5 * v - 0.5 * s; }),
                   pointwise_tolerance(dtype));
     }
-    Tensor whole = zeros({6, 8}, dtype, kCpu);
-    Tensor part = whole.slice(0, 1, 6, 2).slice(1, 2, 5).transpose(0, 1);  // [3, 3]
-    const Tensor x = normal({3, 3}, dtype, 3);
+    Tensor whole = zeros({62, 90}, dtype, device());
+    Tensor part = whole.slice(0, 1, 62, 2).slice(1, 2, 41).transpose(0, 1);  // [39, 31]
+    const Tensor x = normal({39, 31}, dtype, 3);
     kernels::add_into(part, x);
     kernels::add_into(part, part);
-    for (Index i = 0; i < 6; ++i)
-      for (Index j = 0; j < 8; ++j) {
-        const bool inside = i % 2 == 1 && j >= 2 && j < 5;
-        CHECK_EQ(at(whole, {i, j}), inside ? 2 * at(x, {j - 2, i / 2}) : 0.0);
+    kernels::scale_into(part, 0.25);
+    const Tensor values = doubles(whole), added = doubles(x);
+    for (Index i = 0; i < 62; ++i)
+      for (Index j = 0; j < 90; ++j) {
+        const bool inside = i % 2 == 1 && j >= 2 && j < 41;
+        CHECK_EQ(at(values, {i, j}), inside ? at(added, {j - 2, i / 2}) / 2 : 0.0);
       }
   });
 }
 
 TEST_CASE("elementwise: the same bits for any number of threads") {
-  const int before = num_threads();
   // More additions than parallel_for does on one thread.
   const Tensor a = normal({200, 1031}, kFloat32, 1), b = normal({1031}, kFloat32, 2);
-  set_num_threads(1);
-  const Tensor sum = kernels::add(a, b), activated = kernels::gelu(a);
-  for (const int threads : {2, 3, 7}) {
-    set_num_threads(threads);
-    CHECK(same_bits(kernels::add(a, b), sum));
-    CHECK(same_bits(kernels::gelu(a), activated));
-  }
-  set_num_threads(before);
+  CHECK(same_for_any_thread_count([&] { return std::vector<Tensor>{kernels::add(a, b), kernels::gelu(a)}; }));
 }
 
-TEST_CASE("elementwise: complaints name the op, the argument and what was expected") {
-  const Tensor f32 = zeros({2, 3}, kFloat32, kCpu), f64 = zeros({2, 3}, kFloat64, kCpu);
-  const Tensor ints = zeros({2, 3}, kInt32, kCpu), other = zeros({4}, kFloat32, kCpu);
-  CHECK_THROWS_WITH_AS(kernels::exp(ints), "exp: x is [2, 3] int32 cpu, expected float32 or float64", DTypeError);
-  CHECK_THROWS_WITH_AS(kernels::add(f32, f64), "add: b is [2, 3] float64 cpu, expected float32 like a", DTypeError);
-  CHECK_THROWS_WITH_AS(kernels::less(ints, ints), "less: a is [2, 3] int32 cpu, expected float32, float64 or int64",
-                       DTypeError);
-  CHECK_THROWS_AS(kernels::add(f32, other), ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::mul(Tensor(), f32), "mul: a is undefined", Error);
-  CHECK_THROWS_WITH_AS(kernels::where(f32, f32, f32), "where: cond is [2, 3] float32 cpu, expected bool", DTypeError);
-  CHECK_THROWS_WITH_AS(kernels::relu_grad(other, f32), "relu_grad: dout is [4] float32 cpu, expected shape [2, 3]",
-                       ShapeError);
-  Tensor out = zeros({2, 3}, kFloat32, kCpu);
-  CHECK_THROWS_WITH_AS(kernels::add_into(out, other), "add_into: x is [4] float32 cpu, expected shape [2, 3]",
-                       ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::axpy_into(out, 2, f64), "axpy_into: x is [2, 3] float64 cpu, expected float32 like out",
-                       DTypeError);
-  Tensor expanded = zeros({2, 1}, kFloat32, kCpu).expand({2, 3});
-  CHECK_THROWS_WITH_AS(kernels::scale_into(expanded, 2),
-                       "scale_into: out is an expanded view [2, 3] float32 cpu whose dimension 1 has stride 0; "
-                       "expected one element per index",
-                       ShapeError);
+TEST_CASE("elementwise: operands lie on one device") {
+  if (device().is_cpu()) return;
+  const Tensor a = zeros({2}, kFloat32, device()), flags = zeros({2}, kBool, kCpu);
+  Tensor out = a.clone();
+  CHECK_THROWS_WITH_AS(kernels::where(flags, a, a),
+                       cat("where: cond is [2] bool cpu, expected on ", device(), " like a").c_str(), DeviceError);
+  CHECK_THROWS_AS(kernels::add(a, a.to(kCpu)), DeviceError);
+  CHECK_THROWS_AS(kernels::add_into(out, a.to(kCpu)), DeviceError);
+}
+
+TEST_SUITE("cpu") {  // the door is the same on every device
+  TEST_CASE("elementwise: complaints name the op, the argument and what was expected") {
+    const Tensor f32 = zeros({2, 3}, kFloat32, kCpu), f64 = zeros({2, 3}, kFloat64, kCpu);
+    const Tensor ints = zeros({2, 3}, kInt32, kCpu), other = zeros({4}, kFloat32, kCpu);
+    CHECK_THROWS_WITH_AS(kernels::exp(ints), "exp: x is [2, 3] int32 cpu, expected float32 or float64", DTypeError);
+    CHECK_THROWS_WITH_AS(kernels::add(f32, f64), "add: b is [2, 3] float64 cpu, expected float32 like a", DTypeError);
+    CHECK_THROWS_WITH_AS(kernels::less(ints, ints), "less: a is [2, 3] int32 cpu, expected float32, float64 or int64",
+                         DTypeError);
+    CHECK_THROWS_AS(kernels::add(f32, other), ShapeError);
+    CHECK_THROWS_WITH_AS(kernels::mul(Tensor(), f32), "mul: a is undefined", Error);
+    CHECK_THROWS_WITH_AS(kernels::where(f32, f32, f32), "where: cond is [2, 3] float32 cpu, expected bool", DTypeError);
+    CHECK_THROWS_WITH_AS(kernels::relu_grad(other, f32), "relu_grad: dout is [4] float32 cpu, expected shape [2, 3]",
+                         ShapeError);
+    Tensor out = zeros({2, 3}, kFloat32, kCpu);
+    CHECK_THROWS_WITH_AS(kernels::add_into(out, other), "add_into: x is [4] float32 cpu, expected shape [2, 3]",
+                         ShapeError);
+    CHECK_THROWS_WITH_AS(kernels::axpy_into(out, 2, f64),
+                         "axpy_into: x is [2, 3] float64 cpu, expected float32 like out", DTypeError);
+    Tensor expanded = zeros({2, 1}, kFloat32, kCpu).expand({2, 3});
+    CHECK_THROWS_WITH_AS(kernels::scale_into(expanded, 2),
+                         "scale_into: out is an expanded view [2, 3] float32 cpu whose dimension 1 has stride 0; "
+                         "expected one element per index",
+                         ShapeError);
+  }
 }
 
 }  // namespace subquad
