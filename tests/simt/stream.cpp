@@ -1,4 +1,4 @@
-#include "simt/stream.h"
+#include <simt/stream.h>
 
 namespace simt {
 

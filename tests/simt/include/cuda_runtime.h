@@ -2,5 +2,5 @@
 // the CPU. README.md says how.
 #pragma once
 
-#include "simt/device.h"
-#include "simt/host.h"
+#include <simt/device.h>
+#include <simt/host.h>

@@ -1,5 +1,5 @@
 // What the host asks of the CUDA runtime.
 #pragma once
 
-#include "simt/stream.h"
-#include "simt/types.h"
+#include <simt/stream.h>
+#include <simt/types.h>

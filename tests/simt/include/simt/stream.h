@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "simt/types.h"
+#include <simt/types.h>
 
 namespace simt {
 
