@@ -4,6 +4,7 @@
 //   thread count                    core/parallel.h      set once, by main
 //   SIMD target                     below                set once, by main or the environment
 //   BLAS handle                     kernels/blas/blas.h  opened at first use
+//   cuBLAS handle per device        kernels/cublas/gemm.h  made at first use, guarded by a mutex
 //   grad mode, anomaly mode         autograd/            thread-local guards
 #pragma once
 

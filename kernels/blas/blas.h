@@ -9,20 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "subquad/core/shape.h"
+#include "subquad/kernels/blas/matrix.h"
 
 namespace subquad::kernels {
-
-// A row-major matrix, or the transpose of one: element (i, j) is data[i * ld + j], transposed data[j * ld + i].
-template <class T>
-struct Matrix {
-  T* data = nullptr;
-  Index ld = 1;
-  bool transposed = false;
-
-  T* at(Index i, Index j) const { return data + (transposed ? j * ld + i : i * ld + j); }
-  Matrix from(Index i, Index j) const { return {at(i, j), ld, transposed}; }  // the part below and right of (i, j)
-};
 
 // c [m, n] = alpha * a [m, k] * b [k, n] + beta * c, on the calling thread alone: with two threads OpenBLAS gives other
 // bits than with one, so callers cut the work by shape. c is not transposed, and not read when beta is 0.

@@ -2,7 +2,9 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/linear/cpu.h"
+#include "subquad/kernels/linear/cuda.h"
 #include "subquad/kernels/matmul/cpu.h"
+#include "subquad/kernels/matmul/cuda.h"
 #include "subquad/kernels/matmul/matmul.h"
 
 namespace subquad::kernels {
@@ -38,7 +40,12 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   }
   const Tensor rows = as_rows(x);
   Tensor out = empty({rows.dim(0), weight.dim(1)}, x.dtype(), x.device());
-  cpu::matmul(rows, weight, bias, 1, 0, out);
+  on_device(
+      out.device(), [&](auto) { cpu::matmul(rows, weight, bias, 1, 0, out); },
+      [&](auto) {
+        if (bias.defined()) cuda::spread_bias(bias, out);
+        cuda::matmul(rows, weight, 1, bias.defined() ? 1 : 0, out);
+      });
   return out.reshape(x.shape().with(x.rank() - 1, weight.dim(1)));
 }
 
@@ -53,7 +60,9 @@ Tensor linear_grad_weight(const Tensor& dout, const Tensor& x) {
 Tensor linear_grad_bias(const Tensor& dout) {
   check_input("linear_grad_bias", "dout", dout);
   Tensor dbias = empty({dout.dim(-1)}, dout.dtype(), dout.device());
-  cpu::linear_grad_bias(as_rows(dout), dbias);
+  on_device(
+      dout.device(), [&](auto) { cpu::linear_grad_bias(as_rows(dout), dbias); },
+      [&](auto) { cuda::linear_grad_bias(as_rows(dout), dbias); });
   return dbias;
 }
 

@@ -6,8 +6,8 @@
 //   one dtype (float32, float64), one device
 //
 // weight may be row-major or the transpose of row-major; x of rank 2 likewise, of any other rank it is copied when it
-// is not contiguous; bias is contiguous. Deterministic. The bias adds no pass: it stands in out before the product is
-// added to it, piece by piece. Work: 2*rows*I*O flops.
+// is not contiguous; bias is contiguous. Deterministic. The bias stands in out before the product is added to it: on
+// the CPU piece by piece, so that it adds no pass, on CUDA written by a kernel of its own. Work: 2*rows*I*O flops.
 #pragma once
 
 #include "subquad/core/tensor.h"

@@ -5,6 +5,7 @@
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/blas/blas.h"
+#include "subquad/kernels/matmul/batched.h"
 
 namespace subquad::kernels::cpu {
 
@@ -76,56 +77,6 @@ class Plan {
   Pieces rows_{}, columns_{}, depth_{};
 };
 
-// One operand, or the output, of a batch of products.
-template <class T>
-struct Batched {
-  Matrix<T> matrix;  // the first of them
-  Shape batch;       // the output's batch dimensions
-  Shape strides;     // of those, for this operand: 0 where it is broadcast
-
-  Matrix<T> operator[](Index item) const {
-    T* data = matrix.data;
-    for (int d = batch.rank() - 1; d >= 0; --d) {
-      data += item % batch[d] * strides[d];
-      item /= batch[d];
-    }
-    return {data, matrix.ld, matrix.transposed};
-  }
-};
-
-bool is_row_major(Index rows, Index columns, Index row_stride, Index column_stride) {
-  return (columns <= 1 || column_stride == 1) && (rows <= 1 || row_stride >= std::max<Index>(columns, 1));
-}
-
-// Whether the BLAS can read the matrices of `t` where they lie.
-bool is_readable(const Tensor& t) {
-  const Index rows = t.dim(-2), columns = t.dim(-1);
-  const Index row_stride = t.strides()[t.rank() - 2], column_stride = t.strides()[t.rank() - 1];
-  return is_row_major(rows, columns, row_stride, column_stride) ||
-         is_row_major(columns, rows, column_stride, row_stride);
-}
-
-template <class T, class TensorRef>
-Batched<T> batched(TensorRef& t, const Shape& batch) {
-  const Index rows = t.dim(-2), columns = t.dim(-1);
-  const Index row_stride = t.strides()[t.rank() - 2], column_stride = t.strides()[t.rank() - 1];
-  const bool transposed = !is_row_major(rows, columns, row_stride, column_stride);
-  Batched<T> out;
-  out.matrix.data = t.template data<T>();
-  out.matrix.transposed = transposed;
-  if (transposed)
-    out.matrix.ld = columns > 1 ? column_stride : std::max<Index>(rows, 1);
-  else
-    out.matrix.ld = rows > 1 ? row_stride : std::max<Index>(columns, 1);
-  out.batch = batch;
-  const int missing = batch.rank() - (t.rank() - 2);
-  for (int d = 0; d < batch.rank(); ++d) {
-    const bool broadcast = d < missing || t.dim(d - missing) == 1;
-    out.strides.push_back(broadcast ? 0 : t.strides()[d - missing]);
-  }
-  return out;
-}
-
 // What a piece of the product is added to: `bias` in every row when there is one, else beta * out.
 template <class T>
 struct Start {
@@ -156,8 +107,7 @@ void add_parts(const T* parts, Index depth, Index m, Index n, Start<T> start, Ma
 
 template <class T>
 void run(const Tensor& a, const Tensor& b, const Tensor& bias, T alpha, T beta, Tensor& out) {
-  Shape batch;
-  for (int d = 0; d + 2 < out.rank(); ++d) batch.push_back(out.dim(d));
+  const Shape batch = batch_shape(out);
   const Index m = out.dim(-2), n = out.dim(-1), k = a.dim(-1);
   if (out.size() == 0) return;
 

@@ -1,17 +1,13 @@
 #include "subquad/kernels/matmul/matmul.h"
 
-#include <vector>
-
 #include "subquad/core/check.h"
+#include "subquad/kernels/matmul/batched.h"
 #include "subquad/kernels/matmul/cpu.h"
+#include "subquad/kernels/matmul/cuda.h"
 
 namespace subquad::kernels {
 
 namespace {
-
-Shape batch_shape(const Tensor& t) {
-  return Shape(std::vector<Index>(t.shape().begin(), t.shape().end() - 2));
-}
 
 Shape product_shape(const Tensor& a, const Tensor& b) {
   check_defined("matmul", "a", a);
@@ -52,12 +48,18 @@ Tensor stacked(const Tensor& t) {
   return t.reshape({rows, t.dim(-1)});
 }
 
+void run(const Tensor& a, const Tensor& b, double alpha, double beta, Tensor& out) {
+  on_device(
+      out.device(), [&](auto) { cpu::matmul(a, b, Tensor(), alpha, beta, out); },
+      [&](auto) { cuda::matmul(a, b, alpha, beta, out); });
+}
+
 void product(const Tensor& a, const Tensor& b, double alpha, double beta, Tensor& out) {
   if (b.rank() == 2 && a.is_contiguous() && out.is_contiguous()) {  // one tall product in place of many
     Tensor tall = stacked(out);
-    cpu::matmul(stacked(a), b, Tensor(), alpha, beta, tall);
+    run(stacked(a), b, alpha, beta, tall);
   } else {
-    cpu::matmul(a, b, Tensor(), alpha, beta, out);
+    run(a, b, alpha, beta, out);
   }
 }
 

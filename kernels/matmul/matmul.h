@@ -8,9 +8,9 @@
 // the transpose of row-major (slices of rows or columns, transpose(-2, -1)): they are read where they lie. An operand
 // of any other layout is copied first. K = 0 gives zeros.
 //
-// Deterministic: the work is cut by shape into pieces, each of which one thread hands to a one-threaded BLAS; where
-// the output is small and K is long, K is cut too and the partial sums are added in order.
-// Work: 2*M*N*K flops per matrix.
+// CPU: the work is cut by shape into pieces, each of which one thread hands to a one-threaded BLAS; where the output is
+// small and K is long, K is cut too and the partial sums are added in order. CUDA: cuBLAS; float32 operands are used as
+// precision() says (core/precision.h), sums are float32 always. Deterministic. Work: 2*M*N*K flops per matrix.
 #pragma once
 
 #include "subquad/core/tensor.h"
