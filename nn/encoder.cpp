@@ -3,6 +3,7 @@
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/core/check.h"
+#include "subquad/kernels/increment/increment.h"
 #include "subquad/nn/choice.h"
 
 namespace subquad::nn {
@@ -25,7 +26,7 @@ Mask with_leading_position(const Mask& mask) {
   Mask longer{full({batch, positions + 1}, 1, kBool, mask.real.device()), mask.lengths.clone(), mask.prefix};
   Tensor rest = longer.real.slice(1, 1, positions + 1);
   copy(mask.real, rest);
-  for (std::int64_t& length : longer.lengths.span<std::int64_t>()) ++length;
+  kernels::increment(longer.lengths);
   return longer;
 }
 

@@ -16,9 +16,10 @@ Variable mean_squared_error(const Variable& prediction, const Variable& target) 
 Index count_correct(const Tensor& logits, const Tensor& labels) {
   check_rank("count_correct", "logits", logits, 2);
   check_shape("count_correct", "labels", labels, {logits.dim(0)});
+  const Tensor given = logits.to(kCpu), wanted = labels.to(kCpu);
   return visit_float("count_correct", logits.dtype(), [&]<class T>(Type<T>) {
-    const auto row = logits.view<const T, 2>();
-    const auto label = labels.view<const std::int64_t, 1>();
+    const auto row = given.view<const T, 2>();
+    const auto label = wanted.view<const std::int64_t, 1>();
     Index correct = 0;
     for (Index b = 0; b < row.dim(0); ++b) {
       Index best = 0;

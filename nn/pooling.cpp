@@ -6,6 +6,7 @@
 #include "subquad/autograd/ops/reduce.h"
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/core/check.h"
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/nn/choice.h"
 
 namespace subquad::nn {
@@ -22,13 +23,10 @@ Variable real_or_zero(const Variable& x, const Mask& mask) {
   return where(mask.real.unsqueeze(2), x, nothing);  // [B, N, 1], [B, N, D]
 }
 
-// 1 / lengths[b] as [B, 1]; a sample without positions counts as one of length 1.
+// 1 / lengths[b] as [B, 1], made where the lengths are; a sample without positions counts as one of length 1.
 Variable reciprocals(const Tensor& lengths, DType dtype) {
-  const Tensor counts = lengths.to(kCpu);
-  Tensor out = empty({counts.size(), 1}, kFloat64, kCpu);
-  for (Index b = 0; b < counts.size(); ++b)
-    out.data<double>()[b] = 1.0 / static_cast<double>(std::max<Index>(counts.data<std::int64_t>()[b], 1));
-  return Variable(out.to(dtype).to(lengths.device()));
+  const Tensor counts = kernels::maximum(lengths.to(kFloat64), full({1}, 1, kFloat64, lengths.device()));
+  return Variable(kernels::reciprocal(counts).to(dtype).unsqueeze(1));
 }
 
 }  // namespace

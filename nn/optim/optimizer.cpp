@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "subquad/kernels/increment/increment.h"
 #include "subquad/nn/choice.h"
 #include "subquad/nn/optim/adamw.h"
 #include "subquad/nn/optim/sgd.h"
@@ -41,7 +42,7 @@ void Optimizer::set_rate(double rate) {
 }
 
 void Optimizer::step(const Tensor& grad_scale) {
-  fill(step_, static_cast<double>(steps() + 1));
+  kernels::increment(step_);
   update(step_, rate_, grad_scale);
 }
 

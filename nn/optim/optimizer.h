@@ -1,5 +1,5 @@
-// Optimiser: one kernel call per step over the arenas. The step number and the rate are tensors, so that nothing of a
-// step depends on a host value.
+// Optimiser: one kernel call per step over the arenas. The step number and the rate are tensors where the parameters
+// are, so that step() reads no host value, waits for no device, and can be part of a captured graph (core/graph.h).
 #pragma once
 
 #include <memory>
@@ -15,13 +15,15 @@ class Optimizer {
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  void set_rate(double rate);  // of the steps to come; finite and at least 0
+  // Of the steps to come; finite and at least 0. Written by a kernel in the current stream, between replays when step()
+  // is part of a graph: inside of a capture it would be the same rate in every replay.
+  void set_rate(double rate);
 
   // Updates the parameters by their gradients, each times grad_scale (float64 [1], undefined = 1). Gradients stay: call
   // zero_grad() before the next backward.
   void step(const Tensor& grad_scale = {});
 
-  Index steps() const;  // taken so far
+  Index steps() const;  // taken so far; waits for the device
 
   // "step" (int64 [1]) and per parameter "m.<name>" ... as the optimiser documents; views, as in Module::state_dict.
   StateDict state_dict() const;
