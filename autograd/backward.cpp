@@ -171,6 +171,7 @@ class Walk {
                       ": this part of the graph was walked before and is gone; use keep_graph to walk it twice"));
     Grads grads(node, slots);
     const NoGrad no_grad;
+    const PrecisionGuard same_precision(node.precision);
     try {
       node.backward(douts, grads);
     } catch (const InternalError&) {

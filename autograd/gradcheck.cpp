@@ -57,13 +57,14 @@ std::vector<Variable> float_outputs(const std::vector<Variable>& outputs) {
   return out;
 }
 
-// f at x + h v, where v moves input `moved` only.
+// f at x + h v, where v moves input `moved` only; moved on the CPU, wherever x is.
 Vector values_at(const GradcheckFn& f, std::vector<Variable> inputs, std::size_t moved, const Vector& v, double h) {
-  const Tensor x = inputs[moved].value().contiguous();
+  const Tensor& value = inputs[moved].value();
+  const Tensor x = value.to(kCpu).contiguous();
   Tensor shifted = empty_like(x);
   for (Index i = 0; i < x.size(); ++i)
     shifted.data<double>()[i] = std::as_const(x).data<double>()[i] + h * v[static_cast<std::size_t>(i)];
-  inputs[moved] = Variable(shifted);
+  inputs[moved] = Variable(shifted.to(value.device()));
   const NoGrad no_grad;
   std::vector<Tensor> values;
   for (const Variable& o : float_outputs(f(inputs))) values.push_back(o.value());

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "subquad/autograd/record.h"
+#include "subquad/core/precision.h"
 
 namespace subquad {
 
@@ -38,6 +39,7 @@ class Node {
 
   const char* op;
   std::string module;      // path of the ModuleScope it was made in
+  Precision precision;     // in use when it was made; its backward computes in the same
   std::uint64_t sequence;  // grows with every node of the thread: inputs always have smaller numbers
   std::vector<Edge> inputs;
   std::vector<NodeOutput> outputs;

@@ -26,6 +26,7 @@ Edge edge_to(const Variable& input) {
 Node::Node(const char* op_name, std::vector<Edge> edges, std::vector<NodeOutput> results, BackwardMany function)
     : op(op_name),
       module(module_path()),
+      precision(subquad::precision()),
       sequence(next_sequence.fetch_add(1, std::memory_order_relaxed)),
       inputs(std::move(edges)),
       outputs(std::move(results)),

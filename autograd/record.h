@@ -1,6 +1,6 @@
 // How an op enters the graph. An op computes its value with kernels, then calls record with a function that turns
 // upstream gradients into gradients of its inputs. What that function captures is exactly what stays alive for
-// backward.
+// backward; it runs in the precision (core/precision.h) that was in use when the op was recorded.
 //
 //   Variable mul(const Variable& a, const Variable& b) {
 //     return record("mul", kernels::mul(a.value(), b.value()), {a, b},
