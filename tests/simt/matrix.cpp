@@ -67,7 +67,7 @@ float half_of(std::uint32_t pair, int which) {  // two bfloat16
   return std::bit_cast<float>(which == 0 ? pair << 16 : pair & 0xffff0000u);
 }
 
-void multiply_bf16(void* const* lanes, unsigned) {
+void multiply_fragments_bf16(void* const* lanes, unsigned) {
   float a[16][16], b[16][8];
   for (int lane = 0; lane < 32; ++lane) {
     const Product& mine = product(lanes, lane);
@@ -84,7 +84,7 @@ float tf32(std::uint32_t bits) {  // the unit does not look at the low 13 bits
   return std::bit_cast<float>(bits & ~0x1fffu);
 }
 
-void multiply_tf32(void* const* lanes, unsigned) {
+void multiply_fragments_tf32(void* const* lanes, unsigned) {
   float a[16][8], b[8][8];
   for (int lane = 0; lane < 32; ++lane) {
     const Product& mine = product(lanes, lane);
@@ -97,20 +97,20 @@ void multiply_tf32(void* const* lanes, unsigned) {
 
 }  // namespace
 
-void load_matrix_x4(std::uint32_t (&r)[4], const void* shared_row, Place where) {
+void load_rows(std::uint32_t (&r)[4], const void* shared_row, Place where) {
   load_matrix("load_matrix_x4", r, shared_row, where, hand_out_rows);
 }
-void load_matrix_x4_transposed(std::uint32_t (&r)[4], const void* shared_row, Place where) {
+void load_columns(std::uint32_t (&r)[4], const void* shared_row, Place where) {
   load_matrix("load_matrix_x4_transposed", r, shared_row, where, hand_out_columns);
 }
 
-void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Place where) {
+void multiply_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Place where) {
   Product mine{d, a, b};
-  meet_warp(kWholeWarp, "mma_bf16", where, &mine, multiply_bf16);
+  meet_warp(kWholeWarp, "mma_bf16", where, &mine, multiply_fragments_bf16);
 }
-void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Place where) {
+void multiply_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], Place where) {
   Product mine{d, a, b};
-  meet_warp(kWholeWarp, "mma_tf32", where, &mine, multiply_tf32);
+  meet_warp(kWholeWarp, "mma_tf32", where, &mine, multiply_fragments_tf32);
 }
 
 }  // namespace simt

@@ -130,12 +130,12 @@ void Scheduler::run_thread() {
 void Scheduler::return_thread() {
   if (waiting_ > 0)
     fail(
-        cat("returned, but thread ", thread_name(barrier_first_), " waits for it in ", call(barrier_, barrier_place_)));
+        cat("has returned, but thread ", thread_name(barrier_first_), " waits for it in ", call(barrier_, barrier_place_)));
   for (const Meeting& meeting : warp().meetings)
     if ((meeting.mask & bit()) != 0)
-      fail(cat("returned, but thread ", thread_name(first(current_ / 32, meeting.present)), " waits for it in ",
+      fail(cat("has returned, but thread ", thread_name(first(current_ / 32, meeting.present)), " waits for it in ",
                call(meeting.name, meeting.where)));
-  if (copies().pending()) fail("returned without waiting for its asynchronous copies");
+  if (copies().pending()) fail("has returned without waiting for its asynchronous copies");
   copies().clear();
   warp().returned |= bit();
   ++returned_;
@@ -297,7 +297,7 @@ bool is_shared(const void* at, std::size_t bytes) {
   return scheduler().shared().contains(at, bytes);
 }
 
-void copy_async(void* shared, const void* global, std::size_t bytes, bool valid) {
+void start_copy(void* shared, const void* global, std::size_t bytes, bool valid) {
   const auto misaligned = [=](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % bytes != 0; };
   if (misaligned(shared) || misaligned(global))
     fail(
@@ -307,11 +307,11 @@ void copy_async(void* shared, const void* global, std::size_t bytes, bool valid)
   scheduler().copies().add(shared, global, bytes, valid);
 }
 
-void copy_async_commit() {
+void close_copies() {
   scheduler().copies().commit();
 }
 
-void copy_async_wait(int pending_groups) {
+void await_copies(int pending_groups) {
   scheduler().copies().wait(pending_groups);
 }
 

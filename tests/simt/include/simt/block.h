@@ -33,8 +33,8 @@ bool is_shared(const void* at, std::size_t bytes);  // all of them?
 
 // Asynchronous copies of the running thread. They are carried out as late as the rules allow: when the thread waits for
 // their group, and not before.
-void copy_async(void* shared, const void* global, std::size_t bytes, bool valid);
-void copy_async_commit();
-void copy_async_wait(int pending_groups);
+void start_copy(void* shared, const void* global, std::size_t bytes, bool valid);
+void close_copies();
+void await_copies(int pending_groups);
 
 }  // namespace simt

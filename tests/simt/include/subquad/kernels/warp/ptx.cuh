@@ -11,31 +11,31 @@
 namespace subquad::kernels::cuda {
 
 inline void copy_async_16(void* shared, const void* global, bool valid = true) {
-  simt::copy_async(shared, global, 16, valid);
+  simt::start_copy(shared, global, 16, valid);
 }
 inline void copy_async_4(void* shared, const void* global, bool valid = true) {
-  simt::copy_async(shared, global, 4, valid);
+  simt::start_copy(shared, global, 4, valid);
 }
 inline void copy_async_commit() {
-  simt::copy_async_commit();
+  simt::close_copies();
 }
 template <int Pending>
 void copy_async_wait() {
-  simt::copy_async_wait(Pending);
+  simt::await_copies(Pending);
 }
 
 inline void load_matrix_x4(std::uint32_t (&r)[4], const void* shared_row, simt::Place where = {}) {
-  simt::load_matrix_x4(r, shared_row, where);
+  simt::load_rows(r, shared_row, where);
 }
 inline void load_matrix_x4_transposed(std::uint32_t (&r)[4], const void* shared_row, simt::Place where = {}) {
-  simt::load_matrix_x4_transposed(r, shared_row, where);
+  simt::load_columns(r, shared_row, where);
 }
 
 inline void mma_bf16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], simt::Place where = {}) {
-  simt::mma_bf16(d, a, b, where);
+  simt::multiply_bf16(d, a, b, where);
 }
 inline void mma_tf32(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], simt::Place where = {}) {
-  simt::mma_tf32(d, a, b, where);
+  simt::multiply_tf32(d, a, b, where);
 }
 
 inline std::uint32_t to_tf32(float value) {
