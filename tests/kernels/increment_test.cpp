@@ -7,7 +7,7 @@ namespace subquad::test {
 using kernels::increment;
 
 TEST_CASE("increment adds one to every element, in place") {
-  for (const Index size : {0, 1, 5, 256, 700}) {
+  for (const Index size : {0, 1, 5, 256, 700, 1030}) {
     CAPTURE(size);
     Tensor count = here(arange(size, kInt64, kCpu));
     const std::uint32_t version = count.version();

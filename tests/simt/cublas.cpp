@@ -1,13 +1,13 @@
 // cuBLAS on the CPU: what include/cublas_v2.h declares. Products wait in the handle's stream like kernels do, so that
 // captures record them.
 #include <cublas_v2.h>
+#include <simt/stream.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <vector>
 
-#include <simt/stream.h>
 #include "subquad/core/dtype.h"
 
 struct cublasContext {
