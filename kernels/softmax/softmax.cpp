@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/softmax/cpu.h"
+#include "subquad/kernels/softmax/cuda.h"
 
 namespace subquad::kernels {
 
@@ -25,28 +26,33 @@ void check_grad(const char* op, const Tensor& dout, const Tensor& y) {
 Tensor softmax(const Tensor& x) {
   check_rows("softmax", x);
   Tensor y = empty_like(x);
-  cpu::softmax(x, y);
+  on_device(
+      x.device(), [&](auto) { cpu::softmax(x, y); }, [&](auto) { cuda::softmax(x, y); });
   return y;
 }
 
 Tensor softmax_grad(const Tensor& dout, const Tensor& y) {
   check_grad("softmax_grad", dout, y);
   Tensor dx = empty_like(y);
-  cpu::softmax_grad(dout, y, dx);
+  on_device(
+      y.device(), [&](auto) { cpu::softmax_grad(dout, y, dx); }, [&](auto) { cuda::softmax_grad(dout, y, dx); });
   return dx;
 }
 
 Tensor log_softmax(const Tensor& x) {
   check_rows("log_softmax", x);
   Tensor y = empty_like(x);
-  cpu::log_softmax(x, y);
+  on_device(
+      x.device(), [&](auto) { cpu::log_softmax(x, y); }, [&](auto) { cuda::log_softmax(x, y); });
   return y;
 }
 
 Tensor log_softmax_grad(const Tensor& dout, const Tensor& y) {
   check_grad("log_softmax_grad", dout, y);
   Tensor dx = empty_like(y);
-  cpu::log_softmax_grad(dout, y, dx);
+  on_device(
+      y.device(), [&](auto) { cpu::log_softmax_grad(dout, y, dx); },
+      [&](auto) { cuda::log_softmax_grad(dout, y, dx); });
   return dx;
 }
 
