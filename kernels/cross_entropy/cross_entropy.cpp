@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/cross_entropy/cpu.h"
+#include "subquad/kernels/cross_entropy/cuda.h"
 
 namespace subquad::kernels {
 
@@ -12,12 +13,13 @@ CrossEntropy cross_entropy(const Tensor& logits, const Tensor& labels, bool want
   check_dtype("cross_entropy", "labels", labels, kInt64);
   check_shape("cross_entropy", "labels", labels, {logits.dim(0)});
   check_contiguous("cross_entropy", "labels", labels);
-  if (labels.device() != logits.device())
-    throw DeviceError(cat("cross_entropy: labels is ", describe(labels), ", expected on ", logits.device()));
+  check_same_device("cross_entropy", "logits", logits, "labels", labels);
   CrossEntropy result;
   result.losses = empty({logits.dim(0)}, logits.dtype(), logits.device());
   if (want_grad) result.dlogits = empty_like(logits);
-  cpu::cross_entropy(logits, labels, result.losses, result.dlogits);
+  on_device(
+      logits.device(), [&](auto) { cpu::cross_entropy(logits, labels, result.losses, result.dlogits); },
+      [&](auto) { cuda::cross_entropy(logits, labels, result.losses, result.dlogits); });
   return result;
 }
 
@@ -27,7 +29,9 @@ Tensor cross_entropy_grad(const Tensor& dlosses, const Tensor& dlogits) {
   check_shape("cross_entropy_grad", "dlosses", dlosses, {dlogits.dim(0)});
   check_alike("cross_entropy_grad", "dlosses", dlosses, "dlogits", dlogits);
   Tensor dx = empty_like(dlogits);
-  cpu::cross_entropy_grad(dlosses, dlogits, dx);
+  on_device(
+      dlogits.device(), [&](auto) { cpu::cross_entropy_grad(dlosses, dlogits, dx); },
+      [&](auto) { cuda::cross_entropy_grad(dlosses, dlogits, dx); });
   return dx;
 }
 
