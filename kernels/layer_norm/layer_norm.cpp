@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/layer_norm/cpu.h"
+#include "subquad/kernels/layer_norm/cuda.h"
 #include "subquad/kernels/reduce/reduce.h"
 
 namespace subquad::kernels {
@@ -30,7 +31,9 @@ AddLayerNorm normalise(const char* op, const Tensor& x, const Tensor& residual, 
   result.out = empty_like(x);
   result.mean = empty(rows, x.dtype(), x.device());
   result.rstd = empty(rows, x.dtype(), x.device());
-  cpu::add_layer_norm(x, residual, gamma, beta, eps, result);
+  on_device(
+      x.device(), [&](auto) { cpu::add_layer_norm(x, residual, gamma, beta, eps, result); },
+      [&](auto) { cuda::add_layer_norm(x, residual, gamma, beta, eps, result); });
   return result;
 }
 
@@ -60,10 +63,14 @@ LayerNormGrads layer_norm_grad(const Tensor& dout, const Tensor& x, const Tensor
   check_alike_with_shape(op, x, "rstd", rstd, rows);
   if (dsum.defined()) check_alike_with_shape(op, x, "dsum", dsum, x.shape());
 
-  const Index chunks = (mean.size() + cpu::kRowsPerChunk - 1) / cpu::kRowsPerChunk;
+  const Index chunks = on_device(
+      x.device(), [&](auto) { return (mean.size() + cpu::kRowsPerChunk - 1) / cpu::kRowsPerChunk; },
+      [&](auto) { return cuda::layer_norm_chunks(mean.size()); });
   Tensor dx = empty_like(x);
   Tensor partial = empty({chunks, 2, x.dim(-1)}, x.dtype(), x.device());
-  cpu::layer_norm_grad(dout, x, gamma, mean, rstd, dsum, dx, partial);
+  on_device(
+      x.device(), [&](auto) { cpu::layer_norm_grad(dout, x, gamma, mean, rstd, dsum, dx, partial); },
+      [&](auto) { cuda::layer_norm_grad(dout, x, gamma, mean, rstd, dsum, dx, partial); });
   const Tensor sums = sum(partial, {0});  // [2, D]
   return {dx, sums.select(0, 0), sums.select(0, 1)};
 }

@@ -13,6 +13,14 @@ inline double rsqrt(double x) {
   return 1.0 / sqrt(x);
 }
 
+// Products that are not fused with a sum. Nothing is here (-ffp-contract=off).
+inline float __fmul_rn(float a, float b) {
+  return a * b;
+}
+inline double __dmul_rn(double a, double b) {
+  return a * b;
+}
+
 inline unsigned __float_as_uint(float x) {
   return std::bit_cast<unsigned>(x);
 }
