@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/bias_act_dropout/cpu.h"
+#include "subquad/kernels/bias_act_dropout/cuda.h"
 #include "subquad/kernels/dropout/dropout.h"
 #include "subquad/kernels/reduce/reduce.h"
 
@@ -26,7 +27,9 @@ void check_arguments(const char* op, const Tensor& x, const Tensor& bias, double
 Tensor bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng) {
   check_arguments("bias_act_dropout", x, bias, p, rng);
   Tensor out = empty_like(x);
-  cpu::bias_act_dropout(x, bias, activation, p, rng, out);
+  on_device(
+      x.device(), [&](auto) { cpu::bias_act_dropout(x, bias, activation, p, rng, out); },
+      [&](auto) { cuda::bias_act_dropout(x, bias, activation, p, rng, out); });
   return out;
 }
 
@@ -39,9 +42,14 @@ BiasActDropoutGrads bias_act_dropout_grad(const Tensor& dout, const Tensor& x, c
   Tensor dx = empty_like(x), partial;
   if (bias.defined()) {
     const Index rows = x.shape().without(x.rank() - 1).size();
-    partial = empty({(rows + cpu::kRowsPerChunk - 1) / cpu::kRowsPerChunk, x.dim(-1)}, x.dtype(), x.device());
+    const Index chunks = on_device(
+        x.device(), [&](auto) { return (rows + cpu::kRowsPerChunk - 1) / cpu::kRowsPerChunk; },
+        [&](auto) { return cuda::bias_act_dropout_chunks(rows, x.dim(-1)); });
+    partial = empty({chunks, x.dim(-1)}, x.dtype(), x.device());
   }
-  cpu::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial);
+  on_device(
+      x.device(), [&](auto) { cpu::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial); },
+      [&](auto) { cuda::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial); });
   return {dx, bias.defined() ? sum(partial, {0}) : Tensor()};
 }
 

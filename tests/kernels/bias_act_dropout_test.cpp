@@ -14,18 +14,24 @@ namespace {
 
 using kernels::Activation;
 
-const std::vector<Shape> kShapes = {{0, 3},  {3, 0},     {1, 1},     {2, 5},   {2, 3, 7},    {4, 16},    {3, 17},
-                                    {1, 64}, {2, 3, 66}, {2, 1, 97}, {2, 130}, {2, 2, 3, 5}, {3, 90, 33}};
+const std::vector<Shape> kShapes = {{0, 3},  {3, 0},     {1, 1},     {2, 5},   {2, 3, 7},    {4, 16},      {3, 17},
+                                    {1, 64}, {2, 3, 66}, {2, 1, 97}, {2, 130}, {2, 2, 3, 5}, {2, 19, 140}, {3, 90, 33}};
 constexpr Activation kActivations[] = {Activation::none, Activation::relu, Activation::gelu};
 
 RandomState random_state(Index batch) {
   Tensor samples = zeros({batch}, kInt64, kCpu);
   for (Index b = 0; b < batch; ++b) samples.data<std::int64_t>()[b] = 1000 - 17 * b;
-  return {.seed = 5, .stream = stream_id("layer"), .step = tensor<std::int64_t>({42}, {1}), .samples = samples};
+  return {
+      .seed = 5, .stream = stream_id("layer"), .step = here(tensor<std::int64_t>({42}, {1})), .samples = here(samples)};
+}
+
+RandomState on_cpu(const RandomState& rng) {
+  return rng.defined() ? RandomState{rng.seed, rng.stream, rng.step.to(kCpu), rng.samples.to(kCpu)} : rng;
 }
 
 // keep / (1 - p) of every element, word by word as core/rng.h writes it.
-Tensor reference_factors(const Shape& shape, double p, const RandomState& rng) {
+Tensor reference_factors(const Shape& shape, double p, const RandomState& state) {
+  const RandomState rng = on_cpu(state);
   Tensor out = full(shape, 1, kFloat64, kCpu);
   if (p == 0 || out.size() == 0) return out;
   const Index width = shape.back(), positions = out.size() / (shape[0] * width);
@@ -54,8 +60,10 @@ double slope(Activation activation, double z) {
 }
 
 // f(factor of the element, x + bias), times dout if there is one.
-Tensor reference(const Tensor& x, const Tensor& bias, const Tensor& factors, const Tensor& dout,
+Tensor reference(const Tensor& with_x, const Tensor& with_bias, const Tensor& factors, const Tensor& with_dout,
                  double (*f)(Activation, double), Activation activation) {
+  const Tensor x = doubles(with_x), bias = with_bias.defined() ? doubles(with_bias) : with_bias;
+  const Tensor dout = with_dout.defined() ? doubles(with_dout) : with_dout;
   Tensor out = empty(x.shape(), kFloat64, kCpu);
   for (Index i = 0; i < x.size(); ++i) {
     const double z = at(x, i) + (bias.defined() ? at(bias, i % x.shape().back()) : 0);
@@ -117,8 +125,9 @@ TEST_CASE("bias_act_dropout_grad equals the loop") {
 TEST_CASE("bias_act_dropout of extreme pre-activations") {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
-      const Tensor x = tensor<float>({-1e30f, -100, -6, -1e-30f, -0.f, 0, 1e-30f, 6, 100, 1e30f}, {1, 10}).to(dtype);
-      const Tensor ones = full({1, 10}, 1, dtype, kCpu), factors = full({1, 10}, 1, kFloat64, kCpu);
+      const Tensor x =
+          here(tensor<float>({-1e30f, -100, -6, -1e-30f, -0.f, 0, 1e-30f, 6, 100, 1e30f}, {1, 10}).to(dtype));
+      const Tensor ones = full({1, 10}, 1, dtype, device()), factors = full({1, 10}, 1, kFloat64, kCpu);
       for (const Activation activation : kActivations) {
         CAPTURE(static_cast<int>(activation));
         const Tensor got = kernels::bias_act_dropout(x, {}, activation, 0, {});
@@ -143,13 +152,14 @@ TEST_CASE("bias_act_dropout drops what dropout drops") {
         const Tensor got = kernels::bias_act_dropout(x, {}, Activation::none, p, rng);
         CHECK_CLOSE(got, reference(x, {}, factors, {}, act, Activation::none), pointwise_tolerance(dtype));
         CHECK(same_bits(got, kernels::dropout(x, p, rng)));
+        CHECK(same_bits(got, kernels::bias_act_dropout(x.to(kCpu), {}, Activation::none, p, on_cpu(rng))));
       }
     });
   });
 }
 
 TEST_CASE("bias_act_dropout draws per sample, not per place in the batch") {
-  const Tensor x = full({2, 3, 50}, 1, kFloat32, kCpu);
+  const Tensor x = full({2, 3, 50}, 1, kFloat32, device());
   RandomState rng = random_state(2);
   const Tensor both = kernels::bias_act_dropout(x, {}, Activation::none, 0.5, rng);
   rng.samples = rng.samples.slice(0, 1, 2);
@@ -158,30 +168,38 @@ TEST_CASE("bias_act_dropout draws per sample, not per place in the batch") {
 }
 
 TEST_CASE("bias_act_dropout gives the same bits for any thread count") {
-  const Tensor x = normal({5, 200, 67}, kFloat32, 1), bias = normal({67}, kFloat32, 2),
-               dout = normal(x.shape(), kFloat32, 3);
-  const RandomState rng = random_state(5);
-  CHECK(same_for_any_thread_count([&] {
-    const auto g = kernels::bias_act_dropout_grad(dout, x, bias, Activation::gelu, 0.2, rng);
-    return std::vector<Tensor>{kernels::bias_act_dropout(x, bias, Activation::gelu, 0.2, rng), g.dx, g.dbias};
-  }));
+  const Index positions = interpreted() ? 9 : 200;
+  for_each_float([&](DType dtype) {
+    for (const Index width : {67, 140}) {  // element by element, and four at a time
+      const Tensor x = normal({5, positions, width}, dtype, 1), bias = normal({width}, dtype, 2),
+                   dout = normal(x.shape(), dtype, 3);
+      const RandomState rng = random_state(5);
+      CHECK(same_for_any_thread_count([&] {
+        const auto g = kernels::bias_act_dropout_grad(dout, x, bias, Activation::gelu, 0.2, rng);
+        return std::vector<Tensor>{kernels::bias_act_dropout(x, bias, Activation::gelu, 0.2, rng), g.dx, g.dbias};
+      }));
+    }
+  });
 }
 
-TEST_CASE("bias_act_dropout names what is wrong") {
-  const Tensor x = zeros({2, 3}, kFloat32, kCpu), bias = zeros({3}, kFloat32, kCpu);
-  const RandomState rng = random_state(2);
-  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, zeros({2}, kFloat32, kCpu), Activation::relu, 0, {}),
-                       "bias_act_dropout: bias is [2] float32 cpu, expected shape [3]", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 1, rng),
-                       "bias_act_dropout: probability is 1, expected 0 <= probability < 1", Error);
-  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 0.5, {}),
-                       "bias_act_dropout: random.step is undefined", Error);
-  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 0.5, random_state(3)),
-                       "bias_act_dropout: random.samples is [3] int64 cpu, expected shape [2]", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(zeros({3}, kFloat32, kCpu), bias, Activation::relu, 0.5, rng),
-                       "bias_act_dropout: x is [3] float32 cpu, expected [B, ..., D] for dropout", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::bias_act_dropout_grad(zeros({2, 4}, kFloat32, kCpu), x, bias, Activation::relu, 0, {}),
-                       "bias_act_dropout_grad: dout is [2, 4] float32 cpu, expected shape [2, 3]", ShapeError);
+TEST_SUITE("cpu") {  // the door is the same on every device
+  TEST_CASE("bias_act_dropout names what is wrong") {
+    const Tensor x = zeros({2, 3}, kFloat32, kCpu), bias = zeros({3}, kFloat32, kCpu);
+    const RandomState rng = random_state(2);
+    CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, zeros({2}, kFloat32, kCpu), Activation::relu, 0, {}),
+                         "bias_act_dropout: bias is [2] float32 cpu, expected shape [3]", ShapeError);
+    CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 1, rng),
+                         "bias_act_dropout: probability is 1, expected 0 <= probability < 1", Error);
+    CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 0.5, {}),
+                         "bias_act_dropout: random.step is undefined", Error);
+    CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 0.5, random_state(3)),
+                         "bias_act_dropout: random.samples is [3] int64 cpu, expected shape [2]", ShapeError);
+    CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(zeros({3}, kFloat32, kCpu), bias, Activation::relu, 0.5, rng),
+                         "bias_act_dropout: x is [3] float32 cpu, expected [B, ..., D] for dropout", ShapeError);
+    CHECK_THROWS_WITH_AS(
+        kernels::bias_act_dropout_grad(zeros({2, 4}, kFloat32, kCpu), x, bias, Activation::relu, 0, {}),
+        "bias_act_dropout_grad: dout is [2, 4] float32 cpu, expected shape [2, 3]", ShapeError);
+  }
 }
 
 }  // namespace
