@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/adamw/cpu.h"
+#include "subquad/kernels/adamw/cuda.h"
 
 namespace subquad::kernels {
 
@@ -10,8 +11,7 @@ namespace {
 void check_scalar(const char* name, const Tensor& t, DType dtype, const Tensor& param) {
   check_dtype("adamw", name, t, dtype);
   check_shape("adamw", name, t, {1});
-  if (t.device() != param.device())
-    throw DeviceError(cat("adamw: ", name, " is ", describe(t), ", expected on ", param.device(), " like param"));
+  check_same_device("adamw", "param", param, name, t);
 }
 
 void check_moment(const char* name, const Tensor& t, const Tensor& param) {
@@ -40,7 +40,9 @@ void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor
   check_scalar("rate", rate, kFloat64, param);
   if (grad_scale.defined()) check_scalar("grad_scale", grad_scale, kFloat64, param);
   check_options(options);
-  cpu::adamw(param, grad, m, v, step, rate, grad_scale, options);
+  on_device(
+      param.device(), [&](auto) { cpu::adamw(param, grad, m, v, step, rate, grad_scale, options); },
+      [&](auto) { cuda::adamw(param, grad, m, v, step, rate, grad_scale, options); });
   param.bump_version();
   m.bump_version();
   v.bump_version();

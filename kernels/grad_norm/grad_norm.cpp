@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/grad_norm/cpu.h"
+#include "subquad/kernels/grad_norm/cuda.h"
 
 namespace subquad::kernels {
 
@@ -9,7 +10,8 @@ Tensor grad_norm(const Tensor& grad) {
   check_float("grad_norm", "grad", grad);
   check_contiguous("grad_norm", "grad", grad);
   Tensor norm = empty({1}, kFloat64, grad.device());
-  cpu::grad_norm(grad, norm);
+  on_device(
+      grad.device(), [&](auto) { cpu::grad_norm(grad, norm); }, [&](auto) { cuda::grad_norm(grad, norm); });
   return norm;
 }
 
@@ -18,7 +20,9 @@ Tensor clip_scale(const Tensor& norm, double max_norm) {
   check_shape("clip_scale", "norm", norm, {1});
   if (!(max_norm > 0)) throw Error(cat("clip_scale: max_norm is ", max_norm, ", expected above 0"));
   Tensor scale = empty({1}, kFloat64, norm.device());
-  cpu::clip_scale(norm, max_norm, scale);
+  on_device(
+      norm.device(), [&](auto) { cpu::clip_scale(norm, max_norm, scale); },
+      [&](auto) { cuda::clip_scale(norm, max_norm, scale); });
   return scale;
 }
 

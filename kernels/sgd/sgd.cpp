@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/sgd/cpu.h"
+#include "subquad/kernels/sgd/cuda.h"
 
 namespace subquad::kernels {
 
@@ -10,8 +11,7 @@ namespace {
 void check_scalar(const char* name, const Tensor& t, const Tensor& param) {
   check_dtype("sgd", name, t, kFloat64);
   check_shape("sgd", name, t, {1});
-  if (t.device() != param.device())
-    throw DeviceError(cat("sgd: ", name, " is ", describe(t), ", expected on ", param.device(), " like param"));
+  check_same_device("sgd", "param", param, name, t);
 }
 
 void check_options(const SgdOptions& options) {
@@ -37,7 +37,9 @@ void sgd(Tensor& param, const Tensor& grad, Tensor& velocity, const Tensor& rate
     check_alike("sgd", "param", param, "velocity", velocity);
     check_shape("sgd", "velocity", velocity, param.shape());
   }
-  cpu::sgd(param, grad, velocity, rate, grad_scale, options);
+  on_device(
+      param.device(), [&](auto) { cpu::sgd(param, grad, velocity, rate, grad_scale, options); },
+      [&](auto) { cuda::sgd(param, grad, velocity, rate, grad_scale, options); });
   param.bump_version();
   if (options.momentum != 0) velocity.bump_version();
 }

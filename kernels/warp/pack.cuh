@@ -1,6 +1,8 @@
 // Several neighbouring elements that move in one instruction: 16 bytes are the widest that a thread loads or stores.
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include <cstdint>
 
 namespace subquad::kernels::cuda {

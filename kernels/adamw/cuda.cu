@@ -1,0 +1,90 @@
+#include "subquad/kernels/adamw/cuda.h"
+
+#include <cmath>
+
+#include "subquad/kernels/warp/pack.cuh"
+#include "subquad/kernels/warp/sweep.cuh"
+
+namespace subquad::kernels::cuda {
+
+namespace {
+
+// What changes from step to step stays on the device, so that a captured step can be replayed.
+struct Schedule {
+  const std::int64_t* step;
+  const double* rate;
+  const double* grad_scale;  // null for 1
+};
+
+// The constants of one step, in the parameters' type.
+template <class T>
+struct Step {
+  T grad_scale;
+  T coupled_decay;  // added to the gradient, times the parameter
+  T keep;           // 1 - rate * weight_decay, or 1
+  T beta1, rest1;   // rest = 1 - beta
+  T beta2, rest2;
+  T rate;        // rate / (1 - beta1^step)
+  T root_scale;  // 1 / sqrt(1 - beta2^step)
+  T epsilon;
+};
+
+template <class T>
+__device__ Step<T> prepare(const Schedule& schedule, const AdamWOptions& o) {
+  const double step = static_cast<double>(*schedule.step), rate = *schedule.rate;
+  const auto t = [](double value) { return static_cast<T>(value); };
+  return {t(schedule.grad_scale != nullptr ? *schedule.grad_scale : 1),
+          t(o.decoupled ? 0 : o.weight_decay),
+          t(o.decoupled ? 1 - rate * o.weight_decay : 1),
+          t(o.beta1),
+          t(1 - o.beta1),
+          t(o.beta2),
+          t(1 - o.beta2),
+          t(rate / (1 - std::pow(o.beta1, step))),
+          t(1 / std::sqrt(1 - std::pow(o.beta2, step))),
+          t(o.epsilon)};
+}
+
+// The first thread of each block works out the constants of the step (powers in double) and shares them; then all sweep
+// over the arenas, N neighbouring elements per thread and turn (kernels/warp/sweep.cuh).
+template <class T, int N>
+__global__ void adamw_packs(T* param, const T* grad, T* m, T* v, Index size, Schedule schedule, AdamWOptions options) {
+  SharedMemory shared;
+  Step<T>* const prepared = shared.take<Step<T>>(1);
+  if (threadIdx.x == 0) *prepared = prepare<T>(schedule, options);
+  __syncthreads();
+  const Step<T> s = *prepared;
+  sweep<N>(size, [&]<int kCount>(Index first) {
+    auto p = load_pack<kCount>(param + first), mean = load_pack<kCount>(m + first),
+         square = load_pack<kCount>(v + first);
+    const auto from = load_pack<kCount>(grad + first);
+    for (int i = 0; i < kCount; ++i) {
+      const T g = from.at[i] * s.grad_scale + s.coupled_decay * p.at[i];
+      mean.at[i] = s.beta1 * mean.at[i] + s.rest1 * g;
+      square.at[i] = s.beta2 * square.at[i] + s.rest2 * (g * g);
+      p.at[i] = s.keep * p.at[i] - s.rate * mean.at[i] / (std::sqrt(square.at[i]) * s.root_scale + s.epsilon);
+    }
+    store_pack(param + first, p);
+    store_pack(m + first, mean);
+    store_pack(v + first, square);
+  });
+}
+
+}  // namespace
+
+void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor& step, const Tensor& rate,
+           const Tensor& grad_scale, const AdamWOptions& options) {
+  const Index size = param.size();
+  if (size == 0) return;
+  const Schedule schedule = {step.data<std::int64_t>(), rate.data<double>(),
+                             grad_scale.defined() ? grad_scale.data<double>() : nullptr};
+  visit_float("adamw", param.dtype(), [&]<class T>(Type<T>) {
+    const auto start = [&]<int N>(std::integral_constant<int, N>) {
+      launch(adamw_packs<T, N>, dim3(sweep_blocks(size, N)), dim3(kSweepThreads), shared_size<Step<T>>(1),
+             current_stream(), param.data<T>(), grad.data<T>(), m.data<T>(), v.data<T>(), size, schedule, options);
+    };
+    with_pack<T>(start, param, grad, m, v);
+  });
+}
+
+}  // namespace subquad::kernels::cuda
