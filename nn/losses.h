@@ -11,8 +11,4 @@ using subquad::cross_entropy;  // (logits [B, C], labels int64 [B]) -> the mean 
 // would broadcast is a ShapeError. The target may require a gradient, too.
 Variable mean_squared_error(const Variable& prediction, const Variable& target);
 
-// How many rows of logits [B, C] have their largest entry (the first, if several) at the label. A row with a NaN is
-// never right. Counted on the CPU: waits for the device where they are.
-Index count_correct(const Tensor& logits, const Tensor& labels);
-
 }  // namespace subquad::nn

@@ -1,7 +1,6 @@
 #include "subquad/nn/losses.h"
 
 #include <cmath>
-#include <limits>
 
 #include "subquad/tests/support/compare.h"
 
@@ -35,28 +34,6 @@ TEST_CASE("mean_squared_error equals the slow loop, has the right gradients and 
   CHECK_THROWS_WITH_AS(mean_squared_error(prediction, test::leaf({5}, 2)),
                        cat("mean_squared_error: target is [5] float64 ", device(), ", expected shape [3, 5]").c_str(),
                        ShapeError);
-}
-
-TEST_CASE("count_correct counts rows whose first largest logit is the label") {
-  const Tensor logits = here(tensor<float>({1, 2, 0,  //
-                                            3, 3, 1,  //
-                                            3, 3, 1,  //
-                                            0, 0, 5},
-                                           {4, 3}));
-  CHECK(count_correct(logits, here(tensor<std::int64_t>({1, 0, 1, 2}, {4}))) == 3);
-  CHECK(count_correct(zeros({0, 3}, kFloat32, device()), zeros({0}, kInt64, device())) == 0);
-  CHECK_THROWS_AS(count_correct(logits, zeros({3}, kInt64, device())), ShapeError);
-}
-
-TEST_CASE("count_correct takes no row with a NaN for right") {
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  const Tensor logits = here(tensor<float>({nan, nan,  //
-                                            nan, 1,    //
-                                            0, nan,    //
-                                            1, 0},
-                                           {4, 2}));
-  CHECK(count_correct(logits, zeros({4}, kInt64, device())) == 1);
-  CHECK(count_correct(logits, full({4}, 1, kInt64, device())) == 0);
 }
 
 }  // namespace
