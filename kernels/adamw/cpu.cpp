@@ -53,9 +53,10 @@ void update(const Step<T>& s, Index count, T* __restrict param, const T* __restr
 
 void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor& step, const Tensor& rate,
            const Tensor& grad_scale, const AdamWOptions& options) {
+  const double scale = grad_scale.defined() ? grad_scale.item<double>() : 1;
+  if (std::isnan(scale)) return;
   const Index now = step.item<std::int64_t>();
   if (now < 1) throw Error(cat("adamw: step is ", now, ", expected at least 1: the first step is 1"));
-  const double scale = grad_scale.defined() ? grad_scale.item<double>() : 1;
   visit_float("adamw", param.dtype(), [&]<class T>(Type<T>) {
     const Step<T> s = prepare<T>(now, rate.item<double>(), scale, options);
     T* p = param.data<T>();

@@ -54,6 +54,7 @@ __global__ void adamw_packs(T* param, const T* grad, T* m, T* v, Index size, Sch
   if (threadIdx.x == 0) *prepared = prepare<T>(schedule, options);
   __syncthreads();
   const Step<T> s = *prepared;
+  if (s.grad_scale != s.grad_scale) return;  // a NaN: nothing changes
   sweep<N>(size, [&]<int kCount>(Index first) {
     auto p = load_pack<kCount>(param + first), mean = load_pack<kCount>(m + first),
          square = load_pack<kCount>(v + first);

@@ -4,6 +4,6 @@
 
 namespace subquad::kernels::cuda {
 
-void increment(Tensor& count);
+void increment(Tensor& count, const Tensor& gate);
 
 }  // namespace subquad::kernels::cuda

@@ -6,12 +6,17 @@
 
 namespace subquad::kernels {
 
-void increment(Tensor& count) {
+void increment(Tensor& count, const Tensor& gate) {
   check_defined("increment", "count", count);
   check_dtype("increment", "count", count, kInt64);
   check_contiguous("increment", "count", count);
+  if (gate.defined()) {
+    check_shape("increment", "gate", gate, {1});
+    check_dtype("increment", "gate", gate, kFloat64);
+    check_same_device("increment", "count", count, "gate", gate);
+  }
   on_device(
-      count.device(), [&](auto) { cpu::increment(count); }, [&](auto) { cuda::increment(count); });
+      count.device(), [&](auto) { cpu::increment(count, gate); }, [&](auto) { cuda::increment(count, gate); });
   count.bump_version();
 }
 

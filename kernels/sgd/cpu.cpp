@@ -1,5 +1,7 @@
 #include "subquad/kernels/sgd/cpu.h"
 
+#include <cmath>
+
 #include "subquad/core/parallel.h"
 
 namespace subquad::kernels::cpu {
@@ -35,6 +37,7 @@ void with_momentum(const Step<T>& s, Index count, T* __restrict param, const T* 
 void sgd(Tensor& param, const Tensor& grad, Tensor& velocity, const Tensor& rate, const Tensor& grad_scale,
          const SgdOptions& options) {
   const double scale = grad_scale.defined() ? grad_scale.item<double>() : 1;
+  if (std::isnan(scale)) return;
   visit_float("sgd", param.dtype(), [&]<class T>(Type<T>) {
     const Step<T> s = {static_cast<T>(scale), static_cast<T>(options.weight_decay), static_cast<T>(options.momentum),
                        static_cast<T>(rate.item<double>())};

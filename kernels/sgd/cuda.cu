@@ -12,6 +12,7 @@ template <class T, int N>
 __global__ void sgd_packs(T* param, const T* grad, T* velocity, Index size, const double* rate_of_step,
                           const double* grad_scale, SgdOptions options) {
   const T rate = static_cast<T>(*rate_of_step), scale = static_cast<T>(grad_scale != nullptr ? *grad_scale : 1);
+  if (scale != scale) return;  // a NaN: nothing changes
   const T decay = static_cast<T>(options.weight_decay), momentum = static_cast<T>(options.momentum);
   sweep<N>(size, [&]<int kCount>(Index first) {
     auto p = load_pack<kCount>(param + first);

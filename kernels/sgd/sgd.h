@@ -19,7 +19,8 @@ struct SgdOptions {
   bool nesterov = false;  // needs momentum
 };
 
-// rate: float64 [1]. grad_scale: float64 [1], or undefined for 1 (clip_scale). velocity is zeros before the first step.
+// rate: float64 [1]. grad_scale: float64 [1], or undefined for 1 (clip_scale); where it is a NaN nothing changes, as in
+// adamw. velocity is zeros before the first step.
 void sgd(Tensor& param, const Tensor& grad, Tensor& velocity, const Tensor& rate, const Tensor& grad_scale,
          const SgdOptions& options);
 

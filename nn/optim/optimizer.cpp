@@ -42,7 +42,7 @@ void Optimizer::set_rate(double rate) {
 }
 
 void Optimizer::step(const Tensor& grad_scale) {
-  kernels::increment(step_);
+  kernels::increment(step_, grad_scale);
   update(step_, rate_, grad_scale);
 }
 

@@ -20,7 +20,7 @@ class Optimizer {
   void set_rate(double rate);
 
   // Updates the parameters by their gradients, each times grad_scale (float64 [1], undefined = 1). Gradients stay: call
-  // zero_grad() before the next backward.
+  // zero_grad() before the next backward. Where grad_scale is a NaN nothing changes and the step is not counted.
   void step(const Tensor& grad_scale = {});
 
   Index steps() const;  // taken so far; waits for the device

@@ -90,6 +90,16 @@ TEST_CASE("adamw counts as a write to the parameter and both moments, and leaves
   CHECK_EQ(s.v.version(), v + 1);
 }
 
+TEST_CASE("adamw changes nothing where the gradient scale is a NaN, a first step included") {
+  State s({301}, kFloat32);
+  const Tensor before = s.param.clone(),
+               grad = full({301}, std::numeric_limits<double>::infinity(), kFloat32, device());
+  adamw(s.param, grad, s.m, s.v, step_number(0), scalar(0.1), scalar(std::nan("")), {});
+  CHECK(same_bits(s.param, before));
+  CHECK_CLOSE(s.m, zeros({301}, kFloat32, kCpu), 0);
+  CHECK_CLOSE(s.v, zeros({301}, kFloat32, kCpu), 0);
+}
+
 TEST_CASE("adamw gives the same bits with any number of threads") {
   const Index size = interpreted() ? 3003 : 200'003;
   for_each_float([&](DType dtype) {

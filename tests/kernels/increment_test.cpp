@@ -1,5 +1,7 @@
 #include "subquad/kernels/increment/increment.h"
 
+#include <cmath>
+
 #include "subquad/tests/support/compare.h"
 
 namespace subquad::test {
@@ -16,6 +18,13 @@ TEST_CASE("increment adds one to every element, in place") {
     CHECK_EQ(count.version(), version + 2);
     for (Index i = 0; i < size; ++i) CHECK_EQ(at(count, i), i + 2);
   }
+}
+
+TEST_CASE("increment counts nothing where the gate is a NaN") {
+  Tensor count = here(arange(300, kInt64, kCpu));
+  increment(count, full({1}, 0.5, kFloat64, device()));
+  increment(count, full({1}, std::nan(""), kFloat64, device()));
+  for (Index i = 0; i < 300; ++i) CHECK_EQ(at(count, i), i + 1);
 }
 
 TEST_CASE("increment complains about what is not a row of integers") {

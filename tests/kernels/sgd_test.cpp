@@ -1,5 +1,6 @@
 #include "subquad/kernels/sgd/sgd.h"
 
+#include <cmath>
 #include <vector>
 
 #include "subquad/tests/support/compare.h"
@@ -57,6 +58,14 @@ TEST_CASE("sgd equals the slow loop over several steps") {
       }
     }
   });
+}
+
+TEST_CASE("sgd changes nothing where the gradient scale is a NaN") {
+  Tensor param = normal({301}, kFloat32, 1), velocity = normal({301}, kFloat32, 2);
+  const Tensor before = param.clone(), velocity_before = velocity.clone();
+  sgd(param, normal({301}, kFloat32, 3), velocity, scalar(0.1), scalar(std::nan("")), {.momentum = 0.9});
+  CHECK(same_bits(param, before));
+  CHECK(same_bits(velocity, velocity_before));
 }
 
 TEST_CASE("sgd gives the same bits with any number of threads") {
