@@ -75,7 +75,7 @@ std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptio
   return cut(order, options.size);
 }
 
-Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options, Device device) {
+Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options) {
   const auto count = static_cast<Index>(samples.size());
   const Index positions = padded_length(set, samples, options);
   Tensor ids = zeros({count, positions}, kInt64, kCpu);
@@ -90,11 +90,24 @@ Batch make_batch(const Sequences& set, const SampleNumbers& samples, const Batch
     lengths.data<std::int64_t>()[b] = set.length(sample);
     batch.tokens += set.length(sample);
   }
-  batch.ids = ids.to(device);
-  batch.labels = labels.to(device);
-  batch.samples = tensor<std::int64_t>(samples, {count}).to(device);
-  batch.mask = Mask::from_lengths(lengths, positions).to(device);
+  batch.ids = ids;
+  batch.labels = labels;
+  batch.samples = tensor<std::int64_t>(samples, {count});
+  batch.mask = Mask::from_lengths(lengths, positions);
   return batch;
+}
+
+Batch Batch::to(Device device) const {
+  return {ids.to(device), labels.to(device), samples.to(device), mask.to(device), tokens};
+}
+
+void copy_batch(const Batch& from, Batch& to) {
+  copy(from.ids, to.ids);
+  copy(from.labels, to.labels);
+  copy(from.samples, to.samples);
+  copy(from.mask.real, to.mask.real);
+  copy(from.mask.lengths, to.mask.lengths);
+  to.tokens = from.tokens;
 }
 
 }  // namespace subquad::lra

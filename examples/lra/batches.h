@@ -17,6 +17,7 @@ struct Batch {
   Index tokens = 0;  // real ones
 
   Index size() const { return ids.dim(0); }
+  Batch to(Device device) const;
 };
 
 struct BatchOptions {
@@ -36,7 +37,10 @@ std::vector<SampleNumbers> shuffled_batches(const Sequences& set, const BatchOpt
 // Batches for evaluation: every sample once, neighbours in length together, so that padding costs little.
 std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptions& options);
 
-// Error naming the sample when one is longer than pad_to or max_length.
-Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options, Device device);
+// On the CPU. Error naming the sample when one is longer than pad_to or max_length.
+Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options);
+
+// Into the tensors of a batch of the same shape, which may be on another device.
+void copy_batch(const Batch& from, Batch& to);
 
 }  // namespace subquad::lra

@@ -1,7 +1,10 @@
 #include "subquad/examples/lra/learner.h"
 
 #include <cmath>
+#include <utility>
 
+#include "subquad/kernels/count_correct/count_correct.h"
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/nn/losses.h"
 #include "subquad/nn/optim/clip.h"
 
@@ -37,7 +40,21 @@ nn::StateDict with_prefix(const nn::StateDict& from, const std::string& prefix) 
   return part;
 }
 
+// Steps that may be under way before their results are looked at.
+constexpr Index kMostPending = 64;
+
+// 0 when x is finite and a NaN otherwise, as float64 [1].
+Tensor zero_if_finite(const Tensor& x) {
+  return kernels::mul_scalar(x.to(kFloat64).reshape({1}), 0);
+}
+
 }  // namespace
+
+struct Learner::Recording {
+  Batch inputs;  // fixed addresses
+  Graph graph;   // undefined until the shape comes for the second time
+  Tensor numbers;
+};
 
 Learner::Learner(const TrainOptions& options, Index vocabulary, Index classes)
     : model_(nn::Place(options.seed, kFloat32, parse_device(options.device)),
@@ -45,15 +62,37 @@ Learner::Learner(const TrainOptions& options, Index vocabulary, Index classes)
       arena_(model_),
       optimizer_(arena_, adamw_options(options.optimizer)),
       schedule_(options.schedule),
-      clip_norm_(options.clip_norm) {
+      clip_norm_(options.clip_norm),
+      precision_(options.precision),
+      record_(options.cuda_graph),
+      numbers_(zeros({kMostPending, 3}, kFloat64, model_.device())) {
   rng_.seed = options.seed;
   rng_.step = zeros({1}, kInt64, model_.device());
 }
 
-StepResult Learner::train(const Batch& batch, Index step) {
+Learner::~Learner() = default;
+
+void Learner::train(const Batch& batch, Index step) {
+  if (pending_.size() == static_cast<std::size_t>(kMostPending)) collect();
+  const double rate = prepare(step);
+  Tensor row = numbers_.select(0, static_cast<Index>(pending_.size()));
+  copy(record_ ? replayed(batch) : compute(batch.to(model_.device())), row);
+  pending_.push_back({step, {0, 0, batch.size()}, rate, 0});
+}
+
+double Learner::prepare(Index step) {
+  const double rate = schedule_.at(step);
+  if (schedule_.kind == nn::ScheduleKind::one_cycle) optimizer_.set_beta1(nn::one_cycle_beta1(schedule_, step));
+  optimizer_.set_rate(rate);
+  fill(rng_.step, static_cast<double>(step));
+  return rate;
+}
+
+// Nothing in here waits for the device or depends on a number of the host, so that it can be recorded.
+Tensor Learner::compute(const Batch& batch) {
+  const PrecisionGuard guard(precision_);
   model_.train();
   arena_.zero_grad();
-  fill(rng_.step, static_cast<double>(step));
   rng_.samples = batch.samples;
 
   const Variable logits = model_(batch.ids, batch.mask, rng_);  // [B, C]
@@ -61,29 +100,67 @@ StepResult Learner::train(const Batch& batch, Index step) {
   backward(loss);
   // Without a limit the norm is still wanted for the record; nothing is scaled then.
   const nn::ClippedNorm clipped = nn::clip_global_norm(arena_, clip_norm_ > 0 ? clip_norm_ : 1);
+  const Tensor scale = clip_norm_ > 0 ? clipped.scale : full({1}, 1, kFloat64, model_.device());
+  // The optimiser leaves everything as it is where the scale is a NaN.
+  const Tensor sound = kernels::add(zero_if_finite(clipped.norm), zero_if_finite(loss.value()));
+  optimizer_.step(kernels::add(scale, sound));
 
-  const double mean_loss = loss.value().item<float>();
-  const double norm = clipped.norm.item<double>();
-  if (!std::isfinite(mean_loss) || !std::isfinite(norm))
-    throw Error(cat("training step ", step, ": loss ", mean_loss, " and gradient norm ", norm,
-                    " must be finite; a lower --learning-rate or --clip-norm may help"));
-  const double rate = rate_of(step);
-  optimizer_.set_rate(rate);
-  optimizer_.step(clip_norm_ > 0 ? clipped.scale : Tensor());
-  return {tally(mean_loss, predictions(logits.value()), batch), rate, norm};
+  Tensor numbers = empty({3}, kFloat64, model_.device());
+  const Tensor found[] = {loss.value(), clipped.norm, kernels::count_correct(logits.value(), batch.labels)};
+  for (Index i = 0; i < 3; ++i) {
+    Tensor place = numbers.slice(0, i, i + 1);
+    copy(found[i].reshape({1}), place);
+  }
+  return numbers;
 }
 
-double Learner::rate_of(Index step) {
-  if (schedule_.kind == nn::ScheduleKind::one_cycle) optimizer_.set_beta1(nn::one_cycle_beta1(schedule_, step));
-  return schedule_.at(step);
+Tensor Learner::replayed(const Batch& batch) {
+  std::unique_ptr<Recording>& recording = recordings_[{batch.size(), batch.ids.dim(1)}];
+  if (!recording) {
+    recording = std::make_unique<Recording>();
+    recording->inputs = batch.to(model_.device());
+    return compute(recording->inputs);
+  }
+  copy_batch(batch, recording->inputs);
+  if (!recording->graph.defined())
+    recording->graph = Graph::capture(model_.device(), [&] { recording->numbers = compute(recording->inputs); });
+  recording->graph.replay();
+  return recording->numbers;
+}
+
+std::vector<StepResult> Learner::finish() {
+  collect();
+  return std::exchange(finished_, {});
+}
+
+void Learner::collect() {
+  const Tensor numbers = numbers_.to(kCpu);
+  const auto found = numbers.view<const double, 2>();
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    StepResult result = pending_[i];
+    const auto row = static_cast<Index>(i);
+    const double loss = found(row, 0);
+    result.gradient_norm = found(row, 1);
+    if (!std::isfinite(loss) || !std::isfinite(result.gradient_norm)) {
+      pending_.clear();
+      throw Error(cat("training step ", result.step, ": loss ", loss, " and gradient norm ", result.gradient_norm,
+                      " must be finite; a lower --learning-rate or --clip-norm may help"));
+    }
+    result.tally.loss = loss * static_cast<double>(result.tally.samples);
+    result.tally.correct = static_cast<Index>(found(row, 2));
+    finished_.push_back(result);
+  }
+  pending_.clear();
 }
 
 Learner::Prediction Learner::predict(const Batch& batch) {
   const NoGrad no_grad;
+  const PrecisionGuard guard(precision_);
   model_.eval();
-  const Variable logits = model_(batch.ids, batch.mask, RandomState());
-  const double loss = nn::cross_entropy(logits, batch.labels).value().item<float>();
-  std::vector<std::int64_t> predicted = predictions(logits.value());
+  const Batch there = batch.to(model_.device());
+  const Variable logits = model_(there.ids, there.mask, RandomState());
+  const double loss = nn::cross_entropy(logits, there.labels).value().to(kCpu).item<float>();
+  std::vector<std::int64_t> predicted = predictions(logits.value().to(kCpu));
   const Tally result = tally(loss, predicted, batch);
   return {result, std::move(predicted)};
 }

@@ -1,6 +1,11 @@
 // A model with its optimiser: takes training steps, predicts, and is saved and loaded as named tensors.
 #pragma once
 
+#include <map>
+#include <memory>
+
+#include "subquad/core/graph.h"
+#include "subquad/core/precision.h"
 #include "subquad/examples/lra/evaluation.h"
 #include "subquad/examples/lra/task.h"
 #include "subquad/examples/lra/train_options.h"
@@ -9,6 +14,7 @@
 namespace subquad::lra {
 
 struct StepResult {
+  Index step = 0;
   Tally tally;
   double rate = 0;
   double gradient_norm = 0;  // before clipping
@@ -17,10 +23,19 @@ struct StepResult {
 class Learner {
  public:
   Learner(const TrainOptions& options, Index vocabulary, Index classes);
+  ~Learner();
 
-  // Forward, loss, backward, clipping and update. `step` counts from 0 over the whole run. Error when loss or gradient
-  // is not finite; the parameters are then those of before the step.
-  StepResult train(const Batch& batch, Index step);
+  // Starts a step: forward, loss, backward, clipping and update. `step` counts from 0 over the whole run. Returns
+  // before the device is through: results come from finish(). A step whose loss or gradient is not finite changes no
+  // parameter.
+  //
+  // With --cuda-graph the first step of a batch shape runs as always, the second one is recorded, and from then on that
+  // shape's record is replayed: the same bits, started by one call.
+  void train(const Batch& batch, Index step);
+
+  // Waits for the steps started since the last call; their results, in order. Error naming the first step whose loss or
+  // gradient was not finite.
+  std::vector<StepResult> finish();
 
   struct Prediction {
     Tally tally;
@@ -36,14 +51,26 @@ class Learner {
   void load_model(const nn::StateDict& state);       // the parameters only
 
  private:
-  double rate_of(Index step);
+  struct Recording;  // a step of one batch shape, with the buffers that its inputs are copied to
+
+  double prepare(Index step);           // puts the step's numbers where its kernels read them; the learning rate
+  Tensor compute(const Batch& batch);   // float64 [3]: mean loss, gradient norm, correct predictions
+  Tensor replayed(const Batch& batch);  // the same, by a recording
+  void collect();                       // waits for pending_, whose results go to finished_
 
   nn::SequenceClassifier model_;
   nn::ParameterArena arena_;
   nn::AdamW optimizer_;
   nn::Schedule schedule_;
   double clip_norm_;
+  Precision precision_;
+  bool record_;
   RandomState rng_;
+  std::map<std::pair<Index, Index>, std::unique_ptr<Recording>> recordings_;  // by batch size and positions
+
+  Tensor numbers_;  // float64 [kMostPending, 3]: what compute() found in each pending step
+  std::vector<StepResult> pending_;
+  std::vector<StepResult> finished_;
 };
 
 }  // namespace subquad::lra

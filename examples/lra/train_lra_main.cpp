@@ -44,8 +44,12 @@ void print_start(const TrainOptions& options, const Task& task, const Trainer& t
   progress.print(options.config);
   progress.print(cat(task.name, ": ", task.train.size(), " training, ", task.validation.size(), " validation and ",
                      task.test.size(), " test sequences of up to ", task.longest(), " tokens, hash ", task.hash()));
-  progress.print(cat(trainer.parameter_count(), " parameters; ", num_threads(), " threads, SIMD ", simd_target(),
-                     ", BLAS ", kernels::blas_core_name()));
+  const Device device = parse_device(options.device);
+  const std::string where =
+      device.is_cpu() ? cat(num_threads(), " threads, SIMD ", simd_target(), ", BLAS ", kernels::blas_core_name())
+                      : cat(device, " ", device_name(device), ", ", options.precision,
+                            options.cuda_graph ? ", steps as graphs" : "");
+  progress.print(cat(trainer.parameter_count(), " parameters; ", where));
   progress.print(
       cat("run folder ", options.out, trainer.step() > 0 ? cat(", resumed at step ", trainer.step()) : std::string()));
 }

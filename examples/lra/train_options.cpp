@@ -12,7 +12,8 @@ namespace subquad::lra {
 namespace {
 
 // Of these a resumed run may be given new values; all others would make it another run.
-const std::vector<std::string> kFreeOnResume = {"data", "device", "threads", "max-minutes", "progress-seconds"};
+const std::vector<std::string> kFreeOnResume = {"data",    "device",      "cuda-graph",
+                                                "threads", "max-minutes", "progress-seconds"};
 
 CLI::Validator available(const std::vector<std::string>& names) {
   std::string list;
@@ -83,6 +84,9 @@ void add_task_options(CLI::App& app, TrainOptions& o) {
       ->check(not_empty());
   add_whole(app, "--seed", o.seed, 0, std::numeric_limits<std::uint64_t>::max(), "Of weights, data order and dropout");
   app.add_option("--device", o.device, "cpu, cuda or cuda:1")->type_name("NAME");
+  add_choice(app, "--precision", o.precision, parse_precision, precision_name,
+             "fp32, tf32 or bf16: of the products' operands; all else stays float32. cuda only, but for fp32");
+  app.add_flag("--cuda-graph", o.cuda_graph, "Records the step of each batch shape once and replays it; cuda only");
   add_whole(app, "--threads", o.threads, 0, 4096, "0: one per processor");
 }
 
@@ -172,6 +176,11 @@ void finish(const CLI::App& app, TrainOptions& options) {
   if (options.model.width % options.model.attention.heads != 0)
     throw OptionError(
         cat("--width ", options.model.width, " does not divide by --heads ", options.model.attention.heads));
+  if (options.device == "cpu" && options.precision != Precision::fp32)
+    throw OptionError(cat("--precision ", options.precision, " needs --device cuda: the CPU computes in fp32"));
+  if (options.device == "cpu" && options.cuda_graph) throw OptionError("--cuda-graph needs --device cuda");
+  if (options.cuda_graph && options.schedule.kind == nn::ScheduleKind::one_cycle)
+    throw OptionError("--cuda-graph does not go with --schedule one_cycle, which changes beta1 from step to step");
   if (options.batches.pad_to > options.model.max_length)
     throw OptionError(
         cat("--pad-to ", options.batches.pad_to, " is more than --max-length ", options.model.max_length));

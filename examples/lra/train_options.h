@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "subquad/core/precision.h"
 #include "subquad/examples/lra/batches.h"
 #include "subquad/examples/lra/task.h"
 #include "subquad/nn/classifier.h"
@@ -22,6 +23,8 @@ struct TrainOptions {
 
   std::uint64_t seed = 1;
   std::string device = "cpu";
+  Precision precision = Precision::fp32;
+  bool cuda_graph = false;
   int threads = 0;  // 0: as many as there are processors
 
   nn::SequenceClassifierConfig model;  // vocabulary and classes are the task's

@@ -32,6 +32,7 @@ Record start_record(const TrainOptions& options, const Task& task, const RunIden
   return {{"kind", "start"},
           {"task", task.name},
           {"attention", options.model.attention.kind},
+          {"precision", precision_name(options.precision)},
           {"seed", options.seed},
           {"parameters", parameters},
           {"train", task.train.size()},
@@ -40,8 +41,12 @@ Record start_record(const TrainOptions& options, const Task& task, const RunIden
           {"data_hash", identity.data_hash}};
 }
 
-Record session_record(Index step) {
-  return {{"kind", "session"}, {"step", step}, {"threads", num_threads()}, {"simd", simd_target()}};
+Record session_record(Index step, Device device) {
+  return {{"kind", "session"},
+          {"step", step},
+          {"device", device_name(device)},
+          {"threads", num_threads()},
+          {"simd", simd_target()}};
 }
 
 }  // namespace
@@ -63,7 +68,7 @@ Trainer::Trainer(const TrainOptions& options, const Task& task, Learner& learner
   session_first_step_ = state_.step;
   metrics_.emplace(folder.metrics(), state_.metrics_bytes);
   timing_.emplace(folder.timing());
-  timing_->write(session_record(state_.step));
+  timing_->write(session_record(state_.step, device_));
   if (metrics_->bytes() == 0) metrics_->write(start_record(options, task, identity_, learner_.parameter_count()));
 }
 
@@ -99,16 +104,25 @@ double Trainer::session_seconds() const {
 void Trainer::train_one_step() {
   const Clock::time_point begin = Clock::now();
   const std::uint64_t allocations_before = memory_stats(device_).system_allocations;
-  const Batch batch = make_batch(task_.train, samples_of(state_.step), options_.batches, device_);
-  const StepResult result = learner_.train(batch, state_.step);
+  const Batch batch = make_batch(task_.train, samples_of(state_.step), options_.batches);
+  learner_.train(batch, state_.step);
   ++state_.step;
-  state_.window += result.tally;
+  // Every hundredth step too, so that a loss that is not finite does not stay unseen where records are rare.
+  const bool progress_due = progress_.due();
+  if (due(options_.log_every) || progress_due || state_.step % 100 == 0) collect();
   cost_.training_seconds += seconds_between(begin, Clock::now());
   cost_.tokens += batch.tokens;
   ++cost_.steps;
   system_allocations_.push_back(memory_stats(device_).system_allocations - allocations_before);
-  if (due(options_.log_every)) record_training(result);
-  if (progress_.due()) show_progress();
+  if (due(options_.log_every)) record_training();
+  if (progress_due) show_progress();
+}
+
+void Trainer::collect() {
+  for (const StepResult& result : learner_.finish()) {
+    state_.window += result.tally;
+    last_ = result;
+  }
 }
 
 const SampleNumbers& Trainer::samples_of(Index step) {
@@ -120,14 +134,14 @@ const SampleNumbers& Trainer::samples_of(Index step) {
   return epoch_batches_[static_cast<std::size_t>(step % identity_.batches_per_epoch)];
 }
 
-void Trainer::record_training(const StepResult& last) {
+void Trainer::record_training() {
   metrics_->write({{"kind", "train"},
                    {"step", state_.step},
                    {"epoch", (state_.step - 1) / identity_.batches_per_epoch},
                    {"loss", state_.window.mean_loss()},
                    {"accuracy", state_.window.accuracy()},
-                   {"rate", last.rate},
-                   {"gradient_norm", last.gradient_norm}});
+                   {"rate", last_.rate},
+                   {"gradient_norm", last_.gradient_norm}});
   timing_->write({{"kind", "speed"},
                   {"step", state_.step},
                   {"seconds", session_seconds()},
@@ -150,6 +164,7 @@ void Trainer::show_progress() {
 
 // False when a signal came before it was through; nothing is recorded then.
 bool Trainer::validate() {
+  collect();
   const std::optional<Evaluation> found = evaluate(task_.validation, "validation");
   if (!found) return false;
   state_.evaluated = state_.step;
@@ -174,6 +189,7 @@ bool Trainer::validate() {
 
 // What the newest checkpoint holds already is not saved twice.
 void Trainer::save() {
+  collect();
   metrics_->sync();
   state_.metrics_bytes = metrics_->bytes();
   if (saved_ == state_) return;
@@ -187,7 +203,7 @@ std::optional<Evaluation> Trainer::evaluate(const Sequences& set, const char* wh
   result.predicted.resize(static_cast<std::size_t>(set.size()));
   for (const SampleNumbers& samples : sorted_batches(set, options_.batches)) {
     if (stop_) return std::nullopt;
-    const Learner::Prediction found = learner_.predict(make_batch(set, samples, options_.batches, device_));
+    const Learner::Prediction found = learner_.predict(make_batch(set, samples, options_.batches));
     result.tally += found.tally;
     for (std::size_t i = 0; i < samples.size(); ++i)
       result.predicted[static_cast<std::size_t>(samples[i])] = found.classes[i];

@@ -55,7 +55,8 @@ class Trainer {
   bool must_stop() const;
   double session_seconds() const;
   void train_one_step();
-  void record_training(const StepResult& last);
+  void collect();  // waits for the steps under way; their results go to state_
+  void record_training();
   bool validate();
   void save();
   std::optional<Evaluation> evaluate(const Sequences& set, const char* what);
@@ -79,6 +80,7 @@ class Trainer {
   std::vector<SampleNumbers> epoch_batches_;
   Index epoch_ = -1;  // that epoch_batches_ belong to
   Tally recent_;      // of the last training record
+  StepResult last_;   // of the last step that was collected
 
   Clock::time_point session_start_ = Clock::now();
   Index session_first_step_ = 0;

@@ -40,6 +40,8 @@ bool every_sample_once(const std::vector<SampleNumbers>& batches, Index count) {
 
 }  // namespace
 
+TEST_SUITE_BEGIN("cpu");
+
 TEST_CASE("sequences keep tokens, labels and lengths; the hash sees each of them") {
   const Sequences set = of_lengths({3, 0, 2});
   CHECK_EQ(set.size(), 3);
@@ -78,7 +80,7 @@ TEST_CASE("shuffled_batches: buckets save padding") {
     const BatchOptions options{.size = 10, .pad_multiple = 1, .bucket = bucket};
     Index padded = 0;
     for (const SampleNumbers& samples : shuffled_batches(set, options, 1, 0)) {
-      const Batch batch = make_batch(set, samples, options, kCpu);
+      const Batch batch = make_batch(set, samples, options);
       padded += batch.ids.size() - batch.tokens;
     }
     return padded;
@@ -96,7 +98,7 @@ TEST_CASE("sorted_batches: every sample once, from short to long") {
 
 TEST_CASE("make_batch pads behind the tokens and masks the padding") {
   const Sequences set = of_lengths({3, 1, 0});
-  const Batch batch = make_batch(set, {2, 0, 1}, {.pad_multiple = 4}, kCpu);
+  const Batch batch = make_batch(set, {2, 0, 1}, {.pad_multiple = 4});
   CHECK_EQ(batch.ids.shape(), Shape{3, 4});
   const std::vector<std::int64_t> expected = {0, 0, 0, 0, 1, 1, 1, 0, 2, 0, 0, 0};
   const auto ids = batch.ids.span<std::int64_t>();
@@ -111,21 +113,23 @@ TEST_CASE("make_batch pads behind the tokens and masks the padding") {
 
 TEST_CASE("make_batch: batches of none, of one, and of empty sequences") {
   const Sequences set = of_lengths({5, 0});
-  const Batch none = make_batch(set, {}, {.pad_multiple = 8}, kCpu);
+  const Batch none = make_batch(set, {}, {.pad_multiple = 8});
   CHECK_EQ(none.size(), 0);
   CHECK_EQ(none.ids.shape(), Shape{0, 8});
-  CHECK_EQ(make_batch(set, {0}, {.pad_multiple = 8}, kCpu).ids.shape(), Shape{1, 8});
-  const Batch empty = make_batch(set, {1}, {.pad_multiple = 8}, kCpu);
+  CHECK_EQ(make_batch(set, {0}, {.pad_multiple = 8}).ids.shape(), Shape{1, 8});
+  const Batch empty = make_batch(set, {1}, {.pad_multiple = 8});
   CHECK_EQ(empty.ids.shape(), Shape{1, 8});
   CHECK_EQ(empty.tokens, 0);
 }
 
 TEST_CASE("make_batch: fixed and largest lengths") {
   const Sequences set = of_lengths({5, 9});
-  CHECK_EQ(make_batch(set, {0}, {.pad_to = 12}, kCpu).ids.dim(1), 12);
-  CHECK_EQ(make_batch(set, {1}, {.max_length = 10, .pad_multiple = 8}, kCpu).ids.dim(1), 10);
-  CHECK_THROWS_WITH_AS(make_batch(set, {0, 1}, {.pad_to = 8}, kCpu), "batch: sample 1 has 9 tokens, more than pad-to 8",
+  CHECK_EQ(make_batch(set, {0}, {.pad_to = 12}).ids.dim(1), 12);
+  CHECK_EQ(make_batch(set, {1}, {.max_length = 10, .pad_multiple = 8}).ids.dim(1), 10);
+  CHECK_THROWS_WITH_AS(make_batch(set, {0, 1}, {.pad_to = 8}), "batch: sample 1 has 9 tokens, more than pad-to 8",
                        Error);
-  CHECK_THROWS_WITH_AS(make_batch(set, {0, 1}, {.max_length = 8}, kCpu),
+  CHECK_THROWS_WITH_AS(make_batch(set, {0, 1}, {.max_length = 8}),
                        "batch: sample 1 has 9 tokens, more than max-length 8", Error);
 }
+
+TEST_SUITE_END();

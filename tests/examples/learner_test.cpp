@@ -3,18 +3,20 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-
 #include <limits>
 
 #include "subquad/core/allocator.h"
+#include "subquad/tests/support/compare.h"
 
 using namespace subquad;
 using namespace subquad::lra;
+using subquad::test::device;
 
 namespace {
 
 TrainOptions tiny_options() {
   TrainOptions options;
+  options.device = cat(device());
   options.model.max_length = 16;
   options.model.width = 8;
   options.model.attention.heads = 2;
@@ -55,9 +57,9 @@ TEST_CASE("learner: live bytes are equal after each of 200 steps, and the system
     {
       SampleNumbers samples;
       for (Index i = 0; i < 8; ++i) samples.push_back((step * 3 + i * 5) % 40);
-      learner.train(make_batch(set, samples, options.batches, kCpu), step);
+      learner.train(make_batch(set, samples, options.batches), step);
     }
-    const MemoryStats stats = memory_stats();
+    const MemoryStats stats = memory_stats(device());
     if (step == 2) {  // from here on nothing is new
       live = stats.current_bytes;
       asked = stats.system_allocations;
@@ -72,7 +74,7 @@ TEST_CASE("learner: an easy set is learnt, and predictions agree with the tally"
   const TrainOptions options = tiny_options();
   Learner learner(options, 4, 3);
   const Sequences set = same_tokens(24);
-  const Batch batch = make_batch(set, first(24), options.batches, kCpu);
+  const Batch batch = make_batch(set, first(24), options.batches);
   const double before = learner.predict(batch).tally.mean_loss();
   for (Index step = 0; step < 100; ++step) learner.train(batch, step);
   const Learner::Prediction after = learner.predict(batch);
@@ -85,11 +87,17 @@ TEST_CASE("learner: batches of none, of one, and of sequences without a token") 
   const TrainOptions options = tiny_options();
   Learner learner(options, 4, 3);
   const Sequences empty = same_tokens(3, 0), full = same_tokens(3);
-  CHECK_EQ(learner.train(make_batch(full, {}, options.batches, kCpu), 0).tally.samples, 0);
-  CHECK_EQ(learner.train(make_batch(full, {2}, options.batches, kCpu), 1).tally.samples, 1);
-  CHECK_GT(learner.train(make_batch(empty, first(3), options.batches, kCpu), 2).tally.loss, 0);
-  CHECK(learner.predict(make_batch(full, {}, options.batches, kCpu)).classes.empty());
-  CHECK_EQ(learner.predict(make_batch(empty, first(3), options.batches, kCpu)).classes.size(), 3);
+  learner.train(make_batch(full, {}, options.batches), 0);
+  learner.train(make_batch(full, {2}, options.batches), 1);
+  learner.train(make_batch(empty, first(3), options.batches), 2);
+  const std::vector<StepResult> results = learner.finish();
+  REQUIRE_EQ(results.size(), 3);
+  CHECK_EQ(results[0].tally.samples, 0);
+  CHECK_EQ(results[1].tally.samples, 1);
+  CHECK_GT(results[2].tally.loss, 0);
+  CHECK(learner.finish().empty());
+  CHECK(learner.predict(make_batch(full, {}, options.batches)).classes.empty());
+  CHECK_EQ(learner.predict(make_batch(empty, first(3), options.batches)).classes.size(), 3);
 }
 
 TEST_CASE("learner: a loss that is not finite is an error and changes nothing") {
@@ -101,11 +109,13 @@ TEST_CASE("learner: a loss that is not finite is an error and changes nothing") 
   fill(bias, std::numeric_limits<double>::quiet_NaN());
   learner.load_state_dict(state);
   const Sequences set = same_tokens(8);
-  CHECK_THROWS_WITH_AS(learner.train(make_batch(set, first(8), options.batches, kCpu), 7),
+  learner.train(make_batch(set, first(8), options.batches), 7);
+  CHECK_THROWS_WITH_AS(learner.finish(),
                        "training step 7: loss nan and gradient norm nan must be finite; a lower --learning-rate or "
                        "--clip-norm may help",
                        Error);
-  CHECK_EQ(learner.state_dict().at("optimizer.step").item<std::int64_t>(), 0);
+  CHECK_EQ(learner.state_dict().at("optimizer.step").to(kCpu).item<std::int64_t>(), 0);
+  for (const auto& [name, value] : learner.state_dict()) CHECK(test::same_bits(value, state.at(name)));
 }
 
 TEST_CASE("learner: labels out of range") {
@@ -113,10 +123,77 @@ TEST_CASE("learner: labels out of range") {
   Learner learner(options, 4, 3);
   Sequences set;
   set.append(std::vector<Token>{1, 2}, 3);
-  CHECK_THROWS_AS(learner.train(make_batch(set, {0}, options.batches, kCpu), 0), Error);
+  CHECK_THROWS_AS((learner.train(make_batch(set, {0}, options.batches), 0), learner.finish()), Error);
 }
 
-TEST_CASE("evaluation: predictions, tallies and groups") {
+TEST_SUITE("cuda") {
+  // Batches of two shapes, `steps` of them, as training would draw them.
+  std::vector<StepResult> train(Learner & learner, const Sequences& set, const TrainOptions& options, Index steps) {
+    std::vector<StepResult> results;
+    for (Index step = 0; step < steps; ++step) {
+      SampleNumbers samples;
+      for (Index i = 0; i < (step % 3 == 2 ? 3 : 8); ++i) samples.push_back((step * 3 + i * 5) % 40);
+      learner.train(make_batch(set, samples, options.batches), step);
+      for (const StepResult& result : learner.finish()) results.push_back(result);
+    }
+    return results;
+  }
+
+  TEST_CASE("learner: 20 steps agree with the CPU's") {
+    TrainOptions there = tiny_options(), here = tiny_options();
+    here.device = "cpu";
+    const Sequences set = same_tokens(40);
+    Learner on_device(there, 4, 3), on_cpu(here, 4, 3);
+    for (const auto& [name, value] : on_cpu.state_dict())
+      CHECK(test::same_bits(on_device.state_dict().at(name), value));
+    const std::vector<StepResult> got = train(on_device, set, there, 20), want = train(on_cpu, set, here, 20);
+    REQUIRE_EQ(got.size(), 20);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      CAPTURE(i);
+      CHECK_LT(std::fabs(got[i].tally.loss - want[i].tally.loss), 1e-4 * want[i].tally.loss);
+      CHECK_LT(std::fabs(got[i].gradient_norm - want[i].gradient_norm), 1e-3 * want[i].gradient_norm);
+    }
+    // Adam divides by the root of tiny second moments, so that rounding grows there faster than elsewhere.
+    for (const auto& [name, value] : on_cpu.state_dict())
+      if (name.starts_with("model.")) CHECK_CLOSE(on_device.state_dict().at(name), value, 2e-3);
+  }
+
+  TEST_CASE("learner: a recorded step equals the eager one bit for bit") {
+    TrainOptions eager = tiny_options(), recorded = tiny_options();
+    recorded.cuda_graph = true;
+    recorded.schedule.kind = eager.schedule.kind = nn::ScheduleKind::cosine;
+    recorded.schedule.total = eager.schedule.total = 12;
+    const Sequences set = same_tokens(40);
+    Learner one(eager, 4, 3), two(recorded, 4, 3);
+    const std::vector<StepResult> want = train(one, set, eager, 12), got = train(two, set, recorded, 12);
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      CAPTURE(i);
+      CHECK_EQ(got[i].tally, want[i].tally);
+      CHECK_EQ(got[i].rate, want[i].rate);
+      CHECK_EQ(got[i].gradient_norm, want[i].gradient_norm);
+    }
+    for (const auto& [name, value] : one.state_dict()) CHECK(test::same_bits(two.state_dict().at(name), value));
+  }
+
+  TEST_CASE("learner: each precision trains, and only fp32 is fp32") {
+    const Sequences set = same_tokens(40);
+    std::vector<double> losses;
+    for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+      TrainOptions options = tiny_options();
+      options.precision = precision;
+      Learner learner(options, 4, 3);
+      losses.push_back(train(learner, set, options, 4).back().tally.mean_loss());
+      for (const auto& [name, value] : learner.state_dict())
+        CHECK((value.dtype() == kFloat32 || name == "optimizer.step"));  // master weights and moments
+    }
+    CHECK_NE(losses[0], losses[1]);
+    CHECK_NE(losses[1], losses[2]);
+    CHECK_LT(std::fabs(losses[1] - losses[0]), 0.01);
+    CHECK_LT(std::fabs(losses[2] - losses[0]), 0.05);
+  }
+}
+
+TEST_CASE("evaluation: predictions, tallies and groups" * doctest::test_suite("cpu")) {
   const Tensor logits = tensor<float>({1, 3, 3, 0, -1, -2}, {2, 3});
   CHECK_EQ(predictions(logits), std::vector<std::int64_t>{1, 0});
   CHECK_EQ(predictions(tensor<float>({NAN, 1, 2, 0, NAN, 3}, {2, 3})), std::vector<std::int64_t>{-1, -1});
@@ -124,7 +201,7 @@ TEST_CASE("evaluation: predictions, tallies and groups") {
   set.append(std::vector<Token>{1, 2}, 1);
   set.append(std::vector<Token>{2}, 2);
   set.append({}, 0);
-  const Batch batch = make_batch(set, {0, 1}, {.pad_multiple = 2}, kCpu);
+  const Batch batch = make_batch(set, {0, 1}, {.pad_multiple = 2});
   Tally two = tally(0.5, {1, 0}, batch);
   CHECK_EQ(two, Tally{1.0, 1, 2});
   two += Tally{2.0, 2, 2};

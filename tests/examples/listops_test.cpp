@@ -100,6 +100,8 @@ void check_distribution(const Sequences& set) {
 
 }  // namespace
 
+TEST_SUITE_BEGIN("cpu");
+
 TEST_CASE("listops tokens") {
   CHECK_EQ(listops_token("0"), 1);
   CHECK_EQ(listops_token("9"), 10);
@@ -306,3 +308,5 @@ TEST_CASE("baselines") {
   CHECK_EQ(majority_accuracy(train, none), 0);
   CHECK_EQ(first_token_accuracy(none, train), 0);
 }
+
+TEST_SUITE_END();

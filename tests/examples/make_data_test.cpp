@@ -44,6 +44,8 @@ void check_same_files(const TemporaryFolder& folder, const char* a, const char* 
 
 }  // namespace
 
+TEST_SUITE_BEGIN("cpu");
+
 TEST_CASE("make_data writes three sets and what they are") {
   const TemporaryFolder folder;
   const Run run = make_data(folder, small_set(folder, "a") + "--seed 3");
@@ -173,3 +175,5 @@ TEST_CASE("make_data: too few different expressions, or a full disk, leave nothi
   for (const auto& entry : std::filesystem::directory_iterator(folder / "."))
     CHECK(entry.path().string().find("unfinished") == std::string::npos);
 }
+
+TEST_SUITE_END();

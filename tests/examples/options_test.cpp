@@ -32,6 +32,8 @@ struct Program {  // a little program with a preset file
 
 }  // namespace
 
+TEST_SUITE_BEGIN("cpu");
+
 TEST_CASE("nearest_names") {
   using Names = std::vector<std::string>;
   const Names names = {"steps", "batch-size", "learning-rate", "seed"};
@@ -128,3 +130,5 @@ TEST_CASE("options: what is wrong in a preset is said with file and key") {
                          cat(program.preset.string(), ": ", text).c_str(), OptionError);
   }
 }
+
+TEST_SUITE_END();

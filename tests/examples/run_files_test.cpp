@@ -19,6 +19,8 @@ using namespace subquad::lra;
 using subquad::test::read_text;
 using subquad::test::ScratchFolder;
 
+TEST_SUITE_BEGIN("cpu");
+
 TEST_CASE("progress: durations, rates and the line") {
   CHECK_EQ(duration_text(7), "0:07");
   CHECK_EQ(duration_text(724.6), "12:05");
@@ -146,3 +148,5 @@ TEST_CASE("stop request: a signal is remembered, the second one meets the defaul
   const bool is_default = now.sa_handler == SIG_DFL;
   CHECK(is_default);
 }
+
+TEST_SUITE_END();

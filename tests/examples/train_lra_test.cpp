@@ -14,6 +14,7 @@
 #include "subquad/examples/lra/listops_tsv.h"
 #include "subquad/tests/examples/scratch_folder.h"
 #include "subquad/tests/examples/subprocess.h"
+#include "subquad/tests/support/device.h"
 
 using namespace subquad;
 using namespace subquad::lra;
@@ -60,8 +61,13 @@ struct Bench {
   }
 };
 
+// train_lra itself, or the one whose CUDA kernels run on the interpreter.
+std::string program() {
+  return subquad::test::interpreted() ? "train_lra_simt" : "train_lra";
+}
+
 Finished train(const Args& args) {
-  return run_program("train_lra", args);
+  return run_program(program(), args);
 }
 
 // The program must fail with `status`, and say `text` on stderr.
@@ -103,6 +109,43 @@ void check_same_run(const fs::path& a, const fs::path& b, const std::string& las
 }
 
 }  // namespace
+
+TEST_SUITE("cuda") {
+  TEST_CASE("train_lra: on a device, eager and as graphs give the same bytes, in each precision") {
+    const Bench bench;
+    for (const char* precision : {"fp32", "tf32", "bf16"}) {
+      CAPTURE(precision);
+      const std::string eager = cat(precision, "-eager"), graph = cat(precision, "-graph");
+      Args more = {"--device", "cuda", "--precision", precision, "--steps", "12", "--evaluate-every", "6"};
+      REQUIRE_EQ(train(bench.args(eager, more)).status, 0);
+      more.push_back("--cuda-graph");
+      const Finished finished = train(bench.args(graph, more));
+      CAPTURE(finished.err);
+      REQUIRE_EQ(finished.status, 0);
+      const std::string where =
+          cat("cuda:0 ", device_name(subquad::test::device()), ", ", precision, ", steps as graphs");
+      CHECK_NE(finished.err.find(where), std::string::npos);
+      check_same_run(bench.run(eager), bench.run(graph), "step-000012.safetensors");
+    }
+    CHECK_NE(read_text(fs::path(bench.run("fp32-eager")) / "checkpoints" / "best.safetensors"),
+             read_text(fs::path(bench.run("bf16-eager")) / "checkpoints" / "best.safetensors"));
+  }
+
+  TEST_CASE("train_lra: killed on a device and resumed equals uninterrupted, byte for byte") {
+    const Bench bench;
+    const Args more = {"--device",         "cuda", "--cuda-graph",       "--steps", "40", "--log-every", "4",
+                       "--evaluate-every", "20",   "--checkpoint-every", "10"};
+    REQUIRE_EQ(train(bench.args("whole", more)).status, 0);
+    Subprocess first(program(), bench.args("killed", more));
+    wait_for_step(bench.run("killed"), 16);
+    first.signal(SIGKILL);
+    first.wait();
+    REQUIRE_EQ(train({"--resume", bench.run("killed")}).status, 0);
+    check_same_run(bench.run("whole"), bench.run("killed"), "step-000040.safetensors");
+  }
+}
+
+TEST_SUITE_BEGIN("cpu");
 
 TEST_CASE("train_lra: a whole run leaves config, records, checkpoints and a table") {
   const Bench bench;
@@ -152,7 +195,7 @@ TEST_CASE("train_lra: interrupted and resumed equals uninterrupted, byte for byt
   for (const Case& c : {Case{"terminated", SIGTERM, 143, 20}, Case{"interrupted", SIGINT, 130, 100},
                         Case{"killed", SIGKILL, 137, 80}, Case{"killed-early", SIGKILL, 137, 7}}) {
     CAPTURE(c.name);
-    Subprocess first("train_lra", bench.args(c.name, more));
+    Subprocess first(program(), bench.args(c.name, more));
     wait_for_step(bench.run(c.name), c.step);
     first.signal(c.signal);
     const Finished stopped = first.wait();
@@ -170,7 +213,7 @@ TEST_CASE("train_lra: stopped while validating, as most of this run's time is, a
   const Bench bench;
   const Args more = {"--steps", "300", "--evaluate-every", "1", "--checkpoint-every", "100", "--batch-size", "2"};
   REQUIRE_EQ(train(bench.args("whole", more)).status, 0);
-  Subprocess first("train_lra", bench.args("stopped", more));
+  Subprocess first(program(), bench.args("stopped", more));
   wait_for_step(bench.run("stopped"), 20);
   first.signal(SIGTERM);
   REQUIRE_EQ(first.wait().status, 143);
@@ -218,7 +261,13 @@ TEST_CASE("train_lra: wrong options") {
                              "--feed-forward", "--threads", "--max-length"})
     check_fails(bench.args("run", {option, "9223372036854775807"}), 2,
                 cat(option, ": 9223372036854775807, expected a whole number between "));
-  check_fails(bench.args("run", {"--device", "cuda"}), 1, "build");
+  if (cuda_device_count() == 0) check_fails(bench.args("run", {"--device", "cuda"}), 1, "'cuda' cannot be used: this ");
+  check_fails(bench.args("run", {"--precision", "bf16"}), 2,
+              "--precision bf16 needs --device cuda: the CPU computes in fp32");
+  check_fails(bench.args("run", {"--precision", "fp8"}), 2, "'fp8' is unknown, expected fp32, tf32 or bf16");
+  check_fails(bench.args("run", {"--cuda-graph"}), 2, "--cuda-graph needs --device cuda");
+  check_fails(bench.args("run", {"--device", "cuda", "--cuda-graph", "--schedule", "one_cycle"}), 2,
+              "--cuda-graph does not go with --schedule one_cycle, which changes beta1 from step to step");
   check_fails(bench.args("run", {"--device", "tpu"}), 1, "tpu");
   CHECK_FALSE(fs::exists(bench.run("run")));
   const Finished help = train({"--help"});
@@ -308,7 +357,7 @@ TEST_CASE("train_lra: sets that are the same are refused") {
 TEST_CASE("train_lra: a run that another program works on is refused and stays whole") {
   const Bench bench;
   const fs::path run = bench.run("run");
-  Subprocess first("train_lra", bench.args("run", {"--steps", "1000000"}));
+  Subprocess first(program(), bench.args("run", {"--steps", "1000000"}));
   wait_for_step(run, 5);
   check_fails({"--resume", run.string()}, 1, "another program is working on the run " + run.string());
   first.signal(SIGTERM);
@@ -381,7 +430,7 @@ TEST_CASE("train_lra: a full disk while saving leaves the older checkpoint intac
   const Bench bench;
   const fs::path run = bench.run("run");
   const Args args = bench.args("run", {"--steps", "1000", "--checkpoint-every", "50", "--evaluate-every", "1000"});
-  Subprocess first("train_lra", args);
+  Subprocess first(program(), args);
   wait_for_step(run, 110);
   first.signal(SIGTERM);
   REQUIRE_EQ(first.wait().status, 143);
@@ -408,3 +457,5 @@ TEST_CASE("train_lra: a full disk while saving leaves the older checkpoint intac
   REQUIRE_EQ(train({"--resume", run.string()}).status, 0);
   check_same_run(bench.run("whole"), run, "step-001000.safetensors");
 }
+
+TEST_SUITE_END();

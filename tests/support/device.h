@@ -1,6 +1,6 @@
 // The device that this run of a test program tests: its cases are the same for all (--device cpu, the default, or
-// cuda). Cases that only make sense on the CPU (SIMD targets, thread counts) stand in TEST_SUITE("cpu") and are left
-// out on others.
+// cuda). Cases that only make sense on the CPU (SIMD targets, thread counts) stand in TEST_SUITE("cpu"), those that
+// compare a CUDA device with the CPU in TEST_SUITE("cuda"); each is left out on the other.
 #pragma once
 
 #include "subquad/core/tensor.h"

@@ -51,11 +51,11 @@ int main(int argc, char** argv) {
       std::puts(error.what());
       return 1;
     }
-    if (!subquad::test::device().is_cpu()) context.addFilter("test-suite-exclude", "cpu");
     argv[2] = argv[0];
     argc -= 2;
     argv += 2;
   }
+  context.addFilter("test-suite-exclude", subquad::test::device().is_cpu() ? "cuda" : "cpu");
   context.applyCommandLine(argc, argv);
   return context.run();
 }
