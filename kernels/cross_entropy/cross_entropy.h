@@ -6,9 +6,10 @@
 //   logits, dlogits [B, C] float32 or float64; labels int64 [B]; losses [B]; contiguous, one device; B may be 0
 //
 // The gradient is made in the same pass as the loss when `want_grad` asks for it; otherwise dlogits is undefined.
-// A label outside [0, C) is an Error that names sample, label and C. A sample whose own logit is -inf has the loss
-// +inf; one whose logits are all -inf has the loss +inf and the gradient 0. Deterministic: one writer per row. Reads
-// logits once from memory and writes dlogits once: 8 bytes per float32 element.
+// A label outside [0, C) is an Error that names sample, label and C; on CUDA it is thrown by whoever next waits for the
+// device, and the sample has the loss 0 and the gradient 0. A sample whose own logit is -inf has the loss +inf; one
+// whose logits are all -inf has the loss +inf and the gradient 0. Deterministic: one writer per row. Reads logits once
+// from memory and writes dlogits once: 8 bytes per float32 element.
 #pragma once
 
 #include "subquad/core/tensor.h"

@@ -9,9 +9,9 @@ namespace subquad::kernels::cuda {
 
 namespace {
 
-// Enough chunks for two blocks on each multiprocessor of a large device, and few enough that the partial sums are small
-// beside the rows. A function of the shape alone, so that the sums have the same bits on every device.
-constexpr Index kMostChunks = 512;
+// Enough chunks to fill a large device, and few enough that the partial sums are small beside the rows. A function of
+// the shape alone, so that the sums have the same bits on every device.
+constexpr Index kMostChunks = 1024;
 constexpr Index kFewestRows = 8;  // per chunk: two for each warp of a block
 
 Index rows_per_chunk(Index rows) {

@@ -16,7 +16,7 @@ inline constexpr int kSweepThreads = 256;  // of a block
 // Blocks for a sweep: at most a few waves of a large device, so that what a block prepares is shared by many elements.
 // A function of the size alone.
 inline unsigned sweep_blocks(Index size, int pack) {
-  constexpr Index kMost = 2048;
+  constexpr Index kMost = 1024;
   const Index per_block = Index{kSweepThreads} * pack;
   return static_cast<unsigned>(std::clamp<Index>((size + per_block - 1) / per_block, 1, kMost));
 }
