@@ -1,6 +1,7 @@
 #include "subquad/tests/simt/scheduler.h"
 
 #include <bit>
+#include <cstring>
 #include <numeric>
 #include <sstream>
 #include <utility>
@@ -26,7 +27,7 @@ std::string call(const char* intrinsic, Place where) {
 }
 
 bool same(Place a, Place b) {
-  return a.line == b.line && std::string_view(a.file) == b.file;
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
 uint3 unfold(unsigned i, const dim3& size) {
@@ -129,8 +130,8 @@ void Scheduler::run_thread() {
 
 void Scheduler::return_thread() {
   if (waiting_ > 0)
-    fail(
-        cat("has returned, but thread ", thread_name(barrier_first_), " waits for it in ", call(barrier_, barrier_place_)));
+    fail(cat("has returned, but thread ", thread_name(barrier_first_), " waits for it in ",
+             call(barrier_, barrier_place_)));
   for (const Meeting& meeting : warp().meetings)
     if ((meeting.mask & bit()) != 0)
       fail(cat("has returned, but thread ", thread_name(first(current_ / 32, meeting.present)), " waits for it in ",
@@ -161,6 +162,7 @@ int Scheduler::draw() {
 
 void Scheduler::select(int thread) {
   current_ = thread;
+  lane_index = thread % 32;
   thread_index = threads_[static_cast<std::size_t>(thread)].index;
 }
 
@@ -283,10 +285,6 @@ int meet_block(const char* name, bool predicate, Place where) {
 void meet_warp(unsigned mask, const char* name, Place where, void* operand,
                void (*finish)(void* const* operands, unsigned mask)) {
   scheduler().meet_warp(mask, name, where, operand, finish);
-}
-
-int lane() {
-  return scheduler().lane();
 }
 
 unsigned char* shared_memory() {

@@ -1,6 +1,5 @@
 #include <simt/warp.h>
 
-#include <bit>
 #include <sstream>
 
 namespace simt {
@@ -11,9 +10,8 @@ void fail_shuffle(const char* name, int lane, int from, unsigned mask) {
   fail(what.str());
 }
 
-void check_width(const char* name, int width) {
-  if (width < 1 || width > 32 || !std::has_single_bit(static_cast<unsigned>(width)))
-    fail(std::string(name) + ": width " + std::to_string(width) + ", expected a power of 2 up to 32");
+void fail_width(const char* name, int width) {
+  fail(std::string(name) + ": width " + std::to_string(width) + ", expected a power of 2 up to 32");
 }
 
 }  // namespace simt

@@ -25,8 +25,6 @@ int meet_block(const char* name, bool predicate, Place where);
 void meet_warp(unsigned mask, const char* name, Place where, void* operand = nullptr,
                void (*finish)(void* const* operands, unsigned mask) = nullptr);
 
-int lane();  // of the running thread in its warp: 0 to 31
-
 // The dynamic shared memory of the running block: NaN (all bits set) until it is written.
 unsigned char* shared_memory();
 bool is_shared(const void* at, std::size_t bytes);  // all of them?

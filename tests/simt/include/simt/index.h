@@ -8,6 +8,7 @@ namespace simt {
 
 inline uint3 thread_index, block_index;
 inline dim3 block_size, grid_size;
+inline int lane_index;  // of the thread in its warp
 
 }  // namespace simt
 

@@ -27,7 +27,7 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, simt::Place where = {}) {
 
 // Nothing promises that lanes run together, so the lane that asks is the only active one.
 inline unsigned __activemask() {
-  return 1u << simt::lane();
+  return 1u << simt::lane_index;
 }
 
 namespace simt {
@@ -77,10 +77,13 @@ T shuffle(const char* name, unsigned mask, T value, int from, Place where) {
   return mine.result;
 }
 
-void check_width(const char* name, int width);  // a power of 2 up to 32
+[[noreturn]] void fail_width(const char* name, int width);
+inline void check_width(const char* name, int width) {
+  if (width < 1 || width > 32 || (width & (width - 1)) != 0) fail_width(name, width);
+}
 
 inline int segment(int width) {  // first lane of the running lane's segment
-  return lane() & ~(width - 1);
+  return lane_index & ~(width - 1);
 }
 
 }  // namespace simt
@@ -104,21 +107,21 @@ T __shfl_sync(unsigned mask, T value, int source, int width = warpSize, simt::Pl
 template <simt::Shuffled T>
 T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = warpSize, simt::Place where = {}) {
   simt::check_width("__shfl_up_sync", width);
-  const int from = simt::lane() - static_cast<int>(delta);
-  return simt::shuffle("__shfl_up_sync", mask, value, from < simt::segment(width) ? simt::lane() : from, where);
+  const int from = simt::lane_index - static_cast<int>(delta);
+  return simt::shuffle("__shfl_up_sync", mask, value, from < simt::segment(width) ? simt::lane_index : from, where);
 }
 template <simt::Shuffled T>
 T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = warpSize, simt::Place where = {}) {
   simt::check_width("__shfl_down_sync", width);
-  const int from = simt::lane() + static_cast<int>(delta);
-  return simt::shuffle("__shfl_down_sync", mask, value, from >= simt::segment(width) + width ? simt::lane() : from,
+  const int from = simt::lane_index + static_cast<int>(delta);
+  return simt::shuffle("__shfl_down_sync", mask, value, from >= simt::segment(width) + width ? simt::lane_index : from,
                        where);
 }
 // Here a lane may also read from the segments before its own.
 template <simt::Shuffled T>
 T __shfl_xor_sync(unsigned mask, T value, int bits, int width = warpSize, simt::Place where = {}) {
   simt::check_width("__shfl_xor_sync", width);
-  const int from = simt::lane() ^ (bits & 31);
-  return simt::shuffle("__shfl_xor_sync", mask, value, from >= simt::segment(width) + width ? simt::lane() : from,
+  const int from = simt::lane_index ^ (bits & 31);
+  return simt::shuffle("__shfl_xor_sync", mask, value, from >= simt::segment(width) + width ? simt::lane_index : from,
                        where);
 }
