@@ -1,7 +1,7 @@
 // The caching allocator behind every tensor: blocks are 64-byte aligned, go back to a free list when a tensor dies, and
 // are handed out again without asking the system, so that a steady training step makes no system allocation at all. The
-// cache is bounded: blocks are reused for requests of about their size, and what the process holds stays below about
-// twice what live tensors ever needed.
+// cache is bounded: blocks are reused for requests of about their size, and on the CPU what the process holds stays
+// below about twice what live tensors ever needed. How a GPU differs: core/cuda/allocator.h.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +26,8 @@ void reset_peak_memory(Device device = kCpu);
 void release_cached_memory(Device device = kCpu);  // gives every unused block back to the system
 
 // For Storage only. Blocks of 2 MiB and more are aligned to 2 MiB and asked to use huge pages. Zero bytes give nullptr.
-// Error (naming the bytes asked, in use and peak) when the system has no more.
-void* allocate(std::size_t bytes, Device device);
+// Error (naming the op that asks, the bytes asked, in use and peak) when the system has no more.
+void* allocate(std::size_t bytes, Device device, const char* op);
 void deallocate(void* block, std::size_t bytes, Device device) noexcept;
 
 }  // namespace subquad

@@ -1,33 +1,17 @@
 // copy() and fill(): the only loops over elements that core needs. Strided tensors are walked row by row, where a row
-// is the last dimension.
+// is the last dimension. Their CUDA kernels: core/cuda/copy.cu.
 #include <algorithm>
 #include <cmath>
 
 #include "subquad/core/check.h"
+#include "subquad/core/convert.h"
+#include "subquad/core/cuda/copy.h"
+#include "subquad/core/cuda/staging.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/tensor.h"
 
 namespace subquad {
 namespace {
-
-template <class T>
-constexpr bool kIsComplex = std::same_as<T, std::complex<float>> || std::same_as<T, std::complex<double>>;
-
-template <class To, class From>
-To convert(From value) {
-  if constexpr (std::same_as<To, From>)
-    return value;
-  else if constexpr (std::same_as<From, BFloat16>)
-    return convert<To>(static_cast<float>(value));
-  else if constexpr (kIsComplex<From>)
-    return To(static_cast<typename To::value_type>(value.real()), static_cast<typename To::value_type>(value.imag()));
-  else if constexpr (kIsComplex<To>)
-    return To(static_cast<typename To::value_type>(value));
-  else if constexpr (std::same_as<To, BFloat16>)
-    return BFloat16(static_cast<float>(value));
-  else
-    return static_cast<To>(value);
-}
 
 // Offset (in elements) of the first element of row `row`, where rows are counted in row-major order.
 Index row_offset(Index row, const Shape& shape, const Shape& strides) {
@@ -54,6 +38,8 @@ Index last_stride(const Tensor& t) {
   return t.rank() == 0 ? 1 : t.strides().back();
 }
 
+namespace cpu {
+
 template <class From, class To>
 void copy_rows(const Tensor& from, Tensor& to) {
   const From* source = from.data<From>();
@@ -71,12 +57,7 @@ void copy_rows(const Tensor& from, Tensor& to) {
   });
 }
 
-}  // namespace
-
 void copy(const Tensor& from, Tensor& to) {
-  check_shape("copy", "from", from, to.shape());
-  if (is_complex(from.dtype()) && !is_complex(to.dtype()))
-    throw DTypeError(cat("copy: from ", from.dtype(), " to ", to.dtype(), " would drop the imaginary part"));
   if (from.dtype() == to.dtype() && from.is_contiguous() && to.is_contiguous()) {
     const Index bytes = from.size() * static_cast<Index>(dtype_bytes(from.dtype()));
     const std::byte* source = from.bytes();
@@ -90,11 +71,9 @@ void copy(const Tensor& from, Tensor& to) {
       });
     });
   }
-  to.bump_version();
 }
 
 void fill(Tensor& out, double value) {
-  check_defined("fill", "out", out);
   visit_any(out.dtype(), [&]<class T>(Type<T>) {
     const T element = convert<T>(value);
     T* target = out.data<T>();
@@ -110,6 +89,49 @@ void fill(Tensor& out, double value) {
       });
     }
   });
+}
+
+}  // namespace cpu
+
+// Bytes cross between the CPU and a GPU without gaps and in the dtype they are wanted in; what it takes to get there
+// happens before (on the device of `from`) and after (on that of `to`).
+void copy_between_devices(const Tensor& from, Tensor& to) {
+  if (!from.device().is_cpu() && !to.device().is_cpu()) return copy(from.to(kCpu), to);
+  const Tensor packed = from.to(to.dtype()).contiguous();
+  Tensor landing = to.is_contiguous() ? to : empty(to.shape(), to.dtype(), to.device());
+  const std::size_t bytes = static_cast<std::size_t>(packed.size()) * dtype_bytes(packed.dtype());
+  const bool up = from.device().is_cpu();
+  on_device(
+      up ? to.device() : from.device(), [](auto) {},
+      [&](auto) {
+        if (up)
+          cuda::upload(packed.bytes(), landing.bytes(), bytes);
+        else
+          cuda::download(packed.bytes(), landing.bytes(), bytes);
+      },
+      "copy");
+  if (!landing.shares_storage_with(to)) copy(landing, to);
+}
+
+}  // namespace
+
+void copy(const Tensor& from, Tensor& to) {
+  check_shape("copy", "from", from, to.shape());
+  if (is_complex(from.dtype()) && !is_complex(to.dtype()))
+    throw DTypeError(cat("copy: from ", from.dtype(), " to ", to.dtype(), " would drop the imaginary part"));
+  if (to.size() == 0) return;
+  if (from.device() != to.device())
+    copy_between_devices(from, to);
+  else
+    on_device(
+        to.device(), [&](auto) { cpu::copy(from, to); }, [&](auto) { cuda::copy(from, to); });
+  to.bump_version();
+}
+
+void fill(Tensor& out, double value) {
+  check_defined("fill", "out", out);
+  on_device(
+      out.device(), [&](auto) { cpu::fill(out, value); }, [&](auto) { cuda::fill(out, value); });
   out.bump_version();
 }
 

@@ -15,8 +15,8 @@ void check_cuda(std::string_view name, int ordinal) {
 #ifdef SUBQUAD_CUDA
   const int count = cuda::device_count();
   if (count == 0)
-    throw DeviceError(
-        cat("device: '", name, "' cannot be used: this machine has no CUDA device that the driver shows; use cpu"));
+    throw DeviceError(cat("device: '", name, "' cannot be used: this machine has no CUDA ",
+                          cuda::has_driver() ? "device that the driver shows" : "driver", "; use cpu"));
   if (ordinal >= count)
     throw DeviceError(cat("device: '", name, "' cannot be used: this machine has ", count,
                           count == 1 ? " CUDA device, cuda:0" : " CUDA devices, the last is cuda:",
@@ -68,7 +68,7 @@ std::string device_name(Device device) {
 
 void synchronize(Device device) {
   on_device(
-      device, [](auto) {}, [](auto) { cuda::synchronize(); });
+      device, [](auto) {}, [](auto) { cuda::synchronize(); }, nullptr);
 }
 
 }  // namespace subquad

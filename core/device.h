@@ -39,21 +39,39 @@ std::string device_name(Device device);
 void synchronize(Device device);
 
 namespace cuda {
+
 void activate(Device device);  // makes it the device that CUDA calls of this thread speak to
 void synchronize();
+
+// The op that runs: profilers show it (NVTX), error messages name it (core/cuda/range.h). Ranges nest; `op` must
+// outlive the range (a literal). With nullptr nothing is opened.
+class Range {
+ public:
+  explicit Range(const char* op);
+  ~Range();
+  Range(const Range&) = delete;
+  Range& operator=(const Range&) = delete;
+
+ private:
+  const char* op_;
+  const char* before_;
+};
+
 }  // namespace cuda
 
-// Runs the first function for a CPU tensor and the second for a CUDA tensor, with its device activated. The second is a
-// generic lambda ([&](auto) { cuda::f(...); }) so that it is compiled only in builds that have CUDA.
+// Runs the first function for a CPU tensor and the second for a CUDA tensor, with its device activated and inside the
+// Range of `op`: the function that calls this, whose name is the op's. The second is a generic lambda
+// ([&](auto) { cuda::f(...); }) so that it is compiled only in builds that have CUDA.
 template <class OnCpu, class OnCuda>
-decltype(auto) on_device(Device device, OnCpu&& on_cpu, OnCuda&& on_cuda) {
+decltype(auto) on_device(Device device, OnCpu&& on_cpu, OnCuda&& on_cuda, const char* op = __builtin_FUNCTION()) {
 #ifdef SUBQUAD_CUDA
   if (!device.is_cpu()) {
     cuda::activate(device);
+    const cuda::Range range(op);
     return on_cuda(device);
   }
 #else
-  (void)on_cuda;
+  (void)on_cuda, (void)op;
   if (!device.is_cpu()) throw InternalError("a CUDA tensor in a build without CUDA");
 #endif
   return on_cpu(device);

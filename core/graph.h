@@ -1,7 +1,12 @@
 // A recorded piece of device work that can be replayed: the kernels, products and copies of a whole training step,
 // started by one call.
+//
+//   step();                                               // once as usual: handles are opened, sizes become known
+//   Graph graph = Graph::capture(device, [&] { step(); });
+//   for (...) graph.replay();
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 
@@ -9,26 +14,28 @@
 
 namespace subquad {
 
-class Graph {
- public:
-  Graph();
-  ~Graph();
-  Graph(Graph&&) noexcept;
-  Graph& operator=(Graph&&) noexcept;
+namespace cuda {
+class RecordedGraph;
+}
 
+class Graph {  // a handle: copies are the same graph
+ public:
   // Runs `work` once in recording mode: what it launches in the current stream of `device` is recorded and not
   // executed. Memory it allocates there comes from a pool that belongs to the graph, so that every address stays what
-  // it was; tensors made inside may be kept and hold new values after each replay. Waiting for the device inside
-  // (item(), to(kCpu)) and asking the driver for anything are Errors. DeviceError for the CPU, which has no graphs.
+  // it was; tensors made inside may be kept, beyond the graph too, and hold new values after each replay. Tensors made
+  // outside and used inside must live as long as the graph. Waiting for the device inside (item(), to(kCpu),
+  // synchronize) and copying from the CPU are Errors; after an exception of `work` the device is as it was before.
+  // DeviceError for the CPU, which has no graphs.
   static Graph capture(Device device, const std::function<void()>& work);
 
-  bool defined() const { return implementation_ != nullptr; }
-  void replay();             // in the current stream; returns at once
-  std::size_t size() const;  // recorded operations
+  bool defined() const { return recorded_ != nullptr; }
+  void replay();                              // in the current stream; returns at once
+  std::size_t size() const { return size_; }  // recorded operations
 
  private:
-  struct Implementation;
-  std::unique_ptr<Implementation> implementation_;
+  std::shared_ptr<cuda::RecordedGraph> recorded_;
+  Device device_;
+  std::size_t size_ = 0;
 };
 
 }  // namespace subquad

@@ -62,11 +62,16 @@ double normal_from(std::uint32_t a, std::uint32_t b) {
   return radius * std::cos(2 * std::numbers::pi * (b + 0.5) * 0x1p-32);
 }
 
-// out[i] = draw(words of counter i)
+// out[i] = draw(words of counter i), drawn on the CPU for every device: the same bits everywhere
 template <class Draw>
 void fill_with(const char* op, Tensor& out, std::uint64_t seed, std::uint64_t stream, Draw draw) {
   check_float(op, "out", out);
   check_contiguous(op, "out", out);
+  if (!out.device().is_cpu()) {
+    Tensor drawn = empty(out.shape(), out.dtype(), kCpu);
+    fill_with(op, drawn, seed, stream, draw);
+    return copy(drawn, out);
+  }
   const PhiloxKey key = philox_key(seed, stream);
   visit_float(op, out.dtype(), [&]<class T>(Type<T>) {
     T* target = out.data<T>();

@@ -7,8 +7,8 @@
 
 namespace subquad {
 
-Storage::Storage(std::size_t bytes, Device device)
-    : data_(static_cast<std::byte*>(allocate(bytes, device))), bytes_(bytes), device_(device) {}
+Storage::Storage(std::size_t bytes, Device device, const char* op)
+    : data_(static_cast<std::byte*>(allocate(bytes, device, op))), bytes_(bytes), device_(device) {}
 
 Storage::~Storage() {
   deallocate(data_, bytes_, device_);
@@ -235,7 +235,7 @@ Tensor Tensor::to(DType dtype) const {
   return out;
 }
 
-Tensor empty(const Shape& shape, DType dtype, Device device) {
+Tensor empty(const Shape& shape, DType dtype, Device device, const char* op) {
   for (const Index extent : shape)
     if (extent < 0) throw ShapeError(cat("empty: shape ", shape, " has a negative extent"));
   constexpr std::size_t kLargest = std::size_t(-1) / 4;  // leaves room for rounding up
@@ -243,15 +243,15 @@ Tensor empty(const Shape& shape, DType dtype, Device device) {
   for (const Index extent : shape)
     if (__builtin_mul_overflow(bytes, static_cast<std::size_t>(extent), &bytes) || bytes > kLargest)
       throw ShapeError(cat("empty: shape ", shape, " of ", dtype, " is larger than memory can be"));
-  return Tensor(std::make_shared<Storage>(bytes, device), dtype, shape, row_major_strides(shape), 0);
+  return Tensor(std::make_shared<Storage>(bytes, device, op), dtype, shape, row_major_strides(shape), 0);
 }
 
-Tensor zeros(const Shape& shape, DType dtype, Device device) {
-  return full(shape, 0, dtype, device);
+Tensor zeros(const Shape& shape, DType dtype, Device device, const char* op) {
+  return full(shape, 0, dtype, device, op);
 }
 
-Tensor full(const Shape& shape, double value, DType dtype, Device device) {
-  Tensor out = empty(shape, dtype, device);
+Tensor full(const Shape& shape, double value, DType dtype, Device device, const char* op) {
+  Tensor out = empty(shape, dtype, device, op);
   fill(out, value);
   return out;
 }
@@ -262,12 +262,12 @@ Tensor arange(Index count, DType dtype, Device device) {
   return counts.to(dtype).to(device);
 }
 
-Tensor empty_like(const Tensor& like) {
-  return empty(like.shape(), like.dtype(), like.device());
+Tensor empty_like(const Tensor& like, const char* op) {
+  return empty(like.shape(), like.dtype(), like.device(), op);
 }
 
-Tensor zeros_like(const Tensor& like) {
-  return zeros(like.shape(), like.dtype(), like.device());
+Tensor zeros_like(const Tensor& like, const char* op) {
+  return zeros(like.shape(), like.dtype(), like.device(), op);
 }
 
 }  // namespace subquad

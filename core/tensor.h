@@ -22,7 +22,7 @@ namespace subquad {
 // One block of memory, shared by all tensors that view it. `version` counts in-place writes to any of them.
 class Storage {
  public:
-  Storage(std::size_t bytes, Device device);
+  Storage(std::size_t bytes, Device device, const char* op);  // op: who asks, for the message when there is no more
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -56,6 +56,7 @@ class Tensor {
   bool shares_storage_with(const Tensor& other) const { return storage_ == other.storage_; }
 
   // First element. DTypeError when T is not the tensor's dtype. The elements are contiguous only if is_contiguous().
+  // The pointers, spans and views of a CUDA tensor are for kernels: only its device can read them.
   template <class T>
   T* data() {
     return reinterpret_cast<T*>(checked_data(dtype_of<std::remove_const_t<T>>()));
@@ -102,11 +103,11 @@ class Tensor {
   Tensor to(Device device) const;
   Tensor to(DType dtype) const;  // floats to integers truncate; complex to real is a DTypeError
 
-  // The only element of a tensor of size 1.
+  // The only element of a tensor of size 1. Copies it and waits when the tensor is on another device.
   template <class T>
   T item() const {
     check_item();
-    return *data<T>();
+    return device().is_cpu() ? *data<T>() : *to(kCpu).data<T>();
   }
 
   // Counts an in-place write; every kernel that writes into an existing tensor calls it, so that backward can tell when
@@ -130,13 +131,14 @@ class Tensor {
   DType dtype_ = kFloat32;
 };
 
-// Factories. Elements of empty() are unset.
-Tensor empty(const Shape& shape, DType dtype, Device device);
-Tensor zeros(const Shape& shape, DType dtype, Device device);
-Tensor full(const Shape& shape, double value, DType dtype, Device device);
-Tensor arange(Index count, DType dtype, Device device);  // 0, 1, ..., count - 1
-Tensor empty_like(const Tensor& like);                   // contiguous, same shape, dtype and device
-Tensor zeros_like(const Tensor& like);
+// Factories. Elements of empty() are unset. `op` is named when there is no memory left: the function that asks, since
+// functions bear the names of their ops.
+Tensor empty(const Shape& shape, DType dtype, Device device, const char* op = __builtin_FUNCTION());
+Tensor zeros(const Shape& shape, DType dtype, Device device, const char* op = __builtin_FUNCTION());
+Tensor full(const Shape& shape, double value, DType dtype, Device device, const char* op = __builtin_FUNCTION());
+Tensor arange(Index count, DType dtype, Device device);                        // 0, 1, ..., count - 1
+Tensor empty_like(const Tensor& like, const char* op = __builtin_FUNCTION());  // contiguous, same shape, dtype, device
+Tensor zeros_like(const Tensor& like, const char* op = __builtin_FUNCTION());
 
 // A CPU tensor holding a copy of the values; ShapeError when their number is not shape.size().
 template <class T>
@@ -158,7 +160,11 @@ Tensor tensor(const std::vector<T>& values, const Shape& shape) {
 
 // In place: every element of `out` (any strides).
 void fill(Tensor& out, double value);
-void copy(const Tensor& from, Tensor& to);  // same shape; any strides, dtypes and devices
+
+// Same shape; any strides, dtypes and devices. From the CPU to a GPU it returns before the copy is done, and `from` may
+// change at once; from a GPU to the CPU it waits. Two GPUs exchange through the CPU. None of these three can be part of
+// a Graph (core/graph.h): that is an Error.
+void copy(const Tensor& from, Tensor& to);
 
 // Like NumPy: nested brackets, at most about 1000 elements in full, larger ones with "..." in the middle of each axis.
 std::ostream& operator<<(std::ostream& out, const Tensor& tensor);

@@ -1,20 +1,10 @@
-// The name of the op that runs: profilers show it (NVTX), error messages name it.
+// The op that runs, for error messages. Ranges are opened by on_device (core/device.h).
 #pragma once
+
+#include "subquad/core/device.h"
 
 namespace subquad::cuda {
 
-// `op` must outlive the range (a literal). Ranges nest.
-class Range {
- public:
-  explicit Range(const char* op);
-  ~Range();
-  Range(const Range&) = delete;
-  Range& operator=(const Range&) = delete;
-
- private:
-  const char* before_;
-};
-
-const char* current_op();  // the innermost, "" outside of any
+const char* current_op();  // of the innermost Range of this thread, "" outside of any
 
 }  // namespace subquad::cuda

@@ -1,5 +1,5 @@
-// The CUDA runtime as the rest of subquad sees it: devices, the current stream, errors that name the call. No CUDA
-// header is needed to include this one.
+// The CUDA runtime as the rest of subquad sees it: devices, the current stream, waiting. No CUDA header is needed to
+// include this one.
 #pragma once
 
 #include <cstddef>
@@ -21,12 +21,17 @@ struct DeviceProperties {
 };
 
 int device_count();  // as cuda_device_count in core/device.h
+bool has_driver();   // false where only the toolkit is installed
 const DeviceProperties& properties(int ordinal);
 int current_device();
 
 // The stream that kernels of the current device are launched in: one per device, never the legacy default stream.
 CUstream_st* current_stream();
 
-// synchronize() of core/device.h waits for that stream, then throws what kernels complained of (report.h).
+bool recording();  // does the current stream record a Graph now?
+
+// Waits for the current stream, then throws what kernels complained of (report.h). synchronize() of core/device.h.
+void wait(const char* who);
+void refuse_while_recording(const char* who);  // Error: `who` wants to wait, and nothing runs
 
 }  // namespace subquad::cuda

@@ -1,0 +1,45 @@
+// The caching allocator of CUDA devices, behind core/allocator.h. Blocks are aligned to 512 bytes and used again in the
+// order of the device's one stream: whoever frees a block has launched all that touches it, whoever gets it launches
+// later, so no event is needed. Other streams that use a block must be ordered by their owner (core/upload.h). The
+// cache may grow until the device is full; before an allocation fails it is given back.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "subquad/core/allocator.h"
+
+namespace subquad::cuda {
+
+inline constexpr std::size_t kDeviceAlignment = 512;  // bytes: what cudaMalloc promises is at least half of it
+
+// Of the current device.
+void* allocate(std::size_t bytes, const char* op);
+MemoryStats memory_stats();
+void reset_peak_memory();
+void release_cached_memory();
+
+void deallocate(void* block, std::size_t bytes, Device device) noexcept;
+
+// The memory of one recorded graph. Blocks that are allocated between open() and close() are the graph's until this is
+// destroyed, whether their tensors still live or not: replays write to them. Then they return to the device's cache,
+// those of living tensors when the tensors die.
+class GraphMemory {
+ public:
+  explicit GraphMemory(Device device);
+  ~GraphMemory();
+  GraphMemory(const GraphMemory&) = delete;
+  GraphMemory& operator=(const GraphMemory&) = delete;
+
+  void open();
+  void close();
+
+ private:
+  struct Blocks;
+  friend class DeviceCache;
+
+  Device device_;
+  std::shared_ptr<Blocks> blocks_;
+};
+
+}  // namespace subquad::cuda

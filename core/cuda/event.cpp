@@ -1,0 +1,47 @@
+#include "subquad/core/cuda/event.h"
+
+#include <cuda_runtime.h>
+
+#include "subquad/core/cuda/error.h"
+
+namespace subquad::cuda {
+
+Event::Event() {
+  check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+}
+
+Event::~Event() {
+  cudaEventDestroy(event_);
+}
+
+void Event::record(CUstream_st* stream) {
+  check(cudaEventRecord(event_, stream), "cudaEventRecord");
+}
+
+bool Event::happened() const {
+  const cudaError_t status = cudaEventQuery(event_);
+  if (status == cudaErrorNotReady) {
+    cudaGetLastError();  // an answer, not an error
+    return false;
+  }
+  check(status, "cudaEventQuery");
+  return true;
+}
+
+void Event::wait() const {
+  check(cudaEventSynchronize(event_), "cudaEventSynchronize");
+}
+
+void Event::delay(CUstream_st* stream) const {
+  check(cudaStreamWaitEvent(stream, event_, 0), "cudaStreamWaitEvent");
+}
+
+Stream::Stream() {
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+}
+
+Stream::~Stream() {
+  cudaStreamDestroy(stream_);
+}
+
+}  // namespace subquad::cuda
