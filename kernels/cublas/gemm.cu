@@ -43,7 +43,7 @@ class Library {
   static constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // what cuBLAS advises for sm_90
 
   void open(int device) {
-    if (workspace_ == nullptr) workspace_ = allocate(kWorkspaceBytes, {DeviceType::cuda, device});
+    if (workspace_ == nullptr) workspace_ = allocate(kWorkspaceBytes, {DeviceType::cuda, device}, "cublas");
     cublasHandle_t handle = nullptr;
     check(cublasCreate(&handle), "cublasCreate");
     check(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH), "cublasSetMathMode");  // no TF32 unless a call asks for it

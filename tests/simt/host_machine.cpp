@@ -3,9 +3,9 @@
 #include <cstring>
 #include <map>
 
-#include "subquad/tests/simt/host_queue.h"
 #include <nvtx3/nvToolsExt.h>
 #include <simt/machine.h>
+#include "subquad/tests/simt/host_queue.h"
 
 namespace simt {
 namespace {

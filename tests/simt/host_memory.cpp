@@ -10,9 +10,9 @@
 #include <map>
 #include <new>
 
-#include "subquad/tests/simt/host_queue.h"
 #include <simt/machine.h>
 #include "subquad/core/free_blocks.h"
+#include "subquad/tests/simt/host_queue.h"
 
 namespace simt {
 namespace {

@@ -1,8 +1,8 @@
 // Streams and events.
 #include <algorithm>
 
-#include "subquad/tests/simt/host_queue.h"
 #include <simt/machine.h>
+#include "subquad/tests/simt/host_queue.h"
 
 namespace simt {
 namespace {
