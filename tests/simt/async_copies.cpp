@@ -1,6 +1,10 @@
 #include "subquad/tests/simt/async_copies.h"
 
+#include <cstdint>
 #include <cstring>
+
+#include "subquad/core/error.h"
+#include "subquad/tests/simt/scheduler.h"
 
 namespace simt {
 
@@ -31,6 +35,24 @@ void AsyncCopies::wait(int pending_groups) {
 void AsyncCopies::clear() {
   copies_.clear();
   group_ends_.clear();
+}
+
+void start_copy(void* shared, const void* global, std::size_t bytes, bool valid) {
+  const auto misaligned = [=](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % bytes != 0; };
+  if (misaligned(shared) || misaligned(global))
+    fail(subquad::cat("asynchronous copy of ", bytes, " bytes from ", global, " to ", shared,
+                      ", which are not aligned to them"));
+  if (!is_shared(shared, bytes)) fail("asynchronous copy to outside of shared memory");
+  if (is_shared(global, bytes)) fail("asynchronous copy from shared memory");
+  scheduler().copies().add(shared, global, bytes, valid);
+}
+
+void close_copies() {
+  scheduler().copies().commit();
+}
+
+void await_copies(int pending_groups) {
+  scheduler().copies().wait(pending_groups);
 }
 
 }  // namespace simt

@@ -1,33 +1,20 @@
 #include "subquad/tests/simt/scheduler.h"
 
 #include <bit>
-#include <cstring>
 #include <numeric>
-#include <sstream>
 #include <utility>
 
 #include <simt/index.h>
 
+#include "subquad/core/error.h"
+
 namespace simt {
 namespace {
 
-template <class... Args>
-std::string cat(const Args&... args) {
-  std::ostringstream out;
-  (out << ... << args);
-  return std::move(out).str();
-}
+using subquad::cat;
 
 std::string triple(const uint3& at) {
   return cat("(", at.x, ", ", at.y, ", ", at.z, ")");
-}
-
-std::string call(const char* intrinsic, Place where) {
-  return cat(intrinsic, " at ", where.file, ":", where.line);
-}
-
-bool same(Place a, Place b) {
-  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
 }
 
 uint3 unfold(unsigned i, const dim3& size) {
@@ -44,9 +31,9 @@ Scheduler& scheduler() {
 }
 
 void Scheduler::run(const Launch& launch, std::uint64_t seed) {
-  running_scheduler = this;
   random_ = Random(seed);
   prepare(launch);
+  running_scheduler = this;
   std::vector<unsigned> blocks(std::size_t{launch.grid.x} * launch.grid.y * launch.grid.z);
   std::iota(blocks.begin(), blocks.end(), 0u);
   for (std::size_t i = blocks.size(); i > 1; --i)
@@ -83,6 +70,7 @@ void Scheduler::run_block() {
     warps_[i].returned = warps_[i].at_barrier = warps_[i].ready = 0;
     make_ready(static_cast<int>(i), warps_[i].lanes);
   }
+  current_ = 32 * static_cast<int>(random_.below(static_cast<unsigned>(warps_.size())));
   running_ = &host_;
   enter(draw());  // comes back when all threads have returned, or one has failed
   if (failure_ != nullptr) {
@@ -129,13 +117,9 @@ void Scheduler::run_thread() {
 }
 
 void Scheduler::return_thread() {
-  if (waiting_ > 0)
-    fail(cat("has returned, but thread ", thread_name(barrier_first_), " waits for it in ",
-             call(barrier_, barrier_place_)));
-  for (const Meeting& meeting : warp().meetings)
-    if ((meeting.mask & bit()) != 0)
-      fail(cat("has returned, but thread ", thread_name(first(current_ / 32, meeting.present)), " waits for it in ",
-               call(meeting.name, meeting.where)));
+  if (waiting_ > 0) fail(cat("has returned, but thread ", name(barrier_first_), " waits for it in ", barrier_.text()));
+  if (const Meeting* const meeting = waits_for_me())
+    fail(cat("has returned, but thread ", lane_name(meeting->present), " waits for it in ", meeting->call.text()));
   if (copies().pending()) fail("has returned without waiting for its asynchronous copies");
   copies().clear();
   warp().returned |= bit();
@@ -194,97 +178,20 @@ void Scheduler::abandon() {
 }
 
 void Scheduler::fail(const std::string& what) const {
-  throw KernelError(cat(kernel_name(launch_->kernel), ", block ", triple(block_index), ", thread ",
-                        thread_name(current_), ": ", what));
+  throw KernelError(
+      cat(kernel_name(launch_->kernel), ", block ", triple(block_index), ", thread ", name(current_), ": ", what));
 }
 
-int Scheduler::meet_block(const char* name, bool predicate, Place where) {
-  if (returned_ > 0) {
-    std::size_t w = 0;
-    while (warps_[w].returned == 0) ++w;
-    fail(cat("waits in ", call(name, where), ", but thread ",
-             thread_name(first(static_cast<int>(w), warps_[w].returned)), " has returned"));
-  }
-  for (const Meeting& meeting : warp().meetings)
-    if ((meeting.mask & bit()) != 0)
-      fail(cat("waits in ", call(name, where), ", but thread ", thread_name(first(current_ / 32, meeting.present)),
-               " waits for it in ", call(meeting.name, meeting.where)));
-  if (waiting_ == 0) {
-    barrier_ = name;
-    barrier_place_ = where;
-    barrier_first_ = current_;
-  } else if (!same(where, barrier_place_)) {
-    fail(cat("waits in ", call(name, where), ", but thread ", thread_name(barrier_first_), " waits for it in ",
-             call(barrier_, barrier_place_)));
-  }
-  warp().at_barrier |= bit();
-  predicates_ += predicate ? 1 : 0;
-  if (++waiting_ == static_cast<int>(threads_.size())) {
-    result_ = std::exchange(predicates_, 0);
-    waiting_ = 0;
-    for (std::size_t w = 0; w < warps_.size(); ++w) {
-      warps_[w].at_barrier = 0;
-      make_ready(static_cast<int>(w), warps_[w].lanes);
-    }
-  }
-  suspend();
-  return result_;  // the next barrier cannot end before every thread has been here
-}
-
-Scheduler::Meeting& Scheduler::join(Warp& warp, unsigned mask, const char* name, Place where) {
-  for (Meeting& meeting : warp.meetings) {
-    if (meeting.mask == mask && same(meeting.where, where)) return meeting;
-    if ((meeting.mask & bit()) != 0 || (meeting.present & mask) != 0)
-      fail(cat("waits in ", call(name, where), " for lanes 0x", std::hex, mask, std::dec, ", but thread ",
-               thread_name(first(current_ / 32, meeting.present)), " waits in ", call(meeting.name, meeting.where),
-               " for lanes 0x", std::hex, meeting.mask));
-  }
-  return warp.meetings.emplace_back(Meeting{mask, 0, name, where, {}});
-}
-
-void Scheduler::meet_warp(unsigned mask, const char* name, Place where, void* operand,
-                          void (*finish)(void* const* operands, unsigned mask)) {
-  Warp& warp = this->warp();
-  if ((mask & bit()) == 0) fail(cat("called ", call(name, where), " for lanes 0x", std::hex, mask, ", not its own"));
-  if ((mask & ~warp.lanes) != 0)
-    fail(cat("called ", call(name, where), " for lanes 0x", std::hex, mask, ", but its warp has only 0x", warp.lanes));
-  if ((mask & warp.returned) != 0)
-    fail(cat("waits in ", call(name, where), " for thread ", thread_name(first(current_ / 32, mask & warp.returned)),
-             ", which has returned"));
-  if ((mask & warp.at_barrier) != 0)
-    fail(cat("waits in ", call(name, where), " for thread ", thread_name(first(current_ / 32, mask & warp.at_barrier)),
-             ", which waits in ", call(barrier_, barrier_place_)));
-  Meeting& meeting = join(warp, mask, name, where);
-  meeting.operands[static_cast<std::size_t>(lane())] = operand;
-  meeting.present |= bit();
-  if (meeting.present == mask) {
-    if (finish != nullptr) finish(meeting.operands.data(), mask);
-    std::swap(meeting, warp.meetings.back());
-    warp.meetings.pop_back();
-    make_ready(current_ / 32, mask);
-  }
-  suspend();
-}
-
-std::string Scheduler::thread_name(int thread) const {
+std::string Scheduler::name(int thread) const {
   return triple(threads_[static_cast<std::size_t>(thread)].index);
 }
 
-int Scheduler::first(int warp, unsigned lanes) const {
-  return 32 * warp + std::countr_zero(lanes);
+std::string Scheduler::lane_name(unsigned lanes) const {
+  return name(current_ / 32 * 32 + std::countr_zero(lanes));
 }
 
 void fail(const std::string& what) {
   scheduler().fail(what);
-}
-
-int meet_block(const char* name, bool predicate, Place where) {
-  return scheduler().meet_block(name, predicate, where);
-}
-
-void meet_warp(unsigned mask, const char* name, Place where, void* operand,
-               void (*finish)(void* const* operands, unsigned mask)) {
-  scheduler().meet_warp(mask, name, where, operand, finish);
 }
 
 unsigned char* shared_memory() {
@@ -293,24 +200,6 @@ unsigned char* shared_memory() {
 
 bool is_shared(const void* at, std::size_t bytes) {
   return scheduler().shared().contains(at, bytes);
-}
-
-void start_copy(void* shared, const void* global, std::size_t bytes, bool valid) {
-  const auto misaligned = [=](const void* at) { return reinterpret_cast<std::uintptr_t>(at) % bytes != 0; };
-  if (misaligned(shared) || misaligned(global))
-    fail(
-        cat("asynchronous copy of ", bytes, " bytes from ", global, " to ", shared, ", which are not aligned to them"));
-  if (!is_shared(shared, bytes)) fail("asynchronous copy to outside of shared memory");
-  if (is_shared(global, bytes)) fail("asynchronous copy from shared memory");
-  scheduler().copies().add(shared, global, bytes, valid);
-}
-
-void close_copies() {
-  scheduler().copies().commit();
-}
-
-void await_copies(int pending_groups) {
-  scheduler().copies().wait(pending_groups);
 }
 
 }  // namespace simt

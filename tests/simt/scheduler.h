@@ -23,10 +23,9 @@ class Scheduler {
 
   // For the running thread: see simt/block.h.
   [[noreturn]] void fail(const std::string& what) const;
-  int meet_block(const char* name, bool predicate, Place where);
-  void meet_warp(unsigned mask, const char* name, Place where, void* operand,
+  int meet_block(const char* intrinsic, bool predicate, Place where);
+  void meet_warp(unsigned mask, const char* intrinsic, Place where, void* operand,
                  void (*finish)(void* const* operands, unsigned mask));
-  int lane() const { return current_ % 32; }
   AsyncCopies& copies() { return threads_[static_cast<std::size_t>(current_)].copies; }
   SharedMemory& shared() { return shared_; }
 
@@ -36,11 +35,16 @@ class Scheduler {
     uint3 index = {};
     AsyncCopies copies;
   };
+  struct Call {  // of an intrinsic that waits
+    const char* intrinsic = nullptr;
+    Place where;
+    bool operator==(const Call& other) const;
+    std::string text() const;
+  };
   // Lanes that wait for the other lanes of a mask.
   struct Meeting {
+    Call call;
     unsigned mask, present;
-    const char* name;
-    Place where;
     std::array<void*, 32> operands;
   };
   struct Warp {
@@ -60,12 +64,16 @@ class Scheduler {
   void suspend();
   [[noreturn]] void abandon();
   void make_ready(int warp, unsigned lanes);
-  Meeting& join(Warp& warp, unsigned mask, const char* name, Place where);
+  void check_lanes(const Call& call, unsigned mask);
+  Meeting& join(const Call& call, unsigned mask);
+  const Meeting* waits_for_me() const;  // lanes that do, if any
+  void end_barrier();
 
   Warp& warp() { return warps_[static_cast<std::size_t>(current_) / 32]; }
-  unsigned bit() const { return 1u << lane(); }
-  std::string thread_name(int thread) const;
-  int first(int warp, unsigned lanes) const;
+  const Warp& warp() const { return warps_[static_cast<std::size_t>(current_) / 32]; }
+  unsigned bit() const { return 1u << current_ % 32; }
+  std::string name(int thread) const;
+  std::string lane_name(unsigned lanes) const;  // of the first one in the running warp
 
   const Launch* launch_ = nullptr;
   Random random_;
@@ -79,8 +87,7 @@ class Scheduler {
   int returned_ = 0;
 
   // The barrier that threads of the block wait at.
-  const char* barrier_ = nullptr;
-  Place barrier_place_;
+  Call barrier_;
   int barrier_first_ = 0;  // the thread that came first
   int waiting_ = 0, predicates_ = 0, result_ = 0;
 
@@ -89,5 +96,7 @@ class Scheduler {
   std::vector<Fiber*> fibers_, idle_;
   std::exception_ptr failure_;
 };
+
+Scheduler& scheduler();  // of the running grid
 
 }  // namespace simt

@@ -16,13 +16,13 @@ struct Place {
 [[noreturn]] void fail(const std::string& what);
 
 // All threads of the block wait here for each other; the number of those that came with `predicate`. An error when
-// some wait at another place or have returned. `name` is the intrinsic's.
-int meet_block(const char* name, bool predicate, Place where);
+// some wait at another place or have returned.
+int meet_block(const char* intrinsic, bool predicate, Place where);
 
 // The lanes in `mask` wait here for each other. The last one to come calls finish(operands, mask), where operands[l] is
 // what lane l brought, which may live on its stack; then all go on. An error unless they bring the same mask and stand
 // at the same place.
-void meet_warp(unsigned mask, const char* name, Place where, void* operand = nullptr,
+void meet_warp(unsigned mask, const char* intrinsic, Place where, void* operand = nullptr,
                void (*finish)(void* const* operands, unsigned mask) = nullptr);
 
 // The dynamic shared memory of the running block: NaN (all bits set) until it is written.
