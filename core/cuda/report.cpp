@@ -23,6 +23,10 @@ std::string message(const Report& r) {
       return cat("cross_entropy: label ", r.value, " of sample ", r.position, " is outside [0, ", r.limit, ")");
     case Complaint::gather_index:
       return cat("gather: index[", r.position, "] is ", r.value, ", expected 0 <= index < ", r.limit);
+    case Complaint::index_select_index:
+      return cat("index_select: index[", r.position, "] is ", r.value, ", expected 0 <= index < ", r.limit);
+    case Complaint::max_grad_index:
+      return cat("max_grad: indices[", r.position, "] is ", r.value, ", expected 0 <= index < ", r.limit);
   }
   throw InternalError("report: a kernel complained without saying of what");
 }

@@ -6,7 +6,14 @@
 
 namespace subquad::cuda {
 
-enum class Complaint : int { none, embedding_id, cross_entropy_label, gather_index };
+enum class Complaint : int {
+  none,
+  embedding_id,
+  cross_entropy_label,
+  gather_index,
+  index_select_index,
+  max_grad_index
+};
 
 // Lives in page-locked memory that device and host both see; one per device.
 struct Report {
