@@ -3,6 +3,7 @@
 #include "subquad/core/check.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/reduce/cpu.h"
+#include "subquad/kernels/reduce/cuda.h"
 #include "subquad/kernels/reduce/layout.h"
 
 namespace subquad::kernels {
@@ -10,7 +11,9 @@ namespace {
 
 Tensor sum_form(const Tensor& x, const ReduceLayout& layout) {
   Tensor out = empty(layout.kept(), x.dtype(), x.device());
-  cpu::sum(layout.to_form(x), out);
+  const Tensor form = layout.to_form(x);
+  on_device(
+      x.device(), [&](auto) { cpu::sum(form, out); }, [&](auto) { cuda::sum(form, out); });
   return out;  // [A, K]
 }
 
@@ -37,7 +40,9 @@ MaxResult max(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
     throw ShapeError(cat("max: x is ", describe(x), ", expected at least one element along the reduced axes"));
   Tensor values = empty(layout.kept(), x.dtype(), x.device());
   Tensor indices = empty(layout.kept(), kInt64, x.device());
-  cpu::max(layout.to_form(x), values, indices);
+  const Tensor form = layout.to_form(x);
+  on_device(
+      x.device(), [&](auto) { cpu::max(form, values, indices); }, [&](auto) { cuda::max(form, values, indices); });
   return {values.reshape(layout.result(keepdim)), indices.reshape(layout.result(keepdim))};
 }
 
@@ -45,12 +50,16 @@ Tensor max_grad(const Tensor& dout, const Tensor& indices, const Shape& shape, c
   check_float("max_grad", "dout", dout);
   check_dtype("max_grad", "indices", indices, kInt64);
   check_shape("max_grad", "indices", indices, dout.shape());
+  check_same_device("max_grad", "dout", dout, "indices", indices);
   const ReduceLayout layout("max_grad", shape, axes);
   if (dout.shape() != layout.result(false) && dout.shape() != layout.result(true))
     throw ShapeError(cat("max_grad: dout is ", describe(dout), ", expected shape ", layout.result(false), " or ",
                          layout.result(true)));
   Tensor dx = zeros(layout.form(), dout.dtype(), dout.device());
-  cpu::max_grad(dout.contiguous().reshape(layout.kept()), indices.contiguous().reshape(layout.kept()), dx);
+  const Tensor upstream = dout.contiguous().reshape(layout.kept()), rows = indices.contiguous().reshape(layout.kept());
+  on_device(
+      dout.device(), [&](auto) { cpu::max_grad(upstream, rows, dx); },
+      [&](auto) { cuda::max_grad(upstream, rows, dx); });
   return layout.from_form(dx).contiguous();
 }
 
