@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/copy/cpu.h"
+#include "subquad/kernels/copy/cuda.h"
 #include "subquad/kernels/copy/rows.h"
 
 namespace subquad::kernels {
@@ -13,15 +14,19 @@ int check_dim(const char* op, int dim, const Shape& shape) {
   return d;
 }
 
-// The index, checked and contiguous.
-Tensor checked_index(const char* op, const Tensor& given, Index extent) {
-  check_dtype(op, "index", given, kInt64);
-  const Tensor index = given.contiguous();
+// The index, contiguous and where x (or dout) lies. Its values are the CPU's to check (check_range); on CUDA the
+// kernels look at them.
+Tensor contiguous_index(const char* op, const char* name, const Tensor& x, const Tensor& index) {
+  check_dtype(op, "index", index, kInt64);
+  check_same_device(op, name, x, "index", index);
+  return index.contiguous();
+}
+
+void check_range(const char* op, const Tensor& index, Index extent) {
   const Index* values = index.data<Index>();
   for (Index i = 0; i < index.size(); ++i)
     if (values[i] < 0 || values[i] >= extent)
       throw Error(cat(op, ": index[", i, "] is ", values[i], ", expected 0 <= index < ", extent));
-  return index;
 }
 
 // The extents before, at and after a dimension.
@@ -32,13 +37,12 @@ Shape around(const Shape& shape, int dim) {
   return out;
 }
 
-Tensor checked_gather_index(const char* op, const Shape& shape, int dim, const Tensor& index) {
+void check_gather_index(const char* op, const Shape& shape, int dim, const Tensor& index) {
   check_rank(op, "index", index, shape.rank());
   for (int d = 0; d < shape.rank(); ++d)
     if (d != dim && index.dim(d) > shape[d])
       throw ShapeError(cat(op, ": index is ", describe(index), ", expected at most ", shape[d], " along dimension ", d,
                            " of x ", shape));
-  return checked_index(op, index, shape[dim]);
 }
 
 }  // namespace
@@ -82,10 +86,17 @@ Tensor index_select(const Tensor& x, int dim, const Tensor& index) {
   check_defined("index_select", "x", x);
   check_rank("index_select", "index", index, 1);
   const int d = check_dim("index_select", dim, x.shape());
-  const Tensor picks = checked_index("index_select", index, x.dim(d));
+  const Tensor picks = contiguous_index("index_select", "x", x, index);
   const Shape form = around(x.shape(), d);
   Tensor out = empty({form[0], index.size(), form[2]}, x.dtype(), x.device());
-  cpu::select_rows(x.contiguous().reshape(form), picks, out);
+  const Tensor rows = x.contiguous().reshape(form);
+  on_device(
+      x.device(),
+      [&](auto) {
+        check_range("index_select", picks, x.dim(d));
+        cpu::select_rows(rows, picks, out);
+      },
+      [&](auto) { cuda::select_rows(rows, picks, cuda::Complaint::index_select_index, out); });
   return out.reshape(x.shape().with(d, index.size()));
 }
 
@@ -94,29 +105,50 @@ Tensor index_select_grad(const Tensor& dout, int dim, const Tensor& index, Index
   check_rank("index_select_grad", "index", index, 1);
   const int d = check_dim("index_select_grad", dim, dout.shape());
   check_shape("index_select_grad", "dout", dout, dout.shape().with(d, index.size()));
-  const Tensor picks = checked_index("index_select_grad", index, extent);
+  const Tensor picks = contiguous_index("index_select_grad", "dout", dout, index);
   const Shape form = around(dout.shape(), d);
   Tensor dx = empty({form[0], extent, form[2]}, dout.dtype(), dout.device());
-  cpu::add_rows(dout.contiguous().reshape(form), picks, dx);
+  const Tensor rows = dout.contiguous().reshape(form);
+  on_device(
+      dout.device(),
+      [&](auto) {
+        check_range("index_select_grad", picks, extent);
+        cpu::add_rows(rows, picks, dx);
+      },
+      [&](auto) { cuda::add_rows(rows, picks, cuda::Complaint::index_select_index, dx); });
   return dx.reshape(dout.shape().with(d, extent));
 }
 
 Tensor gather(const Tensor& x, int dim, const Tensor& index) {
   check_defined("gather", "x", x);
   const int d = check_dim("gather", dim, x.shape());
-  const Tensor picks = checked_gather_index("gather", x.shape(), d, index);
+  check_gather_index("gather", x.shape(), d, index);
+  const Tensor picks = contiguous_index("gather", "x", x, index), from = x.contiguous();
   Tensor out = empty(index.shape(), x.dtype(), x.device());
-  cpu::gather(x.contiguous(), d, picks, out);
+  on_device(
+      x.device(),
+      [&](auto) {
+        check_range("gather", picks, x.dim(d));
+        cpu::gather(from, d, picks, out);
+      },
+      [&](auto) { cuda::gather(from, d, picks, out); });
   return out;
 }
 
 Tensor gather_grad(const Tensor& dout, int dim, const Tensor& index, const Shape& shape) {
   check_float("gather_grad", "dout", dout);
   const int d = check_dim("gather_grad", dim, shape);
-  const Tensor picks = checked_gather_index("gather_grad", shape, d, index);
+  check_gather_index("gather_grad", shape, d, index);
   check_shape("gather_grad", "dout", dout, index.shape());
-  Tensor dx = zeros(shape, dout.dtype(), dout.device());
-  cpu::gather_grad(dout.contiguous(), d, picks, dx);
+  const Tensor picks = contiguous_index("gather_grad", "dout", dout, index), from = dout.contiguous();
+  Tensor dx = empty(shape, dout.dtype(), dout.device());
+  on_device(
+      dout.device(),
+      [&](auto) {
+        check_range("gather_grad", picks, shape[d]);
+        cpu::gather_grad(from, d, picks, dx);
+      },
+      [&](auto) { cuda::gather_grad(from, d, picks, dx); });
   return dx;
 }
 

@@ -6,8 +6,9 @@
 //
 // Moving kernels take every dtype; gradients take float32 and float64. Tensors may have any strides; results are new
 // and contiguous. `dim` may be negative. Indices are int64, counted from 0; one out of range is an Error that names its
-// place and value. An index may occur more than once: its gradients are then added in the order of their places, by one
-// writer, so the bits never depend on the number of threads.
+// place and value; on CUDA the next wait for the device throws it, and until then what it picks is 0. An index may
+// occur more than once: its gradients are then added in the order of their places, by one writer, so the bits never
+// depend on the number of threads.
 #pragma once
 
 #include <vector>

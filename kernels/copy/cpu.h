@@ -7,6 +7,6 @@
 namespace subquad::kernels::cpu {
 
 void gather(const Tensor& x, int dim, const Tensor& index, Tensor& out);
-void gather_grad(const Tensor& dout, int dim, const Tensor& index, Tensor& dx);  // adds to dx, which holds zeros
+void gather_grad(const Tensor& dout, int dim, const Tensor& index, Tensor& dx);
 
 }  // namespace subquad::kernels::cpu

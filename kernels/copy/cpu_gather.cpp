@@ -58,6 +58,7 @@ void gather(const Tensor& x, int dim, const Tensor& index, Tensor& out) {
 }
 
 void gather_grad(const Tensor& dout, int dim, const Tensor& index, Tensor& dx) {
+  fill(dx, 0);
   const Lines lines(dx.shape(), index.shape(), dim);
   const Index length = index.dim(dim);
   const Index* pick = index.data<Index>();

@@ -1,14 +1,20 @@
 #include "subquad/kernels/embedding/embedding.h"
 
 #include "subquad/core/check.h"
+#include "subquad/kernels/copy/cuda.h"
 #include "subquad/kernels/copy/rows.h"
 
 namespace subquad::kernels {
 namespace {
 
-void check_ids(const char* op, const Tensor& ids, Index rows) {
+void check_ids(const char* op, const char* name, const Tensor& t, const Tensor& ids) {
   check_dtype(op, "ids", ids, kInt64);
   check_contiguous(op, "ids", ids);
+  check_same_device(op, name, t, "ids", ids);
+}
+
+// For the CPU; on CUDA the kernels look at the ids.
+void check_range(const char* op, const Tensor& ids, Index rows) {
   const Index* id = ids.data<Index>();
   for (Index i = 0; i < ids.size(); ++i) {
     if (id[i] >= 0 && id[i] < rows) continue;
@@ -28,10 +34,17 @@ Tensor embedding(const Tensor& table, const Tensor& ids) {
   check_float("embedding", "table", table);
   check_rank("embedding", "table", table, 2);
   check_contiguous("embedding", "table", table);
-  check_ids("embedding", ids, table.dim(0));
+  check_ids("embedding", "table", table, ids);
   Tensor out = empty(ids.shape().inserted(ids.rank(), table.dim(1)), table.dtype(), table.device());
   Tensor rows = out.reshape({1, ids.size(), table.dim(1)});
-  cpu::select_rows(table.unsqueeze(0), ids.reshape({ids.size()}), rows);
+  const Tensor slab = table.unsqueeze(0), picks = ids.reshape({ids.size()});
+  on_device(
+      table.device(),
+      [&](auto) {
+        check_range("embedding", ids, table.dim(0));
+        cpu::select_rows(slab, picks, rows);
+      },
+      [&](auto) { cuda::select_rows(slab, picks, cuda::Complaint::embedding_id, rows); });
   return out;
 }
 
@@ -41,10 +54,17 @@ Tensor embedding_grad(const Tensor& dout, const Tensor& ids, Index rows) {
   check_rank("embedding_grad", "dout", dout, ids.rank() + 1);
   const Index width = dout.dim(-1);
   check_shape("embedding_grad", "dout", dout, ids.shape().inserted(ids.rank(), width));
-  check_ids("embedding_grad", ids, rows);
+  check_ids("embedding_grad", "dout", dout, ids);
   Tensor dtable = empty({rows, width}, dout.dtype(), dout.device());
   Tensor slab = dtable.unsqueeze(0);
-  cpu::add_rows(dout.reshape({1, ids.size(), width}), ids.reshape({ids.size()}), slab);
+  const Tensor upstream = dout.reshape({1, ids.size(), width}), picks = ids.reshape({ids.size()});
+  on_device(
+      dout.device(),
+      [&](auto) {
+        check_range("embedding_grad", ids, rows);
+        cpu::add_rows(upstream, picks, slab);
+      },
+      [&](auto) { cuda::add_rows(upstream, picks, cuda::Complaint::embedding_id, slab); });
   return dtable;
 }
 

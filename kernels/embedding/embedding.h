@@ -4,7 +4,8 @@
 //   dtable[v, :] = sum over places with id v of dout    in the order of the places, one writer per row
 //
 // table: float32 or float64, ids: any shape; all contiguous. An id outside [0, V) is an Error that names its place,
-// value and V. Deterministic; the backward's sort and sums do not depend on the number of threads.
+// value and V; on CUDA the next wait for the device throws it, and until then its row is 0. Deterministic; the
+// backward's sort and sums do not depend on the number of threads.
 #pragma once
 
 #include "subquad/core/tensor.h"

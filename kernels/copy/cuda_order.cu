@@ -1,0 +1,157 @@
+#include "subquad/core/cuda/launch.cuh"
+#include "subquad/kernels/copy/order.h"
+#include "subquad/kernels/warp/reduce.cuh"
+
+namespace subquad::kernels::cuda {
+namespace {
+
+constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits;
+constexpr int kThreads = kDigits;  // one per digit where digits are counted
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kRounds = 8;                            // keys of a thread
+constexpr Index kChunk = Index{kThreads} * kRounds;   // keys of a block
+constexpr Index kWarpChunk = Index{kWarp} * kRounds;  // of a warp: neighbouring ones, so that order is kept
+constexpr int kCounters = kWarps * kDigits;           // one per warp and digit
+
+// One digit of a key, as a lane sees it.
+struct Digit {
+  Index place = 0, key = 0;
+  int value = 0;
+  unsigned peers = 0;  // the lanes of this warp whose key has the same digit; 0 behind the last key
+};
+
+// The digit of round `round` of this thread. All lanes of the warp call.
+__device__ Digit digit_of(const Index* keys, Index size, int shift, int round) {
+  const int thread = static_cast<int>(threadIdx.x);
+  Digit digit;
+  digit.place = Index{blockIdx.x} * kChunk + thread / kWarp * kWarpChunk + round * kWarp + thread % kWarp;
+  const bool present = digit.place < size;
+  if (present) digit.key = keys[digit.place];
+  digit.value = static_cast<int>(digit.key >> shift & (kDigits - 1));
+  unsigned peers = __ballot_sync(kWholeWarp, present);
+  for (int bit = 0; bit < kDigitBits; ++bit) {
+    const bool set = (digit.value >> bit & 1) != 0;
+    const unsigned with = __ballot_sync(kWholeWarp, set);
+    peers &= set ? with : ~with;
+  }
+  if (present) digit.peers = peers;
+  return digit;
+}
+
+// The peers in front of this lane.
+__device__ int rank_of(const Digit& digit) {
+  const unsigned below = (1u << (threadIdx.x % kWarp)) - 1;
+  return __popc(digit.peers & below);
+}
+
+// Adds this round's digits to the warp's counters: the first of the peers counts for all.
+__device__ void count_peers(const Digit& digit, int* counters) {
+  __syncwarp();
+  if (digit.peers != 0 && rank_of(digit) == 0) counters[digit.value] += __popc(digit.peers);
+  __syncwarp();
+}
+
+// counters [warps, digits] of the block's chunk.
+__device__ void count_chunk(const Index* keys, Index size, int shift, int* counters) {
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int i = thread; i < kCounters; i += kThreads) counters[i] = 0;
+  __syncthreads();
+  for (int round = 0; round < kRounds; ++round)
+    count_peers(digit_of(keys, size, shift, round), counters + thread / kWarp * kDigits);
+  __syncthreads();
+}
+
+// counts [chunks, digits]: one block per chunk; each warp counts neighbouring keys with counters of its own, then
+// thread d adds up digit d.
+__global__ void count_digits(const Index* keys, Index size, int shift, Index* counts) {
+  int* const counters = SharedMemory().take<int>(kCounters);
+  count_chunk(keys, size, shift, counters);
+  Index sum = 0;
+  for (int warp = 0; warp < kWarps; ++warp) sum += counters[warp * kDigits + static_cast<int>(threadIdx.x)];
+  counts[Index{blockIdx.x} * kDigits + threadIdx.x] = sum;
+}
+
+// The sum of the values of the threads before this one; `scratch` has room for one value per warp.
+__device__ Index sum_before(Index value, Index* scratch) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  Index sum = value;  // of lanes 0 ... lane
+  for (int offset = 1; offset < kWarp; offset *= 2) {
+    const Index before = __shfl_up_sync(kWholeWarp, sum, offset);
+    if (lane >= offset) sum += before;
+  }
+  if (lane == kWarp - 1) scratch[warp] = sum;
+  __syncthreads();
+  for (int w = 0; w < warp; ++w) sum += scratch[w];
+  return sum - value;
+}
+
+// One block, one thread per digit: counts [chunks, digits] become the number of keys with that digit in the chunks
+// before, and starts [digits] the number of keys with a smaller digit. Rows of counts are read coalesced.
+__global__ void scan_digits(Index chunks, Index* counts, Index* starts) {
+  Index* const scratch = SharedMemory().take<Index>(kWarps);
+  Index sum = 0;
+#pragma unroll 4
+  for (Index chunk = 0; chunk < chunks; ++chunk) {
+    Index& place = counts[chunk * kDigits + threadIdx.x];
+    const Index here = place;
+    place = sum;
+    sum += here;
+  }
+  starts[threadIdx.x] = sum_before(sum, scratch);
+}
+
+// One block per chunk, as count_digits: every key goes behind the keys with a smaller digit, those with its own digit
+// in chunks and warps before, and its peers in front. `places` is null in the first pass: a key's own place.
+__global__ void place_keys(const Index* keys, const Index* places, Index size, int shift, const Index* counts,
+                           const Index* starts, Index* sorted_keys, Index* sorted_places) {
+  SharedMemory shared;
+  int* const counters = shared.take<int>(kCounters);
+  Index* const first = shared.take<Index>(kDigits);
+  const int thread = static_cast<int>(threadIdx.x);
+  count_chunk(keys, size, shift, counters);
+  first[thread] = starts[thread] + counts[Index{blockIdx.x} * kDigits + thread];
+  for (int warp = 0, sum = 0; warp < kWarps; ++warp) {  // from counts to counts of the warps before
+    int& counter = counters[warp * kDigits + thread];
+    const int here = counter;
+    counter = sum;
+    sum += here;
+  }
+  __syncthreads();
+  int* const mine = counters + thread / kWarp * kDigits;
+  for (int round = 0; round < kRounds; ++round) {
+    const Digit digit = digit_of(keys, size, shift, round);
+    if (digit.peers != 0) {
+      const Index to = first[digit.value] + mine[digit.value] + rank_of(digit);
+      sorted_keys[to] = digit.key;
+      sorted_places[to] = places == nullptr ? digit.place : places[digit.place];
+    }
+    count_peers(digit, mine);
+  }
+}
+
+}  // namespace
+
+Order order_by_key(const Tensor& keys, Index count) {
+  const Index size = keys.size(), chunks = (size + kChunk - 1) / kChunk;
+  const dim3 grid(blocks_for("order_by_key", size, kChunk)), block(kThreads);
+  Tensor counts = empty({chunks, kDigits}, kInt64, keys.device()), starts = empty({kDigits}, kInt64, keys.device());
+  Order order{keys, {}};
+  int shift = 0;
+  do {
+    Order next{empty({size}, kInt64, keys.device()), empty({size}, kInt64, keys.device())};
+    const Index* from = order.keys.data<Index>();
+    const Index* places = order.places.defined() ? order.places.data<Index>() : nullptr;
+    launch(count_digits, grid, block, shared_size<int>(kCounters), current_stream(), from, size, shift,
+           counts.data<Index>());
+    launch(scan_digits, dim3(1), block, shared_size<Index>(kWarps), current_stream(), chunks, counts.data<Index>(),
+           starts.data<Index>());
+    launch(place_keys, grid, block, shared_size<int>(kCounters) + shared_size<Index>(kDigits), current_stream(), from,
+           places, size, shift, counts.data<Index>(), starts.data<Index>(), next.keys.data<Index>(),
+           next.places.data<Index>());
+    order = next;
+    shift += kDigitBits;
+  } while ((count - 1) >> shift > 0);
+  return order;
+}
+
+}  // namespace subquad::kernels::cuda
