@@ -65,6 +65,7 @@ void Scheduler::prepare(const Launch& launch) {
 
 void Scheduler::run_block() {
   shared_.poison();
+  ready_warps_ = 0;
   returned_ = waiting_ = predicates_ = 0;
   for (std::size_t i = 0; i < warps_.size(); ++i) {
     warps_[i].returned = warps_[i].at_barrier = warps_[i].ready = 0;
