@@ -10,8 +10,11 @@ namespace subquad {
 Storage::Storage(std::size_t bytes, Device device, const char* op)
     : data_(static_cast<std::byte*>(allocate(bytes, device, op))), bytes_(bytes), device_(device) {}
 
+Storage::Storage(std::shared_ptr<std::byte> memory, std::size_t bytes)
+    : data_(memory.get()), bytes_(bytes), device_(kCpu), shared_(std::move(memory)) {}
+
 Storage::~Storage() {
-  deallocate(data_, bytes_, device_);
+  if (shared_ == nullptr) deallocate(data_, bytes_, device_);
 }
 
 Tensor::Tensor(std::shared_ptr<Storage> storage, DType dtype, const Shape& shape, const Shape& strides, Index offset)

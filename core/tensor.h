@@ -22,7 +22,8 @@ namespace subquad {
 // One block of memory, shared by all tensors that view it. `version` counts in-place writes to any of them.
 class Storage {
  public:
-  Storage(std::size_t bytes, Device device, const char* op);  // op: who asks, for the message when there is no more
+  Storage(std::size_t bytes, Device device, const char* op);      // op: who asks, for the message when there is no more
+  Storage(std::shared_ptr<std::byte> memory, std::size_t bytes);  // CPU memory that somebody else gives back
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -37,6 +38,7 @@ class Storage {
   std::byte* data_;
   std::size_t bytes_;
   Device device_;
+  std::shared_ptr<std::byte> shared_;  // null when data_ is the allocator's
 };
 
 class Tensor {

@@ -16,20 +16,24 @@ Event::~Event() {
 
 void Event::record(CUstream_st* stream) {
   check(cudaEventRecord(event_, stream), "cudaEventRecord");
+  seen_ = false;
 }
 
 bool Event::happened() const {
+  if (seen_) return true;
   const cudaError_t status = cudaEventQuery(event_);
   if (status == cudaErrorNotReady) {
     cudaGetLastError();  // an answer, not an error
     return false;
   }
   check(status, "cudaEventQuery");
-  return true;
+  return seen_ = true;
 }
 
 void Event::wait() const {
+  if (seen_) return;
   check(cudaEventSynchronize(event_), "cudaEventSynchronize");
+  seen_ = true;
 }
 
 void Event::delay(CUstream_st* stream) const {

@@ -14,13 +14,14 @@ class Event {
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
 
-  void record(CUstream_st* stream);
+  void record(CUstream_st* stream);       // anew each time
   bool happened() const;                  // does not wait
   void wait() const;                      // makes the host wait
   void delay(CUstream_st* stream) const;  // makes what is put into `stream` from now on wait
 
  private:
   CUevent_st* event_ = nullptr;
+  mutable bool seen_ = false;  // it has happened: CUDA, which refuses to answer while a graph is recorded, is not asked
 };
 
 // A stream beside the current one, for copies.

@@ -2,7 +2,7 @@
 
 #include <cuda_runtime.h>
 
-#include <deque>
+#include <map>
 #include <mutex>
 
 #include "subquad/core/cuda/error.h"
@@ -25,14 +25,14 @@ std::string spelled(int version) {
 }
 
 struct KnownDevice {
-  std::once_flag asked;
   DeviceProperties properties;
   cudaStream_t stream = nullptr;
 };
 
-void get_to_know(KnownDevice& device, int ordinal) {
+KnownDevice get_to_know(int ordinal) {
   cudaDeviceProp found;
   check(cudaGetDeviceProperties(&found, ordinal), "cudaGetDeviceProperties");
+  KnownDevice device;
   device.properties = {.name = found.name,
                        .major = found.major,
                        .minor = found.minor,
@@ -44,17 +44,20 @@ void get_to_know(KnownDevice& device, int ordinal) {
   current = ordinal;
   check(cudaStreamCreateWithFlags(&device.stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   report();  // made here, since nothing can be made while a graph is recorded
+  return device;
 }
 
 // Streams live as long as the process: tensors with static storage duration may still use them on its way out.
-KnownDevice& known(int ordinal) {
-  static std::deque<KnownDevice>& devices = *new std::deque<KnownDevice>(static_cast<std::size_t>(device_count()));
-  if (ordinal < 0 || ordinal >= static_cast<int>(devices.size()))
-    throw DeviceError(cat("cuda:", ordinal, " does not exist: this machine has ", devices.size(),
-                          devices.size() == 1 ? " CUDA device" : " CUDA devices"));
-  KnownDevice& device = devices[static_cast<std::size_t>(ordinal)];
-  std::call_once(device.asked, get_to_know, device, ordinal);
-  return device;
+const KnownDevice& known(int ordinal) {
+  static std::mutex mutex;
+  static std::map<int, KnownDevice>& devices = *new std::map<int, KnownDevice>;
+  const std::lock_guard lock(mutex);
+  if (const auto it = devices.find(ordinal); it != devices.end()) return it->second;
+  const int count = device_count();
+  if (ordinal < 0 || ordinal >= count)
+    throw DeviceError(cat("cuda:", ordinal, " does not exist: this machine has ", count,
+                          count == 1 ? " CUDA device" : " CUDA devices"));
+  return devices.emplace(ordinal, get_to_know(ordinal)).first->second;
 }
 
 }  // namespace

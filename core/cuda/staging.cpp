@@ -21,11 +21,42 @@ namespace {
 
 constexpr std::size_t kPinnedGrain = 256;  // bytes
 
+// Page-locking is slow, so freed blocks are kept and handed out again. Whoever frees one has waited for the device to
+// be done with it.
+class PinnedCache {
+ public:
+  std::byte* allocate(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    const std::size_t rounded = class_bytes(std::max<std::size_t>(bytes, 1), kPinnedGrain);
+    void* address = free_.take(rounded).address;
+    if (address == nullptr) {
+      check(cudaHostAlloc(&address, rounded, cudaHostAllocPortable), "cudaHostAlloc");
+      bytes_of_.emplace(address, rounded);
+    }
+    return static_cast<std::byte*>(address);
+  }
+
+  void free(void* block) {
+    const std::lock_guard lock(mutex_);
+    free_.put({block, bytes_of_.at(block)});
+  }
+
+ private:
+  std::mutex mutex_;
+  FreeBlocks free_;
+  std::unordered_map<void*, std::size_t> bytes_of_;
+};
+
+PinnedCache& pinned_cache() {
+  static PinnedCache& cache = *new PinnedCache;
+  return cache;
+}
+
 // Page-locked memory through which all uploads to one device go, used in a circle: positions count the bytes that were
 // ever handed out, and what an upload used is free again when its event has happened. Larger uploads go in pieces.
 class StagingRing {
  public:
-  StagingRing() : memory_(static_cast<std::byte*>(allocate_pinned(kBytes))) {}
+  StagingRing() : memory_(pinned_cache().allocate(kBytes)) {}
 
   void upload(const std::byte* from, std::byte* to, std::size_t bytes, cudaStream_t stream) {
     const std::lock_guard lock(mutex_);
@@ -90,17 +121,6 @@ StagingRing& ring_of(int ordinal) {
   return rings[ordinal];
 }
 
-struct PinnedCache {
-  std::mutex mutex;
-  FreeBlocks free;
-  std::unordered_map<void*, std::size_t> bytes_of;
-};
-
-PinnedCache& pinned_cache() {
-  static PinnedCache& cache = *new PinnedCache;
-  return cache;
-}
-
 }  // namespace
 
 void upload(const void* from, void* to, std::size_t bytes) {
@@ -120,24 +140,19 @@ void download(const void* from, void* to, std::size_t bytes) {
   wait("copy to the CPU");
 }
 
-void* allocate_pinned(std::size_t bytes) {
-  PinnedCache& cache = pinned_cache();
-  const std::lock_guard lock(cache.mutex);
-  const std::size_t rounded = class_bytes(std::max<std::size_t>(bytes, 1), kPinnedGrain);
-  if (const FreeBlock block = cache.free.take(rounded); block.address != nullptr) return block.address;
-  void* address = nullptr;
-  check(cudaHostAlloc(&address, rounded, cudaHostAllocPortable), "cudaHostAlloc");
-  cache.bytes_of.emplace(address, rounded);
-  return address;
-}
-
-void free_pinned(void* block) noexcept {
-  PinnedCache& cache = pinned_cache();
-  const std::lock_guard lock(cache.mutex);
-  try {
-    cache.free.put({block, cache.bytes_of.at(block)});
-  } catch (const std::bad_alloc&) {  // no room to remember the block: it stays taken
-  }
+Download start_download(const void* from, std::size_t bytes) {
+  refuse_while_recording("Readback");
+  const auto arrived = std::make_shared<Event>();
+  std::shared_ptr<std::byte> memory(pinned_cache().allocate(bytes), [arrived](std::byte* block) noexcept {
+    try {
+      arrived->wait();
+      pinned_cache().free(block);
+    } catch (const std::exception&) {  // the device has failed: nobody knows when the block will be free
+    }
+  });
+  check(cudaMemcpyAsync(memory.get(), from, bytes, cudaMemcpyDeviceToHost, current_stream()), "cudaMemcpyAsync");
+  arrived->record(current_stream());
+  return {memory, arrived};
 }
 
 }  // namespace subquad::cuda

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
-struct CUstream_st;
+#include "subquad/core/cuda/event.h"
 
 namespace subquad::cuda {
 
@@ -16,9 +17,12 @@ void upload(const void* from, void* to, std::size_t bytes, CUstream_st* stream);
 // Waits for the current stream and for the bytes, then throws what kernels complained of (report.h).
 void download(const void* from, void* to, std::size_t bytes);
 
-// Page-locked memory that the device reads and writes by itself. Freed blocks are kept and handed out again: whoever
-// frees one has waited for the device to be done with it.
-void* allocate_pinned(std::size_t bytes);
-void free_pinned(void* block) noexcept;
+// Does not wait: the bytes are in `memory`, which is page-locked, once `arrived` has happened. Whoever lets go of the
+// memory before waits for that.
+struct Download {
+  std::shared_ptr<std::byte> memory;
+  std::shared_ptr<Event> arrived;
+};
+Download start_download(const void* from, std::size_t bytes);
 
 }  // namespace subquad::cuda
