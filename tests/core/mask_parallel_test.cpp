@@ -12,10 +12,15 @@
 namespace subquad {
 namespace {
 
+using test::device;
+using test::here;
+
 TEST_CASE("a mask from lengths is a prefix mask") {
-  const Mask mask = Mask::from_lengths(tensor<Index>({3, 0, 4}, {3}), 4);
+  const Mask mask = Mask::from_lengths(here(tensor<Index>({3, 0, 4}, {3})), 4);
   CHECK(mask.prefix);
-  CHECK_EQ(cat(mask.real),
+  CHECK_EQ(mask.real.device(), device());
+  CHECK_EQ(mask.lengths.device(), device());
+  CHECK_EQ(cat(mask.to(kCpu).real),
            "[[true, true, true, false],\n [false, false, false, false],\n [true, true, true, true]]  [3, 4] bool cpu");
   CHECK_THROWS_WITH_AS(Mask::from_lengths(tensor<Index>({3, 5}, {2}), 4),
                        "Mask::from_lengths: sample 1 has length 5, expected 0 to 4", Error);
@@ -24,9 +29,9 @@ TEST_CASE("a mask from lengths is a prefix mask") {
 }
 
 TEST_CASE("a mask from booleans knows its lengths and whether it is a prefix") {
-  const Mask holes = Mask::from_bool(tensor<bool>({true, false, true, false, false, false}, {2, 3}));
+  const Mask holes = Mask::from_bool(here(tensor<bool>({true, false, true, false, false, false}, {2, 3})));
   CHECK_FALSE(holes.prefix);
-  CHECK_EQ(cat(holes.lengths), "[2, 0]  [2] int64 cpu");
+  CHECK_EQ(cat(holes.to(kCpu).lengths), "[2, 0]  [2] int64 cpu");
   CHECK(Mask::from_bool(tensor<bool>({true, true, false, false, false, false}, {2, 3})).prefix);
 }
 
@@ -49,7 +54,7 @@ TEST_CASE("a mask put together by hand is checked") {
 }
 
 TEST_CASE("a mask does not change with what it was made from") {
-  Tensor lengths = tensor<Index>({2}, {1});
+  Tensor lengths = here(tensor<Index>({2}, {1}));
   const Mask from_lengths = Mask::from_lengths(lengths, 4);
   fill(lengths, 4);
   CHECK_EQ(test::at(from_lengths.lengths, 0), 2);
@@ -106,6 +111,16 @@ TEST_CASE("checks name op, argument, what came and what was expected") {
   CHECK_THROWS_WITH_AS(check_alike("op", "x", a, "y", a.to(kFloat64)),
                        "op: y is [2, 3] float64 cpu, expected float32 like x", DTypeError);
   CHECK_THROWS_WITH_AS(check_defined("op", "x", Tensor()), "op: x is undefined", Error);
+}
+
+TEST_SUITE("cuda") {
+  TEST_CASE("checks name the device of a tensor that is on another one") {
+    const Tensor a = zeros({2, 3}, kFloat32, kCpu), b = zeros({2, 3}, kFloat32, device());
+    CHECK_THROWS_WITH_AS(check_alike("op", "x", a, "y", b), "op: y is [2, 3] float32 cuda:0, expected on cpu like x",
+                         DeviceError);
+    CHECK_THROWS_WITH_AS(check_alike("op", "x", b, "y", a), "op: y is [2, 3] float32 cpu, expected on cuda:0 like x",
+                         DeviceError);
+  }
 }
 
 }  // namespace

@@ -62,8 +62,15 @@ TEST_CASE("filled tensors do not depend on threads, and a prefix does not depend
   set_num_threads(before);
   CHECK(test::same_bits(one, three));
   CHECK(test::same_bits(test::normal({100}, kFloat64, 3), one.slice(0, 0, 100)));
-  const Tensor u = test::uniform({5000}, kFloat32, -2, 3, 1);
-  for (const float x : u.span<float>()) CHECK((x >= -2 && x <= 3));
+  const Tensor u = test::doubles(test::uniform({5000}, kFloat32, -2, 3, 1));
+  for (const double x : u.span<double>()) CHECK((x >= -2 && x <= 3));
+}
+
+TEST_CASE("every device gets the bits that the CPU draws") {
+  Tensor here = empty({1000}, kFloat32, test::device()), cpu = empty({1000}, kFloat32, kCpu);
+  fill_normal(here, 1, 2, 5, 6);
+  fill_normal(cpu, 1, 2, 5, 6);
+  CHECK(test::same_bits(here, cpu));
 }
 
 }  // namespace
