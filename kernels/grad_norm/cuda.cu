@@ -24,7 +24,7 @@ __global__ void square_sums(const T* grad, Index size, double* parts) {
 }
 
 // One block: thread t adds parts t, t + kSweepThreads, ... in order, and the threads' sums in the order of block_sum.
-__global__ void root_of_sum(const double* parts, int count, double* norm) {
+__global__ void root_of_sum_once(const double* parts, int count, double* norm) {
   SharedMemory shared;
   double sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kSweepThreads) sum += parts[i];
@@ -48,7 +48,7 @@ void grad_norm(const Tensor& grad, Tensor& norm) {
           Tensor parts = empty({blocks}, kFloat64, grad.device());
           launch(square_sums<T, N>, dim3(blocks), dim3(kSweepThreads), shared_size<double>(kWarp), current_stream(),
                  grad.data<T>(), grad.size(), parts.data<double>());
-          launch(root_of_sum, dim3(1), dim3(kSweepThreads), shared_size<double>(kWarp), current_stream(),
+          launch(root_of_sum_once, dim3(1), dim3(kSweepThreads), shared_size<double>(kWarp), current_stream(),
                  parts.data<double>(), static_cast<int>(blocks), norm.data<double>());
         },
         grad);
