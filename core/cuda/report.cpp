@@ -27,6 +27,8 @@ std::string message(const Report& r) {
       return cat("index_select: index[", r.position, "] is ", r.value, ", expected 0 <= index < ", r.limit);
     case Complaint::max_grad_index:
       return cat("max_grad: indices[", r.position, "] is ", r.value, ", expected 0 <= index < ", r.limit);
+    case Complaint::adamw_step:
+      return cat("adamw: step is ", r.value, ", expected at least ", r.limit, ": the first step is 1");
   }
   throw InternalError("report: a kernel complained without saying of what");
 }

@@ -12,7 +12,8 @@ enum class Complaint : int {
   cross_entropy_label,
   gather_index,
   index_select_index,
-  max_grad_index
+  max_grad_index,
+  adamw_step
 };
 
 // Lives in page-locked memory that device and host both see; one per device.

@@ -24,9 +24,9 @@ struct AdamWOptions {
   bool decoupled = true;  // true: AdamW; false: Adam, where the decay is part of the gradient
 };
 
-// step: int64 [1], 1 at the first call. rate: float64 [1]. grad_scale: float64 [1], or undefined for 1 (clip_scale);
-// where it is a NaN nothing changes, which is how a step whose loss or gradient is not finite is passed over on the
-// device.
+// step: int64 [1], 1 at the first call; below 1 an Error, on CUDA thrown by whoever next waits for the device. rate:
+// float64 [1]. grad_scale: float64 [1], or undefined for 1 (clip_scale); where it is a NaN nothing changes, which is
+// how a step whose loss or gradient is not finite is passed over on the device.
 void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor& step, const Tensor& rate,
            const Tensor& grad_scale, const AdamWOptions& options);
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "subquad/core/cuda/complain.cuh"
 #include "subquad/kernels/warp/pack.cuh"
 #include "subquad/kernels/warp/sweep.cuh"
 
@@ -48,13 +49,18 @@ __device__ Step<T> prepare(const Schedule& schedule, const AdamWOptions& o) {
 // The first thread of each block works out the constants of the step (powers in double) and shares them; then all sweep
 // over the arenas, N neighbouring elements per thread and turn (kernels/warp/sweep.cuh).
 template <class T, int N>
-__global__ void adamw_packs(T* param, const T* grad, T* m, T* v, Index size, Schedule schedule, AdamWOptions options) {
+__global__ void adamw_packs(T* param, const T* grad, T* m, T* v, Index size, Schedule schedule, AdamWOptions options,
+                            Report* report) {
   SharedMemory shared;
   Step<T>* const prepared = shared.take<Step<T>>(1);
   if (threadIdx.x == 0) *prepared = prepare<T>(schedule, options);
   __syncthreads();
   const Step<T> s = *prepared;
   if (s.grad_scale != s.grad_scale) return;  // a NaN: nothing changes
+  if (*schedule.step < 1) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) complain(report, Complaint::adamw_step, 0, *schedule.step, 1);
+    return;
+  }
   sweep<N>(size, [&]<int kCount>(Index first) {
     auto p = load_pack<kCount>(param + first), mean = load_pack<kCount>(m + first),
          square = load_pack<kCount>(v + first);
@@ -82,7 +88,8 @@ void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor
   visit_float("adamw", param.dtype(), [&]<class T>(Type<T>) {
     const auto start = [&]<int N>(std::integral_constant<int, N>) {
       launch(adamw_packs<T, N>, dim3(sweep_blocks(size, N)), dim3(kSweepThreads), shared_size<Step<T>>(1),
-             current_stream(), param.data<T>(), grad.data<T>(), m.data<T>(), v.data<T>(), size, schedule, options);
+             current_stream(), param.data<T>(), grad.data<T>(), m.data<T>(), v.data<T>(), size, schedule, options,
+             report());
     };
     with_pack<T>(start, param, grad, m, v);
   });
