@@ -132,6 +132,63 @@ __global__ void fill_elements(T element, T* to, Walk walk) {
   }
 }
 
+// A matrix per item of a batch that turns around: `across` runs gapless in the source, `along` in the target.
+struct Turn {
+  Index across = 0, along = 0;           // extents
+  Index from_stride = 0, to_stride = 0;  // of `along` in the source, of `across` in the target
+  Index tiles_across = 0, tiles_along = 0;
+  Walk batch;  // the other dimensions
+};
+
+constexpr int kTile = 32;     // elements along either side
+constexpr int kTileRows = 8;  // that a block moves at a time
+
+// Block: one tile, kTile x kTileRows threads. Threads that are neighbours read neighbours in the source and, after the
+// tile has turned around in shared memory, write neighbours in the target. Rows of the tile are one element longer than
+// they need to be, so that a column lies in as many banks as a row.
+template <class T>
+__global__ void turn_tiles(const T* from, T* to, Turn turn) {
+  SharedMemory shared;
+  T* const tile = shared.take<T>(kTile * (kTile + 1));
+  const Index place_in_batch = blockIdx.x / turn.tiles_along;
+  const Index along = (blockIdx.x % turn.tiles_along) * kTile;
+  const Index across = place_in_batch % turn.tiles_across * kTile;
+  const Place place = place_of(turn.batch, place_in_batch / turn.tiles_across);
+  const int x = static_cast<int>(threadIdx.x), first_row = static_cast<int>(threadIdx.y);
+  for (int row = first_row; row < kTile && along + row < turn.along; row += kTileRows)
+    if (across + x < turn.across)
+      tile[row * (kTile + 1) + x] = from[place.from + (along + row) * turn.from_stride + across + x];
+  __syncthreads();
+  for (int row = first_row; row < kTile && across + row < turn.across; row += kTileRows)
+    if (along + x < turn.along)
+      to[place.to + (across + row) * turn.to_stride + along + x] = tile[x * (kTile + 1) + row];
+}
+
+// Is the source gapless in another dimension than the target, and are both long enough for tiles?
+bool turns(const Walk& walk, Turn& turn) {
+  constexpr Index kShortest = 8;
+  const int last = walk.rank - 1;
+  if (last < 1 || walk.to_stride[last] != 1 || walk.extent[last] < kShortest) return false;
+  for (int d = 0; d < last; ++d) {
+    if (walk.from_stride[d] != 1 || walk.extent[d] < kShortest) continue;
+    turn.across = walk.extent[d];
+    turn.along = walk.extent[last];
+    turn.from_stride = walk.from_stride[last];
+    turn.to_stride = walk.to_stride[d];
+    turn.tiles_across = (turn.across + kTile - 1) / kTile;
+    turn.tiles_along = (turn.along + kTile - 1) / kTile;
+    turn.batch.count = walk.count / (turn.across * turn.along);
+    for (int other = 0; other < last; ++other) {
+      if (other == d) continue;
+      turn.batch.extent[turn.batch.rank] = walk.extent[other];
+      turn.batch.from_stride[turn.batch.rank] = walk.from_stride[other];
+      turn.batch.to_stride[turn.batch.rank++] = walk.to_stride[other];
+    }
+    return true;
+  }
+  return false;
+}
+
 template <class To, class From>
 __device__ To convert_at(const void* from, Index i) {
   if constexpr (!kIsComplex<From> || kIsComplex<To>)
@@ -183,6 +240,7 @@ std::size_t bytes_of(const Tensor& t) {
 void copy(const Tensor& from, Tensor& to) {
   if (to.size() == 0) return;
   Walk walk = walk_of(to.shape(), from.strides(), to.strides());
+  Turn turn;
   if (from.dtype() != to.dtype()) {
     visit_any(to.dtype(), [&]<class To>(Type<To>) {
       launch(convert_elements<To>, grid_for("copy", walk), dim3(kThreads), 0, current_stream(), from.bytes(),
@@ -191,6 +249,13 @@ void copy(const Tensor& from, Tensor& to) {
   } else if (from.is_contiguous() && to.is_contiguous()) {
     check(cudaMemcpyAsync(to.bytes(), from.bytes(), bytes_of(to), cudaMemcpyDeviceToDevice, current_stream()),
           "cudaMemcpyAsync");
+  } else if (turns(walk, turn)) {
+    const Index tiles = turn.batch.count * turn.tiles_across * turn.tiles_along;
+    visit_size(dtype_bytes(to.dtype()), [&]<class T>(Type<T>) {
+      launch(turn_tiles<T>, dim3(blocks_for("copy", tiles, 1)), dim3(kTile, kTileRows),
+             shared_size<T>(kTile * (kTile + 1)), current_stream(), reinterpret_cast<const T*>(from.bytes()),
+             reinterpret_cast<T*>(to.bytes()), turn);
+    });
   } else {
     visit_size(widen(walk, dtype_bytes(to.dtype()), from.bytes(), to.bytes()), [&]<class T>(Type<T>) {
       launch(copy_elements<T>, grid_for("copy", walk), dim3(kThreads), 0, current_stream(),
