@@ -1,6 +1,10 @@
 // The list of mutable global state; there is no other.
 //
-//   allocator caches and counters   core/allocator.h     guarded by a mutex
+//   allocator caches and counters   core/allocator.h     guarded by a mutex, one per device
+//   CUDA streams, staging memory,   core/cuda/           one of each per device, made at first use, never destroyed;
+//     page-locked memory, reports                          guarded by mutexes
+//   current device, current op      core/cuda/           thread-local
+//   precision                       core/precision.h     thread-local guard
 //   thread count                    core/parallel.h      set once, by main
 //   SIMD target                     below                set once, by main or the environment
 //   BLAS handle                     kernels/blas/blas.h  opened at first use

@@ -1,5 +1,5 @@
 // How a kernel complains. It cannot throw, so the first complaint is written down and thrown by whoever next waits for
-// the device (synchronize, to(kCpu), item): "embedding: id 70 at position 12, expected 0 to 63".
+// the device (synchronize, to(kCpu), item): "cross_entropy: label 7 of sample 2 is outside [0, 4)".
 #pragma once
 
 #include "subquad/core/shape.h"
