@@ -115,6 +115,8 @@ for folder in "${folders[@]}"; do
 done
 
 # The interpreter runs one thread, so as many programs run at a time as there are processors; the longest starts first.
+export SUBQUAD_SIMT_COVERAGE=$logs/launches
+every_launch=yes  # unless --only leaves cases out
 declare -A running=()  # process: program
 report_next() {
   local process
@@ -123,12 +125,26 @@ report_next() {
   unset "running[$process]"
 }
 for program in test_kernels_simt test_{simt,core_simt,autograd_simt,nn_simt,examples_simt,golden_simt}; do
-  select_cases "$program" simt || continue
+  if ! select_cases "$program" simt; then
+    every_launch=no
+    continue
+  fi
+  [ "$filter" = "*" ] || every_launch=no
   while [ ${#running[@]} -ge "$(nproc)" ]; do report_next; done
   run_program "$program" simt "$best" "$filter" &
   running[$!]=$program
 done
 while [ ${#running[@]} -gt 0 ]; do report_next; done
+
+# A kernel that the cases never ran, too seldom, or with one block only is a failed case of that name.
+if [ $every_launch = yes ]; then
+  if complaints=$(bash "$root/tests/simt/coverage.sh" "$SUBQUAD_SIMT_COVERAGE" "$bin/test_kernels_simt"); then
+    echo "coverage: $complaints"
+    passed=$((passed + 1))
+  else
+    while read -r complaint; do fail "coverage: $complaint"; done <<<"${complaints:-coverage.sh ended without a word}"
+  fi
+fi
 
 if "$bin/test_core" --devices | grep -qx cuda; then
   for folder in "${folders[@]}"; do
