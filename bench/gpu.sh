@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# All that only a GPU can tell, on a machine that has one and needs no network: builds for it, runs the tests on it, looks for
+# memory errors and races, times the kernels beside PyTorch where that is installed, and trains for a few hundred steps.
+#
+#   bench/gpu.sh                         every part: build, tests, sanitizer, kernels, training; each ends inside 10 minutes
+#   bench/gpu.sh --only build,tests      some of them; results of other parts stay
+#   bench/gpu.sh --out DIR               where results go; else bench/results/gpu-<name>-<commit>
+#   bench/gpu.sh --carry DIR             elsewhere, with network (Debian, Ubuntu): unpacks what the build needs into DIR, under
+#                                        64 MiB; then, on the machine with the GPU, CMAKE_PREFIX_PATH=DIR/usr bench/gpu.sh
+#
+# Needs nvcc, a C++20 compiler, CMake 3.24 and python3. Writes gpu.json (everything) and gpu.md (to read) into the results.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/build/cuda
+bin=$build/bin
+parts=(build tests sanitizer kernels training)
+
+stop() { echo "gpu: $1" >&2; exit "${2:-1}"; }
+
+# Headers, OpenBLAS and what it needs; a package's name without its version, as on Debian 12 and Ubuntu 24.04.
+carry() {
+  local folder=$1 packages work
+  packages=(libhwy-dev libhwy1 nlohmann-json3-dev libcli11-dev doctest-dev libopenblas-openmp-dev libopenblas0-openmp libgfortran5
+            libquadmath0)
+  work=$(mktemp -d)
+  (cd "$work" && apt-get -o APT::Sandbox::User=root -qq download "${packages[@]}" && for package in *.deb; do dpkg -x "$package" unpacked; done)
+  (cd "$work/unpacked" && rm -rf usr/share/doc usr/share/man usr/share/lintian && find . -name '*.a' -not -name 'libhwy*' -delete)
+  mkdir -p "$folder"
+  cp -a "$work/unpacked/." "$folder/"
+  rm -rf "$work"
+  [ "$(du -sm "$folder" | cut -f1)" -lt 64 ] || stop "$folder is larger than 64 MiB"
+  du -sh "$folder"
+}
+
+only=$(IFS=,; echo "${parts[*]}")
+out=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --only) only=${2:?gpu: --only needs parts, such as build,tests}; shift ;;
+    --out) out=${2:?gpu: --out needs a folder}; shift ;;
+    --carry) carry "${2:?gpu: --carry needs a folder}"; exit ;;
+    *) stop "unknown option $1; there are --only, --out and --carry" 2 ;;
+  esac
+  shift
+done
+for part in ${only//,/ }; do
+  [[ " ${parts[*]} " == *" $part "* ]] || stop "no part is called $part; there are ${parts[*]}" 2
+done
+
+name=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1) && [ -n "$name" ] ||
+  stop "no GPU here (nvidia-smi lists none), so there is nothing to measure"
+commit=${SUBQUAD_COMMIT:-$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)}
+[ -n "$out" ] || out=$root/bench/results/gpu-$(tr 'A-Z ' 'a-z-' <<<"$name")-$commit
+mkdir -p "$out"
+logs=$build/gpu_logs
+mkdir -p "$logs"
+
+export OMP_WAIT_POLICY=passive
+# OpenBLAS is opened by its path; what it needs in turn lies beside it when both were carried.
+for prefix in ${CMAKE_PREFIX_PATH//:/ }; do
+  for folder in "$prefix"/lib/*-linux-gnu "$prefix"/lib/*-linux-gnu/openblas-openmp; do
+    [ ! -d "$folder" ] || export LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  done
+done
+
+python3 - "$out/machine.json" "$commit" <<'PYTHON'
+import json, subprocess, sys
+fields = ["name", "driver_version", "memory.total", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "temperature.gpu"]
+answer = subprocess.run(["nvidia-smi", "--query-gpu=" + ",".join(fields), "--format=csv,noheader"], capture_output=True, text=True)
+machine = dict(zip(fields, (value.strip() for value in answer.stdout.splitlines()[0].split(","))))
+nvcc = subprocess.run("nvcc --version | tail -n 1", shell=True, capture_output=True, text=True).stdout.strip()
+with open(sys.argv[1], "w") as file:
+    json.dump({"gpu": machine, "nvcc": nvcc, "commit": sys.argv[2]}, file, indent=1)
+PYTHON
+
+# record FILE KEY=VALUE...: one JSON line; numbers stay numbers.
+record() {
+  local file=$1
+  shift
+  python3 -c 'import json, sys
+def value(text):
+    try: return json.loads(text)
+    except ValueError: return text
+print(json.dumps({key: value(text) for key, text in (word.split("=", 1) for word in sys.argv[1:])}))' "$@" >>"$out/$file"
+}
+
+part_build() {
+  local generator=() begin=$SECONDS
+  ! command -v ninja >/dev/null || generator=(-G Ninja)
+  cmake -S "$root" -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_ARCHITECTURES=native \
+    -DSUBQUAD_CUDA=ON -DSUBQUAD_SIMT=OFF -DSUBQUAD_WERROR=OFF
+  timeout 580 cmake --build "$build" --parallel "$(nproc)" --target all_tests bench_gpu make_data train_lra
+  record build.jsonl seconds=$((SECONDS - begin))
+}
+
+part_tests() {
+  local folder summary status
+  for folder in core kernels autograd nn golden examples; do
+    [ -x "$bin/test_$folder" ] || continue
+    local begin=$SECONDS
+    status=0
+    timeout 300 "$bin/test_$folder" --device cuda --no-colors >"$logs/test_$folder.log" 2>&1 || status=$?
+    summary=$(sed -nE 's/^\[doctest\] test cases: *[0-9]+ *\| *([0-9]+) passed *\| *([0-9]+) failed.*/passed=\1 failed=\2/p' "$logs/test_$folder.log")
+    [ $status = 0 ] || grep -E 'ERROR|TEST CASE|threw|DeviceError' "$logs/test_$folder.log" | head -n 40
+    # shellcheck disable=SC2086  # two words
+    record tests.jsonl program=test_$folder ${summary:-failed=1} status=$status seconds=$((SECONDS - begin))
+    tail -n 1 "$out/tests.jsonl"
+  done
+}
+
+# Small cases of every room: those against the slow loop. A tool that is missing, or that the machine refuses, is said so.
+part_sanitizer() {
+  local tool status log answer
+  for tool in memcheck racecheck initcheck synccheck; do
+    log=$logs/$tool.log
+    if ! command -v compute-sanitizer >/dev/null; then
+      record sanitizer.jsonl tool=$tool result="not run: no compute-sanitizer on PATH"
+      continue
+    fi
+    status=0
+    timeout 140 compute-sanitizer --tool $tool --error-exitcode 99 "$bin/test_kernels" --device cuda --no-colors \
+      --test-case='*equal*,*gradient*' >"$log" 2>&1 || status=$?
+    answer=$(grep -oE '(ERROR|RACECHECK) SUMMARY: .*' "$log" | tail -n 1 || true)
+    case $status in
+      0) answer=${answer:-no errors} ;;
+      124) answer="stopped after 140 s${answer:+; $answer}" ;;
+      *) answer=${answer:-"not run: $(grep -m 1 -iE 'error|not supported|denied' "$log" || echo "status $status")"} ;;
+    esac
+    record sanitizer.jsonl tool=$tool result="$answer" status=$status
+    tail -n 1 "$out/sanitizer.jsonl"
+  done
+}
+
+part_kernels() {
+  local inputs status=0
+  inputs=$(mktemp -d)
+  timeout 300 "$bin/bench_gpu" --dump "$inputs" >"$logs/kernels.jsonl" || status=$?
+  cp "$logs/kernels.jsonl" "$out/kernels.jsonl"
+  if python3 -c 'import torch' 2>/dev/null; then
+    timeout 280 python3 "$root/bench/gpu/peers.py" --dump "$inputs" <"$logs/kernels.jsonl" >"$logs/peers.jsonl" || status=$?
+    # What PyTorch did not come to stays as it was.
+    cat "$logs/peers.jsonl" <(tail -n +$(($(wc -l <"$logs/peers.jsonl") + 1)) "$logs/kernels.jsonl") >"$out/kernels.jsonl"
+  else
+    echo "no PyTorch here: times without a peer"
+  fi
+  rm -rf "$inputs"
+  return $status
+}
+
+# train NAME OPTION...: a short run of the quickstart's model, kept as its own record of speed and last loss.
+train() {
+  local run=$logs/run-$1 name=$1
+  shift
+  rm -rf "$run"
+  timeout 110 "$bin/train_lra" --preset "$root/examples/lra/presets/listops-quick.toml" --data "$logs/listops" --out "$run" \
+    --steps 400 --evaluate-every 400 --checkpoint-every 400 --device cuda "$@" >"$logs/train-$name.log" 2>&1 || {
+    tail -n 3 "$logs/train-$name.log"
+    record training.jsonl run="$name" result="failed: $(tail -n 1 "$logs/train-$name.log")"
+    return
+  }
+  python3 - "$run" "$name" >>"$out/training.jsonl" <<'PYTHON'
+import json, pathlib, sys
+lines = [json.loads(line) for path in pathlib.Path(sys.argv[1]).glob("*.jsonl") for line in path.read_text().splitlines()]
+last = lambda kind: max((line for line in lines if line["kind"] == kind), key=lambda line: line["step"], default={})
+speed, loss = last("speed"), last("train")
+print(json.dumps({"run": sys.argv[2], "steps": loss.get("step"), "loss": loss.get("loss"), "seconds": speed.get("seconds"),
+                  "tokens_per_second": speed.get("tokens_per_second"), "peak_bytes": speed.get("peak_bytes")}))
+PYTHON
+  tail -n 1 "$out/training.jsonl"
+}
+
+part_training() {
+  [ -d "$logs/listops" ] || "$bin/make_data" --task listops --out "$logs/listops" --seed 1 --max-length 200
+  local precision
+  for precision in fp32 tf32 bf16; do
+    train "$precision eager" --precision $precision
+    train "$precision graph" --precision $precision --cuda-graph
+  done
+}
+
+failed=()
+for part in ${only//,/ }; do
+  echo "== $part"
+  rm -f "$out/$part.jsonl"
+  begin=$SECONDS
+  set +e  # an error ends this part and no other
+  (set -e; "part_$part")
+  status=$?
+  set -e
+  [ $status = 0 ] || failed+=("$part")
+  echo "== $part: $((SECONDS - begin)) s"
+done
+python3 "$root/bench/gpu/report.py" "$out"
+echo "results: $out/gpu.md"
+[ ${#failed[@]} = 0 ] || stop "failed: ${failed[*]}"

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Puts what bench/gpu.sh has left in a folder into gpu.json, every record with its machine, and gpu.md, to read.
+
+  python3 bench/gpu/report.py FOLDER
+"""
+
+import json
+import pathlib
+import sys
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines() if line] if path.exists() else []
+
+
+def table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+
+
+def number(value, digits=3):
+    return "–" if value is None else f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def kernel_row(k):
+    shape = ", ".join(f"{name} {extent}" for name, extent in k["shape"].items())
+    teraflops = number(k["gflops"] / 1e3) if k["gflops"] else "–"
+    return (k["op"], shape, k["precision"], number(k["median_ms"]), teraflops, number(k["gbytes"]),
+            f"{100 * k['roof']['fraction']:.0f} % {k['roof']['name']}", number(k.get("peer_ms")), number(k.get("ratio")),
+            k.get("peer", "–"))
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    machine = json.loads((folder / "machine.json").read_text())
+    parts = {part: read(folder / f"{part}.jsonl") for part in ("build", "tests", "sanitizer", "kernels", "training")}
+    roofs = [line["roofs"] for line in parts["kernels"] if "roofs" in line]
+    kernels = [{**line, "device": machine["gpu"]["name"], "driver": machine["gpu"]["driver_version"],
+                "clock": machine["gpu"]["clocks.max.sm"], "compiler": machine["nvcc"], "commit": machine["commit"]}
+               for line in parts["kernels"] if "op" in line]
+    (folder / "gpu.json").write_text(json.dumps({"machine": machine, "roofs": roofs, **parts, "kernels": kernels}, indent=1) + "\n")
+
+    gpu = machine["gpu"]
+    page = [f"# {gpu['name']}", "",
+            f"Driver {gpu['driver_version']}, clocks up to {gpu['clocks.max.sm']}, memory {gpu['memory.total']}, "
+            f"{machine['nvcc']}, commit {machine['commit']}."]
+    if parts["build"]:
+        page += ["", f"Built in {parts['build'][0]['seconds']} s."]
+    if parts["tests"]:
+        page += ["", "## Tests on the device", "",
+                 table(("program", "passed", "failed", "s"),
+                       [(t["program"], t.get("passed", "–"), t.get("failed", "–"), t["seconds"]) for t in parts["tests"]])]
+    if parts["sanitizer"]:
+        page += ["", "## compute-sanitizer", "",
+                 table(("tool", "result"), [(s["tool"], s["result"]) for s in parts["sanitizer"]])]
+    if kernels:
+        flops = {name: number(value / 1e3) for name, value in roofs[0]["gflops"].items()} if roofs else {}
+        page += ["", "## Kernels", "",
+                 f"Roofs, measured in the same run: copies {number(roofs[0]['copy_gbytes'])} GB/s; products of cuBLAS in TFLOP/s "
+                 + ", ".join(f"{name} {value}" for name, value in flops.items())
+                 + ". Medians, cold; ratio above 1: faster than the peer.", "",
+                 table(("op", "shape", "precision", "ms", "TFLOP/s", "GB/s", "roof", "peer ms", "ratio", "peer"),
+                       [kernel_row(k) for k in kernels])]
+    if parts["training"]:
+        page += ["", "## Training, ListOps of up to 200 tokens", "",
+                 table(("run", "steps", "last loss", "tokens/s", "peak MiB"),
+                       [(t["run"], t.get("steps", t.get("result")), number(t.get("loss"), 6), number(t.get("tokens_per_second")),
+                         number((t.get("peak_bytes") or 0) / 2**20)) for t in parts["training"]])]
+    (folder / "gpu.md").write_text("\n".join(page) + "\n")
+
+
+if __name__ == "__main__":
+    main()
