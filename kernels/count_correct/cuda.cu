@@ -1,5 +1,6 @@
-#include "subquad/core/cuda/launch.cuh"
 #include "subquad/kernels/count_correct/cuda.h"
+
+#include "subquad/core/cuda/launch.cuh"
 #include "subquad/kernels/warp/reduce.cuh"
 
 namespace subquad::kernels::cuda {
