@@ -16,8 +16,8 @@ namespace {
 class Stopwatch {
  public:
   Stopwatch() {
-    cuda::check(cudaEventCreate(&start_), "cudaEventCreate");
-    cuda::check(cudaEventCreate(&stop_), "cudaEventCreate");
+    cuda::check(cudaEventCreateWithFlags(&start_, cudaEventDefault), "cudaEventCreateWithFlags");
+    cuda::check(cudaEventCreateWithFlags(&stop_, cudaEventDefault), "cudaEventCreateWithFlags");
   }
   ~Stopwatch() {
     cudaEventDestroy(start_);
