@@ -4,6 +4,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/attention/cpu.h"
+#include "subquad/kernels/attention/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -26,6 +27,10 @@ void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor
     throw ShapeError(cat(op, ": v is ", describe(v), ", expected [", batch, ", ", heads, ", ", k.dim(2),
                          ", Ev >= 1] = [B, H, Nk, Ev] for k ", k.shape()));
   check_mask(op, keys, batch, k.dim(2));
+  if (keys.defined()) {
+    check_same_device(op, "q", q, "mask", keys.real);
+    check_same_device(op, "q", q, "the mask's lengths", keys.lengths);
+  }
   if (!std::isfinite(options.scale)) throw Error(cat(op, ": scale is ", options.scale, ", expected a finite number"));
 }
 
@@ -51,8 +56,11 @@ AttentionOutput attention(const Tensor& q, const Tensor& k, const Tensor& v, con
   const Shape rows = q.shape().without(3);
   AttentionOutput result{empty_heads(q, v.dim(3)), empty(rows, q.dtype(), q.device()),
                          empty(rows, q.dtype(), q.device())};
-  cpu::attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), keys, with_scale(options, q.dim(3)),
-                 result);
+  const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);
+  const AttentionOptions scaled = with_scale(options, q.dim(3));
+  on_device(
+      q.device(), [&](auto) { cpu::attention(q_rows, k_rows, v_rows, keys, scaled, result); },
+      [&](auto) { cuda::attention(q_rows, k_rows, v_rows, keys, scaled, result); });
   return result;
 }
 
@@ -74,9 +82,14 @@ AttentionGrads attention_grad(const Tensor& dout, const Tensor& dlse, const Tens
     check_same_kind(kOp, "q", q, "dlse", dlse);
   }
   AttentionGrads grads{empty_heads(q, q.dim(3)), empty_heads(k, k.dim(3)), empty_heads(v, v.dim(3))};
-  cpu::attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k), with_unit_stride(v),
-                      {with_unit_stride(forward.out), forward.lse, forward.lse_rest}, keys,
-                      with_scale(options, q.dim(3)), grads);
+  const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);
+  const Tensor dout_rows = with_unit_stride(dout);
+  const AttentionOutput rows = {with_unit_stride(forward.out), forward.lse, forward.lse_rest};
+  const AttentionOptions scaled = with_scale(options, q.dim(3));
+  on_device(
+      q.device(),
+      [&](auto) { cpu::attention_grad(dout_rows, dlse, q_rows, k_rows, v_rows, rows, keys, scaled, grads); },
+      [&](auto) { cuda::attention_grad(dout_rows, dlse, q_rows, k_rows, v_rows, rows, keys, scaled, grads); });
   return grads;
 }
 

@@ -37,14 +37,14 @@ TEST_CASE("attention gradients of both outputs") {
     check_gradients({.queries = 3, .keys = 7, .causal = true});
     check_gradients({.queries = 9, .keys = 4});
     check_gradients({.batch = 1, .queries = 70, .keys = 130, .width = 8, .value_width = 8});
-    check_gradients({.queries = 4, .keys = 6, .mask = Mask::from_lengths(tensor<Index>({6, 3}, {2}), 6)});
+    check_gradients({.queries = 4, .keys = 6, .mask = Mask::from_lengths(here(tensor<Index>({6, 3}, {2})), 6)});
     const Tensor scattered = tensor<bool>({true, false, true, true, false, false, true, true, false, true}, {2, 5});
-    check_gradients({.queries = 4, .mask = Mask::from_bool(scattered)});
+    check_gradients({.queries = 4, .mask = Mask::from_bool(here(scattered))});
   });
 }
 
 TEST_CASE("attention gradients of the output alone, with padded queries skipped") {
-  const Mask mask = Mask::from_lengths(tensor<Index>({6, 0, 4}, {3}), 6);
+  const Mask mask = Mask::from_lengths(here(tensor<Index>({6, 0, 4}, {3})), 6);
   for (const bool causal : {false, true}) {
     CHECK_GRADIENTS(
         [&](const std::vector<Variable>& in) -> std::vector<Variable> {
@@ -56,7 +56,7 @@ TEST_CASE("attention gradients of the output alone, with padded queries skipped"
 
 TEST_CASE("attention notices a mask that is written into before backward") {
   for (const bool lengths : {false, true}) {
-    Mask mask = Mask::from_lengths(tensor<Index>({3, 4}, {2}), 4);
+    Mask mask = Mask::from_lengths(here(tensor<Index>({3, 4}, {2})), 4);
     const Variable out = attention(leaf({2, 1, 4, 2}, 1), leaf({2, 1, 4, 2}, 2), leaf({2, 1, 4, 2}, 3), mask).out;
     fill(lengths ? mask.lengths : mask.real, 1);
     CHECK_THROWS_WITH_AS(backward(out, zeros_like(out.value())),
@@ -69,7 +69,7 @@ TEST_CASE("attention: each input may go without a gradient") {
     std::vector<Variable> in;
     for (int i = 0; i < 3; ++i)
       in.emplace_back(normal({1, 1, 4, 2}, kFloat64, static_cast<std::uint64_t>(i)), i == free);
-    backward(attention(in[0], in[1], in[2]).lse, full({1, 1, 4}, 1, kFloat64, kCpu));
+    backward(attention(in[0], in[1], in[2]).lse, full({1, 1, 4}, 1, kFloat64, device()));
     for (int i = 0; i < 3; ++i) CHECK(in[static_cast<std::size_t>(i)].grad().defined() == (i == free));
   }
 }
