@@ -1,8 +1,11 @@
 #include "subquad/kernels/attention/cuda.h"
 
+#include <algorithm>
+
 #include "subquad/core/cuda/launch.cuh"
 #include "subquad/kernels/attention/cuda_plain.cuh"
 #include "subquad/kernels/attention/cuda_sight.cuh"
+#include "subquad/kernels/attention/cuda_tensor_core.cuh"
 #include "subquad/kernels/warp/reduce.cuh"
 
 namespace subquad::kernels::cuda {
@@ -39,12 +42,19 @@ Tensor attention_delta(const Tensor& dout, const Tensor& dlse, const AttentionOu
   return delta;
 }
 
+bool fits_tensor_cores(const Tensor& q, const Tensor& v) {
+  return q.dtype() == kFloat32 && std::max(q.dim(3), v.dim(3)) <= kMaxTensorCoreWidth;
+}
+
 }  // namespace
 
 void attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys, const AttentionOptions& options,
                AttentionOutput& result) {
   if (result.lse.size() == 0) return;
-  attention_plain(q, k, v, keys, options, result);
+  if (fits_tensor_cores(q, v))
+    attention_tensor_core(q, k, v, keys, options, result);
+  else
+    attention_plain(q, k, v, keys, options, result);
 }
 
 void attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -52,7 +62,10 @@ void attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, con
                     AttentionGrads& grads) {
   if (q.dim(0) * q.dim(1) == 0) return;
   const Tensor delta = attention_delta(dout, dlse, forward, Sight(q, k, keys, options));
-  attention_grad_plain(dout, delta, q, k, v, forward, keys, options, grads);
+  if (fits_tensor_cores(q, v))
+    attention_grad_tensor_core(dout, delta, q, k, v, forward, keys, options, grads);
+  else
+    attention_grad_plain(dout, delta, q, k, v, forward, keys, options, grads);
 }
 
 }  // namespace subquad::kernels::cuda

@@ -81,6 +81,13 @@ __device__ inline std::uint32_t to_bf16x2(float low, float high) {
   return bits;
 }
 
+// x itself, by a way that the compiler does not see through: what a loop computes from it is computed each time around
+// and not once before the loop, where it would occupy registers.
+__device__ inline float opaque(float x) {
+  asm volatile("" : "+f"(x));
+  return x;
+}
+
 // 2^x with a relative error of 2^-22; denormal results are 0.
 __device__ inline float fast_exp2(float x) {
   float y;

@@ -55,6 +55,10 @@ inline std::uint32_t to_bf16x2(float low, float high) {
   return simt_bf16::rounded(high) << 16 | simt_bf16::rounded(low);
 }
 
+inline float opaque(float x) {
+  return x;
+}
+
 inline float fast_exp2(float x) {
   const float y = exp2f(x);
   return y < 0x1p-126f ? 0.0f : y;

@@ -1,0 +1,281 @@
+#include <numbers>
+
+#include "subquad/core/cuda/launch.cuh"
+#include "subquad/kernels/attention/cuda_tensor_core.cuh"
+#include "subquad/kernels/attention/cuda_tile.cuh"
+
+// Two kernels, each of which owns what it writes, so that nothing is added up between blocks: one owns queries and
+// makes dq, the other owns keys and makes dk and dv. Both make the weights p and the products dout v^T again, 7
+// products in all where 5 would do if blocks took turns.
+namespace subquad::kernels::cuda {
+namespace {
+
+constexpr float kLog2E = std::numbers::log2e_v<float>;
+constexpr int kBlockRows = kTensorWarps * kFragmentRows;
+
+// Whether the fragments of both own tensors fit into registers beside the gradients.
+template <int W>
+constexpr bool kKeepQueries = W <= 64;
+template <class Product, int W>
+constexpr bool kKeepKeys = W <= (std::is_same_v<Product, Fp32Product> ? 32 : 64);
+
+// Blocks for the same keys: one makes dk and dv, or, where both do not fit into registers, one makes either.
+template <int W>
+constexpr int kKeyBlocks = W <= 64 ? 1 : 2;
+
+struct GradArguments {
+  View<const float, 4> dout, q, k, v;
+  View<const float, 3> lse, lse_rest, delta;
+  Sight sight;
+  float scale;
+  bool packed;
+  View<float, 4> dq, dk, dv;
+
+  __device__ RowFormat format() const { return {static_cast<int>(q.dim(3)), packed}; }
+  __device__ RowFormat value_format() const { return {static_cast<int>(v.dim(3)), packed}; }
+};
+
+// The head and the first row of a block that owns rows of x; `share` of them own the same.
+struct Place {
+  int b, h, first;
+
+  __device__ explicit Place(View<const float, 4> x, int share = 1) {
+    const int block = static_cast<int>(blockIdx.x) / share, heads = static_cast<int>(x.dim(1));
+    const int block_tiles = tiles(static_cast<int>(x.dim(2)), kBlockRows), head = block / block_tiles;
+    b = head / heads;
+    h = head % heads;
+    first = block % block_tiles * kBlockRows;
+  }
+};
+
+// Weight of a pair that sees each other, rest to base 2. 1 at most, whatever forward results the caller hands in; keeps
+// a NaN.
+__device__ float weight(float logit, float lse, float rest) {
+  const float log2_p = (logit - lse) * kLog2E - rest;
+  return fast_exp2(log2_p > 0 ? 0.0f : log2_p);
+}
+
+// A block owns 64 queries of a head and walks over the tiles of keys and values that any of them sees, copying the next
+// tile while it works on one:
+//
+//   p = e^(q k^T - lse)     ds = p (dout v^T - delta)     dq += ds k
+template <class Product, int W>
+__global__ void __launch_bounds__(kTensorThreads) attention_backward_queries(GradArguments args) {
+  SharedMemory shared;
+  float* const key_tiles = shared.take<float>(2 * kTileSize<W>);
+  float* const value_tiles = shared.take<float>(2 * kTileSize<W>);
+  const Place place(args.q);
+  const SampleSight sight = args.sight.sample(place.b);
+  const HeadRows<const float> q(args.q, place.b, place.h), dout(args.dout, place.b, place.h);
+  const HeadRows<const float> k(args.k, place.b, place.h), v(args.v, place.b, place.h);
+  const HeadRows<const float> lse_rows(args.lse, place.b, place.h), rest_rows(args.lse_rest, place.b, place.h);
+  const HeadRows<const float> delta_rows(args.delta, place.b, place.h);
+  const RowFormat format = args.format(), value_format = args.value_format();
+  const Lane lane;
+
+  int limit[2];  // what the lane's two queries see: 0 for those that do not count
+  float lse[2] = {}, rest[2] = {}, delta[2] = {};
+  const float *q_row[2] = {}, *dout_row[2] = {};
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int i = lane.row(place.first, 1, 0, half);
+    limit[half] = sight.query_counts(i) && *lse_rows.row(i) != -INFINITY ? sight.limit(i) : 0;
+    if (limit[half] == 0) continue;
+    q_row[half] = q.row(i);
+    dout_row[half] = dout.row(i);
+    lse[half] = *lse_rows.row(i);
+    rest[half] = *rest_rows.row(i) * kLog2E;
+    delta[half] = *delta_rows.row(i);
+  }
+  OwnRows<Product, W, kKeepQueries<W>> queries[1], douts[1];
+  queries[0].set(q_row[0], q_row[1], format, args.scale);
+  douts[0].set(dout_row[0], dout_row[1], value_format, 1.0f);
+
+  Sums<1, W> dq = {};
+  const int end = sight.limit(place.first + kBlockRows - 1);
+  int stage = 0;
+  SampleSight::Tile tile = sight.next_keys(0, end);
+  copy_rows<W>(k, tile.first, tile.bits, format, key_tiles);
+  copy_rows<W>(v, tile.first, tile.bits, value_format, value_tiles);
+  copy_async_commit();
+  while (tile.bits != 0) {
+    const SampleSight::Tile next = sight.next_keys(tile.first + kTileRows, end);
+    const int next_stage = 1 - stage;
+    copy_rows<W>(k, next.first, next.bits, format, key_tiles + next_stage * kTileSize<W>);
+    copy_rows<W>(v, next.first, next.bits, value_format, value_tiles + next_stage * kTileSize<W>);
+    copy_async_commit();
+    copy_async_wait<1>();
+    __syncthreads();
+
+    const float* const keys = key_tiles + stage * kTileSize<W>;
+    Logits<1> ds, dp;
+    multiply_rows<Product, Queries::left>(ds, queries, keys, 1.0f);
+    multiply_rows<Product, Queries::left>(dp, douts, value_tiles + stage * kTileSize<W>, 1.0f);
+#pragma unroll
+    for (int n = 0; n < kTileColumns; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        ds[0][n][e] = weight(ds[0][n][e], lse[e / 2], rest[e / 2]) * (dp[0][n][e] - delta[e / 2]);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) hide(ds[0], half, tile.bits & bits_below(limit[half] - tile.first), 0.0f);
+    multiply_columns<Product, W>(dq, ds, keys);
+
+    __syncthreads();  // the tile is no longer read
+    tile = next;
+    stage = next_stage;
+  }
+
+  const HeadRows<float> dq_rows(args.dq, place.b, place.h);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int i = lane.row(place.first, 1, 0, half);
+    if (i < sight.query_count) store_sums<W>(dq_rows.row(i), dq[0], half, args.scale, format);
+  }
+}
+
+// lse, lse_rest and delta of a tile of queries in shared memory.
+struct QueryTile {
+  float *lse, *rest, *delta;  // [32]
+
+  static constexpr int kSize = 3 * kTileRows;
+  __device__ explicit QueryTile(float* memory) : lse(memory), rest(lse + kTileRows), delta(rest + kTileRows) {}
+
+  // Starts copying them as copy_rows does.
+  __device__ void copy(const HeadRows<const float>& lse_rows, const HeadRows<const float>& rest_rows,
+                       const HeadRows<const float>& delta_rows, SampleSight::Tile tile) {
+    const int r = static_cast<int>(threadIdx.x);
+    if (r >= kTileRows || tile.bits == 0) return;
+    const bool valid = (tile.bits >> r & 1) != 0;
+    const int i = valid ? tile.first + r : 0;
+    copy_async_4(lse + r, lse_rows.row(i), valid);
+    copy_async_4(rest + r, rest_rows.row(i), valid);
+    copy_async_4(delta + r, delta_rows.row(i), valid);
+  }
+};
+
+// A block owns 64 keys and their values and walks over the tiles of queries that see any of them, copying the next tile
+// while it works on one; rows of its products are keys, columns queries:
+//
+//   p = e^(k q^T - lse)     dv += p dout     ds = p (v dout^T - delta)     dk += ds q
+template <class Product, int W>
+__global__ void __launch_bounds__(kTensorThreads) attention_backward_keys(GradArguments args) {
+  SharedMemory shared;
+  float* const query_tiles = shared.take<float>(2 * kTileSize<W>);
+  float* const dout_tiles = shared.take<float>(2 * kTileSize<W>);
+  float* const numbers = shared.take<float>(2 * QueryTile::kSize);
+  const Place place(args.k, kKeyBlocks<W>);
+  const bool makes_dv = kKeyBlocks<W> == 1 || blockIdx.x % 2 == 0, makes_dk = kKeyBlocks<W> == 1 || !makes_dv;
+  const SampleSight sight = args.sight.sample(place.b);
+  const HeadRows<const float> q(args.q, place.b, place.h), dout(args.dout, place.b, place.h);
+  const HeadRows<const float> k(args.k, place.b, place.h), v(args.v, place.b, place.h);
+  const HeadRows<const float> lse_rows(args.lse, place.b, place.h), rest_rows(args.lse_rest, place.b, place.h);
+  const HeadRows<const float> delta_rows(args.delta, place.b, place.h);
+  const RowFormat format = args.format(), value_format = args.value_format();
+  const Lane lane;
+
+  int first_query[2];  // that sees the lane's two keys; none does where a key does not count
+  const float *k_row[2] = {}, *v_row[2] = {};
+  bool any = false;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int j = lane.row(place.first, 1, 0, half);
+    first_query[half] = sight.query_count;
+    if (!sight.key_counts(j)) continue;
+    any = true;
+    first_query[half] = sight.first_query(j);
+    k_row[half] = k.row(j);
+    v_row[half] = v.row(j);
+  }
+  OwnRows<Product, W, kKeepKeys<Product, W>> keys[1], values[1];
+  keys[0].set(k_row[0], k_row[1], format, 1.0f);
+  values[0].set(v_row[0], v_row[1], value_format, 1.0f);
+
+  Sums<1, W> sums[3 - kKeyBlocks<W>] = {}, &dv = sums[0], &dk = sums[2 - kKeyBlocks<W>];
+  const int begin = sight.first_query(place.first), end = __syncthreads_or(any) != 0 ? sight.query_end() : 0;
+  int stage = 0;
+  SampleSight::Tile tile = sight.next_queries(begin, end, lse_rows);
+  copy_rows<W>(q, tile.first, tile.bits, format, query_tiles);
+  copy_rows<W>(dout, tile.first, tile.bits, value_format, dout_tiles);
+  QueryTile(numbers).copy(lse_rows, rest_rows, delta_rows, tile);
+  copy_async_commit();
+  while (tile.bits != 0) {
+    const SampleSight::Tile next = sight.next_queries(tile.first + kTileRows, end, lse_rows);
+    const int next_stage = 1 - stage;
+    copy_rows<W>(q, next.first, next.bits, format, query_tiles + next_stage * kTileSize<W>);
+    copy_rows<W>(dout, next.first, next.bits, value_format, dout_tiles + next_stage * kTileSize<W>);
+    QueryTile(numbers + next_stage * QueryTile::kSize).copy(lse_rows, rest_rows, delta_rows, next);
+    copy_async_commit();
+    copy_async_wait<1>();
+    __syncthreads();
+
+    const float* const queries = query_tiles + stage * kTileSize<W>;
+    const float* const douts = dout_tiles + stage * kTileSize<W>;
+    const QueryTile of(numbers + stage * QueryTile::kSize);
+    Logits<1> p, ds;
+    multiply_rows<Product, Queries::right>(p, keys, queries, args.scale);
+#pragma unroll
+    for (int n = 0; n < kTileColumns; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int i = 8 * n + 2 * lane.t + e % 2;
+        p[0][n][e] = weight(p[0][n][e], of.lse[i], of.rest[i] * kLog2E);
+      }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) hide(p[0], half, tile.bits & bits_from(first_query[half] - tile.first), 0.0f);
+    if (makes_dv) multiply_columns<Product, W>(dv, p, douts);
+
+    if (makes_dk) {
+      multiply_rows<Product, Queries::right>(ds, values, douts, 1.0f);
+#pragma unroll
+      for (int n = 0; n < kTileColumns; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) ds[0][n][e] = p[0][n][e] * (ds[0][n][e] - of.delta[8 * n + 2 * lane.t + e % 2]);
+      multiply_columns<Product, W>(dk, ds, queries);
+    }
+
+    __syncthreads();  // the tile is no longer read
+    tile = next;
+    stage = next_stage;
+  }
+
+  const HeadRows<float> dk_rows(args.dk, place.b, place.h), dv_rows(args.dv, place.b, place.h);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int j = lane.row(place.first, 1, 0, half);
+    if (j >= sight.key_count) continue;
+    if (makes_dk) store_sums<W>(dk_rows.row(j), dk[0], half, args.scale, format);
+    if (makes_dv) store_sums<W>(dv_rows.row(j), dv[0], half, 1.0f, value_format);
+  }
+}
+
+Index blocks(const Tensor& rows) {
+  return rows.dim(0) * rows.dim(1) * tiles(static_cast<int>(rows.dim(2)), kBlockRows);
+}
+
+}  // namespace
+
+void attention_grad_tensor_core(const Tensor& dout, const Tensor& delta, const Tensor& q, const Tensor& k,
+                                const Tensor& v, const AttentionOutput& forward, const Mask& keys,
+                                const AttentionOptions& options, AttentionGrads& grads) {
+  const GradArguments args{
+      dout.view<const float, 4>(),        q.view<const float, 4>(),
+      k.view<const float, 4>(),           v.view<const float, 4>(),
+      forward.lse.view<const float, 3>(), forward.lse_rest.view<const float, 3>(),
+      delta.view<const float, 3>(),       Sight(q, k, keys, options),
+      static_cast<float>(options.scale),  rows_are_packed(dout, q, k, v, grads.dq, grads.dk, grads.dv),
+      grads.dq.view<float, 4>(),          grads.dk.view<float, 4>(),
+      grads.dv.view<float, 4>()};
+  visit_width(q.dim(3), v.dim(3), [&]<int W>(std::integral_constant<int, W>) {
+    visit_product(precision(), [&]<class Product>(Product) {
+      constexpr std::size_t kTileBytes = 4 * shared_size<float>(kTileSize<W>);
+      if (q.dim(2) > 0)
+        launch(attention_backward_queries<Product, W>, dim3(blocks_for("attention_grad", blocks(q), 1)),
+               dim3(kTensorThreads), kTileBytes, current_stream(), args);
+      if (k.dim(2) > 0)
+        launch(attention_backward_keys<Product, W>, dim3(blocks_for("attention_grad", blocks(k) * kKeyBlocks<W>, 1)),
+               dim3(kTensorThreads), kTileBytes + shared_size<float>(2 * QueryTile::kSize), current_stream(), args);
+    });
+  });
+}
+
+}  // namespace subquad::kernels::cuda

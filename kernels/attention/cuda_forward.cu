@@ -1,0 +1,187 @@
+#include "subquad/kernels/attention/cuda_tensor_core.cuh"
+
+#include <limits>
+#include <numbers>
+
+#include "subquad/core/cuda/launch.cuh"
+#include "subquad/kernels/attention/cuda_tile.cuh"
+
+namespace subquad::kernels::cuda {
+namespace {
+
+constexpr float kLog2E = std::numbers::log2e_v<float>;
+
+struct ForwardArguments {
+  View<const float, 4> q, k, v;
+  Sight sight;
+  float scale;
+  bool packed;
+  View<float, 4> out;
+  View<float, 3> lse, lse_rest;
+};
+
+// Fragments of 16 queries per warp: two of them use every fragment of keys and values twice, where registers allow.
+template <class Product, int W>
+constexpr int kQueryTiles = W <= (std::is_same_v<Product, Fp32Product> ? 32 : 64) ? 2 : 1;
+template <class Product, int W>
+constexpr int kBlockQueries = kTensorWarps* kFragmentRows* kQueryTiles<Product, W>;
+
+// The softmax of a lane's rows so far: upper and lower row of each fragment.
+template <int kTiles, int W>
+struct Online {
+  float top[kTiles][2];  // the largest logit
+  float sum[kTiles][2];  // this lane's share of the sum of e^(logit - top)
+
+  __device__ Online() {
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        top[m][half] = std::numeric_limits<float>::lowest();
+        sum[m][half] = 0;
+      }
+  }
+
+  // Logits to weights relative to the new maximum; what was summed before follows it down. Only differences of logits
+  // are multiplied by log2(e), whose rounding times a large logit would be an error of many units.
+  __device__ void weigh(Logits<kTiles>& logits, Sums<kTiles, W>& out) {
+    float new_top[kTiles][2];
+    bool rises = false;
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float t = top[m][half];
+#pragma unroll
+        for (const auto& x : logits[m]) t = fmaxf(t, fmaxf(x[2 * half], x[2 * half + 1]));
+        t = fmaxf(t, __shfl_xor_sync(kWholeWarp, t, 1));
+        new_top[m][half] = fmaxf(t, __shfl_xor_sync(kWholeWarp, t, 2));
+        rises = rises || new_top[m][half] > top[m][half];
+      }
+    if (__any_sync(kWholeWarp, rises))  // elsewhere everything would be multiplied by 1
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const float shrink = fast_exp2((top[m][half] - new_top[m][half]) * kLog2E);
+          top[m][half] = new_top[m][half];
+          sum[m][half] *= shrink;
+#pragma unroll
+          for (auto& x : out[m]) {
+            x[2 * half] *= shrink;
+            x[2 * half + 1] *= shrink;
+          }
+        }
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+      for (auto& x : logits[m])
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          x[e] = fast_exp2((x[e] - top[m][e / 2]) * kLog2E);
+          sum[m][e / 2] += x[e];
+        }
+  }
+
+  __device__ float total(int m, int half) const {
+    const float pair = sum[m][half] + __shfl_xor_sync(kWholeWarp, sum[m][half], 1);
+    return pair + __shfl_xor_sync(kWholeWarp, pair, 2);
+  }
+};
+
+// A block owns 128 queries of a head (64 where they are wide), whose fragments and results stay in registers, and walks
+// over the tiles of keys and values that any of them sees, copying the next tile while it works on one. Causal blocks
+// with many keys start first.
+template <class Product, int W>
+__global__ void __launch_bounds__(kTensorThreads) attention_forward(ForwardArguments args) {
+  constexpr int kTiles = kQueryTiles<Product, W>;
+  SharedMemory shared;
+  float* const key_tiles = shared.take<float>(2 * kTileSize<W>);
+  float* const value_tiles = shared.take<float>(2 * kTileSize<W>);
+  const int block_tiles = tiles(static_cast<int>(args.q.dim(2)), kBlockQueries<Product, W>);
+  const int heads = static_cast<int>(args.q.dim(1)), head = static_cast<int>(blockIdx.x) / block_tiles;
+  const int b = head / heads, h = head % heads;
+  const int first = (block_tiles - 1 - static_cast<int>(blockIdx.x) % block_tiles) * kBlockQueries<Product, W>;
+  const SampleSight sight = args.sight.sample(b);
+  const HeadRows<const float> q(args.q, b, h), k(args.k, b, h), v(args.v, b, h);
+  const RowFormat format{static_cast<int>(args.q.dim(3)), args.packed};
+  const RowFormat value_format{static_cast<int>(args.v.dim(3)), args.packed};
+  const Lane lane;
+
+  OwnRows<Product, W, true> queries[kTiles];
+  int limit[kTiles][2];  // what the lane's queries see: 0 for those that are not computed
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m) {
+    const float* rows[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int i = lane.row(first, kTiles, m, half);
+      limit[m][half] = sight.query_counts(i) ? sight.limit(i) : 0;
+      rows[half] = limit[m][half] > 0 ? q.row(i) : nullptr;
+    }
+    queries[m].set(rows[0], rows[1], format, args.scale);
+  }
+
+  Sums<kTiles, W> out = {};
+  Online<kTiles, W> online;
+  const int end = sight.limit(first + kBlockQueries<Product, W> - 1);
+  int stage = 0;
+  SampleSight::Tile tile = sight.next_keys(0, end);
+  copy_rows<W>(k, tile.first, tile.bits, format, key_tiles);
+  copy_rows<W>(v, tile.first, tile.bits, value_format, value_tiles);
+  copy_async_commit();
+  while (tile.bits != 0) {
+    const SampleSight::Tile next = sight.next_keys(tile.first + kTileRows, end);
+    const int next_stage = 1 - stage;
+    copy_rows<W>(k, next.first, next.bits, format, key_tiles + next_stage * kTileSize<W>);
+    copy_rows<W>(v, next.first, next.bits, value_format, value_tiles + next_stage * kTileSize<W>);
+    copy_async_commit();
+    copy_async_wait<1>();
+    __syncthreads();
+
+    Logits<kTiles> p;
+    multiply_rows<Product, Queries::left>(p, queries, key_tiles + stage * kTileSize<W>, 1.0f);
+#pragma unroll
+    for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        hide(p[m], half, tile.bits & bits_below(limit[m][half] - tile.first), -std::numeric_limits<float>::infinity());
+    online.weigh(p, out);
+    multiply_columns<Product, W>(out, p, value_tiles + stage * kTileSize<W>);
+
+    __syncthreads();  // the tile is no longer read
+    tile = next;
+    stage = next_stage;
+  }
+
+  const HeadRows<float> out_rows(args.out, b, h), lse(args.lse, b, h), lse_rest(args.lse_rest, b, h);
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float total = online.total(m, half);
+      const int i = lane.row(first, kTiles, m, half);
+      if (i >= sight.query_count) continue;
+      store_sums<W>(out_rows.row(i), out[m], half, total == 0 ? 0.0f : 1 / total, value_format);
+      if (lane.t == 0) store_lse(online.top[m][half], total, lse.row(i), lse_rest.row(i));
+    }
+}
+
+}  // namespace
+
+void attention_tensor_core(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys,
+                           const AttentionOptions& options, AttentionOutput& result) {
+  const ForwardArguments args{
+      q.view<const float, 4>(),    k.view<const float, 4>(),          v.view<const float, 4>(),
+      Sight(q, k, keys, options),  static_cast<float>(options.scale), rows_are_packed(q, k, v, result.out),
+      result.out.view<float, 4>(), result.lse.view<float, 3>(),       result.lse_rest.view<float, 3>()};
+  visit_width(q.dim(3), v.dim(3), [&]<int W>(std::integral_constant<int, W>) {
+    visit_product(precision(), [&]<class Product>(Product) {
+      const Index blocks = q.dim(0) * q.dim(1) * tiles(static_cast<int>(q.dim(2)), kBlockQueries<Product, W>);
+      launch(attention_forward<Product, W>, dim3(blocks_for("attention", blocks, 1)), dim3(kTensorThreads),
+             4 * shared_size<float>(kTileSize<W>), current_stream(), args);
+    });
+  });
+}
+
+}  // namespace subquad::kernels::cuda
