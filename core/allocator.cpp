@@ -127,11 +127,15 @@ void* allocate(std::size_t bytes, Device device, const char* op) {
       nullptr);
 }
 
+// A tensor may die while another device works: that one stays activated.
 void deallocate(void* block, std::size_t bytes, Device device) noexcept {
   if (block == nullptr) return;
-  on_device(
-      device, [&](auto) { cpu_cache().deallocate(block, bytes); }, [&](auto at) { cuda::deallocate(block, bytes, at); },
-      nullptr);
+#ifdef SUBQUAD_CUDA
+  if (!device.is_cpu()) return cuda::deallocate(block, bytes, device);
+#else
+  (void)device;
+#endif
+  cpu_cache().deallocate(block, bytes);
 }
 
 }  // namespace subquad

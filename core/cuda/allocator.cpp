@@ -16,6 +16,8 @@
 namespace subquad::cuda {
 namespace {
 
+constexpr std::size_t kGrain = 512;  // bytes: the smallest block
+
 // While a graph is recorded CUDA refuses calls that could upset it. Taking memory does not, and must be possible.
 class AllowedWhileRecording {
  public:
@@ -40,7 +42,7 @@ class DeviceCache {
 
   void* allocate(std::size_t bytes, const char* op) {
     const std::lock_guard lock(mutex_);
-    const std::size_t rounded = class_bytes(bytes, kDeviceAlignment);
+    const std::size_t rounded = class_bytes(bytes, kGrain);
     FreeBlock block;
     if (open_ != nullptr) block = open_->free.take(rounded);
     if (block.address == nullptr) block = free_.take(rounded);

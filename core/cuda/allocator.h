@@ -1,7 +1,8 @@
-// The caching allocator of CUDA devices, behind core/allocator.h. Blocks are aligned to 512 bytes and used again in the
-// order of the device's one stream: whoever frees a block has launched all that touches it, whoever gets it launches
-// later, so no event is needed. Other streams that use a block must be ordered by their owner (core/upload.h). The
-// cache may grow until the device is full; before an allocation fails it is given back.
+// The caching allocator of CUDA devices, behind core/allocator.h. Blocks are aligned to at least 256 bytes
+// (cudaMalloc's promise), as large as a multiple of 512, and used again in the order of the device's one stream:
+// whoever frees a block has launched all that touches it, whoever gets it launches later, so no event is needed. Other
+// streams that use a block must be ordered by their owner (core/upload.h). The cache may grow until the device is full;
+// before an allocation fails it is given back.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +11,6 @@
 #include "subquad/core/allocator.h"
 
 namespace subquad::cuda {
-
-inline constexpr std::size_t kDeviceAlignment = 512;  // bytes: what cudaMalloc promises is at least half of it
 
 // Of the current device.
 void* allocate(std::size_t bytes, const char* op);

@@ -5,7 +5,6 @@
 #include <cstdlib>
 #include <memory>
 
-#include "subquad/core/cuda/launch.cuh"
 #include "subquad/core/cuda/range.h"
 
 namespace subquad::cuda {
@@ -48,14 +47,6 @@ void check_launch(cudaError_t status, const void* kernel, dim3 grid, dim3 block,
   cudaGetLastError();
   throw DeviceError(cat(op_prefix(), "launch of ", kernel_name(kernel), " with grid ", extents(grid), ", block ",
                         extents(block), " and ", shared_bytes, " bytes of shared memory failed: ", words(status)));
-}
-
-unsigned blocks_for(const char* op, Index items, Index per_block) {
-  constexpr Index kMostBlocks = 0x7fffffff;  // of a grid's first dimension
-  const Index blocks = items / per_block + (items % per_block != 0 ? 1 : 0);
-  if (blocks > kMostBlocks)
-    throw Error(cat(op, ": ", items, " items in blocks of ", per_block, " are more than one launch can take"));
-  return static_cast<unsigned>(blocks);
 }
 
 }  // namespace subquad::cuda
