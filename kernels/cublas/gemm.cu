@@ -15,6 +15,7 @@ namespace subquad::kernels::cuda {
 using subquad::cuda::current_device;
 using subquad::cuda::current_op;
 using subquad::cuda::current_stream;
+using subquad::cuda::properties;
 
 namespace {
 
@@ -34,16 +35,16 @@ class Library {
     if (handle_ == nullptr) open(device);
     if (stream_ == stream) return handle_;
     check(cublasSetStream(handle_, stream), "cublasSetStream");
-    check(cublasSetWorkspace(handle_, workspace_, kWorkspaceBytes), "cublasSetWorkspace");  // a new stream resets it
+    check(cublasSetWorkspace(handle_, workspace_, bytes_), "cublasSetWorkspace");  // a new stream resets it
     stream_ = stream;
     return handle_;
   }
 
  private:
-  static constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // what cuBLAS advises for sm_90
-
   void open(int device) {
-    if (workspace_ == nullptr) workspace_ = allocate(kWorkspaceBytes, {DeviceType::cuda, device}, "cublas");
+    constexpr std::size_t kBytesPerMultiprocessor = std::size_t{256} << 10;  // 33 MiB on H100; cuBLAS advises 32 there
+    bytes_ = kBytesPerMultiprocessor * static_cast<std::size_t>(properties(device).multiprocessors);
+    if (workspace_ == nullptr) workspace_ = allocate(bytes_, {DeviceType::cuda, device}, "cublas");
     cublasHandle_t handle = nullptr;
     check(cublasCreate(&handle), "cublasCreate");
     check(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH), "cublasSetMathMode");  // no TF32 unless a call asks for it
@@ -53,6 +54,7 @@ class Library {
   cublasHandle_t handle_ = nullptr;
   cudaStream_t stream_ = nullptr;
   void* workspace_ = nullptr;
+  std::size_t bytes_ = 0;
 };
 
 constexpr std::size_t kMostDevices = 64;

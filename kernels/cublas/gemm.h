@@ -1,9 +1,9 @@
 // The BLAS of the GPU: cuBLAS, one handle per device, made at first use and kept as long as the process lives. No CUDA
 // header is needed to include this one.
 //
-// The handle works in the current stream and in one preset workspace of 32 MiB, so a captured step replays the same
-// products at the same addresses, and the same call gives the same bits every time. The first product of a device must
-// not fall into a capture: making the handle asks the driver for memory.
+// The handle works in the current stream and in one preset workspace (33 MiB on an H100), so a captured step replays
+// the same products at the same addresses, and the same call gives the same bits every time. The first product of a
+// device must not fall into a capture: making the handle asks the driver for memory.
 #pragma once
 
 #include "subquad/core/dtype.h"

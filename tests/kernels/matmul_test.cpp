@@ -67,24 +67,25 @@ std::vector<Sizes> sizes() {
       for (const Index k : {0, 1, 5, 31}) out.push_back({{m, k}, {k, n}});
     }
   }
-  for (const Sizes& more : std::vector<Sizes>{{{191, 67}, {67, 383}},      // one piece, the last uncut sizes
-                                              {{193, 33}, {33, 129}},      // rows in two pieces
-                                              {{1601, 19}, {19, 21}},      // rows in more
-                                              {{193, 3}, {3, 4099}},       // rows and columns in pieces
-                                              {{5, 64}, {64, 769}},        // columns alone in pieces
-                                              {{37, 2053}, {2053, 41}},    // depth in pieces, added up
-                                              {{200, 2053}, {2053, 3}},    // depth and rows
-                                              {{3, 2053}, {2053, 400}},    // depth and columns
-                                              {{3, 9999}, {9999, 1}},      // a long dot product per element
-                                              {{4, 11, 7}, {4, 7, 5}},     // a batch
-                                              {{4, 11, 7}, {7, 5}},        // a shared right operand: one tall product
-                                              {{11, 7}, {4, 7, 5}},        // a shared left operand
-                                              {{2, 1, 11, 7}, {3, 7, 5}},  // [2, 1] and [3] broadcast to [2, 3]
-                                              {{2, 3, 11, 7}, {1, 1, 7, 5}},        // ones stand for all
-                                              {{0, 11, 7}, {7, 5}},                 // an empty batch
-                                              {{0, 11, 7}, {0, 7, 5}},              //
-                                              {{2, 3, 1, 1, 7}, {2, 1, 4, 7, 1}}})  // rank 5
-    out.push_back(more);
+  const std::vector<Sizes> batches = {{{4, 11, 7}, {4, 7, 5}},              // a batch
+                                      {{4, 11, 7}, {7, 5}},                 // a shared right operand: one tall product
+                                      {{11, 7}, {4, 7, 5}},                 // a shared left operand
+                                      {{2, 1, 11, 7}, {3, 7, 5}},           // [2, 1] and [3] broadcast to [2, 3]
+                                      {{2, 3, 11, 7}, {1, 1, 7, 5}},        // ones stand for all
+                                      {{0, 11, 7}, {7, 5}},                 // an empty batch
+                                      {{0, 11, 7}, {0, 7, 5}},              //
+                                      {{2, 3, 1, 1, 7}, {2, 1, 4, 7, 1}}};  // rank 5
+  const std::vector<Sizes> cut_on_cpu = {{{191, 67}, {67, 383}},            // one piece, the last uncut sizes
+                                         {{193, 33}, {33, 129}},            // rows in two pieces
+                                         {{1601, 19}, {19, 21}},            // rows in more
+                                         {{193, 3}, {3, 4099}},             // rows and columns in pieces
+                                         {{5, 64}, {64, 769}},              // columns alone in pieces
+                                         {{37, 2053}, {2053, 41}},          // depth in pieces, added up
+                                         {{200, 2053}, {2053, 3}},          // depth and rows
+                                         {{3, 2053}, {2053, 400}},          // depth and columns
+                                         {{3, 9999}, {9999, 1}}};           // a long dot product per element
+  out.insert(out.end(), batches.begin(), batches.end());
+  if (!interpreted()) out.insert(out.end(), cut_on_cpu.begin(), cut_on_cpu.end());
   return out;
 }
 
