@@ -71,6 +71,21 @@ __global__ void count_digits(const Index* keys, Index size, int shift, Index* co
   counts[Index{blockIdx.x} * kDigits + threadIdx.x] = sum;
 }
 
+// One thread per digit, a warp to a block: counts [chunks, digits] become the number of keys with that digit in the
+// chunks before, totals [digits] the number in all. Rows of counts are read coalesced.
+__global__ void scan_digits(Index chunks, Index* counts, Index* totals) {
+  const Index digit = Index{blockIdx.x} * kWarp + threadIdx.x;
+  Index sum = 0;
+#pragma unroll 4
+  for (Index chunk = 0; chunk < chunks; ++chunk) {
+    Index& place = counts[chunk * kDigits + digit];
+    const Index here = place;
+    place = sum;
+    sum += here;
+  }
+  totals[digit] = sum;
+}
+
 // The sum of the values of the threads before this one; `scratch` has room for one value per warp.
 __device__ Index sum_before(Index value, Index* scratch) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -85,31 +100,17 @@ __device__ Index sum_before(Index value, Index* scratch) {
   return sum - value;
 }
 
-// One block, one thread per digit: counts [chunks, digits] become the number of keys with that digit in the chunks
-// before, and starts [digits] the number of keys with a smaller digit. Rows of counts are read coalesced.
-__global__ void scan_digits(Index chunks, Index* counts, Index* starts) {
-  Index* const scratch = SharedMemory().take<Index>(kWarps);
-  Index sum = 0;
-#pragma unroll 4
-  for (Index chunk = 0; chunk < chunks; ++chunk) {
-    Index& place = counts[chunk * kDigits + threadIdx.x];
-    const Index here = place;
-    place = sum;
-    sum += here;
-  }
-  starts[threadIdx.x] = sum_before(sum, scratch);
-}
-
 // One block per chunk, as count_digits: every key goes behind the keys with a smaller digit, those with its own digit
 // in chunks and warps before, and its peers in front. `places` is null in the first pass: a key's own place.
 __global__ void place_keys(const Index* keys, const Index* places, Index size, int shift, const Index* counts,
-                           const Index* starts, Index* sorted_keys, Index* sorted_places) {
+                           const Index* totals, Index* sorted_keys, Index* sorted_places) {
   SharedMemory shared;
   int* const counters = shared.take<int>(kCounters);
   Index* const first = shared.take<Index>(kDigits);
+  Index* const scratch = shared.take<Index>(kWarps);
   const int thread = static_cast<int>(threadIdx.x);
   count_chunk(keys, size, shift, counters);
-  first[thread] = starts[thread] + counts[Index{blockIdx.x} * kDigits + thread];
+  first[thread] = sum_before(totals[thread], scratch) + counts[Index{blockIdx.x} * kDigits + thread];
   for (int warp = 0, sum = 0; warp < kWarps; ++warp) {  // from counts to counts of the warps before
     int& counter = counters[warp * kDigits + thread];
     const int here = counter;
@@ -134,7 +135,9 @@ __global__ void place_keys(const Index* keys, const Index* places, Index size, i
 Order order_by_key(const Tensor& keys, Index count) {
   const Index size = keys.size(), chunks = (size + kChunk - 1) / kChunk;
   const dim3 grid(blocks_for("order_by_key", size, kChunk)), block(kThreads);
-  Tensor counts = empty({chunks, kDigits}, kInt64, keys.device()), starts = empty({kDigits}, kInt64, keys.device());
+  Tensor counts = empty({chunks, kDigits}, kInt64, keys.device()), totals = empty({kDigits}, kInt64, keys.device());
+  const std::size_t place_bytes =
+      shared_size<int>(kCounters) + shared_size<Index>(kDigits) + shared_size<Index>(kWarps);
   Order order{keys, {}};
   int shift = 0;
   do {
@@ -143,11 +146,10 @@ Order order_by_key(const Tensor& keys, Index count) {
     const Index* places = order.places.defined() ? order.places.data<Index>() : nullptr;
     launch(count_digits, grid, block, shared_size<int>(kCounters), current_stream(), from, size, shift,
            counts.data<Index>());
-    launch(scan_digits, dim3(1), block, shared_size<Index>(kWarps), current_stream(), chunks, counts.data<Index>(),
-           starts.data<Index>());
-    launch(place_keys, grid, block, shared_size<int>(kCounters) + shared_size<Index>(kDigits), current_stream(), from,
-           places, size, shift, counts.data<Index>(), starts.data<Index>(), next.keys.data<Index>(),
-           next.places.data<Index>());
+    launch(scan_digits, dim3(kDigits / kWarp), dim3(kWarp), 0, current_stream(), chunks, counts.data<Index>(),
+           totals.data<Index>());
+    launch(place_keys, grid, block, place_bytes, current_stream(), from, places, size, shift, counts.data<Index>(),
+           totals.data<Index>(), next.keys.data<Index>(), next.places.data<Index>());
     order = next;
     shift += kDigitBits;
   } while ((count - 1) >> shift > 0);

@@ -70,6 +70,9 @@ TEST_CASE("dropout: every device drops the same elements") {
       const RandomState random = state({7, 0, 1 << 20}, 9);
       CHECK(same_bits(kernels::dropout(x, 0.3, random), kernels::dropout(x.to(kCpu), 0.3, on_cpu(random))));
     }
+    const Tensor x = normal({1 + 2 * 3 * 8}, dtype, 2), odd = x.slice(0, 1, 49).reshape({2, 3, 8});  // not aligned
+    CHECK(
+        same_bits(kernels::dropout(odd, 0.3, state({1, 2}, 5)), kernels::dropout(odd.clone(), 0.3, state({1, 2}, 5))));
   });
 }
 

@@ -48,6 +48,17 @@ TEST_CASE("embedding and its gradient equal the slow loop") {
   });
 }
 
+TEST_CASE("embedding: tables and gradients that do not start at a multiple of 16 bytes") {
+  for_each_float([](DType dtype) {
+    const Tensor table = normal({1 + 40 * 8}, dtype, 1).slice(0, 1, 321).reshape({40, 8}),
+                 ids = skewed_ids({70}, 40, 2);
+    const Tensor dout = normal({1 + 70 * 8}, dtype, 3).slice(0, 1, 561).reshape({70, 8});
+    CHECK(same_bits(kernels::embedding(table, ids), kernels::embedding(table.clone(), ids)));
+    CHECK_CLOSE(kernels::embedding_grad(dout, ids, 40), kernels::embedding_grad(dout.clone(), ids, 40),
+                dot_tolerance(dtype, 70));
+  });
+}
+
 TEST_CASE("embedding: the same gradient bits for any number of threads") {
   const Index count = interpreted() ? 500 : 1000;
   const Tensor ids = skewed_ids({8, count}, 17, 1), dout = normal({8, count, 64}, kFloat32, 2);
