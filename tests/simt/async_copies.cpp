@@ -9,6 +9,7 @@
 namespace simt {
 
 void AsyncCopies::add(void* shared, const void* global, std::size_t bytes, bool valid) {
+  std::memset(shared, 0xff, bytes);  // NaN: from here to the wait, what stands there is anybody's guess
   copies_.push_back({shared, global, bytes, valid});
 }
 

@@ -1,4 +1,5 @@
-// The asynchronous copies of one thread: carried out when it waits for them, and not before.
+// The asynchronous copies of one thread: carried out when it waits for them, and not before. What stood at their
+// destination is gone when they start.
 #pragma once
 
 #include <cstddef>

@@ -58,6 +58,20 @@ __global__ void fetch_or_zero(const float* in, float* out) {
   for (int i = 0; i < 8; ++i) out[i] = tile[i];
 }
 
+// Two rounds through the same shared memory; whether a barrier keeps the second from overtaking readers of the first.
+__global__ void fetch_twice(bool barrier, const float* in, float* out) {
+  float* const tile = shared<float>();
+  const unsigned n = blockDim.x, i = threadIdx.x;
+  for (unsigned round = 0; round < 2; ++round) {
+    copy_async_4(tile + i, in + round * n + i);
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();
+    out[round * n + i] = tile[(i + 1) % n];
+    if (barrier) __syncthreads();
+  }
+}
+
 __global__ void fetch_and_forget(int to, int from, const float* in) {
   copy_async_16(shared<float>() + to, in + from);
 }
@@ -87,7 +101,8 @@ TEST_CASE("simt: a copy that is read before the wait for its group has not arriv
 
 TEST_CASE("simt: a thread that never waits for its copies is an error") {
   alignas(16) const float in[4] = {};
-  CHECK_COMPLAINT("has returned without waiting for its asynchronous copies", Size{1, 1, 64}, fetch_and_forget, 0, 0, in);
+  CHECK_COMPLAINT("has returned without waiting for its asynchronous copies", Size{1, 1, 64}, fetch_and_forget, 0, 0,
+                  in);
 }
 
 TEST_CASE("simt: copies of other threads need a barrier too") {
@@ -98,6 +113,19 @@ TEST_CASE("simt: copies of other threads need a barrier too") {
     wrong += data.right(0) && data.right(1) ? 0 : 1;
   }
   CHECK(wrong > 0);
+}
+
+TEST_CASE("simt: a copy to what others still read takes it away from them") {
+  std::vector<float> in(128), out(128);
+  for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<float>(i);
+  for (const bool barrier : {true, false}) {
+    int wrong = 0;
+    for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+      run(seed, {1, 64, 64 * 4}, fetch_twice, barrier, in.data(), out.data());
+      for (std::size_t i = 0; i < 64; ++i) wrong += out[i] == in[(i + 1) % 64] ? 0 : 1;
+    }
+    CHECK((wrong > 0) == !barrier);
+  }
 }
 
 TEST_CASE("simt: an asynchronous copy that is not valid writes zeros and reads nothing") {
