@@ -7,6 +7,7 @@
 
 #include "subquad/kernels/dropout/dropout.h"
 #include "subquad/tests/support/compare.h"
+#include "subquad/tests/support/rows.h"
 #include "subquad/tests/support/threads.h"
 
 namespace subquad::test {
@@ -140,6 +141,20 @@ TEST_CASE("bias_act_dropout of extreme pre-activations") {
       }
     });
   });
+}
+
+TEST_CASE("bias_act_dropout of rows that start anywhere") {
+  const Tensor x = normal({2, 19, 140}, kFloat32, 1), bias = normal({140}, kFloat32, 2);
+  const Tensor dout = normal(x.shape(), kFloat32, 3);
+  const RandomState rng = random_state(2);
+  const double tolerance = pointwise_tolerance(kFloat32);
+  const Tensor out = kernels::bias_act_dropout(x, bias, Activation::gelu, 0.2, rng);
+  CHECK_CLOSE(kernels::bias_act_dropout(unaligned(x), bias, Activation::gelu, 0.2, rng), out, tolerance);
+  CHECK_CLOSE(kernels::bias_act_dropout(x, unaligned(bias), Activation::gelu, 0.2, rng), out, tolerance);
+  const auto want = kernels::bias_act_dropout_grad(dout, x, bias, Activation::gelu, 0.2, rng);
+  const auto got = kernels::bias_act_dropout_grad(unaligned(dout), x, bias, Activation::gelu, 0.2, rng);
+  CHECK_CLOSE(got.dx, want.dx, tolerance);
+  CHECK_CLOSE(got.dbias, want.dbias, dot_tolerance(kFloat32, 38));
 }
 
 TEST_CASE("bias_act_dropout drops what dropout drops") {

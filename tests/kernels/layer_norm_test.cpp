@@ -133,6 +133,29 @@ TEST_CASE("layer_norm_grad equals the loop") {
   });
 }
 
+TEST_CASE("layer_norm of rows that start anywhere") {
+  for (const Index width : {60, 516, 1028}) {
+    const Inputs in = inputs({9, width}, kFloat32);
+    const double tolerance = 2 * dot_tolerance(kFloat32, width);
+    const kernels::LayerNorm want = reference(in.x, in.gamma, in.beta);
+    const Tensor x = unaligned(in.x), gamma = unaligned(in.gamma), beta = unaligned(in.beta);
+    const kernels::LayerNorm got = kernels::layer_norm(x, in.gamma, in.beta, kEps);
+    CHECK_CLOSE(got.out, want.out, tolerance);
+    CHECK_CLOSE(kernels::layer_norm(in.x, gamma, in.beta, kEps).out, want.out, tolerance);
+    CHECK_CLOSE(kernels::layer_norm(in.x, in.gamma, beta, kEps).out, want.out, tolerance);
+    const kernels::LayerNormGrads grads = reference_grad(in.dout, in.x, in.gamma, want.mean, want.rstd);
+    for (const Tensor& scale : {in.gamma, gamma}) {
+      const auto aligned = kernels::layer_norm_grad(in.dout, in.x, scale, got.mean, got.rstd);
+      const auto shifted = kernels::layer_norm_grad(unaligned(in.dout), x, scale, got.mean, got.rstd);
+      for (const auto& g : {aligned, shifted}) {
+        CHECK_CLOSE(g.dx, grads.dx, tolerance);
+        CHECK_CLOSE(g.dgamma, grads.dgamma, tolerance);
+        CHECK_CLOSE(g.dbeta, grads.dbeta, tolerance);
+      }
+    }
+  }
+}
+
 TEST_CASE("layer_norm of constant rows is beta, of a large offset still exact") {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {

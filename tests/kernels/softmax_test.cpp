@@ -94,6 +94,19 @@ TEST_CASE("softmax and log_softmax gradients equal the loop") {
   });
 }
 
+TEST_CASE("softmax and log_softmax of rows that start anywhere") {
+  for (const Index width : {60, 516, 1028}) {
+    const Tensor x = unaligned(uniform({3, width}, kFloat32, -3, 3, 5)), dout = normal({3, width}, kFloat32, 6);
+    const Rows y = reference(x), want = reference_grad(dout, y.softmax);
+    const double tolerance = dot_tolerance(kFloat32, width);
+    const Tensor p = kernels::softmax(x), log_p = kernels::log_softmax(x);
+    CHECK_CLOSE(p, y.softmax, pointwise_tolerance(kFloat32));
+    CHECK_CLOSE(log_p, y.log_softmax, pointwise_tolerance(kFloat32));
+    CHECK_CLOSE(kernels::softmax_grad(unaligned(dout), p), want.softmax, tolerance);
+    CHECK_CLOSE(kernels::log_softmax_grad(dout, unaligned(log_p)), want.log_softmax, 4 * tolerance);
+  }
+}
+
 TEST_CASE("softmax keeps small probabilities to full relative precision") {
   for_each_simd_target([] {
     const Tensor x = uniform({4, 37}, kFloat32, -60, 0, 9);

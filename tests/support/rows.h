@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "subquad/core/shape.h"
+#include "subquad/core/tensor.h"
 #include "subquad/tests/support/device.h"
 
 namespace subquad::test {
@@ -18,6 +18,14 @@ inline std::vector<Shape> with_row_shapes(std::vector<Shape> shapes, const Shape
   shapes.insert(shapes.end(), kRowShapes.begin(), kRowShapes.end());
   if (!interpreted()) shapes.push_back(large);
   return shapes;
+}
+
+// A contiguous copy of t that starts one element behind an aligned address, where nothing can be moved 16 bytes at a
+// time.
+inline Tensor unaligned(const Tensor& t) {
+  Tensor copied = empty({t.size() + 1}, t.dtype(), t.device()).slice(0, 1, t.size() + 1).reshape(t.shape());
+  copy(t, copied);
+  return copied;
 }
 
 }  // namespace subquad::test
