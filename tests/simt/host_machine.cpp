@@ -1,10 +1,11 @@
 // Devices, versions, errors and profiler ranges.
+#include <nvtx3/nvToolsExt.h>
+#include <simt/machine.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <map>
 
-#include <nvtx3/nvToolsExt.h>
-#include <simt/machine.h>
 #include "subquad/tests/simt/host_queue.h"
 
 namespace simt {

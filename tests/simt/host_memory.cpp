@@ -2,6 +2,7 @@
 // touch while work runs, so that code which reads a device pointer on the host crashes here as it would on a machine
 // with a GPU. Each block has pages of its own, full of 0xFF (NaN as float) when handed out; what surrounds it is out of
 // bounds for AddressSanitizer.
+#include <simt/machine.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -10,7 +11,6 @@
 #include <map>
 #include <new>
 
-#include <simt/machine.h>
 #include "subquad/core/free_blocks.h"
 #include "subquad/tests/simt/host_queue.h"
 

@@ -2,12 +2,13 @@
 // waits for it. So a wait that is missing in the code under test shows as values that have not arrived.
 #pragma once
 
+#include <simt/host.h>
+
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <vector>
-
-#include <simt/host.h>
 
 namespace simt {
 

@@ -1,13 +1,15 @@
 // Streams and events.
+#include <simt/machine.h>
+
 #include <algorithm>
 
-#include <simt/machine.h>
 #include "subquad/tests/simt/host_queue.h"
 
 namespace simt {
 namespace {
 
 std::size_t waits = 0;
+thread_local cudaStreamCaptureMode thread_mode = cudaStreamCaptureModeGlobal;
 
 std::vector<std::shared_ptr<Queue>>& queues() {
   static std::vector<std::shared_ptr<Queue>> all = {std::make_shared<Queue>()};  // the first is the default stream's
@@ -55,6 +57,16 @@ void count_synchronisation() {
 
 std::size_t synchronisations() {
   return waits;
+}
+
+cudaError_t refuse_while_capturing() {
+  if (thread_mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
+  for (const auto& queue : queues()) {
+    if (queue->recording == nullptr || queue->mode == cudaStreamCaptureModeRelaxed) continue;
+    queue->invalid = true;
+    return failed(cudaErrorStreamCaptureUnsupported);
+  }
+  return cudaSuccess;
 }
 
 }  // namespace simt
@@ -143,22 +155,6 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
   *milliseconds = 1;
   return cudaSuccess;
 }
-
-namespace simt {
-
-thread_local cudaStreamCaptureMode thread_mode = cudaStreamCaptureModeGlobal;
-
-cudaError_t refuse_while_capturing() {
-  if (thread_mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
-  for (const auto& queue : queues()) {
-    if (queue->recording == nullptr || queue->mode == cudaStreamCaptureModeRelaxed) continue;
-    queue->invalid = true;
-    return failed(cudaErrorStreamCaptureUnsupported);
-  }
-  return cudaSuccess;
-}
-
-}  // namespace simt
 
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
   std::swap(*mode, simt::thread_mode);

@@ -1,4 +1,5 @@
 // The stand-in for CUDA's runtime: what is late on a GPU is late here, what crashes there crashes here.
+#include <simt/machine.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -6,8 +7,6 @@
 #include <csignal>
 #include <cstring>
 #include <vector>
-
-#include <simt/machine.h>
 
 #include "subquad/tests/simt/tests/run.h"
 

@@ -1,7 +1,8 @@
 // What subquad says on machines that lack something: a GPU, a driver, a newer driver, memory.
 #include <doctest/doctest.h>
-
 #include <simt/machine.h>
+
+#include <functional>
 
 #include "subquad/core/allocator.h"
 #include "subquad/core/check.h"
