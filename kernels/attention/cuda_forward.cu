@@ -26,6 +26,10 @@ constexpr int kQueryTiles = W <= (std::is_same_v<Product, Fp32Product> ? 32 : 64
 template <class Product, int W>
 constexpr int kBlockQueries = kTensorWarps* kFragmentRows* kQueryTiles<Product, W>;
 
+// Blocks per multiprocessor that registers must leave room for; 0 = ptxas may choose. Left alone it spills for a third.
+template <int W>
+constexpr int kMinBlocks = W == 64 ? 2 : 0;
+
 // The softmax of a lane's rows so far: upper and lower row of each fragment.
 template <int kTiles, int W>
 struct Online {
@@ -93,7 +97,7 @@ struct Online {
 // over the tiles of keys and values that any of them sees, copying the next tile while it works on one. Causal blocks
 // with many keys start first.
 template <class Product, int W>
-__global__ void __launch_bounds__(kTensorThreads) attention_forward(ForwardArguments args) {
+__global__ void __launch_bounds__(kTensorThreads, kMinBlocks<W>) attention_forward(ForwardArguments args) {
   constexpr int kTiles = kQueryTiles<Product, W>;
   SharedMemory shared;
   float* const key_tiles = shared.take<float>(2 * kTileSize<W>);
