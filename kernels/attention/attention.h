@@ -21,14 +21,14 @@
 // they are. `lse` alone would not do for that, since it is rounded at its own size: `lse_rest` is what it lost.
 //
 // On CUDA float32 heads up to 128 wide are multiplied in precision(): fp32 as three TF32 products, so that operands are
-// exact but for 2^-22 of them; tf32 and bf16 round the operands (p and ds among them), not the sums, the softmax or lse.
-// There, 32 neighbouring keys are skipped where none is real and masked where some are: padding between real keys costs
-// work and may move roundings, padding behind them does neither.
+// exact but for 2^-22 of them; tf32 and bf16 round the operands (p and ds among them), not the sums, the softmax or
+// lse. There, 32 neighbouring keys are skipped where none is real and masked where some are: padding between real keys
+// costs work and may move roundings, padding behind them does neither.
 //
 // Deterministic: the same bits for any number of threads. Work: 2 Nq Nk (E + Ev) flops per head forward, 2 Nq Nk (3 E +
 // 2 Ev) backward, plus Nq Nk exponentials each. Memory: the head's keys, values and queries once more per thread,
-// nothing quadratic. Source: Vaswani et al. 2017, equation 1; online softmax: Milakov and Gimelshein 2018;
-// recomputation in backward: Dao et al. 2022 (FlashAttention), algorithms 1 and 4.
+// on CUDA one number per query in backward; nothing quadratic. Source: Vaswani et al. 2017, equation 1; online softmax:
+// Milakov and Gimelshein 2018; recomputation in backward: Dao et al. 2022 (FlashAttention), algorithms 1 and 4.
 #pragma once
 
 #include "subquad/core/mask.h"
