@@ -47,13 +47,14 @@ SampleNumbers first(Index count) {
 
 }  // namespace
 
-TEST_CASE("learner: live bytes are equal after each of 200 steps, and the system is not asked again") {
+TEST_CASE("learner: live bytes are equal after each step, and the system is not asked again") {
   const TrainOptions options = tiny_options();
   Learner learner(options, 4, 3);
   const Sequences set = same_tokens(40);
   std::size_t live = 0;
   std::uint64_t asked = 0;
-  for (Index step = 0; step < 200; ++step) {
+  const Index steps = test::interpreted() ? 12 : 200;
+  for (Index step = 0; step < steps; ++step) {
     {
       SampleNumbers samples;
       for (Index i = 0; i < 8; ++i) samples.push_back((step * 3 + i * 5) % 40);
@@ -76,7 +77,8 @@ TEST_CASE("learner: an easy set is learnt, and predictions agree with the tally"
   const Sequences set = same_tokens(24);
   const Batch batch = make_batch(set, first(24), options.batches);
   const double before = learner.predict(batch).tally.mean_loss();
-  for (Index step = 0; step < 100; ++step) learner.train(batch, step);
+  const Index steps = test::interpreted() ? 30 : 100;
+  for (Index step = 0; step < steps; ++step) learner.train(batch, step);
   const Learner::Prediction after = learner.predict(batch);
   CHECK_LT(after.tally.mean_loss(), before / 2);
   CHECK_EQ(after.tally.correct, 24);
@@ -153,9 +155,13 @@ TEST_SUITE("cuda") {
       CHECK_LT(std::fabs(got[i].tally.loss - want[i].tally.loss), 1e-4 * want[i].tally.loss);
       CHECK_LT(std::fabs(got[i].gradient_norm - want[i].gradient_norm), 1e-3 * want[i].gradient_norm);
     }
-    // Adam divides by the root of tiny second moments, so that rounding grows there faster than elsewhere.
-    for (const auto& [name, value] : on_cpu.state_dict())
-      if (name.starts_with("model.")) CHECK_CLOSE(on_device.state_dict().at(name), value, 2e-3);
+    for (const auto& [name, value] : on_cpu.state_dict()) {
+      CAPTURE(name);
+      // The gradient of a key's bias is 0 by the equations (softmax ignores what is added to all logits of a row), so
+      // what Adam divides by its own size there is nothing but rounding.
+      if (name.starts_with("model.") && !name.ends_with("key.bias"))
+        CHECK_CLOSE(on_device.state_dict().at(name), value, 1e-4);
+    }
   }
 
   TEST_CASE("learner: a recorded step equals the eager one bit for bit") {
