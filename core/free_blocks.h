@@ -7,7 +7,7 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
-#else  // blocks that wait are out of bounds for AddressSanitizer; without it these do nothing
+#else  // without AddressSanitizer these do nothing
 #define ASAN_POISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
 #define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
 #endif
@@ -30,9 +30,12 @@ struct FreeBlock {
 // length would otherwise leave a set of blocks behind for every length.
 class FreeBlocks {
  public:
+  // Blocks that wait are out of bounds for AddressSanitizer, unless work that a device has not done yet may touch them.
+  explicit FreeBlocks(bool out_of_bounds = true) : out_of_bounds_(out_of_bounds) {}
+
   void put(FreeBlock block) {
     blocks_.emplace(block.bytes, block.address);
-    ASAN_POISON_MEMORY_REGION(block.address, block.bytes);
+    if (out_of_bounds_) ASAN_POISON_MEMORY_REGION(block.address, block.bytes);
   }
 
   FreeBlock take(std::size_t bytes) {  // an address of nullptr when there is none
@@ -40,14 +43,14 @@ class FreeBlocks {
     if (it == blocks_.end() || it->first > kLooseFit * bytes) return {};
     const FreeBlock block = {it->second, it->first};
     blocks_.erase(it);
-    ASAN_UNPOISON_MEMORY_REGION(block.address, block.bytes);
+    if (out_of_bounds_) ASAN_UNPOISON_MEMORY_REGION(block.address, block.bytes);
     return block;
   }
 
   template <class F>
   void drain(F&& f) {  // f(block) for every block, and forgets them
     for (const auto& [bytes, address] : blocks_) {
-      ASAN_UNPOISON_MEMORY_REGION(address, bytes);
+      if (out_of_bounds_) ASAN_UNPOISON_MEMORY_REGION(address, bytes);
       f(FreeBlock{address, bytes});
     }
     blocks_.clear();
@@ -55,6 +58,7 @@ class FreeBlocks {
 
  private:
   static constexpr std::size_t kLooseFit = 2;
+  bool out_of_bounds_;
   std::multimap<std::size_t, void*> blocks_;  // size to address
 };
 

@@ -32,7 +32,7 @@ class AllowedWhileRecording {
 }  // namespace
 
 struct GraphMemory::Blocks {
-  FreeBlocks free;
+  FreeBlocks free{false};
   bool abandoned = false;  // the graph is gone
 };
 
@@ -48,7 +48,6 @@ class DeviceCache {
     if (block.address == nullptr) block = free_.take(rounded);
     if (block.address == nullptr) block = from_driver(rounded, bytes, op);
     taken_.at(block.address).owner = open_;
-    ASAN_POISON_MEMORY_REGION(static_cast<std::byte*>(block.address) + bytes, block.bytes - bytes);
     ++stats_.allocations;
     stats_.current_bytes += bytes;
     stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.current_bytes);
@@ -142,7 +141,7 @@ class DeviceCache {
   }
 
   std::mutex mutex_;
-  FreeBlocks free_;
+  FreeBlocks free_{false};
   std::unordered_map<void*, Taken> taken_;  // every block taken from the driver, free ones too
   GraphBlocks open_;                        // of the graph that is being recorded
   MemoryStats stats_;
