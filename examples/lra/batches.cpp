@@ -101,13 +101,8 @@ Batch Batch::to(Device device) const {
   return {ids.to(device), labels.to(device), samples.to(device), mask.to(device), tokens};
 }
 
-void copy_batch(const Batch& from, Batch& to) {
-  copy(from.ids, to.ids);
-  copy(from.labels, to.labels);
-  copy(from.samples, to.samples);
-  copy(from.mask.real, to.mask.real);
-  copy(from.mask.lengths, to.mask.lengths);
-  to.tokens = from.tokens;
+std::vector<Tensor> tensors_of(const Batch& batch) {
+  return {batch.ids, batch.labels, batch.samples, batch.mask.real, batch.mask.lengths};
 }
 
 }  // namespace subquad::lra

@@ -40,7 +40,6 @@ std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptio
 // On the CPU. Error naming the sample when one is longer than pad_to or max_length.
 Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options);
 
-// Into the tensors of a batch of the same shape, which may be on another device.
-void copy_batch(const Batch& from, Batch& to);
+std::vector<Tensor> tensors_of(const Batch& batch);  // all of its tensors, always in the same order
 
 }  // namespace subquad::lra

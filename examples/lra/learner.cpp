@@ -40,9 +40,6 @@ nn::StateDict with_prefix(const nn::StateDict& from, const std::string& prefix) 
   return part;
 }
 
-// Steps that may be under way before their results are looked at.
-constexpr Index kMostPending = 64;
-
 // 0 when x is finite and a NaN otherwise, as float64 [1].
 Tensor zero_if_finite(const Tensor& x) {
   return kernels::mul_scalar(x.to(kFloat64).reshape({1}), 0);
@@ -65,7 +62,7 @@ Learner::Learner(const TrainOptions& options, Index vocabulary, Index classes)
       clip_norm_(options.clip_norm),
       precision_(options.precision),
       record_(options.cuda_graph),
-      numbers_(zeros({kMostPending, 3}, kFloat64, model_.device())) {
+      upload_(model_.device()) {
   rng_.seed = options.seed;
   rng_.step = zeros({1}, kInt64, model_.device());
 }
@@ -73,11 +70,9 @@ Learner::Learner(const TrainOptions& options, Index vocabulary, Index classes)
 Learner::~Learner() = default;
 
 void Learner::train(const Batch& batch, Index step) {
-  if (pending_.size() == static_cast<std::size_t>(kMostPending)) collect();
   const double rate = prepare(step);
-  Tensor row = numbers_.select(0, static_cast<Index>(pending_.size()));
-  copy(record_ ? replayed(batch) : compute(batch.to(model_.device())), row);
-  pending_.push_back({step, {0, 0, batch.size()}, rate, 0});
+  const Tensor numbers = record_ ? replayed(batch) : compute(batch.to(model_.device()));
+  started_.push_back({step, batch.size(), rate, Readback(numbers)});
 }
 
 double Learner::prepare(Index step) {
@@ -121,7 +116,9 @@ Tensor Learner::replayed(const Batch& batch) {
     recording->inputs = batch.to(model_.device());
     return compute(recording->inputs);
   }
-  copy_batch(batch, recording->inputs);
+  std::vector<Tensor> inputs = tensors_of(recording->inputs);
+  upload_.start(tensors_of(batch));  // travels while the step before is still computed
+  upload_.finish(inputs);
   if (!recording->graph.defined())
     recording->graph = Graph::capture(model_.device(), [&] { recording->numbers = compute(recording->inputs); });
   recording->graph.replay();
@@ -129,28 +126,17 @@ Tensor Learner::replayed(const Batch& batch) {
 }
 
 std::vector<StepResult> Learner::finish() {
-  collect();
-  return std::exchange(finished_, {});
-}
-
-void Learner::collect() {
-  const Tensor numbers = numbers_.to(kCpu);
-  const auto found = numbers.view<const double, 2>();
-  for (std::size_t i = 0; i < pending_.size(); ++i) {
-    StepResult result = pending_[i];
-    const auto row = static_cast<Index>(i);
-    const double loss = found(row, 0);
-    result.gradient_norm = found(row, 1);
-    if (!std::isfinite(loss) || !std::isfinite(result.gradient_norm)) {
-      pending_.clear();
-      throw Error(cat("training step ", result.step, ": loss ", loss, " and gradient norm ", result.gradient_norm,
+  std::vector<StepResult> results;
+  for (const Started& started : std::exchange(started_, {})) {
+    const std::span<const double> numbers = started.numbers.value().span<double>();
+    const double loss = numbers[0], norm = numbers[1];
+    if (!std::isfinite(loss) || !std::isfinite(norm))
+      throw Error(cat("training step ", started.step, ": loss ", loss, " and gradient norm ", norm,
                       " must be finite; a lower --learning-rate or --clip-norm may help"));
-    }
-    result.tally.loss = loss * static_cast<double>(result.tally.samples);
-    result.tally.correct = static_cast<Index>(found(row, 2));
-    finished_.push_back(result);
+    const double total = loss * static_cast<double>(started.samples);
+    results.push_back({started.step, {total, static_cast<Index>(numbers[2]), started.samples}, started.rate, norm});
   }
-  pending_.clear();
+  return results;
 }
 
 Learner::Prediction Learner::predict(const Batch& batch) {

@@ -6,6 +6,8 @@
 
 #include "subquad/core/graph.h"
 #include "subquad/core/precision.h"
+#include "subquad/core/readback.h"
+#include "subquad/core/upload.h"
 #include "subquad/examples/lra/evaluation.h"
 #include "subquad/examples/lra/task.h"
 #include "subquad/examples/lra/train_options.h"
@@ -53,10 +55,16 @@ class Learner {
  private:
   struct Recording;  // a step of one batch shape, with the buffers that its inputs are copied to
 
+  struct Started {  // a step whose results nobody has looked at yet
+    Index step = 0;
+    Index samples = 0;
+    double rate = 0;
+    Readback numbers;  // as compute() returns them
+  };
+
   double prepare(Index step);           // puts the step's numbers where its kernels read them; the learning rate
   Tensor compute(const Batch& batch);   // float64 [3]: mean loss, gradient norm, correct predictions
   Tensor replayed(const Batch& batch);  // the same, by a recording
-  void collect();                       // waits for pending_, whose results go to finished_
 
   nn::SequenceClassifier model_;
   nn::ParameterArena arena_;
@@ -68,9 +76,8 @@ class Learner {
   RandomState rng_;
   std::map<std::pair<Index, Index>, std::unique_ptr<Recording>> recordings_;  // by batch size and positions
 
-  Tensor numbers_;  // float64 [kMostPending, 3]: what compute() found in each pending step
-  std::vector<StepResult> pending_;
-  std::vector<StepResult> finished_;
+  Upload upload_;
+  std::vector<Started> started_;
 };
 
 }  // namespace subquad::lra

@@ -59,6 +59,7 @@ TEST_CASE("learner: live bytes are equal after each step, and the system is not 
       SampleNumbers samples;
       for (Index i = 0; i < 8; ++i) samples.push_back((step * 3 + i * 5) % 40);
       learner.train(make_batch(set, samples, options.batches), step);
+      learner.finish();  // results that wait to be read are live, too
     }
     const MemoryStats stats = memory_stats(device());
     if (step == 2) {  // from here on nothing is new
