@@ -49,6 +49,9 @@ std::string broken(const SourceFile& page, const std::string& link) {
 
 // A program of build/<preset>/bin/: where its source stands decides its name.
 bool is_program(const std::string& name) {
+  const std::string interpreted = "_simt";  // the same program with interpreted CUDA kernels
+  if (name.ends_with(interpreted) && name != "test_simt")
+    return is_program(name.substr(0, name.size() - interpreted.size()));
   if (name.starts_with("bench_")) return fs::exists(kRoot / "bench" / name.substr(6));
   if (name.starts_with("test_")) return fs::exists(kRoot / "tests" / name.substr(5));
   return fs::exists(kRoot / "examples" / (name + ".cpp")) || fs::exists(kRoot / "examples/lra" / (name + "_main.cpp"));

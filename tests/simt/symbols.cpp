@@ -79,7 +79,7 @@ void remove_all(std::string& text, const std::string& part) {
 }  // namespace
 
 const char* symbol(const void* function) {
-  static const Symbols symbols;
+  static const Symbols& symbols = *new Symbols;  // never destroyed: the launch log asks at exit
   return symbols.name(function);
 }
 
