@@ -39,13 +39,13 @@ Tensor slow_layer(const Tensor& x, const slow::Weights& w, const Mask& mask, Nor
 
 // The whole encoder without cls and dropout.
 Tensor slow_encoder(const Tensor& tokens, const slow::Weights& w, const Mask& mask, NormOrder norm) {
-  const Tensor table = w("tokens.weight"), places = w("positions.weight");
+  const Tensor table = w("tokens.weight"), places = w("positions.weight"), ids = test::doubles(tokens);
   Tensor x = empty({tokens.dim(0), tokens.dim(1), table.dim(1)}, kFloat64, kCpu);
   auto cell = x.view<double, 3>();
   for (Index b = 0; b < x.dim(0); ++b)
     for (Index i = 0; i < x.dim(1); ++i)
       for (Index d = 0; d < x.dim(2); ++d)
-        cell(b, i, d) = test::at(table, {static_cast<Index>(test::at(tokens, {b, i})), d}) + test::at(places, {i, d});
+        cell(b, i, d) = test::at(table, {static_cast<Index>(test::at(ids, {b, i})), d}) + test::at(places, {i, d});
   for (Index layer = 0; layer < 2; ++layer) x = slow_layer(x, w / cat("layers.", layer), mask, norm);
   return norm == NormOrder::pre ? slow::layer_norm(x, w / "norm", 1e-5) : x;
 }

@@ -10,7 +10,9 @@ using test::prefix_mask;
 
 const std::vector<std::int64_t> kLengths = {4, 2, 0};
 
-Tensor slow_mean(const Tensor& x, const Mask& mask, Index divisor) {
+Tensor slow_mean(const Tensor& input, const Mask& device_mask, Index divisor) {
+  const Tensor x = test::doubles(input);
+  const Mask mask = device_mask.to(kCpu);
   Tensor out = zeros({x.dim(0), x.dim(2)}, kFloat64, kCpu);
   auto y = out.view<double, 2>();
   for (Index b = 0; b < x.dim(0); ++b) {

@@ -21,7 +21,8 @@ struct SlowOptimizer {
   SlowOptimizer(const OptimizerConfig& c, const Module& model) : config(c) {
     for (const Variable& p : model.parameters()) {
       values.emplace_back();
-      for (Index i = 0; i < p.value().size(); ++i) values.back().push_back(test::at(p.value(), i));
+      const Tensor start = test::doubles(p.value());
+      for (Index i = 0; i < start.size(); ++i) values.back().push_back(test::at(start, i));
       m.emplace_back(values.back().size(), 0.0);
       v.emplace_back(values.back().size(), 0.0);
     }
@@ -30,14 +31,16 @@ struct SlowOptimizer {
   void update(const Module& model, double rate, double scale) {
     ++step;
     const std::vector<Variable> parameters = model.parameters();
-    for (std::size_t p = 0; p < parameters.size(); ++p)
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      const Tensor grad = test::doubles(parameters[p].grad());
       for (std::size_t i = 0; i < values[p].size(); ++i) {
-        const double g = scale * test::at(parameters[p].grad(), static_cast<Index>(i));
+        const double g = scale * test::at(grad, static_cast<Index>(i));
         if (config.kind == "sgd")
           sgd(values[p][i], m[p][i], g, rate);
         else
           adam(values[p][i], m[p][i], v[p][i], g, rate);
       }
+    }
   }
 
   void adam(double& value, double& m1, double& m2, double g, double rate) const {
