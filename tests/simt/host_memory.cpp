@@ -18,18 +18,25 @@ namespace simt {
 namespace {
 
 constexpr std::size_t kPage = 4096;
+constexpr std::size_t kHugePage = std::size_t{2}
+                                  << 20;  // opening and closing many small pages would take most of the time
 constexpr std::size_t kReach = std::size_t{64} << 30;  // bytes of addresses; memory is only behind what is in use
 
 std::size_t pages(std::size_t bytes) {
   return (bytes + kPage - 1) / kPage * kPage;
 }
+std::size_t huge_pages(std::size_t bytes) {
+  return (bytes + kHugePage - 1) / kHugePage * kHugePage;
+}
 
 class DeviceMemory {
  public:
   DeviceMemory() {
-    void* const range = mmap(nullptr, kReach, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const range =
+        mmap(nullptr, kReach + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED) throw std::bad_alloc();
-    base_ = static_cast<std::byte*>(range);
+    base_ = reinterpret_cast<std::byte*>(huge_pages(reinterpret_cast<std::uintptr_t>(range)));
+    madvise(base_, kReach, MADV_HUGEPAGE);  // a wish: may be refused
   }
 
   // nullptr when the machine has no more.
@@ -44,7 +51,7 @@ class DeviceMemory {
     if (offset + length + kPage > kReach) return nullptr;
     blocks_.emplace(offset, bytes);
     in_use_ += bytes;
-    top_ = std::max(top_, offset + length + kPage);
+    top_ = std::max(top_, huge_pages(offset + length + kPage));
     const DeviceMemoryOpen open;
     ASAN_POISON_MEMORY_REGION(base_ + offset - kPage, length + 2 * kPage);
     ASAN_UNPOISON_MEMORY_REGION(base_ + offset, bytes);
@@ -86,7 +93,7 @@ class DeviceMemory {
   }
 
   std::byte* base_ = nullptr;
-  std::size_t top_ = kPage;  // beyond it nothing was ever in use
+  std::size_t top_ = kHugePage;  // beyond it nothing was ever in use
   std::size_t in_use_ = 0;
   int openers_ = 0;
   std::map<std::size_t, std::size_t> blocks_;  // offset to size
