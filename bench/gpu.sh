@@ -57,7 +57,8 @@ mkdir -p "$logs"
 
 export OMP_WAIT_POLICY=passive
 # OpenBLAS is opened by its path; what it needs in turn lies beside it when both were carried.
-for prefix in ${CMAKE_PREFIX_PATH//:/ }; do
+prefixes=${CMAKE_PREFIX_PATH:-}
+for prefix in ${prefixes//:/ }; do
   for folder in "$prefix"/lib/*-linux-gnu "$prefix"/lib/*-linux-gnu/openblas-openmp; do
     [ ! -d "$folder" ] || export LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
   done
