@@ -146,7 +146,9 @@ if [ $every_launch = yes ]; then
   fi
 fi
 
-if "$bin/test_core" --devices | grep -qx cuda; then
+if ! devices=$("$bin/test_core" --devices); then  # it has said why: a GPU whose driver is too old
+  fail "test_core --devices cannot tell which devices there are"
+elif grep -qx cuda <<<"$devices"; then
   for folder in "${folders[@]}"; do
     [ "$folder" != house ] && select_cases "test_$folder" cuda || continue
     run_program "test_$folder" cuda "$best" "$filter"
