@@ -4,12 +4,16 @@
 
 namespace subquad {
 
-Graph Graph::capture(Device device, const std::function<void()>& work) {
+Graph Graph::capture(Device device, const std::function<void()>& work, const Graph& neighbour) {
   Graph graph;
   on_device(
       device, [](auto) { throw DeviceError("Graph::capture: cpu has no graphs, only a CUDA device has"); },
       [&](auto) {
-        const auto recorded = std::make_shared<cuda::RecordedGraph>(device);
+        if (neighbour.defined() && neighbour.device_ != device)
+          throw DeviceError(cat("Graph::capture: neighbour is on ", neighbour.device_, ", expected on ", device));
+        const auto memory =
+            neighbour.defined() ? neighbour.recorded_->memory() : std::make_shared<cuda::GraphMemory>(device);
+        const auto recorded = std::make_shared<cuda::RecordedGraph>(device, memory);
         recorded->record(work);
         graph.size_ = recorded->size();
         graph.recorded_ = recorded;
@@ -17,6 +21,10 @@ Graph Graph::capture(Device device, const std::function<void()>& work) {
       nullptr);
   graph.device_ = device;
   return graph;
+}
+
+Graph Graph::capture(Device device, const std::function<void()>& work) {
+  return capture(device, work, Graph());
 }
 
 void Graph::replay() {

@@ -26,6 +26,10 @@ class Graph {  // a handle: copies are the same graph
   // outside and used inside must live as long as the graph. Waiting for the device inside (item(), to(kCpu),
   // synchronize) and copying from the CPU are Errors; after an exception of `work` the device is as it was before.
   // DeviceError for the CPU, which has no graphs.
+  //
+  // With a `neighbour` both graphs (and its other neighbours) use one pool, as large as the largest of them needs: for
+  // graphs of which one is replayed at a time. What one has computed holds until another one is replayed.
+  static Graph capture(Device device, const std::function<void()>& work, const Graph& neighbour);
   static Graph capture(Device device, const std::function<void()>& work);
 
   bool defined() const { return recorded_ != nullptr; }

@@ -42,9 +42,22 @@ class Recording {
   cudaStream_t stream_;
 };
 
+// While it lives, memory comes from the graph's pool.
+class OpenMemory {
+ public:
+  explicit OpenMemory(GraphMemory& memory) : memory_(memory) { memory_.open(); }
+  ~OpenMemory() { memory_.close(); }
+  OpenMemory(const OpenMemory&) = delete;
+  OpenMemory& operator=(const OpenMemory&) = delete;
+
+ private:
+  GraphMemory& memory_;
+};
+
 }  // namespace
 
-RecordedGraph::RecordedGraph(Device device) : device_(device), memory_(device) {}
+RecordedGraph::RecordedGraph(Device device, std::shared_ptr<GraphMemory> memory)
+    : device_(device), memory_(std::move(memory)) {}
 
 RecordedGraph::~RecordedGraph() {
   if (executable_ != nullptr) cudaGraphExecDestroy(executable_);
@@ -52,11 +65,13 @@ RecordedGraph::~RecordedGraph() {
 
 void RecordedGraph::record(const std::function<void()>& work) {
   if (recording()) throw Error("Graph::capture: a graph is being recorded already");
-  memory_.open();
-  Recording recording;
-  work();
-  const OwnedGraph graph = recording.end();
-  memory_.close();
+  OwnedGraph graph;
+  {
+    const OpenMemory open(*memory_);
+    Recording recording;
+    work();
+    graph = recording.end();
+  }
   check(cudaGraphGetNodes(graph.get(), nullptr, &size_), "cudaGraphGetNodes");
   check(cudaGraphInstantiate(&executable_, graph.get(), 0), "cudaGraphInstantiate");
 }

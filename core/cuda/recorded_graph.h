@@ -12,7 +12,7 @@ namespace subquad::cuda {
 
 class RecordedGraph {
  public:
-  explicit RecordedGraph(Device device);
+  RecordedGraph(Device device, std::shared_ptr<GraphMemory> memory);
   ~RecordedGraph();
   RecordedGraph(const RecordedGraph&) = delete;
   RecordedGraph& operator=(const RecordedGraph&) = delete;
@@ -20,10 +20,11 @@ class RecordedGraph {
   void record(const std::function<void()>& work);
   void replay();
   std::size_t size() const { return size_; }
+  const std::shared_ptr<GraphMemory>& memory() const { return memory_; }
 
  private:
   Device device_;
-  GraphMemory memory_;
+  std::shared_ptr<GraphMemory> memory_;  // of this graph, or of several
   CUgraphExec_st* executable_ = nullptr;
   std::size_t size_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "subquad/core/allocator.h"
 #include "subquad/kernels/count_correct/count_correct.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/nn/losses.h"
@@ -119,8 +120,12 @@ Tensor Learner::replayed(const Batch& batch) {
   std::vector<Tensor> inputs = tensors_of(recording->inputs);
   upload_.start(tensors_of(batch));  // travels while the step before is still computed
   upload_.finish(inputs);
-  if (!recording->graph.defined())
-    recording->graph = Graph::capture(model_.device(), [&] { recording->numbers = compute(recording->inputs); });
+  if (!recording->graph.defined()) {
+    release_cached_memory(model_.device());  // what eager steps left behind, which a recording could not give back
+    recording->graph = Graph::capture(
+        model_.device(), [&] { recording->numbers = compute(recording->inputs); }, first_graph_);
+    if (!first_graph_.defined()) first_graph_ = recording->graph;
+  }
   recording->graph.replay();
   return recording->numbers;
 }

@@ -75,6 +75,7 @@ class Learner {
   bool record_;
   RandomState rng_;
   std::map<std::pair<Index, Index>, std::unique_ptr<Recording>> recordings_;  // by batch size and positions
+  Graph first_graph_;  // whose memory all others use, too: one step is replayed at a time
 
   Upload upload_;
   std::vector<Started> started_;

@@ -147,6 +147,37 @@ TEST_SUITE("cuda") {
     CHECK_EQ(memory_stats(device()).current_bytes, before.current_bytes);
   }
 
+  TEST_CASE("neighbours use one pool, as large as the largest of them needs") {
+    release_cached_memory(device());
+    const std::size_t before = memory_stats(device()).reserved_bytes;
+    std::vector<Tensor> results(3);
+    std::vector<Graph> graphs;
+    Tensor in = full({1 << 18}, 1, kFloat32, device());
+    const std::size_t outside = memory_stats(device()).reserved_bytes - before;
+    for (Tensor& result : results) {
+      const Graph neighbour = graphs.empty() ? Graph() : graphs.front();
+      graphs.push_back(Graph::capture(
+          device(),
+          [&] {
+            const Tensor passing = in.to(kFloat64);
+            result = passing.slice(0, 0, 3).to(kInt32);
+          },
+          neighbour));
+    }
+    CHECK_EQ(memory_stats(device()).reserved_bytes - before, outside + (std::size_t{1} << 21) + 3 * 512);
+    for (const int value : {5, 6}) {
+      fill(in, value);
+      for (std::size_t i = 0; i < graphs.size(); ++i) {
+        graphs[i].replay();
+        CHECK_EQ(test::at(results[i], 2), value);
+      }
+    }
+    graphs.erase(graphs.begin());  // the others keep the pool
+    fill(in, 7);
+    graphs[0].replay();
+    CHECK_EQ(test::at(results[1], 0), 7);
+  }
+
   TEST_CASE("waiting inside a graph is an error, and the device works on") {
     const Tensor x = full({2}, 3, kFloat32, device());
     const auto captured = [](const std::function<void()>& work) { return [work] { Graph::capture(device(), work); }; };
