@@ -36,7 +36,7 @@ class Learner {
   void train(const Batch& batch, Index step);
 
   // Waits for the steps started since the last call; their results, in order. Error naming the first step whose loss or
-  // gradient was not finite.
+  // gradient was not finite, or what a kernel of theirs complained of; none of the results is told again then.
   std::vector<StepResult> finish();
 
   struct Prediction {

@@ -7,9 +7,10 @@
 //
 // The gradient is made in the same pass as the loss when `want_grad` asks for it; otherwise dlogits is undefined.
 // A label outside [0, C) is an Error that names sample, label and C; on CUDA it is thrown by whoever next waits for the
-// device, and the sample has the loss 0 and the gradient 0. A sample whose own logit is -inf has the loss +inf; one
-// whose logits are all -inf has the loss +inf and the gradient 0. Deterministic: one writer per row. Reads logits once
-// from memory and writes dlogits once: 8 bytes per float32 element.
+// device, and until then the sample has the loss NaN (of which optimisers make no step) and the gradient 0. A sample
+// whose own logit is -inf has the loss +inf; one whose logits are all -inf has the loss +inf and the gradient 0.
+// Deterministic: one writer per row. Reads logits once from memory and writes dlogits once: 8 bytes per float32
+// element.
 #pragma once
 
 #include "subquad/core/tensor.h"

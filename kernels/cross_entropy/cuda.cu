@@ -27,7 +27,7 @@ __global__ void cross_entropy_rows(const T* logits, const std::int64_t* labels, 
   if (row.is_first_thread()) {
     const T loss =
         possible && legal ? std::log(sum) - (logits[start + label] - shift) : std::numeric_limits<T>::infinity();
-    losses[sample] = legal ? loss : T(0);
+    losses[sample] = legal ? loss : std::numeric_limits<T>::quiet_NaN();  // no step is made of it (adamw.h)
   }
   if (dlogits == nullptr) return;
   const T factor = possible && legal ? 1 / sum : T(0);

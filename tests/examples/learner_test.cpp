@@ -121,12 +121,19 @@ TEST_CASE("learner: a loss that is not finite is an error and changes nothing") 
   for (const auto& [name, value] : learner.state_dict()) CHECK(test::same_bits(value, state.at(name)));
 }
 
-TEST_CASE("learner: labels out of range") {
+TEST_CASE("learner: a label out of range is named, its step changes nothing, and training can go on") {
   const TrainOptions options = tiny_options();
   Learner learner(options, 4, 3);
-  Sequences set;
+  nn::StateDict before;
+  for (const auto& [name, value] : learner.state_dict()) before.emplace(name, value.clone());
+  Sequences set = same_tokens(3);
   set.append(std::vector<Token>{1, 2}, 3);
-  CHECK_THROWS_AS((learner.train(make_batch(set, {0}, options.batches), 0), learner.finish()), Error);
+  CHECK_THROWS_WITH_AS((learner.train(make_batch(set, {0, 3}, options.batches), 0), learner.finish()),
+                       "cross_entropy: label 3 of sample 1 is outside [0, 3)", Error);
+  for (const auto& [name, value] : learner.state_dict()) CHECK(test::same_bits(value, before.at(name)));
+  CHECK(learner.finish().empty());
+  learner.train(make_batch(set, {0, 1}, options.batches), 1);
+  CHECK_EQ(learner.finish().at(0).step, 1);
 }
 
 TEST_SUITE("cuda") {
