@@ -9,11 +9,14 @@
 #                                        64 MiB; then, on the machine with the GPU, CMAKE_PREFIX_PATH=DIR/usr bench/gpu.sh
 #
 # Needs nvcc, a C++20 compiler, CMake 3.24 and python3. Writes gpu.json (everything) and gpu.md (to read) into the results.
+# What failed is named at the end, and the exit status is then 1; a part goes on after a failure where it can.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/cuda
 bin=$build/bin
 parts=(build tests sanitizer kernels training)
+
+part_seconds=580  # and 5 more for a program that does not stop when asked to
 
 stop() { echo "gpu: $1" >&2; exit "${2:-1}"; }
 
@@ -85,24 +88,47 @@ def value(text):
 print(json.dumps({key: value(text) for key, text in (word.split("=", 1) for word in sys.argv[1:])}))' "$@" >>"$out/$file"
 }
 
+# fail WHAT: the part that runs has failed, and may go on.
+fail() {
+  echo "gpu: $part: $1" >&2
+  echo "$part: $1" >>"$failures"
+}
+
+# within SECONDS COMMAND...: runs it for that long, or for what is left of the part's time if that is less; 124: time was up.
+within() {
+  local most=$1 left=$((deadline - SECONDS)) status=0
+  shift
+  [ $left -lt "$most" ] || left=$most
+  [ "$left" -gt 0 ] || return 124
+  timeout --kill-after=5 "$left" "$@" || status=$?
+  [ $status != 137 ] || status=124  # did not stop when asked to
+  return $status
+}
+
+ended() { if [ "$1" = 124 ]; then echo "stopped, time was up"; else echo "ended with status $1"; fi; }  # for people
+
 part_build() {
   local generator=() begin=$SECONDS
   ! command -v ninja >/dev/null || generator=(-G Ninja)
-  cmake -S "$root" -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_ARCHITECTURES=native \
+  within $part_seconds cmake -S "$root" -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_ARCHITECTURES=native \
     -DSUBQUAD_CUDA=ON -DSUBQUAD_SIMT=OFF -DSUBQUAD_WERROR=OFF
-  timeout 580 cmake --build "$build" --parallel "$(nproc)" --target all_tests bench_gpu make_data train_lra
+  within $part_seconds cmake --build "$build" --parallel "$(nproc)" --target all_tests bench_gpu make_data train_lra
   record build.jsonl seconds=$((SECONDS - begin))
 }
 
 part_tests() {
-  local folder summary status
+  local folder summary status begin
   for folder in core kernels autograd nn golden examples; do
-    [ -x "$bin/test_$folder" ] || continue
-    local begin=$SECONDS
+    begin=$SECONDS
     status=0
-    timeout 300 "$bin/test_$folder" --device cuda --no-colors >"$logs/test_$folder.log" 2>&1 || status=$?
+    within 300 "$bin/test_$folder" --device cuda --no-colors >"$logs/test_$folder.log" 2>&1 || status=$?
     summary=$(sed -nE 's/^\[doctest\] test cases: *[0-9]+ *\| *([0-9]+) passed *\| *([0-9]+) failed.*/passed=\1 failed=\2/p' "$logs/test_$folder.log")
-    [ $status = 0 ] || grep -E 'ERROR|TEST CASE|threw|DeviceError' "$logs/test_$folder.log" | head -n 40
+    if [ $status != 0 ]; then
+      grep -E 'ERROR|TEST CASE|threw|DeviceError' "$logs/test_$folder.log" | head -n 40 || true  # 1: no such line
+      fail "test_$folder $(ended $status)"
+    elif [[ "${summary:-passed=0}" == passed=0* ]]; then
+      fail "test_$folder ran no test"
+    fi
     # shellcheck disable=SC2086  # two words
     record tests.jsonl program=test_$folder ${summary:-failed=1} status=$status seconds=$((SECONDS - begin))
     tail -n 1 "$out/tests.jsonl"
@@ -133,32 +159,40 @@ part_sanitizer() {
 }
 
 part_kernels() {
-  local inputs status=0
+  local inputs lines status=0
   inputs=$(mktemp -d)
-  timeout 300 "$bin/bench_gpu" --dump "$inputs" >"$logs/kernels.jsonl" || status=$?
-  cp "$logs/kernels.jsonl" "$out/kernels.jsonl"
-  if python3 -c 'import torch' 2>/dev/null; then
-    timeout 280 python3 "$root/bench/gpu/peers.py" --dump "$inputs" <"$logs/kernels.jsonl" >"$logs/peers.jsonl" || status=$?
+  within 300 "$bin/bench_gpu" --dump "$inputs" >"$logs/kernels.jsonl" || status=$?
+  [ $status = 0 ] || fail "bench_gpu $(ended $status)"
+  # A program that was stopped may leave half a line.
+  head -n "$(wc -l <"$logs/kernels.jsonl")" "$logs/kernels.jsonl" >"$out/kernels.jsonl"
+  if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
+    status=0
+    within $part_seconds python3 "$root/bench/gpu/peers.py" --dump "$inputs" <"$out/kernels.jsonl" >"$logs/peers.jsonl" ||
+      status=$?
+    [ $status = 0 ] || fail "peers.py $(ended $status)"
     # What PyTorch did not come to stays as it was.
-    cat "$logs/peers.jsonl" <(tail -n +$(($(wc -l <"$logs/peers.jsonl") + 1)) "$logs/kernels.jsonl") >"$out/kernels.jsonl"
+    lines=$(wc -l <"$logs/peers.jsonl")
+    { head -n "$lines" "$logs/peers.jsonl"; tail -n +$((lines + 1)) "$out/kernels.jsonl"; } >"$logs/both.jsonl"
+    cp "$logs/both.jsonl" "$out/kernels.jsonl"
   else
     echo "no PyTorch here: times without a peer"
   fi
   rm -rf "$inputs"
-  return $status
 }
 
 # train NAME OPTION...: a short run of the quickstart's model, kept as its own record of speed and last loss.
 train() {
-  local run=$logs/run-$1 name=$1
+  local run=$logs/run-$1 name=$1 status=0
   shift
   rm -rf "$run"
-  timeout 110 "$bin/train_lra" --preset "$root/examples/lra/presets/listops-quick.toml" --data "$logs/listops" --out "$run" \
-    --steps 400 --evaluate-every 400 --checkpoint-every 400 --device cuda "$@" >"$logs/train-$name.log" 2>&1 || {
+  within 110 "$bin/train_lra" --preset "$root/examples/lra/presets/listops-quick.toml" --data "$logs/listops" --out "$run" \
+    --steps 400 --evaluate-every 400 --checkpoint-every 400 --device cuda "$@" >"$logs/train-$name.log" 2>&1 || status=$?
+  if [ $status != 0 ]; then
     tail -n 3 "$logs/train-$name.log"
-    record training.jsonl run="$name" result="failed: $(tail -n 1 "$logs/train-$name.log")"
+    record training.jsonl run="$name" result="$(ended $status): $(tail -n 1 "$logs/train-$name.log")"
+    fail "$name $(ended $status)"
     return
-  }
+  fi
   python3 - "$run" "$name" >>"$out/training.jsonl" <<'PYTHON'
 import json, pathlib, sys
 lines = [json.loads(line) for path in pathlib.Path(sys.argv[1]).glob("*.jsonl") for line in path.read_text().splitlines()]
@@ -171,26 +205,32 @@ PYTHON
 }
 
 part_training() {
-  [ -d "$logs/listops" ] || "$bin/make_data" --task listops --out "$logs/listops" --seed 1 --max-length 200
   local precision
+  if [ ! -d "$logs/listops" ]; then
+    rm -rf "$logs/listops.part"
+    within 200 "$bin/make_data" --task listops --out "$logs/listops.part" --seed 1 --max-length 200
+    mv "$logs/listops.part" "$logs/listops"
+  fi
   for precision in fp32 tf32 bf16; do
     train "$precision eager" --precision $precision
     train "$precision graph" --precision $precision --cuda-graph
   done
 }
 
-failed=()
+failures=$(mktemp)
+trap 'rm -f "$failures"' EXIT
 for part in ${only//,/ }; do
   echo "== $part"
   rm -f "$out/$part.jsonl"
   begin=$SECONDS
+  deadline=$((begin + part_seconds))
   set +e  # an error ends this part and no other
   (set -e; "part_$part")
   status=$?
   set -e
-  [ $status = 0 ] || failed+=("$part")
+  [ $status = 0 ] || fail "$(ended $status)"
   echo "== $part: $((SECONDS - begin)) s"
 done
 python3 "$root/bench/gpu/report.py" "$out"
 echo "results: $out/gpu.md"
-[ ${#failed[@]} = 0 ] || stop "failed: ${failed[*]}"
+[ ! -s "$failures" ] || stop "failed:"$'\n'"$(sed 's/^/  /' "$failures")"
