@@ -1,6 +1,6 @@
 // The list of mutable global state; there is no other.
 //
-//   allocator caches and counters   core/allocator.h     guarded by a mutex, one per device
+//   allocator caches and counters   core/allocator.h     one per device, under a mutex; SUBQUAD_CUDA_CACHE read once
 //   CUDA streams, staging memory,   core/cuda/           one of each per device, made at first use, never destroyed;
 //     page-locked memory, reports                          guarded by mutexes
 //   current device, current op      core/cuda/           thread-local

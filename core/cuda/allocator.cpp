@@ -3,8 +3,10 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <mutex>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 
@@ -17,6 +19,13 @@ namespace subquad::cuda {
 namespace {
 
 constexpr std::size_t kGrain = 512;  // bytes: the smallest block
+
+bool cache_wanted() {
+  const char* const text = std::getenv("SUBQUAD_CUDA_CACHE");
+  const std::string_view wanted = text == nullptr ? "on" : text;
+  if (wanted != "on" && wanted != "off") throw Error(cat("SUBQUAD_CUDA_CACHE is \"", wanted, "\", expected on or off"));
+  return wanted == "on";
+}
 
 // While a graph is recorded CUDA refuses calls that could upset it. Taking memory does not, and must be possible.
 class AllowedWhileRecording {
@@ -42,7 +51,7 @@ class DeviceCache {
 
   void* allocate(std::size_t bytes, const char* op) {
     const std::lock_guard lock(mutex_);
-    const std::size_t rounded = class_bytes(bytes, kGrain);
+    const std::size_t rounded = cached_ ? class_bytes(bytes, kGrain) : bytes;  // as asked for: the end is in sight
     FreeBlock block;
     if (open_ != nullptr) block = open_->free.take(rounded);
     if (block.address == nullptr) block = free_.take(rounded);
@@ -54,14 +63,16 @@ class DeviceCache {
     return block.address;
   }
 
-  void deallocate(void* address, std::size_t bytes) noexcept {
+  void deallocate(void* address, std::size_t bytes, Device device) noexcept {
     const std::lock_guard lock(mutex_);
     stats_.current_bytes -= bytes;
     const Taken& taken = taken_.at(address);
     const bool of_graph = taken.owner != nullptr && !taken.owner->abandoned;
     try {
       (of_graph ? taken.owner->free : free_).put({address, taken.bytes});
+      if (!cached_ && open_ == nullptr && !recording()) give_back(device);
     } catch (const std::bad_alloc&) {  // no room to remember the block: it stays taken
+    } catch (const Error&) {           // the device has failed: whatever is asked of it next says so
     }
   }
 
@@ -140,6 +151,14 @@ class DeviceCache {
     });
   }
 
+  void give_back(Device device) {  // of this cache: another one may be the current device
+    const int current = current_device();
+    activate(device);
+    release_locked();
+    activate({DeviceType::cuda, current});
+  }
+
+  const bool cached_ = cache_wanted();
   std::mutex mutex_;
   FreeBlocks free_{false};
   std::unordered_map<void*, Taken> taken_;  // every block taken from the driver, free ones too
@@ -177,7 +196,7 @@ void release_cached_memory() {
 }
 
 void deallocate(void* block, std::size_t bytes, Device device) noexcept {
-  cache_of(device.ordinal).deallocate(block, bytes);
+  cache_of(device.ordinal).deallocate(block, bytes, device);
 }
 
 GraphMemory::GraphMemory(Device device) : device_(device), blocks_(std::make_shared<Blocks>()) {}

@@ -3,6 +3,11 @@
 // whoever frees a block has launched all that touches it, whoever gets it launches later, so no event is needed. Other
 // streams that use a block must be ordered by their owner (core/upload.h). The cache may grow until the device is full;
 // before an allocation fails it is given back.
+//
+// With SUBQUAD_CUDA_CACHE=off in the environment there is no cache: blocks are as large as was asked for, and go back
+// to the driver when they are freed, after waiting for the device. That is slow, but compute-sanitizer then sees reads
+// of freed or never written memory and past a tensor's end. Blocks that are freed while a graph is recorded go back
+// with the next one that is freed after it; a graph keeps its own blocks as ever.
 #pragma once
 
 #include <cstddef>

@@ -1,13 +1,35 @@
 #include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
 
 #include "subquad/core/allocator.h"
 #include "subquad/core/arena.h"
+#include "subquad/core/graph.h"
 #include "subquad/tests/support/compare.h"
 
 namespace subquad {
 namespace {
 
 using test::device;
+
+// What this very program says when it runs the cases named `cases` on a GPU with SUBQUAD_CUDA_CACHE set.
+std::string said_with_cache(const std::string& setting, const std::string& cases) {
+  const std::string command = "SUBQUAD_CUDA_CACHE=" + setting + " /proc/" + std::to_string(::getpid()) +
+                              "/exe --device cuda --no-colors --test-case='" + cases + "' 2>&1";
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::string said;
+  for (int c; (c = std::fgetc(pipe)) != EOF;) said += static_cast<char>(c);
+  ::pclose(pipe);
+  return said;
+}
+
+bool cache_is_off() {
+  const char* const setting = std::getenv("SUBQUAD_CUDA_CACHE");
+  return setting != nullptr && std::string_view(setting) == "off";
+}
 
 TEST_CASE("blocks are aligned, counted and used again") {
   release_cached_memory(device());
@@ -81,6 +103,49 @@ TEST_SUITE("cpu") {
       const Tensor t = empty({static_cast<Index>(bytes)}, kUInt8, kCpu);
     CHECK_LE(memory_stats().reserved_bytes, 2 * (kLargest + memory_stats().current_bytes) + (std::size_t{64} << 20));
     release_cached_memory();
+  }
+}
+
+TEST_SUITE("cuda") {
+  TEST_CASE("without a cache, what is freed goes back to the driver") {
+    if (!cache_is_off()) {  // it is read once, so the case runs again, in a process of its own
+      const std::string said = said_with_cache("off", "without a cache*");
+      CHECK_MESSAGE(said.find("1 passed | 0 failed") != std::string::npos, said);
+      return;
+    }
+    const Tensor kept = zeros({3}, kFloat32, device());
+    const MemoryStats before = memory_stats(device());
+    for (int value = 1; value <= 3; ++value) {
+      Tensor copied = empty({1000}, kFloat64, device());
+      {
+        const Tensor passing = full({1000}, value, kFloat32, device());
+        CHECK_EQ(memory_stats(device()).reserved_bytes, before.reserved_bytes + 12000);  // to the byte
+        copy(passing, copied);
+      }
+      CHECK_EQ(memory_stats(device()).reserved_bytes, before.reserved_bytes + 8000);
+      CHECK_EQ(test::at(copied, 999), value);  // the copy ran before its source went away
+    }
+    CHECK_EQ(memory_stats(device()).reserved_bytes, before.reserved_bytes);
+    CHECK_EQ(memory_stats(device()).system_allocations, before.system_allocations + 6);
+
+    Tensor passing = zeros({100}, kFloat32, device()), out = zeros({100}, kFloat32, device());
+    Graph graph = Graph::capture(device(), [&] {
+      passing = Tensor();
+      const Tensor between = full({100}, 5, kFloat64, device());
+      copy(between, out);
+    });
+    CHECK_EQ(memory_stats(device()).reserved_bytes,
+             before.reserved_bytes + 1600);  // nothing goes back while it records
+    graph.replay();
+    CHECK_EQ(test::at(out, 99), 5);
+    graph = Graph();
+    out = Tensor();
+    CHECK_EQ(memory_stats(device()).reserved_bytes, before.reserved_bytes);
+  }
+
+  TEST_CASE("a cache is on or off") {
+    CHECK_NE(said_with_cache("never", "a smaller request*").find("SUBQUAD_CUDA_CACHE is \"never\", expected on or off"),
+             std::string::npos);
   }
 }
 
