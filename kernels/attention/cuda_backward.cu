@@ -76,11 +76,13 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_queries(Gra
   int limit[2];  // what the lane's two queries see: 0 for those that do not count
   float lse[2] = {}, rest[2] = {}, delta[2] = {};
   const float *q_row[2] = {}, *dout_row[2] = {};
+  bool any = false;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int i = lane.row(place.first, 1, 0, half);
     limit[half] = sight.query_counts(i) && *lse_rows.row(i) != -INFINITY ? sight.limit(i) : 0;
-    if (limit[half] == 0) continue;
+    if (limit[half] <= 0) continue;
+    any = true;
     q_row[half] = q.row(i);
     dout_row[half] = dout.row(i);
     lse[half] = *lse_rows.row(i);
@@ -92,7 +94,7 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_queries(Gra
   douts[0].set(dout_row[0], dout_row[1], value_format, 1.0f);
 
   Sums<1, W> dq = {};
-  const int end = sight.limit(place.first + kBlockRows - 1);
+  const int end = __syncthreads_or(any) != 0 ? sight.limit(place.first + kBlockRows - 1) : 0;
   int stage = 0;
   SampleSight::Tile tile = sight.next_keys(0, end);
   copy_rows<W>(k, tile.first, tile.bits, format, key_tiles);

@@ -114,6 +114,7 @@ __global__ void __launch_bounds__(kTensorThreads, kMinBlocks<W>) attention_forwa
 
   OwnRows<Product, W, true> queries[kTiles];
   int limit[kTiles][2];  // what the lane's queries see: 0 for those that are not computed
+  bool any = false;
 #pragma unroll
   for (int m = 0; m < kTiles; ++m) {
     const float* rows[2];
@@ -121,6 +122,7 @@ __global__ void __launch_bounds__(kTensorThreads, kMinBlocks<W>) attention_forwa
     for (int half = 0; half < 2; ++half) {
       const int i = lane.row(first, kTiles, m, half);
       limit[m][half] = sight.query_counts(i) ? sight.limit(i) : 0;
+      any = any || limit[m][half] > 0;
       rows[half] = limit[m][half] > 0 ? q.row(i) : nullptr;
     }
     queries[m].set(rows[0], rows[1], format, args.scale);
@@ -128,7 +130,7 @@ __global__ void __launch_bounds__(kTensorThreads, kMinBlocks<W>) attention_forwa
 
   Sums<kTiles, W> out = {};
   Online<kTiles, W> online;
-  const int end = sight.limit(first + kBlockQueries<Product, W> - 1);
+  const int end = __syncthreads_or(any) != 0 ? sight.limit(first + kBlockQueries<Product, W> - 1) : 0;
   int stage = 0;
   SampleSight::Tile tile = sight.next_keys(0, end);
   copy_rows<W>(k, tile.first, tile.bits, format, key_tiles);

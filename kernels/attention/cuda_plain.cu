@@ -149,7 +149,7 @@ __global__ void attention_plain_queries(ForwardArguments<T> args) {
   T top[kRowsPerWarp], sum[kRowsPerWarp] = {}, sums[kRowsPerWarp][2] = {};
   for (T& t : top) t = std::numeric_limits<T>::lowest();
 
-  const int end = sight.limit(work.first_row + kOwnRows - 1);
+  const int end = own_bits != 0 ? sight.limit(work.first_row + kOwnRows - 1) : 0;
   for (SampleSight::Tile tile = sight.next_keys(0, end); tile.bits != 0;
        tile = sight.next_keys(tile.first + kTileRows, end)) {
     const auto [j, bits] = tile;

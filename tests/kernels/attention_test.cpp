@@ -295,6 +295,27 @@ TEST_CASE("attention does not see what stands at padded positions, not even NaN"
   });
 }
 
+// A block that owns 64 or 128 padded queries and walked over the keys would multiply these NaN by weights of 0.
+TEST_CASE("attention: padded queries far behind the last real position cost no reading of keys, not even NaN") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const bool causal : {false, true}) {
+        const AttentionCase c{.batch = 1, .queries = 256, .keys = 256, .causal = causal};
+        Inputs in = make_inputs(c, dtype);
+        in.mask = Mask::from_lengths(here(tensor<Index>({50}, {1})), c.keys);
+        for (Tensor* t : {&in.k, &in.v}) {
+          Tensor row = t->select(2, 7);
+          fill(row, std::numeric_limits<double>::quiet_NaN());
+        }
+        const Results got = run(in, c.options());
+        const auto far = [](const Tensor& t) { return t.slice(2, 128, 256); };
+        CHECK_CLOSE(far(got.forward.out), zeros({1, 2, 128, 4}, kFloat64, kCpu), 0);
+        CHECK_CLOSE(far(got.grads.dq), zeros({1, 2, 128, 4}, kFloat64, kCpu), 0);
+      }
+    });
+  });
+}
+
 TEST_CASE("attention depends neither on the amount of padding nor on the rest of the batch") {
   const Index n = interpreted() ? 100 : 2400;
   const std::vector<Index> lengths = interpreted() ? std::vector<Index>{90, 50, 7} : std::vector<Index>{2100, 130, 41};
