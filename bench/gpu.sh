@@ -209,10 +209,19 @@ part_sanitizer() {
 }
 
 part_kernels() {
-  local inputs lines status=0
+  local inputs lines watcher clock status=0
   inputs=$(mktemp -d)
+  rm -f "$out/clock.jsonl"
+  nvidia-smi --id=0 --query-gpu=clocks.sm,utilization.gpu --format=csv,noheader,nounits --loop-ms=200 >"$logs/clocks.csv" &
+  watcher=$!
+  trap "kill $watcher 2>/dev/null || true" EXIT  # however this part ends
   within 300 "$bin/bench_gpu" --dump "$inputs" >"$logs/kernels.jsonl" || status=$?
+  kill $watcher 2>/dev/null || true
   [ $status = 0 ] || fail "bench_gpu $(ended $status)"
+  # The median over the moments at which a kernel ran; null where none was seen.
+  clock=$(awk -F', *' '$1 ~ /^[0-9]+$/ && $2 > 0 {print $1}' "$logs/clocks.csv" | sort -n |
+    awk '{clocks[NR] = $1} END {print NR ? clocks[int((NR + 1) / 2)] : "null"}')
+  record clock.jsonl sm_mhz="$clock"
   # A program that was stopped may leave half a line.
   head -n "$(wc -l <"$logs/kernels.jsonl")" "$logs/kernels.jsonl" >"$out/kernels.jsonl"
   if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then

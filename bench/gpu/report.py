@@ -35,8 +35,9 @@ def main():
     machine = json.loads((folder / "machine.json").read_text())
     parts = {part: read(folder / f"{part}.jsonl") for part in ("build", "tests", "sanitizer", "kernels", "training")}
     roofs = [line["roofs"] for line in parts["kernels"] if "roofs" in line]
+    clock = next((line["sm_mhz"] for line in read(folder / "clock.jsonl")), None)  # while the kernels ran
     kernels = [{**line, "device": machine["gpu"]["name"], "driver": machine["gpu"]["driver_version"],
-                "clock": machine["gpu"]["clocks.max.sm"], "compiler": machine["nvcc"], "commit": machine["commit"]}
+                "clock_mhz": clock, "compiler": machine["nvcc"], "commit": machine["commit"]}
                for line in parts["kernels"] if "op" in line]
     (folder / "gpu.json").write_text(json.dumps({"machine": machine, "roofs": roofs, **parts, "kernels": kernels}, indent=1) + "\n")
 
@@ -58,7 +59,7 @@ def main():
         page += ["", "## Kernels", "",
                  f"Roofs, measured in the same run: copies {number(roofs[0]['copy_gbytes'])} GB/s; products of cuBLAS in TFLOP/s "
                  + ", ".join(f"{name} {value}" for name, value in flops.items())
-                 + ". Medians, cold; ratio above 1: faster than the peer.", "",
+                 + f". Clock while they ran: {number(clock)} MHz (median). Medians, cold; ratio above 1: faster than the peer.", "",
                  table(("op", "shape", "precision", "ms", "TFLOP/s", "GB/s", "roof", "peer ms", "ratio", "peer"),
                        [kernel_row(k) for k in kernels])]
     if parts["training"]:
