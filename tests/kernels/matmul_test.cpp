@@ -353,18 +353,19 @@ TEST_CASE("matmul computes in float32 unless another precision is in use, and th
   CHECK(same_bits(matmul(a, b), exact));
 }
 
-TEST_CASE("matmul in a captured graph follows its operands") {
-  if (device().is_cpu()) return;  // no graphs there
-  for (const Precision p : {Precision::fp32, Precision::bf16}) {
-    const PrecisionGuard guard(p);
-    Tensor a = full({4, 30, 20}, 0, kFloat32, device());
-    const Tensor b = full({20, 10}, 1, kFloat32, device());
-    Tensor out = matmul(a, b);  // the first product of a device must not be captured
-    Graph graph = Graph::capture(device(), [&] { out = matmul(a, b); });
-    for (const double value : {1, 2, 3}) {
-      fill(a, value);
-      graph.replay();
-      CHECK_CLOSE(out, full({4, 30, 10}, 20 * value, kFloat32, kCpu), 0);
+TEST_SUITE("cuda") {  // no graphs elsewhere
+  TEST_CASE("matmul in a captured graph follows its operands") {
+    for (const Precision p : {Precision::fp32, Precision::bf16}) {
+      const PrecisionGuard guard(p);
+      Tensor a = full({4, 30, 20}, 0, kFloat32, device());
+      const Tensor b = full({20, 10}, 1, kFloat32, device());
+      Tensor out = matmul(a, b);  // the first product of a device must not be captured
+      Graph graph = Graph::capture(device(), [&] { out = matmul(a, b); });
+      for (const double value : {1, 2, 3}) {
+        fill(a, value);
+        graph.replay();
+        CHECK_CLOSE(out, full({4, 30, 10}, 20 * value, kFloat32, kCpu), 0);
+      }
     }
   }
 }
