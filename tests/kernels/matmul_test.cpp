@@ -332,7 +332,8 @@ TEST_CASE("matmul in tf32 stays within the rounding of its operands") {
       worst = std::max(worst, error / most.data<double>()[i]);
     }
     CHECK(worst <= 0x1p-9);
-    if (!device().is_cpu() && want.size() > 100) CHECK(worst > 0x1p-15);  // 2^-24 would be float32
+    // 2^-24 would be float32, which cuBLAS is free to choose for small or unaligned matrices.
+    if (!device().is_cpu() && a.shape() == Shape{96, 64}) CHECK(worst > 0x1p-15);
   }
 }
 
