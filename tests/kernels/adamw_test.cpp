@@ -78,6 +78,21 @@ TEST_CASE("adamw equals the slow loop over several steps") {
   });
 }
 
+// On a GPU all threads of the grid take a second turn: float64 goes one element at a time, 2^18 at once.
+TEST_CASE("adamw steps every parameter of a large arena once") {
+  const Index size = 300'001;
+  State s({size}, kFloat64);
+  const Tensor grad = normal({size}, kFloat64, 2);
+  Tensor expected = doubles(s.param).clone();
+  const Tensor g = doubles(grad);
+  for (Index i = 0; i < size; ++i) {
+    double& p = expected.data<double>()[i];
+    p = SlowAdamW().step(p, at(g, i), 1, 0.1, 1, {});
+  }
+  adamw(s.param, grad, s.m, s.v, step_number(1), scalar(0.1), Tensor(), {});
+  CHECK_CLOSE(s.param, expected, dot_tolerance(kFloat64, 5));
+}
+
 TEST_CASE("adamw counts as a write to the parameter and both moments, and leaves zeros zero") {
   State s({3, 4}, kFloat32);
   fill(s.param, 0);

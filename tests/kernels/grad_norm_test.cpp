@@ -38,6 +38,12 @@ TEST_CASE("grad_norm equals the slow loop") {
   });
 }
 
+// On a GPU all threads of the grid take a second turn: float64 goes one element at a time, 2^18 at once.
+TEST_CASE("grad_norm counts every element of a large arena once") {
+  const Tensor grad = normal({300'001}, kFloat64, 1);
+  CHECK_CLOSE(grad_norm(grad), scalar(slow_norm(grad)), dot_tolerance(kFloat64, grad.size()));
+}
+
 TEST_CASE("grad_norm gives the same bits with any number of threads") {
   const Index size = interpreted() ? 3003 : 300'007;
   for_each_float([&](DType dtype) {

@@ -60,6 +60,21 @@ TEST_CASE("sgd equals the slow loop over several steps") {
   });
 }
 
+// On a GPU all threads of the grid take a second turn: float64 goes one element at a time, 2^18 at once.
+TEST_CASE("sgd steps every parameter of a large arena once") {
+  const Index size = 300'001;
+  Tensor param = normal({size}, kFloat64, 1), none;
+  const Tensor grad = normal({size}, kFloat64, 2);
+  Tensor expected = doubles(param).clone();
+  const Tensor g = doubles(grad);
+  for (Index i = 0; i < size; ++i) {
+    double& p = expected.data<double>()[i];
+    p = SlowSgd().step(p, at(g, i), 0.1, 1, {});
+  }
+  sgd(param, grad, none, scalar(0.1), Tensor(), {});
+  CHECK_CLOSE(param, expected, dot_tolerance(kFloat64, 5));
+}
+
 TEST_CASE("sgd changes nothing where the gradient scale is a NaN") {
   Tensor param = normal({301}, kFloat32, 1), velocity = normal({301}, kFloat32, 2);
   const Tensor before = param.clone(), velocity_before = velocity.clone();
