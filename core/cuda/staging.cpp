@@ -60,6 +60,7 @@ class StagingRing {
 
   void upload(const std::byte* from, std::byte* to, std::size_t bytes, cudaStream_t stream) {
     const std::lock_guard lock(mutex_);
+    while (!in_flight_.empty() && in_flight_.front().copied->happened()) retire_oldest();
     for (std::size_t done = 0; done < bytes;) {
       const std::size_t piece = std::min(bytes - done, kLargestPiece);
       std::byte* const staged = memory_ + take(piece) % kBytes;
@@ -92,11 +93,16 @@ class StagingRing {
         break;
       }
       in_flight_.front().copied->wait();
-      free_until_ = in_flight_.front().end;
-      unused_.push_back(std::move(in_flight_.front().copied));
-      in_flight_.pop_front();
+      retire_oldest();
     }
     return begin;
+  }
+
+  // The oldest upload has been copied: its memory is free, and its event serves again.
+  void retire_oldest() {
+    free_until_ = in_flight_.front().end;
+    unused_.push_back(std::move(in_flight_.front().copied));
+    in_flight_.pop_front();
   }
 
   std::unique_ptr<Event> unused_event() {

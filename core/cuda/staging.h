@@ -1,5 +1,5 @@
-// Bytes between the CPU and the current CUDA device, through page-locked memory. None of this can be recorded in a
-// graph: an Error says so.
+// Bytes between the CPU and the current CUDA device. What nobody waits for goes through page-locked memory. None of
+// this can be recorded in a graph: an Error says so.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@ namespace subquad::cuda {
 void upload(const void* from, void* to, std::size_t bytes);
 void upload(const void* from, void* to, std::size_t bytes, CUstream_st* stream);
 
-// Waits for the current stream and for the bytes, then throws what kernels complained of (report.h).
+// Straight into `to`. Waits for the current stream and for the bytes, then throws what kernels complained of
+// (report.h).
 void download(const void* from, void* to, std::size_t bytes);
 
 // Does not wait: the bytes are in `memory`, which is page-locked, once `arrived` has happened. Whoever lets go of the
