@@ -13,6 +13,8 @@ __device__ inline void complain(Report* report, Complaint what, Index position, 
   report->position = position;
   report->value = value;
   report->limit = limit;
+  __threadfence_system();  // what is written above is there before the host is told of it
+  *static_cast<volatile int*>(&report->written) = 1;
 }
 
 }  // namespace subquad::cuda

@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <new>
@@ -48,11 +49,14 @@ Report* report() {
   return found;
 }
 
+bool has_complaint() {
+  return std::atomic_ref(report()->written).load(std::memory_order_acquire) != 0;
+}
+
 void throw_complaint() {
-  Report& shared = *report();
-  if (shared.taken == 0) return;
-  const Report first = shared;
-  shared = {};
+  if (!has_complaint()) return;
+  const Report first = *report();
+  *report() = {};
   throw Error(message(first));
 }
 

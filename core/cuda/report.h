@@ -16,14 +16,17 @@ enum class Complaint : int {
   adamw_step
 };
 
-// Lives in page-locked memory that device and host both see; one per device.
+// Lives in page-locked memory that device and host both see; one per device. The host reads the fields when they are
+// written, and clears the report only while no kernel runs that might be writing it.
 struct Report {
-  int taken = 0;  // set by the first thread that complains
+  int taken = 0;    // set by the first thread that complains; nobody else writes the rest
+  int written = 0;  // set by the same thread after the rest
   Complaint what = Complaint::none;
   Index position = 0, value = 0, limit = 0;
 };
 
 Report* report();        // of the current device, for a kernel's argument list
-void throw_complaint();  // after a wait: throws the complaint, if there is one, and clears it
+bool has_complaint();    // at any time
+void throw_complaint();  // only when the device is idle (wait): throws the complaint, if there is one, and clears it
 
 }  // namespace subquad::cuda

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "subquad/core/readback.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/rows.h"
 #include "subquad/tests/support/threads.h"
@@ -134,6 +135,16 @@ TEST_CASE("cross_entropy names a label outside of its range") {
   CHECK_THROWS_WITH_AS(wait_for(zeros({1, 0}, kFloat32, device()), {0}),
                        "cross_entropy: label 0 of sample 0 is outside [0, 0)", Error);
   CHECK_NOTHROW(wait_for(logits, {0, 3, 1}));
+}
+
+TEST_SUITE("cuda") {  // elsewhere the door throws
+  TEST_CASE("what cross_entropy complains of is thrown once, by a readback too") {
+    const Tensor labels = here(tensor<std::int64_t>({0, 4, 1}, {3}));
+    const Readback losses(kernels::cross_entropy(normal({3, 4}, kFloat32, 1), labels, false).losses);
+    CHECK_THROWS_WITH_AS(losses.value(), "cross_entropy: label 4 of sample 1 is outside [0, 4)", Error);
+    CHECK_EQ(losses.value().size(), 3);
+    CHECK_NOTHROW(synchronize(device()));
+  }
 }
 
 TEST_SUITE("cpu") {  // the door is the same on every device

@@ -2,6 +2,7 @@
 // sums of floats in any order are not deterministic, and kernels do not make them.
 #pragma once
 
+#include <atomic>
 #include <concepts>
 #include <type_traits>
 
@@ -47,3 +48,6 @@ T atomicCAS(T* at, std::type_identity_t<T> expected, std::type_identity_t<T> val
 
 inline void __threadfence() {}
 inline void __threadfence_block() {}
+inline void __threadfence_system() {  // the host may read from another thread
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
