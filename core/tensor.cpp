@@ -221,7 +221,10 @@ Tensor Tensor::clone() const {
 }
 
 Tensor Tensor::contiguous() const {
-  return is_contiguous() ? *this : clone();
+  if (is_contiguous()) return *this;
+  Tensor out = empty(shape_, dtype_, device());
+  copy(*this, out);
+  return out;
 }
 
 Tensor Tensor::to(Device device) const {

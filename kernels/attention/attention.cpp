@@ -44,8 +44,9 @@ Tensor with_unit_stride(const Tensor& t) {
   return t.strides().back() == 1 || t.dim(-1) == 1 ? t : t.contiguous();
 }
 
-Tensor empty_heads(const Tensor& like, Index width) {  // [B, H, N, width] in the memory order [B, N, H, width]
-  return empty({like.dim(0), like.dim(2), like.dim(1), width}, like.dtype(), like.device()).transpose(1, 2);
+// [B, H, N, width] in the memory order [B, N, H, width].
+Tensor empty_heads(const char* op, const Tensor& like, Index width) {
+  return empty({like.dim(0), like.dim(2), like.dim(1), width}, like.dtype(), like.device(), op).transpose(1, 2);
 }
 
 }  // namespace
@@ -54,7 +55,7 @@ AttentionOutput attention(const Tensor& q, const Tensor& k, const Tensor& v, con
                           const AttentionOptions& options) {
   check_inputs("attention", q, k, v, keys, options);
   const Shape rows = q.shape().without(3);
-  AttentionOutput result{empty_heads(q, v.dim(3)), empty(rows, q.dtype(), q.device()),
+  AttentionOutput result{empty_heads("attention", q, v.dim(3)), empty(rows, q.dtype(), q.device()),
                          empty(rows, q.dtype(), q.device())};
   const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);
   const AttentionOptions scaled = with_scale(options, q.dim(3));
@@ -81,7 +82,7 @@ AttentionGrads attention_grad(const Tensor& dout, const Tensor& dlse, const Tens
     check_shape(kOp, "dlse", dlse, lse_shape);
     check_same_kind(kOp, "q", q, "dlse", dlse);
   }
-  AttentionGrads grads{empty_heads(q, q.dim(3)), empty_heads(k, k.dim(3)), empty_heads(v, v.dim(3))};
+  AttentionGrads grads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
   const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);
   const Tensor dout_rows = with_unit_stride(dout);
   const AttentionOutput rows = {with_unit_stride(forward.out), forward.lse, forward.lse_rest};

@@ -61,12 +61,15 @@ Tensor concat(const std::vector<Tensor>& tensors, int dim) {
     extent += tensors[i].dim(d);
   }
   Tensor out = empty(head.shape().with(d, extent), head.dtype(), head.device());
-  Index start = 0;
-  for (const Tensor& t : tensors) {
-    Tensor part = out.slice(d, start, start + t.dim(d));
-    copy(t, part);
-    start += t.dim(d);
-  }
+  const auto copy_parts = [&](auto) {
+    Index start = 0;
+    for (const Tensor& t : tensors) {
+      Tensor part = out.slice(d, start, start + t.dim(d));
+      copy(t, part);
+      start += t.dim(d);
+    }
+  };
+  on_device(out.device(), copy_parts, copy_parts);
   return out;
 }
 
@@ -77,8 +80,11 @@ Tensor slice_grad(const Tensor& dout, const Shape& shape, int dim, Index start, 
   check_shape("slice_grad", "dout", dout, shape.with(d, dout.dim(d)));
   Tensor dx = zeros(shape, dout.dtype(), dout.device());
   const Index stop = dout.dim(d) == 0 ? start : start + (dout.dim(d) - 1) * step + 1;
-  Tensor part = dx.slice(d, start, stop, step);
-  copy(dout, part);
+  const auto copy_part = [&](auto) {
+    Tensor part = dx.slice(d, start, stop, step);
+    copy(dout, part);
+  };
+  on_device(dx.device(), copy_part, copy_part);
   return dx;
 }
 

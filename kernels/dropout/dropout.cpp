@@ -12,11 +12,14 @@ Tensor dropped(const char* op, const char* name, const Tensor& x, double probabi
   check_contiguous(op, name, x);
   if (x.rank() < 2) throw ShapeError(cat(op, ": ", name, " is ", describe(x), ", expected [B, ..., D]"));
   check_dropout(op, probability, random, name, x);
-  if (probability == 0) return x.clone();
-  Tensor out = empty_like(x);
+  Tensor out = empty_like(x, op);
+  if (probability == 0) {
+    copy(x, out);
+    return out;
+  }
   on_device(
       x.device(), [&](auto) { cpu::dropout(x, probability, random, out); },
-      [&](auto) { cuda::dropout(x, probability, random, out); });
+      [&](auto) { cuda::dropout(x, probability, random, out); }, op);
   return out;
 }
 

@@ -9,26 +9,26 @@ namespace {
 
 Tensor unary(const char* op, Unary function, const Tensor& x) {
   check_float(op, "x", x);
-  Tensor out = empty_like(x);
+  Tensor out = empty_like(x, op);
   on_device(
-      x.device(), [&](auto) { cpu::unary(function, x, out); }, [&](auto) { cuda::unary(function, x, out); });
+      x.device(), [&](auto) { cpu::unary(function, x, out); }, [&](auto) { cuda::unary(function, x, out); }, op);
   return out;
 }
 
 Tensor curve(const char* op, Curve function, const Tensor& x) {
   check_float(op, "x", x);
-  Tensor out = empty_like(x);
+  Tensor out = empty_like(x, op);
   on_device(
-      x.device(), [&](auto) { cpu::curve(function, x, out); }, [&](auto) { cuda::curve(function, x, out); });
+      x.device(), [&](auto) { cpu::curve(function, x, out); }, [&](auto) { cuda::curve(function, x, out); }, op);
   return out;
 }
 
 Tensor with_number(const char* op, WithNumber function, const Tensor& x, double number) {
   check_float(op, "x", x);
-  Tensor out = empty_like(x);
+  Tensor out = empty_like(x, op);
   on_device(
       x.device(), [&](auto) { cpu::with_number(function, x, number, out); },
-      [&](auto) { cuda::with_number(function, x, number, out); });
+      [&](auto) { cuda::with_number(function, x, number, out); }, op);
   return out;
 }
 
@@ -36,10 +36,10 @@ Tensor binary(const char* op, Binary function, const Tensor& a, const Tensor& b)
   check_float(op, "a", a);
   check_same_kind(op, "a", a, "b", b);
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
-  Tensor out = empty(shape, a.dtype(), a.device());
+  Tensor out = empty(shape, a.dtype(), a.device(), op);
   on_device(
       out.device(), [&](auto) { cpu::binary(function, a.expand(shape), b.expand(shape), out); },
-      [&](auto) { cuda::binary(function, a.expand(shape), b.expand(shape), out); });
+      [&](auto) { cuda::binary(function, a.expand(shape), b.expand(shape), out); }, op);
   return out;
 }
 
@@ -53,10 +53,10 @@ Tensor comparison(const char* op, Comparison function, const Tensor& a, const Te
   check_number(op, "a", a);
   check_same_kind(op, "a", a, "b", b);
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
-  Tensor out = empty(shape, kBool, a.device());
+  Tensor out = empty(shape, kBool, a.device(), op);
   on_device(
       out.device(), [&](auto) { cpu::comparison(function, a.expand(shape), b.expand(shape), out); },
-      [&](auto) { cuda::comparison(function, a.expand(shape), b.expand(shape), out); });
+      [&](auto) { cuda::comparison(function, a.expand(shape), b.expand(shape), out); }, op);
   return out;
 }
 

@@ -27,13 +27,13 @@ AddLayerNorm normalise(const char* op, const Tensor& x, const Tensor& residual, 
   if (!(eps > 0)) throw Error(cat(op, ": eps is ", eps, ", expected > 0"));
   const Shape rows = x.shape().without(x.rank() - 1);
   AddLayerNorm result;
-  if (residual.defined()) result.sum = empty_like(x);
-  result.out = empty_like(x);
-  result.mean = empty(rows, x.dtype(), x.device());
-  result.rstd = empty(rows, x.dtype(), x.device());
+  if (residual.defined()) result.sum = empty_like(x, op);
+  result.out = empty_like(x, op);
+  result.mean = empty(rows, x.dtype(), x.device(), op);
+  result.rstd = empty(rows, x.dtype(), x.device(), op);
   on_device(
       x.device(), [&](auto) { cpu::add_layer_norm(x, residual, gamma, beta, eps, result); },
-      [&](auto) { cuda::add_layer_norm(x, residual, gamma, beta, eps, result); });
+      [&](auto) { cuda::add_layer_norm(x, residual, gamma, beta, eps, result); }, op);
   return result;
 }
 

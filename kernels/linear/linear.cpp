@@ -54,7 +54,8 @@ Tensor linear_grad_weight(const Tensor& dout, const Tensor& x) {
   check_input("linear_grad_weight", "x", x);
   check_same_kind("linear_grad_weight", "dout", dout, "x", x);
   check_shape("linear_grad_weight", "dout", dout, x.shape().with(x.rank() - 1, dout.dim(-1)));
-  return matmul(as_rows(x).transpose(0, 1), as_rows(dout));
+  const auto product = [&](auto) { return matmul(as_rows(x).transpose(0, 1), as_rows(dout)); };
+  return on_device(x.device(), product, product);
 }
 
 Tensor linear_grad_bias(const Tensor& dout) {

@@ -48,18 +48,18 @@ Tensor stacked(const Tensor& t) {
   return t.reshape({rows, t.dim(-1)});
 }
 
-void run(const Tensor& a, const Tensor& b, double alpha, double beta, Tensor& out) {
+void run(const char* op, const Tensor& a, const Tensor& b, double alpha, double beta, Tensor& out) {
   on_device(
       out.device(), [&](auto) { cpu::matmul(a, b, Tensor(), alpha, beta, out); },
-      [&](auto) { cuda::matmul(a, b, alpha, beta, out); });
+      [&](auto) { cuda::matmul(a, b, alpha, beta, out); }, op);
 }
 
-void product(const Tensor& a, const Tensor& b, double alpha, double beta, Tensor& out) {
+void product(const char* op, const Tensor& a, const Tensor& b, double alpha, double beta, Tensor& out) {
   if (b.rank() == 2 && a.is_contiguous() && out.is_contiguous()) {  // one tall product in place of many
     Tensor tall = stacked(out);
-    run(stacked(a), b, alpha, beta, tall);
+    run(op, stacked(a), b, alpha, beta, tall);
   } else {
-    run(a, b, alpha, beta, out);
+    run(op, a, b, alpha, beta, out);
   }
 }
 
@@ -68,14 +68,14 @@ void product(const Tensor& a, const Tensor& b, double alpha, double beta, Tensor
 Tensor matmul(const Tensor& a, const Tensor& b) {
   const Shape shape = product_shape(a, b);
   Tensor out = empty(shape, a.dtype(), a.device());
-  product(a, b, 1, 0, out);
+  product("matmul", a, b, 1, 0, out);
   return out;
 }
 
 void matmul_into(const Tensor& a, const Tensor& b, Tensor& out, double alpha, double beta) {
   const Shape shape = product_shape(a, b);
   check_out(a, out, shape);
-  product(a, b, alpha, beta, out);
+  product("matmul_into", a, b, alpha, beta, out);
   out.bump_version();
 }
 

@@ -9,11 +9,11 @@
 namespace subquad::kernels {
 namespace {
 
-Tensor sum_form(const Tensor& x, const ReduceLayout& layout) {
-  Tensor out = empty(layout.kept(), x.dtype(), x.device());
+Tensor sum_form(const char* op, const Tensor& x, const ReduceLayout& layout) {
+  Tensor out = empty(layout.kept(), x.dtype(), x.device(), op);
   const Tensor form = layout.to_form(x);
   on_device(
-      x.device(), [&](auto) { cpu::sum(form, out); }, [&](auto) { cuda::sum(form, out); });
+      x.device(), [&](auto) { cpu::sum(form, out); }, [&](auto) { cuda::sum(form, out); }, op);
   return out;  // [A, K]
 }
 
@@ -22,13 +22,13 @@ Tensor sum_form(const Tensor& x, const ReduceLayout& layout) {
 Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
   check_float("sum", "x", x);
   const ReduceLayout layout("sum", x.shape(), axes);
-  return sum_form(x, layout).reshape(layout.result(keepdim));
+  return sum_form("sum", x, layout).reshape(layout.result(keepdim));
 }
 
 Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
   check_float("mean", "x", x);
   const ReduceLayout layout("mean", x.shape(), axes);
-  Tensor out = sum_form(x, layout);
+  Tensor out = sum_form("mean", x, layout);
   if (layout.count() > 1) scale_into(out, 1.0 / static_cast<double>(layout.count()));
   return out.reshape(layout.result(keepdim));
 }
@@ -75,7 +75,8 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
     if (extra < 0 || (!added && !stretched && shape[d - extra] != x.shape()[d]))
       throw ShapeError(cat("sum_to: x is ", describe(x), ", expected a shape that ", shape, " broadcasts to"));
   }
-  return sum(x, axes).reshape(shape);
+  const auto summed = [&](auto) { return sum(x, axes).reshape(shape); };
+  return on_device(x.device(), summed, summed);
 }
 
 }  // namespace subquad::kernels
