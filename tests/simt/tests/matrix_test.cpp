@@ -113,6 +113,19 @@ TEST_CASE("simt: mma_tf32 equals a plain loop and looks at the upper 19 bits onl
   }
 }
 
+TEST_CASE("simt: tensor cores round sums towards zero") {
+  const std::vector<float> b(16 * 8, 1);
+  for (const float sign : {1.0f, -1.0f}) {
+    const std::vector<float> a(16 * 16, sign * 0x1.8p-27f), d(16 * 8, sign);  // 8 of a: 3/4 of a unit of 1
+    std::vector<float> got = d;
+    run(0, {1, 32}, product_bf16, a.data(), b.data(), got.data());
+    CHECK(got == d);
+    got = d;
+    run(0, {1, 32}, product_tf32, 0u, a.data(), b.data(), got.data());
+    CHECK(got == d);
+  }
+}
+
 TEST_CASE("simt: load_matrix_x4 hands out rows, and transposed, columns") {
   std::vector<std::uint16_t> rows(256), columns(256);
   run(0, {1, 32, 512}, load_matrices<false>, rows.data());
