@@ -4,6 +4,10 @@
 // A lane holds four of the 16 numbers of a row or column. Which four is up to who loads them: the sum over all 16 comes
 // out the same as long as both factors agree. Rows of the left factor are g and g + 8, columns of the right one are g,
 // for lane 4 g + t.
+//
+// `multiply` adds a product to d within the tensor core, which is reported to round its sums towards zero (Fasi et al.
+// 2021, "Numerical behavior of NVIDIA tensor cores"): good for sums as long as a row is wide. `accumulate` is for sums
+// over all positions, where such errors, which all have the same sign, would grow like their number.
 #pragma once
 
 #include "subquad/core/precision.h"
@@ -52,6 +56,9 @@ struct Tf32Product {
 #pragma unroll
     for (int step = 0; step < 2; ++step) mma_tf32(d, a.of[step], b.of[step]);
   }
+  static __device__ void accumulate(float (&sum)[4], const Left& a, const Right& b) {
+    multiply<Queries::left>(sum, a, b);  // rounding the operands is the larger error by far
+  }
 };
 
 // Every number x is big + small, both TF32, but for 2^-22 |x|. The product of two small parts, of the same size, is
@@ -82,6 +89,12 @@ struct Fp32Product {
     Tf32Product::multiply<kQueries>(d, kQueries == Queries::left ? a.big : a.small,
                                     kQueries == Queries::left ? b.small : b.big);
     Tf32Product::multiply<kQueries>(d, a.big, b.big);
+  }
+  static __device__ void accumulate(float (&sum)[4], const Left& a, const Right& b) {
+    float part[4] = {};
+    multiply<Queries::left>(part, a, b);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sum[i] += part[i];
   }
 
  private:
@@ -120,6 +133,9 @@ struct Bf16Product {
   template <Queries>
   static __device__ void multiply(float (&d)[4], const Left& a, const Right& b) {
     mma_bf16(d, a.of, b.of);
+  }
+  static __device__ void accumulate(float (&sum)[4], const Left& a, const Right& b) {
+    multiply<Queries::left>(sum, a, b);
   }
 };
 

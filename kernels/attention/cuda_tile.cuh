@@ -189,7 +189,7 @@ __device__ void multiply_columns(Sums<kTiles, W>& sums, const Logits<kTiles>& we
       for (int i = 0; i < 4; ++i) {
         const typename Product::Right b = Product::right({{x[0].at[i], x[1].at[i], x[2].at[i], x[3].at[i]}});
 #pragma unroll
-        for (int m = 0; m < kTiles; ++m) Product::template multiply<Queries::left>(sums[m][column / 8 + i], a[m], b);
+        for (int m = 0; m < kTiles; ++m) Product::accumulate(sums[m][column / 8 + i], a[m], b);
       }
     }
   }

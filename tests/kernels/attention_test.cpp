@@ -362,6 +362,27 @@ double largest(const Tensor& t) {
   return top;
 }
 
+// Terms of one sign: sums grow all the way, and so do errors where each addition is rounded in the same direction.
+TEST_CASE("attention in float32 adds up two thousand positions to 64 roundings") {
+  for_each_simd_target([] {
+    for (const auto& [queries, keys] : {std::pair<Index, Index>{32, 2048}, {2048, 32}}) {
+      const AttentionCase c{.batch = 1, .heads = 1, .queries = queries, .keys = keys, .width = 32, .value_width = 32};
+      CAPTURE(c);
+      Inputs in = make_inputs(c, kFloat32);
+      std::uint64_t seed = 20;
+      for (Tensor* t : {&in.q, &in.k, &in.v, &in.dout}) *t = uniform(t->shape(), kFloat32, 0.5, 1, ++seed);
+      fill(in.dlse, 8);  // ds > 0
+      const Expected want = slow_attention(c, in);
+      const Results got = run(in, c.options());
+      for (const auto& [result, expected] : {std::pair{got.forward.out, want.out},
+                                             {got.grads.dq, want.dq},
+                                             {got.grads.dk, want.dk},
+                                             {got.grads.dv, want.dv}})
+        CHECK_CLOSE(result, expected, 0x1p-18 * std::min(1.0, largest(expected)));
+    }
+  });
+}
+
 // As in slow_attention, with absolute values where rounded factors are summed. No mask.
 RoundingEffect rounding_effect(const AttentionCase& c, const Inputs& in) {
   const Tensor q = doubles(in.q), k = doubles(in.k), v = doubles(in.v), dout = doubles(in.dout);
