@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "subquad/core/cuda/complain.cuh"
+#include "subquad/kernels/adamw/step.h"
 #include "subquad/kernels/warp/pack.cuh"
 #include "subquad/kernels/warp/sweep.cuh"
 
@@ -17,33 +18,12 @@ struct Schedule {
   const double* grad_scale;  // null for 1
 };
 
-// The constants of one step, in the parameters' type.
 template <class T>
-struct Step {
-  T grad_scale;
-  T coupled_decay;  // added to the gradient, times the parameter
-  T keep;           // 1 - rate * weight_decay, or 1
-  T beta1, rest1;   // rest = 1 - beta
-  T beta2, rest2;
-  T rate;        // rate / (1 - beta1^step)
-  T root_scale;  // 1 / sqrt(1 - beta2^step)
-  T epsilon;
-};
-
-template <class T>
-__device__ Step<T> prepare(const Schedule& schedule, const AdamWOptions& o) {
-  const double step = static_cast<double>(*schedule.step), rate = *schedule.rate;
-  const auto t = [](double value) { return static_cast<T>(value); };
-  return {t(schedule.grad_scale != nullptr ? *schedule.grad_scale : 1),
-          t(o.decoupled ? 0 : o.weight_decay),
-          t(o.decoupled ? 1 - rate * o.weight_decay : 1),
-          t(o.beta1),
-          t(1 - o.beta1),
-          t(o.beta2),
-          t(1 - o.beta2),
-          t(rate / (1 - std::pow(o.beta1, step))),
-          t(1 / std::sqrt(1 - std::pow(o.beta2, step))),
-          t(o.epsilon)};
+__device__ AdamWStep<T> prepare(const Schedule& schedule, const AdamWOptions& o) {
+  const double step = static_cast<double>(*schedule.step);
+  const double seen1 = 1 - std::pow(o.beta1, step), seen2 = 1 - std::pow(o.beta2, step);
+  const double grad_scale = schedule.grad_scale != nullptr ? *schedule.grad_scale : 1;
+  return adamw_step<T>(seen1, std::sqrt(seen2), *schedule.rate, grad_scale, o);
 }
 
 // The first thread of each block works out the constants of the step (powers in double) and shares them; then all sweep
@@ -52,10 +32,10 @@ template <class T, int N>
 __global__ void adamw_packs(T* param, const T* grad, T* m, T* v, Index size, Schedule schedule, AdamWOptions options,
                             Report* report) {
   SharedMemory shared;
-  Step<T>* const prepared = shared.take<Step<T>>(1);
+  AdamWStep<T>* const prepared = shared.take<AdamWStep<T>>(1);
   if (threadIdx.x == 0) *prepared = prepare<T>(schedule, options);
   __syncthreads();
-  const Step<T> s = *prepared;
+  const AdamWStep<T> s = *prepared;
   if (s.grad_scale != s.grad_scale) return;  // a NaN: nothing changes
   if (*schedule.step < 1) {
     if (blockIdx.x == 0 && threadIdx.x == 0) complain(report, Complaint::adamw_step, 0, *schedule.step, 1);
@@ -87,7 +67,7 @@ void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor
                              grad_scale.defined() ? grad_scale.data<double>() : nullptr};
   visit_float("adamw", param.dtype(), [&]<class T>(Type<T>) {
     const auto start = [&]<int N>(std::integral_constant<int, N>) {
-      launch(adamw_packs<T, N>, dim3(sweep_blocks(size, N)), dim3(kSweepThreads), shared_size<Step<T>>(1),
+      launch(adamw_packs<T, N>, dim3(sweep_blocks(size, N)), dim3(kSweepThreads), shared_size<AdamWStep<T>>(1),
              current_stream(), param.data<T>(), grad.data<T>(), m.data<T>(), v.data<T>(), size, schedule, options,
              report());
     };
