@@ -124,7 +124,8 @@ part_tests() {
     within 300 "$bin/test_$folder" --device cuda --no-colors >"$logs/test_$folder.log" 2>&1 || status=$?
     summary=$(sed -nE 's/^\[doctest\] test cases: *[0-9]+ *\| *([0-9]+) passed *\| *([0-9]+) failed.*/passed=\1 failed=\2/p' "$logs/test_$folder.log")
     if [ $status != 0 ]; then
-      grep -E 'ERROR|TEST CASE|threw|DeviceError' "$logs/test_$folder.log" | head -n 40 || true  # 1: no such line
+      # A program may die without such a line; what counts, its status, is recorded below either way.
+      grep -E 'ERROR|TEST CASE|threw|DeviceError' "$logs/test_$folder.log" | head -n 40 || true
       fail "test_$folder $(ended $status)"
     elif [[ "${summary:-passed=0}" == passed=0* ]]; then
       fail "test_$folder ran no test"
@@ -190,6 +191,7 @@ part_sanitizer() {
     status=0
     SUBQUAD_CUDA_CACHE=off within $(((deadline - SECONDS) / ${#tools[@]})) compute-sanitizer --tool "$tool" --error-exitcode 99 \
       "$bin/test_kernels" --device cuda --no-colors --test-case="$filter" >"$log" 2>&1 || status=$?
+    # No summary, where the tool did not come so far, is an empty answer; the verdict is the tool's exit status.
     answer=$(grep -oE '(ERROR|RACECHECK) SUMMARY: .*' "$log" | tail -n 1 || true)
     case $status in
       0) answer=${answer:-no errors} ;;
@@ -197,6 +199,7 @@ part_sanitizer() {
       127) answer="not run: no compute-sanitizer on PATH" ;;
       99) answer=${answer:-errors} ;;
       *)
+        # The tool's own words if it left any; it counts as failed with or without them.
         answer=${answer:-"not run: $(grep -m 1 -iE 'error|not supported|denied' "$log" || true)"}
         answer+="; $(ended $status)"
         ;;
@@ -214,7 +217,8 @@ part_kernels() {
   rm -f "$out/clock.jsonl"
   nvidia-smi --id=0 --query-gpu=clocks.sm,utilization.gpu --format=csv,noheader,nounits --loop-ms=200 >"$logs/clocks.csv" &
   watcher=$!
-  trap "kill $watcher 2>/dev/null || true" EXIT  # however this part ends
+  # However this part ends; a watcher that has ended by itself cannot be killed, and need not be.
+  trap "kill $watcher 2>/dev/null || true" EXIT
   within 300 "$bin/bench_gpu" --dump "$inputs" >"$logs/kernels.jsonl" || status=$?
   kill $watcher 2>/dev/null || true
   [ $status = 0 ] || fail "bench_gpu $(ended $status)"

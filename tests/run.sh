@@ -126,7 +126,7 @@ every_launch=yes  # unless --only leaves cases out
 declare -A running=()  # process: program
 report_next() {
   local process
-  wait -n -p process || true
+  wait -n -p process || true  # a run's status stands in its .end file, where report() looks; this one is the subshell's
   report "${running[$process]}" simt "$best"
   unset "running[$process]"
 }
