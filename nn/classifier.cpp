@@ -11,6 +11,7 @@ EncoderConfig encoder_config(const SequenceClassifierConfig& config) {
   AttentionConfig attention = config.attention;
   attention.width = config.width;
   attention.dropout = config.attention_dropout;
+  attention.max_length = config.max_length + (config.pooling == Pooling::cls ? 1 : 0);
   return {.vocabulary = config.vocabulary,
           .max_length = config.max_length,
           .layers = config.layers,

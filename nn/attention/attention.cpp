@@ -34,7 +34,8 @@ void Attention::check(const AttentionInput& in) const {
 Variable Attention::forward(const AttentionInput& in) const {
   const ModuleScope scope = enter();
   check(in);
-  return output(in, mix(in, project(in)));
+  const Heads heads = project(in);
+  return output(in, mix(in, heads, heads.v));
 }
 
 Tensor Attention::mixing_matrix(const AttentionInput& in) const {
@@ -42,6 +43,7 @@ Tensor Attention::mixing_matrix(const AttentionInput& in) const {
   const NoGrad no_grad;
   check(in);
   const Index batch = in.values.dim(0), positions = in.values.dim(1);
+  const Heads heads = project(in);
   Tensor matrix = empty({batch, heads_, positions, positions}, dtype(), device());
   for (Index start = 0; start < positions; start += head_width_) {
     const Index stop = std::min(positions, start + head_width_);
@@ -52,7 +54,7 @@ Tensor Attention::mixing_matrix(const AttentionInput& in) const {
     }
     const Tensor values = columns.expand({batch, heads_, positions, head_width_}).contiguous();
     Tensor target = matrix.slice(3, start, stop);
-    copy(mix(in, Variable(values)).value().slice(3, 0, stop - start), target);  // [B, H, N, stop - start]
+    copy(mix(in, heads, Variable(values)).value().slice(3, 0, stop - start), target);  // [B, H, N, stop - start]
   }
   return matrix;
 }

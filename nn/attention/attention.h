@@ -1,10 +1,10 @@
 // Attention: what every attention module looks like from outside.
 //
-//   forward(in) = output(mix(in, project(in)))
+//   forward(in) = output(mix(in, heads, heads.v)) with heads = project(in)
 //
-//   project   V     [B, H, N, E]   what is mixed, from in.values
-//   mix       A V   [B, H, N, E]   the mechanism; A comes from in.data and is linear in V
-//   output          [B, N, D]      merged heads, output projection, dropout
+//   project   q, k, v [B, H, N, E]   from in.data and in.values
+//   mix       A V     [B, H, N, C]   the mechanism; A comes from heads and in.data, and is applied to any V [B, H, N,
+//   C] output            [B, N, D]      merged heads, output projection, dropout
 //
 // The three steps are one formula for training and for pictures: mixing_matrix feeds identity columns to mix as V.
 #pragma once
@@ -14,6 +14,7 @@
 
 #include "subquad/core/mask.h"
 #include "subquad/core/rng.h"
+#include "subquad/nn/attention/config.h"
 #include "subquad/nn/module.h"
 
 namespace subquad::nn {
@@ -25,14 +26,9 @@ struct AttentionInput {
   RandomState rng;  // needed while training with dropout
 };
 
-struct AttentionConfig {
-  std::string kind = "softmax";
-  Index width = 0;       // D
-  Index heads = 1;       // H
-  Index head_width = 0;  // E; 0 = width / heads, which must then be whole
-  bool bias = true;      // in the four projections
-  bool causal = false;
-  double dropout = 0;  // on the output
+struct Heads {
+  Variable q, k;  // [B, H, N, E]; undefined in a mechanism that has none
+  Variable v;     // [B, H, N, E]
 };
 
 class Attention : public Module {
@@ -43,7 +39,8 @@ class Attention : public Module {
   // gradient; what comes out at padded positions is finite and otherwise unspecified.
   Variable forward(const AttentionInput& in) const;
 
-  // A [B, H, N, N] with mix = A V, without dropout and outside any graph. Costs N / E forwards of mix.
+  // A [B, H, N, N] with mix = A V, without dropout and outside any graph: row i holds what position i
+  // makes of all others. Costs N / E forwards of mix.
   Tensor mixing_matrix(const AttentionInput& in) const;
 
   Index width() const { return width_; }
@@ -51,8 +48,8 @@ class Attention : public Module {
   Index head_width() const { return head_width_; }
 
  protected:
-  virtual Variable project(const AttentionInput& in) const = 0;
-  virtual Variable mix(const AttentionInput& in, const Variable& values) const = 0;
+  virtual Heads project(const AttentionInput& in) const = 0;
+  virtual Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const = 0;
   virtual Variable output(const AttentionInput& in, const Variable& mixed) const = 0;
 
  private:
@@ -63,7 +60,8 @@ class Attention : public Module {
   Index head_width_;
 };
 
-// Error "make_attention: kind: 'x', expected one of softmax" for an unknown kind.
+// Error "make_attention: kind: 'x', expected one of softmax, ..." for an unknown kind, and the mechanism's own
+// Error, which says what is legal, for a config that it cannot take.
 std::unique_ptr<Attention> make_attention(const Place& place, const AttentionConfig& config);
 std::vector<std::string> attention_kinds();
 

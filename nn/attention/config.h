@@ -1,0 +1,94 @@
+// One config for every attention: what all of them share, then one struct for each mechanism, read by that one only.
+#pragma once
+
+#include <string>
+
+#include "subquad/core/dtype.h"
+#include "subquad/core/shape.h"
+
+namespace subquad::nn {
+
+// Nyströmformer; the formulas are in nystrom.h.
+enum class PinvStart { exact, original, product };                       // kernels/pinv/pinv.h
+enum class NystromMask { isolated, official, huggingface, lucidrains };  // what padding does
+enum class NystromSegments { automatic, per_sample, padded };            // what the landmarks are cut over
+enum class NystromOrder { values_first, kernels_first };                 // F (Z (B v)) or (F Z) (B v)
+
+struct NystromConfig {
+  Index landmarks = 64;  // m
+  int pinv_iterations = 6;
+  PinvStart pinv_start = PinvStart::exact;
+  bool detach_coefficient = false;  // no gradient through the start's coefficient
+  Index conv_kernel = 35;           // taps of the skip over V, odd; 0 = no skip
+  NystromMask mask = NystromMask::isolated;
+  NystromSegments segments = NystromSegments::automatic;  // per_sample with isolated, padded with the others
+  NystromOrder order = NystromOrder::values_first;
+  bool exact_when_covered = true;  // landmarks >= N: softmax attention itself
+};
+
+// FSAT, our reconstruction; fsat.h.
+enum class FsatMode { straight_through, bias };
+
+struct FsatConfig {
+  Index cross = 16;   // R, cross channels per head
+  Index hidden = 16;  // M, of a score head
+  Index lags = 64;    // diagonals that are kept
+  Index columns = 32;
+  Index window = 8;  // lags |t| <= window are always kept; -1 = none forced
+  FsatMode mode = FsatMode::straight_through;
+  bool truncate = true;  // scores send no gradient into the hidden states
+  double gamma = 0;      // of the Gumbel noise on the choice while training
+};
+
+// Paramixer; paramixer.h.
+enum class LinkProtocol { chord, cdil, butterfly };
+enum class FactorRule { ceil, floor };  // of log2(max_length)
+enum class MixResidual { running, fixed, none };
+
+struct ParamixerConfig {
+  LinkProtocol protocol = LinkProtocol::chord;
+  Index factors = 0;  // 0 = by the rule
+  FactorRule rule = FactorRule::ceil;
+  Index links = 0;  // per row; 0 = factors + 1 for chord, 9 for cdil, 2 for butterfly
+  Index hidden = 32;
+  MixResidual residual = MixResidual::running;
+  double link_scale = 1;  // of the first values of the link MLPs' last layer
+};
+
+// Combiner; combiner.h.
+enum class CombinerPattern { fixed, logsparse, vertical, horizontal, mixture, average, rowmajor };
+enum class CombinerPool { max, mean, sum, relu_max, relu_mean, relu_sum, deepset_max, deepset_mean, deepset_sum };
+enum class CombinerSummary { none, wsum, proj, wsum_proj };
+
+struct CombinerConfig {
+  CombinerPattern pattern = CombinerPattern::fixed;
+  Index segment = 0;  // tokens of a segment, columns of a grid; 0 = the power of two next to sqrt(max_length)
+  CombinerPool pool = CombinerPool::max;            // fixed
+  CombinerSummary summary = CombinerSummary::proj;  // rowmajor
+  bool own_span = false;                            // fixed, rowmajor: as published TensorFlow code
+  double attention_dropout = 0;                     // on p(j | S) and on the direct weights
+};
+
+// Softmax attention to the neighbours alone, a baseline; local.h.
+struct LocalConfig {
+  Index window = 32;  // query i sees keys i - window ... i + window
+};
+
+struct AttentionConfig {
+  std::string kind = "softmax";
+  Index width = 0;       // D
+  Index heads = 1;       // H
+  Index head_width = 0;  // E; 0 = width / heads, which must then be whole
+  Index max_length = 0;  // longest sequence; needed by paramixer, and by combiner for a segment of its own choice
+  bool bias = true;      // in the projections
+  bool causal = false;
+  double dropout = 0;  // on the output
+
+  NystromConfig nystrom = {};
+  FsatConfig fsat = {};
+  ParamixerConfig paramixer = {};
+  CombinerConfig combiner = {};
+  LocalConfig local = {};
+};
+
+}  // namespace subquad::nn

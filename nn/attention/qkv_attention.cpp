@@ -1,0 +1,29 @@
+#include "subquad/nn/attention/qkv_attention.h"
+
+#include "subquad/autograd/ops/shape.h"
+
+namespace subquad::nn {
+
+QkvAttention::QkvAttention(const Place& place, const AttentionConfig& config)
+    : Attention(place, config),
+      query_(child("query"), width(), heads() * head_width(), {.bias = config.bias}),
+      key_(child("key"), width(), heads() * head_width(), {.bias = config.bias}),
+      value_(child("value"), width(), heads() * head_width(), {.bias = config.bias}),
+      out_(child("out"), heads() * head_width(), width(), {.bias = config.bias}),
+      dropout_(child("dropout"), config.dropout) {}
+
+Variable QkvAttention::split(const Variable& x) const {
+  return transpose(reshape(x, {x.dim(0), x.dim(1), heads(), head_width()}), 1, 2);
+}
+
+Heads QkvAttention::project(const AttentionInput& in) const {
+  return {.q = split(query_(in.data)), .k = split(key_(in.data)), .v = split(value_(in.values))};  // [B, H, N, E]
+}
+
+Variable QkvAttention::output(const AttentionInput& in, const Variable& mixed) const {
+  const Index batch = mixed.dim(0), positions = mixed.dim(2);
+  const Variable merged = reshape(contiguous(transpose(mixed, 1, 2)), {batch, positions, heads() * head_width()});
+  return dropout_.after(out_.product(merged), out_.bias(), kernels::Activation::none, in.rng);  // [B, N, D]
+}
+
+}  // namespace subquad::nn
