@@ -1,0 +1,48 @@
+#include "subquad/kernels/compact/compact.h"
+
+#include "subquad/core/check.h"
+#include "subquad/kernels/compact/cpu.h"
+
+namespace subquad::kernels {
+namespace {
+
+using Move = void (*)(const Tensor& x, const Mask& mask, Tensor& out);
+
+Tensor moved(const char* op, const Tensor& x, const Mask& mask, int dim, Move move) {
+  check_defined(op, "x", x);
+  const int d = dim < 0 ? dim + x.rank() : dim;
+  if (d < 1 || d >= x.rank())
+    throw ShapeError(cat(op, ": dim is ", dim, ", expected that of the positions of x ", x.shape(),
+                         " = [B, .., N, ..]: 1 to ", x.rank() - 1));
+  check_mask(op, mask, x.dim(0), x.dim(d));
+  if (!mask.defined() || mask.prefix) return x;
+  check_on_cpu(op, "x", x);
+  check_same_device(op, "x", x, "mask", mask.real);
+  Shape form = {x.dim(0), 1, x.dim(d), 1};
+  for (int i = 1; i < x.rank(); ++i)
+    if (i != d) form[i < d ? 1 : 3] *= x.dim(i);
+  Tensor out = empty(form, x.dtype(), x.device(), op);
+  move(x.contiguous().reshape(form), mask, out);
+  return out.reshape(x.shape());
+}
+
+}  // namespace
+
+Tensor compact(const Tensor& x, const Mask& mask, int dim) {
+  return moved("compact", x, mask, dim, cpu::compact);
+}
+
+Tensor spread(const Tensor& x, const Mask& mask, int dim) {
+  return moved("spread", x, mask, dim, cpu::spread);
+}
+
+Mask compact(const Mask& mask) {
+  if (!mask.defined() || mask.prefix) return mask;
+  check_mask("compact", mask, mask.real.dim(0), mask.real.dim(1));
+  check_on_cpu("compact", "mask", mask.real);
+  Tensor real = empty_like(mask.real);
+  cpu::prefix_positions(mask.lengths, real);
+  return {.real = real, .lengths = mask.lengths, .prefix = true};
+}
+
+}  // namespace subquad::kernels
