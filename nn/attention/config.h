@@ -1,7 +1,9 @@
 // One config for every attention: what all of them share, then one struct for each mechanism, read by that one only.
+// Each enumeration has its names, as options, presets and files spell them; parse_ throws an Error that lists them.
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "subquad/core/dtype.h"
 #include "subquad/core/shape.h"
@@ -13,6 +15,15 @@ enum class PinvStart { exact, original, product };                       // kern
 enum class NystromMask { isolated, official, huggingface, lucidrains };  // what padding does
 enum class NystromSegments { automatic, per_sample, padded };            // what the landmarks are cut over
 enum class NystromOrder { values_first, kernels_first };                 // F (Z (B v)) or (F Z) (B v)
+
+PinvStart parse_pinv_start(std::string_view name);
+std::string_view pinv_start_name(PinvStart start);
+NystromMask parse_nystrom_mask(std::string_view name);
+std::string_view nystrom_mask_name(NystromMask mask);
+NystromSegments parse_nystrom_segments(std::string_view name);
+std::string_view nystrom_segments_name(NystromSegments segments);
+NystromOrder parse_nystrom_order(std::string_view name);
+std::string_view nystrom_order_name(NystromOrder order);
 
 struct NystromConfig {
   Index landmarks = 64;  // m
@@ -28,6 +39,9 @@ struct NystromConfig {
 
 // FSAT, our reconstruction; fsat.h.
 enum class FsatMode { straight_through, bias };
+
+FsatMode parse_fsat_mode(std::string_view name);
+std::string_view fsat_mode_name(FsatMode mode);
 
 struct FsatConfig {
   Index cross = 16;   // R, cross channels per head
@@ -45,6 +59,13 @@ enum class LinkProtocol { chord, cdil, butterfly };
 enum class FactorRule { ceil, floor };  // of log2(max_length)
 enum class MixResidual { running, fixed, none };
 
+LinkProtocol parse_link_protocol(std::string_view name);
+std::string_view link_protocol_name(LinkProtocol protocol);
+FactorRule parse_factor_rule(std::string_view name);
+std::string_view factor_rule_name(FactorRule rule);
+MixResidual parse_mix_residual(std::string_view name);
+std::string_view mix_residual_name(MixResidual residual);
+
 struct ParamixerConfig {
   LinkProtocol protocol = LinkProtocol::chord;
   Index factors = 0;  // 0 = by the rule
@@ -59,6 +80,13 @@ struct ParamixerConfig {
 enum class CombinerPattern { fixed, logsparse, vertical, horizontal, mixture, average, rowmajor };
 enum class CombinerPool { max, mean, sum, relu_max, relu_mean, relu_sum, deepset_max, deepset_mean, deepset_sum };
 enum class CombinerSummary { none, wsum, proj, wsum_proj };
+
+CombinerPattern parse_combiner_pattern(std::string_view name);
+std::string_view combiner_pattern_name(CombinerPattern pattern);
+CombinerPool parse_combiner_pool(std::string_view name);
+std::string_view combiner_pool_name(CombinerPool pool);
+CombinerSummary parse_combiner_summary(std::string_view name);
+std::string_view combiner_summary_name(CombinerSummary summary);
 
 struct CombinerConfig {
   CombinerPattern pattern = CombinerPattern::fixed;
