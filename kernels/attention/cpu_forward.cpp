@@ -6,11 +6,10 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include <cmath>
 #include <limits>
 
 #include "subquad/core/parallel.h"
-#include "subquad/kernels/attention/strip-inl.h"
+#include "subquad/kernels/attention/online-inl.h"
 
 // Lanes are queries. Per strip, and for 64 keys at a time:
 //
@@ -22,39 +21,6 @@ namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
 inline constexpr Index kRange = 1024;  // queries per task; each packs its keys, 4 % of the time at 512 (N 4096, E 32)
-
-template <class T>
-struct Online {
-  hn::Vec<Vector<T>> top[2];  // the largest logit so far
-  hn::Vec<Vector<T>> sum[2];  // sum of e^(logit - top)
-};
-
-// Logits to weights relative to the new maximum.
-template <class T>
-HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index value_width) {
-  const Vector<T> d;
-  for (Index half = 0; half < 2; ++half) {
-    T* column = block + half * kLanes<T>;
-    auto top = online.top[half];
-    for (Index j = 0; j < count; ++j) top = hn::Max(top, hn::Load(d, column + j * kStrip<T>));
-    if (!hn::AllTrue(d, hn::Eq(top, online.top[half]))) {  // a lane whose maximum stays is multiplied by exactly 1
-      const auto shrink = Exp2(d, hn::Mul(hn::Sub(online.top[half], top), Log2E(d)));
-      online.sum[half] = hn::Mul(online.sum[half], shrink);
-      for (Index c = 0; c < value_width; ++c) {
-        T* o = out + c * kStrip<T> + half * kLanes<T>;
-        hn::Store(hn::Mul(hn::Load(d, o), shrink), d, o);
-      }
-      online.top[half] = top;
-    }
-    auto sum = online.sum[half];
-    for (Index j = 0; j < count; ++j) {
-      const auto p = Exp2(d, hn::Mul(hn::Sub(hn::Load(d, column + j * kStrip<T>), top), Log2E(d)));
-      hn::Store(p, d, column + j * kStrip<T>);
-      sum = hn::Add(sum, p);
-    }
-    online.sum[half] = sum;
-  }
-}
 
 // Row j of the block is key number first + j; lanes that do not see it get -inf.
 template <class T>
@@ -89,7 +55,7 @@ void Range(const ForwardArguments<T>& args, const Seen& s, Index b, Index h, Ind
   const Buffer<T> k_rows = PackRows(args.k, b, h, keys), v_rows = PackRows(args.v, b, h, keys);
   Buffer<T> q_strip(width * kStrip<T>), out_strip(value_width * kStrip<T>), spare(std::max(width, value_width));
   spare.zero();
-  HWY_ALIGN T block[kBlock * kStrip<T>], limits[kStrip<T>], tops[kStrip<T>], sums[kStrip<T>], shares[kStrip<T>];
+  HWY_ALIGN T block[kBlock * kStrip<T>], limits[kStrip<T>];
   const Panel<T> logits{block, kStrip<T>}, out{out_strip.data(), kStrip<T>};
 
   for (Index first = begin; first < end; first += kStrip<T>) {
@@ -98,8 +64,7 @@ void Range(const ForwardArguments<T>& args, const Seen& s, Index b, Index h, Ind
     LoadStrip(StripRows<const T>(args.q, b, h, positions, spare.data()), width, scale, q_strip.data());
     for (Index lane = 0; lane < kStrip<T>; ++lane) limits[lane] = static_cast<T>(limit_of(first + lane));
     out_strip.zero();
-    const auto lowest = hn::Set(d, std::numeric_limits<T>::lowest());
-    Online<T> online{{lowest, lowest}, {hn::Zero(d), hn::Zero(d)}};
+    Online<T> online = NothingYet<T>();
 
     const Index last_limit = limit_of(first + count - 1);
     for (Index j = 0; j < last_limit; j += kBlock) {
@@ -112,19 +77,11 @@ void Range(const ForwardArguments<T>& args, const Seen& s, Index b, Index h, Ind
                        Panel<const T>{block, kStrip<T>}, rows, out);
     }
 
-    for (Index half = 0; half < 2; ++half) {
-      hn::Store(online.top[half], d, tops + half * kLanes<T>);
-      hn::Store(online.sum[half], d, sums + half * kLanes<T>);
-      hn::Store(hn::Div(hn::Set(d, T(1)), online.sum[half]), d, shares + half * kLanes<T>);
-    }
-    StoreStrip(out.data, shares, value_width, StripRows<T>(args.out, b, h, positions, spare.data()));
+    const StripSums<T> sums(online);
+    StoreStrip(out.data, sums.share, value_width, StripRows<T>(args.out, b, h, positions, spare.data()));
     std::fill_n(spare.data(), value_width, T(0));
-    for (std::size_t lane = 0; lane < positions.size(); ++lane) {
-      const double top = static_cast<double>(tops[lane]), rest = std::log(static_cast<double>(sums[lane]));
-      const T lse = static_cast<T>(top + rest);
-      args.lse(b, h, positions[lane]) = lse;
-      args.lse_rest(b, h, positions[lane]) = static_cast<T>(top - static_cast<double>(lse) + rest);
-    }
+    for (std::size_t lane = 0; lane < positions.size(); ++lane)
+      sums.store_lse(lane, &args.lse(b, h, positions[lane]), &args.lse_rest(b, h, positions[lane]));
   }
 }
 

@@ -1,0 +1,88 @@
+// The softmax of a strip of queries whose keys come block by block, as every attention on the CPU does it: maximum, sum
+// and what was summed with them so far follow each block. (Milakov and Gimelshein 2018)
+#if defined(SUBQUAD_KERNELS_ATTENTION_ONLINE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SUBQUAD_KERNELS_ATTENTION_ONLINE_INL_H_
+#undef SUBQUAD_KERNELS_ATTENTION_ONLINE_INL_H_
+#else
+#define SUBQUAD_KERNELS_ATTENTION_ONLINE_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <limits>
+
+#include "subquad/kernels/attention/strip-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+namespace {
+
+// What a strip of queries has seen so far.
+template <class T>
+struct Online {
+  hn::Vec<Vector<T>> top[2];  // the largest logit so far
+  hn::Vec<Vector<T>> sum[2];  // sum of e^(logit - top)
+};
+
+template <class T>
+HWY_INLINE Online<T> NothingYet() {
+  const Vector<T> d;
+  const auto lowest = hn::Set(d, std::numeric_limits<T>::lowest());
+  return {{lowest, lowest}, {hn::Zero(d), hn::Zero(d)}};
+}
+
+// block [count][lanes]: logits to weights relative to the new maximum.
+template <class T>
+HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index value_width) {
+  const Vector<T> d;
+  for (Index half = 0; half < 2; ++half) {
+    T* column = block + half * kLanes<T>;
+    auto top = online.top[half];
+    for (Index j = 0; j < count; ++j) top = hn::Max(top, hn::Load(d, column + j * kStrip<T>));
+    if (!hn::AllTrue(d, hn::Eq(top, online.top[half]))) {  // a lane whose maximum stays is multiplied by exactly 1
+      const auto shrink = Exp2(d, hn::Mul(hn::Sub(online.top[half], top), Log2E(d)));
+      online.sum[half] = hn::Mul(online.sum[half], shrink);
+      for (Index c = 0; c < value_width; ++c) {
+        T* o = out + c * kStrip<T> + half * kLanes<T>;
+        hn::Store(hn::Mul(hn::Load(d, o), shrink), d, o);
+      }
+      online.top[half] = top;
+    }
+    auto sum = online.sum[half];
+    for (Index j = 0; j < count; ++j) {
+      const auto p = Exp2(d, hn::Mul(hn::Sub(hn::Load(d, column + j * kStrip<T>), top), Log2E(d)));
+      hn::Store(p, d, column + j * kStrip<T>);
+      sum = hn::Add(sum, p);
+    }
+    online.sum[half] = sum;
+  }
+}
+
+// A strip's results when every key has been weighed; each lane has seen one at least.
+template <class T>
+struct StripSums {
+  HWY_ALIGN T top[kStrip<T>], sum[kStrip<T>], share[kStrip<T>];  // out is share times what was summed
+
+  explicit StripSums(const Online<T>& online) {
+    const Vector<T> d;
+    for (Index half = 0; half < 2; ++half) {
+      hn::Store(online.top[half], d, top + half * kLanes<T>);
+      hn::Store(online.sum[half], d, sum + half * kLanes<T>);
+      hn::Store(hn::Div(hn::Set(d, T(1)), online.sum[half]), d, share + half * kLanes<T>);
+    }
+  }
+
+  // lse as attention.h has it: rounded to T, and what the rounding lost.
+  void store_lse(std::size_t lane, T* lse, T* lse_rest) const {
+    const double highest = static_cast<double>(top[lane]), rest = std::log(static_cast<double>(sum[lane]));
+    *lse = static_cast<T>(highest + rest);
+    *lse_rest = static_cast<T>(highest - static_cast<double>(*lse) + rest);
+  }
+};
+
+}  // namespace
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
