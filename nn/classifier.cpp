@@ -8,14 +8,10 @@ namespace subquad::nn {
 namespace {
 
 EncoderConfig encoder_config(const SequenceClassifierConfig& config) {
-  AttentionConfig attention = config.attention;
-  attention.width = config.width;
-  attention.dropout = config.attention_dropout;
-  attention.max_length = config.max_length + (config.pooling == Pooling::cls ? 1 : 0);
   return {.vocabulary = config.vocabulary,
           .max_length = config.max_length,
           .layers = config.layers,
-          .layer = {.attention = attention,
+          .layer = {.attention = attention_config(config),
                     .hidden = config.hidden,
                     .activation = config.activation,
                     .norm = config.norm,
@@ -36,6 +32,14 @@ ClassifierHeadConfig head_config(const SequenceClassifierConfig& config) {
 }
 
 }  // namespace
+
+AttentionConfig attention_config(const SequenceClassifierConfig& config) {
+  AttentionConfig attention = config.attention;
+  attention.width = config.width;
+  attention.dropout = config.attention_dropout;
+  attention.max_length = config.max_length + (config.pooling == Pooling::cls ? 1 : 0);
+  return attention;
+}
 
 ClassifierHead::ClassifierHead(const Place& place, const ClassifierHeadConfig& config) : Module(place) {
   Index inputs = config.inputs;

@@ -51,6 +51,9 @@ struct SequenceClassifierConfig {
   bool checkpoint_layers = false;
 };
 
+// That of its layers: width, dropout and longest sequence filled in.
+AttentionConfig attention_config(const SequenceClassifierConfig& config);
+
 class SequenceClassifier : public Module {
  public:
   SequenceClassifier(const Place& place, const SequenceClassifierConfig& config);

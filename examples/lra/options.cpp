@@ -194,9 +194,43 @@ CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
   return CLI::Validator(check, "");
 }
 
+CLI::Validator whole_or_minus_one(std::uint64_t least, std::uint64_t most) {
+  const CLI::Validator number = whole(least, most);
+  const auto check = [=](std::string text) {
+    if (text == "-1") return std::string();
+    const std::string found = number(text);
+    return found.empty() ? found : found + ", or -1";
+  };
+  return CLI::Validator(check, "");
+}
+
 CLI::Validator not_empty() {
   const auto check = [](const std::string& text) { return std::string(text.empty() ? "the name is empty" : ""); };
   return CLI::Validator(check, "");
+}
+
+CLI::Validator available(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  const auto check = [=](const std::string& text) {
+    const bool found = std::find(names.begin(), names.end(), text) != names.end();
+    return found ? std::string() : cat("'", text, "' is not in this build; available: ", list);
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CLI::Validator& check, const char* help) {
+  return app.add_option(name, value, help)->type_name("X")->check(check);
+}
+
+CLI::Option* add_truth(CLI::App& app, const char* name, bool& value, const char* help) {
+  const auto check = [](const std::string& text) {
+    return text == "true" || text == "false" ? std::string() : cat("'", text, "', expected true or false");
+  };
+  return app.add_option(name, value, help)
+      ->default_str(value ? "true" : "false")
+      ->type_name("true|false")
+      ->check(CLI::Validator(check, ""));
 }
 
 }  // namespace subquad::lra

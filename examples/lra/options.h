@@ -39,6 +39,48 @@ CLI::Validator fraction();  // at least 0 and below 1
 // Of a whole number in plain decimal digits. CLI11 alone wraps or saturates what does not fit, and reads 010 as 8.
 CLI::Validator whole(std::uint64_t least, std::uint64_t most);
 
+// A whole number as above, or -1.
+CLI::Validator whole_or_minus_one(std::uint64_t least, std::uint64_t most);
+
 CLI::Validator not_empty();
+CLI::Validator available(const std::vector<std::string>& names);
+
+// Far beyond any use, and small enough that products of a few of them are whole numbers still.
+inline constexpr std::uint64_t kMostSteps = 1'000'000'000;
+inline constexpr std::uint64_t kMostPositions = 10'000'000;
+inline constexpr std::uint64_t kMostSamples = 1'000'000;
+inline constexpr std::uint64_t kMostFeatures = 1'000'000;
+
+// Options with their checks; --help shows what `value` is now as the default.
+template <class T>
+CLI::Option* add_whole(CLI::App& app, const char* name, T& value, std::uint64_t least, std::uint64_t most,
+                       const char* help) {
+  return app.add_option(name, value, help)->type_name("N")->check(whole(least, most));
+}
+
+CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CLI::Validator& check, const char* help);
+
+// Takes true or false, for what is true by default.
+CLI::Option* add_truth(CLI::App& app, const char* name, bool& value, const char* help);
+
+// An option for an enumeration with its parser, which throws an Error for a wrong name.
+template <class T>
+CLI::Option* add_choice(CLI::App& app, const char* name, T& value, T (*parse)(std::string_view),
+                        std::string_view (*spell)(T), const char* help) {
+  const auto check = [parse](const std::string& text) {
+    try {
+      parse(text);
+      return std::string();
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+  };
+  return app
+      .add_option_function<std::string>(
+          name, [&value, parse](const std::string& text) { value = parse(text); }, help)
+      ->default_str(std::string(spell(value)))
+      ->type_name("NAME")
+      ->check(CLI::Validator(check, ""));
+}
 
 }  // namespace subquad::lra

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "subquad/examples/lra/options.h"
+#include "subquad/examples/lra/attention_options.h"
 #include "subquad/examples/lra/run_folder.h"
 
 namespace subquad::lra {
@@ -14,32 +14,6 @@ namespace {
 // Of these a resumed run may be given new values; all others would make it another run.
 const std::vector<std::string> kFreeOnResume = {"data",    "device",      "cuda-graph",
                                                 "threads", "max-minutes", "progress-seconds"};
-
-CLI::Validator available(const std::vector<std::string>& names) {
-  std::string list;
-  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
-  const auto check = [=](const std::string& text) {
-    const bool found = std::find(names.begin(), names.end(), text) != names.end();
-    return found ? std::string() : cat("'", text, "' is not in this build; available: ", list);
-  };
-  return CLI::Validator(check, "");
-}
-
-// Far beyond any use, and small enough that products of a few of them are whole numbers still.
-constexpr std::uint64_t kMostSteps = 1'000'000'000;
-constexpr std::uint64_t kMostPositions = 10'000'000;
-constexpr std::uint64_t kMostSamples = 1'000'000;
-constexpr std::uint64_t kMostFeatures = 1'000'000;
-
-template <class T>
-CLI::Option* add_whole(CLI::App& app, const char* name, T& value, std::uint64_t least, std::uint64_t most,
-                       const char* help) {
-  return app.add_option(name, value, help)->type_name("N")->check(whole(least, most));
-}
-
-CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CLI::Validator& check, const char* help) {
-  return app.add_option(name, value, help)->type_name("X")->check(check);
-}
 
 // config.toml keeps it so, since a run may be resumed from elsewhere.
 CLI::Validator absolute_path() {
@@ -51,30 +25,8 @@ CLI::Validator absolute_path() {
   return CLI::Validator(change, "", "absolute_path");
 }
 
-// An option for one of nn's enumerations.
-template <class T>
-void add_choice(CLI::App& app, const char* name, T& value, T (*parse)(std::string_view), std::string_view (*spell)(T),
-                const char* help) {
-  const auto check = [parse](const std::string& text) {
-    try {
-      parse(text);
-      return std::string();
-    } catch (const Error& error) {
-      return std::string(error.what());
-    }
-  };
-  app.add_option_function<std::string>(
-         name, [&value, parse](const std::string& text) { value = parse(text); }, help)
-      ->default_str(std::string(spell(value)))
-      ->type_name("NAME")
-      ->check(CLI::Validator(check, ""));
-}
-
 void add_task_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--task", o.data.task, "What is learnt: listops")->type_name("NAME")->check(available(task_names()));
-  app.add_option("--attention", o.model.attention.kind, "How positions see each other")
-      ->type_name("NAME")
-      ->check(available(nn::attention_kinds()));
   app.add_option("--data", o.data.folder, "Folder with the task's files; needed but for --resume")
       ->type_name("DIR")
       ->transform(absolute_path());
@@ -95,11 +47,9 @@ void add_model_options(CLI::App& app, TrainOptions& o) {
   add_whole(app, "--max-length", m.max_length, 1, kMostPositions, "Longest sequence, size of the position table");
   add_whole(app, "--layers", m.layers, 0, 1000, "Encoder layers");
   add_whole(app, "--width", m.width, 1, kMostFeatures, "Features per position");
-  add_whole(app, "--heads", m.attention.heads, 1, kMostFeatures, "Attention heads; divides the width");
   add_whole(app, "--feed-forward", m.hidden, 1, kMostFeatures, "Hidden features of the feed-forward");
   add_whole(app, "--head-hidden", m.head_hidden, 1, kMostFeatures, "Hidden features of the classifier");
   add_number(app, "--dropout", m.dropout, between(0, 0.99), "After the embedding and in the feed-forward");
-  add_number(app, "--attention-dropout", m.attention_dropout, between(0, 0.99), "On the attention's output");
   add_choice(app, "--norm", m.norm, nn::parse_norm_order, nn::norm_order_name, "Layer norm: pre or post");
   add_choice(app, "--activation", m.activation, nn::parse_activation, nn::activation_name, "none, relu or gelu");
   add_choice(app, "--positions", m.positions, nn::parse_positions, nn::position_name, "none, learned or sinusoid");
@@ -142,6 +92,10 @@ std::unique_ptr<CLI::App> make_app(TrainOptions& options) {
   app->option_defaults()->always_capture_default();
   add_task_options(*app, options);
   add_model_options(*app, options);
+  add_attention_options(*app, options.model.attention);
+  add_number(*app, "--attention-dropout", options.model.attention_dropout, between(0, 0.99),
+             "On the attention's output")
+      ->group("Attention");
   add_training_options(*app, options);
   add_batch_options(*app, options);
   add_run_options(*app, options);
@@ -173,9 +127,7 @@ std::vector<std::string> resumed_arguments(const CLI::App& app, const RunFolder&
 void finish(const CLI::App& app, TrainOptions& options) {
   if (options.data.folder.empty()) throw OptionError("--data is required");
   if (options.out.empty()) throw OptionError("--out is required");
-  if (options.model.width % options.model.attention.heads != 0)
-    throw OptionError(
-        cat("--width ", options.model.width, " does not divide by --heads ", options.model.attention.heads));
+  check_attention(app, nn::attention_config(options.model));
   if (options.device == "cpu" && options.precision != Precision::fp32)
     throw OptionError(cat("--precision ", options.precision, " needs --device cuda: the CPU computes in fp32"));
   if (options.device == "cpu" && options.cuda_graph) throw OptionError("--cuda-graph needs --device cuda");

@@ -243,8 +243,8 @@ TEST_CASE("train_lra: wrong options") {
   check_fails(bench.args("run", {"--stps", "3"}), 2, "unknown option --stps; the nearest is --steps");
   check_fails(bench.args("run", {"--batch-size", "0"}), 2,
               "--batch-size: 0, expected a whole number between 1 and 1000000");
-  check_fails(bench.args("run", {"--attention", "nystrom"}), 2,
-              "--attention: 'nystrom' is not in this build; available: softmax");
+  check_fails(bench.args("run", {"--attention", "magic"}), 2,
+              "--attention: 'magic' is not in this build; available: softmax");
   check_fails(bench.args("run", {"--task", "pathx"}), 2, "--task: 'pathx' is not in this build; available: listops");
   check_fails(bench.args("run", {"--schedule", "zigzag"}), 2, "'zigzag', expected one of constant, linear");
   check_fails(bench.args("run", {"--pad-to", "17"}), 2, "--pad-to 17 is more than --max-length 16");
@@ -275,6 +275,31 @@ TEST_CASE("train_lra: wrong options") {
   CHECK_NE(help.out.find("--learning-rate X"), std::string::npos);
   CHECK_NE(help.out.find("Exit status: 0"), std::string::npos);
   CHECK_EQ(help.out.find("required"), std::string::npos);  // not with --resume
+}
+
+TEST_CASE("train_lra: options of attention") {
+  const Bench bench;
+  check_fails(bench.args("run", {"--pinv-start", "zero"}), 2,
+              "--pinv-start: pinv start: 'zero', expected one of exact, original, product");
+  check_fails(bench.args("run", {"--lags", "9"}), 2, "--lags 9 belongs to --attention fsat; this is softmax");
+  check_fails(bench.args("run", {"--own-span"}), 2, "--own-span belongs to --attention combiner; this is softmax");
+  check_fails(bench.args("run", {"--truncate", "no"}), 2, "--truncate: 'no', expected true or false");
+  check_fails(bench.args("run", {"--fsat-window", "-2"}), 2,
+              "--fsat-window: -2, expected a whole number between 0 and ");
+  CHECK_FALSE(fs::exists(bench.run("run")));
+
+  // All of them stand in config.toml, and a run goes on with it.
+  const Finished finished = train(bench.args("run", {"--steps", "2", "--attention-bias", "false", "--causal"}));
+  CAPTURE(finished.err);
+  REQUIRE_EQ(finished.status, 0);
+  const std::string config = read_text(fs::path(bench.run("run")) / "config.toml");
+  for (const char* line :
+       {"attention-bias=false", "causal=true", "landmarks=64", "pinv-start=\"exact\"", "exact-when-covered=true",
+        "fsat-window=8", "protocol=\"chord\"", "combiner-pattern=\"fixed\"", "own-span=false", "local-window=32"}) {
+    CAPTURE(line);
+    CHECK_NE(config.find(line), std::string::npos);
+  }
+  CHECK_EQ(train({"--resume", bench.run("run")}).status, 0);
 }
 
 TEST_CASE("train_lra: presets") {
