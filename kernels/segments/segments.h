@@ -1,0 +1,38 @@
+// Where sequences are cut into S consecutive segments: a table of starts that block reductions read.
+//
+//   starts [B, S + 1], int64, contiguous: segment j of sample b holds the positions starts[b, j] ... starts[b, j+1] - 1
+//   0 = starts[b, 0] <= starts[b, 1] <= ... <= starts[b, S] = N
+//
+// Segments may be empty, and may hold padded positions, which reductions skip by their mask. No segment depends on
+// another sample of the batch.
+//
+// Source: the even rule is that of the official Nystromformer code for images (papers/nystromformer.md, section 2).
+#pragma once
+
+#include "subquad/core/mask.h"
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+// The even rule on n things: with s = n / S (rounded down) and r = n - s S, the first S - r segments hold s of them and
+// the last r hold s + 1; n < S: the first n segments hold one each, the others none.
+Index even_start(Index count, Index segments, Index segment);  // the first thing of a segment, 0 <= segment <= S
+
+// Over all N positions, alike for every sample.
+Tensor even_segments(Index batch, Index positions, Index segments, Device device);
+
+// Over the real tokens of each sample, however they are scattered: a segment reaches from its first real token to that
+// of the next. So which tokens stand together depends neither on how much padding there is nor on where.
+Tensor even_segments_of_real(const Mask& mask, Index segments);
+
+// ceil(N / S) positions each, counted from the end: the first segments are shorter, or empty.
+Tensor segments_from_end(Index batch, Index positions, Index segments, Device device);
+
+// As a mask [B, S]: the segments that hold a real token. An undefined mask means: every position is real.
+Mask filled_segments(const Tensor& starts, const Mask& mask, Index positions);
+
+// ShapeError, DTypeError or Error when `starts` is not such a table for [batch, positions]; on the CPU its values are
+// looked at, too.
+void check_segments(const char* op, const Tensor& starts, Index batch, Index positions);
+
+}  // namespace subquad::kernels
