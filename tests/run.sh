@@ -106,7 +106,7 @@ select_cases() {
   [ -n "$filter" ]
 }
 
-folders=(house core kernels autograd nn examples golden)
+folders=(house core kernels autograd nn examples golden bench)
 mapfile -t simd_targets < <("$bin/test_core" --simd-targets)
 best=${simd_targets[0]}
 
@@ -156,7 +156,7 @@ if ! devices=$("$bin/test_core" --devices); then  # it has said why: a GPU whose
   fail "test_core --devices cannot tell which devices there are"
 elif grep -qx cuda <<<"$devices"; then
   for folder in "${folders[@]}"; do
-    [ "$folder" != house ] && select_cases "test_$folder" cuda || continue
+    [[ $folder != house && $folder != bench ]] && select_cases "test_$folder" cuda || continue
     run_program "test_$folder" cuda "$best" "$filter"
     report "test_$folder" cuda "$best"
   done

@@ -13,7 +13,7 @@
 #include "subquad/core/safetensors.h"
 #include "subquad/examples/lra/listops_tsv.h"
 #include "subquad/tests/examples/scratch_folder.h"
-#include "subquad/tests/examples/subprocess.h"
+#include "subquad/tests/support/subprocess.h"
 #include "subquad/tests/support/device.h"
 
 using namespace subquad;

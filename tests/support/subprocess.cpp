@@ -1,4 +1,4 @@
-#include "subquad/tests/examples/subprocess.h"
+#include "subquad/tests/support/subprocess.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "subquad/core/error.h"
-#include "subquad/tests/examples/scratch_folder.h"
+#include "subquad/tests/support/temporary_folder.h"
 
 namespace subquad::test {
 

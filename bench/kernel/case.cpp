@@ -1,0 +1,37 @@
+#include "subquad/bench/kernel/case.h"
+
+#include <algorithm>
+
+#include "subquad/core/rng.h"
+
+namespace subquad::bench {
+
+std::vector<Case> all_cases() {
+  std::vector<Case> all;
+  for (const auto& family : {product_cases, row_cases, attention_cases, module_cases})
+    for (Case& c : family()) all.push_back(std::move(c));
+  return all;
+}
+
+Case find_case(const std::string& op) {
+  std::string names;
+  for (Case& c : all_cases()) {
+    if (c.op == op) return std::move(c);
+    names += (names.empty() ? "" : ", ") + c.op;
+  }
+  throw Error(cat("there is no op '", op, "'; there are ", names));
+}
+
+Variable normal_input(const nn::Place& place, const std::string& name, const Shape& shape) {
+  Tensor value = empty(shape, place.dtype(), kCpu);
+  fill_normal(value, 0, 1, place.seed(), stream_id(name));
+  return Variable(value.to(place.device()), true);
+}
+
+double bytes_of(std::initializer_list<Shape> shapes, DType dtype) {
+  double elements = 0;
+  for (const Shape& shape : shapes) elements += static_cast<double>(shape.size());
+  return elements * static_cast<double>(dtype_bytes(dtype));
+}
+
+}  // namespace subquad::bench

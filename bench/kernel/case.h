@@ -1,0 +1,51 @@
+// What bench_kernel can time: a table of ops, one small file per family (cases_*.cpp). A case says what may be chosen,
+// makes random inputs for a choice, and counts the work that the mechanism itself asks for.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "subquad/autograd/variable.h"
+#include "subquad/bench/kernel/settings.h"
+#include "subquad/nn/module.h"
+
+namespace subquad::bench {
+
+// Work of one pass by the op's contract, not by what an implementation happens to do.
+struct Count {
+  double flops = 0;  // of products and sums, multiply and add = 2
+  double bytes = 0;  // each input, result, value kept for backward and gradient, read or written once
+};
+
+// An op on one set of inputs.
+struct Work {
+  std::map<std::string, Variable> inputs;          // parameters, too; gradients are taken of those that require one
+  std::function<std::vector<Variable>()> forward;  // the results
+  Count forward_count, backward_count;             // backward: 0 where the op has none
+};
+
+struct Case {
+  std::string op;
+  std::string about;  // one line for the list
+  std::vector<Setting> settings;
+  std::function<Work(const Settings&, const nn::Place&)> make;  // place: seed, dtype and device
+};
+
+std::vector<Case> product_cases();    // matrix products
+std::vector<Case> row_cases();        // softmax, layer norm, bias + GELU
+std::vector<Case> attention_cases();  // kernels/attention and its kin
+std::vector<Case> module_cases();     // the attentions of nn/attention
+std::vector<Case> all_cases();
+
+// Error that lists every name when no case has this one.
+Case find_case(const std::string& op);
+
+// A leaf that requires a gradient, drawn from the standard normal; `name` decides the draw.
+Variable normal_input(const nn::Place& place, const std::string& name, const Shape& shape);
+
+// Elements of the shapes, times `bytes_each`.
+double bytes_of(std::initializer_list<Shape> shapes, DType dtype);
+
+}  // namespace subquad::bench

@@ -1,0 +1,157 @@
+// bench_kernel: how long one primitive or attention takes on the shape that you name, and how much memory.
+//
+//   bench_kernel chord_matmul --n 4096 --d 64 --batch 8
+//   bench_kernel nystrom --growth                      n from 2^10 to 2^16, with fitted exponents
+//   bench_kernel --list
+//
+// For people on standard error, one JSON line per measurement on standard output. --dump and --turns are for
+// bench/peers: the same inputs for another engine, and one run for each line of standard input.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "subquad/bench/kernel/record.h"
+#include "subquad/core/parallel.h"
+#include "subquad/core/safetensors.h"
+
+namespace subquad::bench {
+namespace {
+
+struct Options {
+  std::string op, device = "cpu", dtype = "float32", dump;
+  int threads = 1;
+  std::uint64_t seed = 1;
+  Effort effort;
+  bool list = false, growth = false, turns = false;
+  Index from = 1 << 10, to = 1 << 16;
+};
+
+nn::Place place_of(const Options& options) {
+  for (const DType dtype : {kFloat32, kFloat64})
+    if (options.dtype == dtype_name(dtype)) return {options.seed, dtype, parse_device(options.device)};
+  throw Error("--dtype is '" + options.dtype + "', expected float32 or float64");
+}
+
+Context context_of(const Options& options) {
+  const nn::Place place = place_of(options);
+  return {place.device(), place.dtype(), num_threads()};
+}
+
+Measured measure(Runner& runner, const Effort& effort) {
+  return {repeat(runner, effort), runner.memory(), runner.work().forward_count, runner.work().backward_count,
+          runner.has_backward()};
+}
+
+Measured report(const Case& c, const Settings& settings, const Options& options, Runner& runner) {
+  const Measured measured = measure(runner, options.effort);
+  std::cout << record(settings, measured, context_of(options), c.op).dump() << std::endl;
+  std::cerr << line(settings, measured, c.op);
+  return measured;
+}
+
+void report_growth(const Case& c, Settings settings, const Options& options) {
+  std::vector<Point> points;
+  for (Index n = options.from; n <= options.to; n *= 2) {
+    settings.set("n", cat(n));
+    Runner runner(c.make(settings, place_of(options)));
+    const Measured m = report(c, settings, options, runner);
+    points.push_back({static_cast<double>(n), m.cpu(), m.forward.flops + m.backward.flops, m.memory.peak,
+                      m.forward.bytes + m.backward.bytes});
+  }
+  if (points.size() < 2)
+    throw Error(cat("--growth needs at least two n from --from ", options.from, " to --to ", options.to));
+  const Growth g = fit(points);
+  const nlohmann::ordered_json json = {{"op", c.op},
+                                       {"growth",
+                                        {{"from", options.from},
+                                         {"to", options.to},
+                                         {"time", g.seconds},
+                                         {"flops", g.flops},
+                                         {"allocated", g.allocated},
+                                         {"bytes", g.bytes},
+                                         {"time_met", g.time_met()},
+                                         {"memory_met", g.memory_met()}}}};
+  std::cout << json.dump() << std::endl;
+  std::fprintf(stderr, "%s, n = %lld ... %lld: time n^%.2f (counted flops n^%.2f, bytes n^%.2f) %s\n", c.op.c_str(),
+               static_cast<long long>(options.from), static_cast<long long>(options.to), g.seconds, g.flops, g.bytes,
+               g.time_met() ? "met" : "ABOVE");
+  std::fprintf(stderr, "%*s allocated n^%.2f (counted bytes n^%.2f) %s\n", static_cast<int>(c.op.size()), "",
+               g.allocated, g.bytes, g.memory_met() ? "met" : "ABOVE");
+}
+
+// One run per line of standard input, so that a peer can take turns; each is answered by its processor time.
+void take_turns(Runner& runner) {
+  for (std::string line; std::getline(std::cin, line);) {
+    const Repetition r = runner.run();
+    const nlohmann::ordered_json json = {{"forward", r.forward.cpu}, {"backward", r.backward.cpu}};
+    std::cout << json.dump() << std::endl;
+  }
+}
+
+void list_cases() {
+  for (const Case& c : all_cases()) {
+    std::cout << c.op << ": " << c.about << '\n';
+    for (const Setting& s : c.settings) std::cout << "    --" << s.name << ' ' << s.value << "  " << s.meaning << '\n';
+  }
+}
+
+void run(const Options& options, const Case& c, const Settings& settings) {
+  set_num_threads(options.threads);
+  omp_set_num_threads(options.threads);
+  flush_denormals();  // as training does
+  if (options.growth) return report_growth(c, settings, options);
+  Runner runner(c.make(settings, place_of(options)));
+  if (!options.dump.empty()) write_safetensors(options.dump, {.metadata = {{"op", c.op}}, .tensors = runner.results()});
+  if (options.turns) return take_turns(runner);
+  if (options.dump.empty()) report(c, settings, options, runner);
+}
+
+int run_program(int argc, char** argv) {
+  Options options;
+  CLI::App app("Times one primitive or attention on the shape that you name.");
+  app.add_option("op", options.op, "what to time; --list tells the names");
+  app.add_flag("--list", options.list, "every op and what can be chosen for it");
+  app.add_option("--device", options.device, "cpu, cuda, cuda:1")->capture_default_str();
+  app.add_option("--dtype", options.dtype, "float32 or float64")->capture_default_str();
+  app.add_option("--threads", options.threads, "threads of the CPU")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--seed", options.seed, "of the random inputs")->capture_default_str();
+  app.add_option("--seconds", options.effort.seconds, "measure at least so long")->capture_default_str();
+  app.add_option("--repetitions", options.effort.repetitions, "and so often")->capture_default_str();
+  app.add_flag("--growth", options.growth, "over n, doubled from --from to --to, with fitted exponents");
+  app.add_option("--from", options.from, "first n")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--to", options.to, "last n")->capture_default_str();
+  app.add_option("--dump", options.dump, "write inputs, results and gradients to this safetensors file");
+  app.add_flag("--turns", options.turns, "one run per line of standard input");
+
+  // The op comes first on the command line and says which further options there are.
+  const bool named = argc > 1 && argv[1][0] != '-';
+  const Case c = named ? find_case(argv[1]) : Case{};
+  Settings settings(c.op, c.settings);
+  for (const Setting& s : c.settings)
+    app.add_option_function<std::string>(
+           "--" + s.name, [&settings, name = s.name](const std::string& value) { settings.set(name, value); },
+           s.meaning)
+        ->default_str(s.value)
+        ->group(c.op);
+  CLI11_PARSE(app, argc, argv);
+  if (options.list) {
+    list_cases();
+    return 0;
+  }
+  if (!named) find_case(options.op);  // throws: it says which names there are
+  run(options, c, settings);
+  return 0;
+}
+
+}  // namespace
+}  // namespace subquad::bench
+
+int main(int argc, char** argv) {
+  try {
+    return subquad::bench::run_program(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "bench_kernel: %s\n", error.what());
+    return 1;
+  }
+}

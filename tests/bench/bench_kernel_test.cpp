@@ -1,0 +1,155 @@
+// bench_kernel times every op that it names, on any shape, and counts its work.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "subquad/bench/kernel/growth.h"
+#include "subquad/bench/kernel/measure.h"
+#include "subquad/core/safetensors.h"
+#include "subquad/nn/attention/attention.h"
+#include "subquad/tests/support/subprocess.h"
+#include "subquad/tests/support/temporary_folder.h"
+
+namespace subquad::test {
+namespace {
+
+using bench::Case;
+
+// Small values for whatever extents a case has.
+bench::Settings tiny(const Case& c) {
+  bench::Settings settings(c.op, c.settings);
+  for (const auto& [name, value] : {std::pair{"n", "24"}, {"m", "5"}, {"k", "7"}, {"d", "8"}, {"batch", "2"}})
+    if (settings.has(name)) settings.set(name, value);
+  return settings;
+}
+
+const nn::Place kPlace(1, kFloat32, kCpu);
+
+std::vector<std::string> lines(const std::string& text) {
+  std::vector<std::string> all;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) all.push_back(line);
+  return all;
+}
+
+}  // namespace
+
+TEST_SUITE("cpu") {
+  TEST_CASE("bench_kernel: every op runs on a tiny shape and counts its work") {
+    for (const Case& c : bench::all_cases()) {
+      CAPTURE(c.op);
+      bench::Runner runner(c.make(tiny(c), kPlace));
+      const auto repetitions = bench::repeat(runner, {.seconds = 0, .repetitions = 1});
+      CHECK(repetitions.size() == 1);
+      CHECK(repetitions[0].forward.wall > 0);
+      CHECK(runner.work().forward_count.flops > 0);
+      CHECK(runner.work().forward_count.bytes > 0);
+      CHECK((runner.work().backward_count.flops > 0) == runner.has_backward());
+      CHECK(runner.memory().peak > 0);
+      for (const auto& [name, tensor] : runner.results()) {
+        CAPTURE(name);
+        if (tensor.dtype() != kFloat32) continue;
+        const Tensor values = tensor.contiguous();
+        CHECK(std::all_of(values.span<float>().begin(), values.span<float>().end(),
+                          [](float v) { return std::isfinite(v); }));
+      }
+    }
+  }
+
+  TEST_CASE("bench_kernel: counted work grows with n and with the batch") {
+    for (const Case& c : bench::all_cases()) {
+      CAPTURE(c.op);
+      bench::Settings settings = tiny(c);
+      const bench::Count small = c.make(settings, kPlace).forward_count;
+      for (const char* name : {"n", "batch"}) {
+        bench::Settings larger = settings;
+        larger.set(name, cat(2 * settings.size(name)));
+        const bench::Count count = c.make(larger, kPlace).forward_count;
+        CHECK(count.flops > small.flops);
+        CHECK(count.bytes > small.bytes);
+      }
+    }
+  }
+
+  TEST_CASE("bench_kernel: every attention has a case") {
+    for (const std::string& kind : nn::attention_kinds()) CHECK_NOTHROW(bench::find_case(kind));
+  }
+
+  TEST_CASE("bench_kernel: a run gives back what it took") {
+    const Case c = bench::find_case("softmax");
+    bench::Runner runner(c.make(tiny(c), kPlace));
+    runner.run();
+    const auto first = runner.memory(), second = runner.memory();
+    CHECK(first.inputs == second.inputs);
+    CHECK(first.peak == second.peak);
+    CHECK(first.forward < first.peak);
+  }
+
+  TEST_CASE("bench_kernel: exponents are those of the powers that made the points") {
+    std::vector<bench::Point> points;
+    for (const double n : {16.0, 32.0, 64.0, 128.0})
+      points.push_back({.n = n, .seconds = 3 * n * n, .flops = std::pow(n, 1.5), .allocated = 7 * n, .bytes = n});
+    const bench::Growth growth = bench::fit(points);
+    CHECK(growth.seconds == doctest::Approx(2));
+    CHECK(growth.flops == doctest::Approx(1.5));
+    CHECK(growth.allocated == doctest::Approx(1));
+    CHECK_FALSE(growth.time_met());
+    CHECK(growth.memory_met());
+  }
+
+  TEST_CASE("bench_kernel: one JSON line per measurement") {
+    const Finished run =
+        run_program("bench_kernel", {"attention", "--n", "16", "--d", "8", "--batch", "1", "--seconds", "0"});
+    REQUIRE_MESSAGE(run.status == 0, run.err);
+    REQUIRE(lines(run.out).size() == 1);
+    const auto json = nlohmann::json::parse(run.out);
+    CHECK(json["op"] == "attention");
+    CHECK(json["shape"]["n"] == "16");
+    CHECK(json["threads"] == 1);
+    CHECK(json["reps"] >= 5);
+    CHECK(json["forward"]["flops"] == 4 * 16 * 16 * 8);
+    CHECK(json["backward"]["median_ms"] > 0);
+    CHECK(json["memory"]["peak"] > 0);
+  }
+
+  TEST_CASE("bench_kernel: --growth prints exponents of time and bytes beside the counted ones") {
+    const Finished run =
+        run_program("bench_kernel", {"linear", "--growth", "--from", "64", "--to", "256", "--seconds", "0"});
+    REQUIRE_MESSAGE(run.status == 0, run.err);
+    REQUIRE(lines(run.out).size() == 4);  // three n and the fit
+    const auto growth = nlohmann::json::parse(lines(run.out).back())["growth"];
+    CHECK(growth["flops"] == doctest::Approx(1));
+    for (const char* name : {"time", "allocated", "bytes"}) CHECK(growth[name].is_number());
+  }
+
+  TEST_CASE("bench_kernel: --dump and --turns serve a peer") {
+    const TemporaryFolder folder;
+    const std::string file = (folder / "case.safetensors").string();
+    const Finished run = run_program("bench_kernel", {"matmul", "--m", "3", "--n", "4", "--k", "5", "--dump", file});
+    REQUIRE_MESSAGE(run.status == 0, run.err);
+    CHECK(run.out.empty());
+    const SafetensorsFile dumped = read_safetensors(file);
+    CHECK(dumped.metadata.at("op") == "matmul");
+    for (const char* name : {"a", "b", "out", "upstream", "grad.a", "grad.b"}) CHECK(dumped.tensors.contains(name));
+    CHECK(dumped.tensors.at("grad.b").shape() == Shape{1, 5, 4});
+  }
+
+  TEST_CASE("bench_kernel: what is wrong is said, and the status is not 0") {
+    const Finished unknown = run_program("bench_kernel", {"chord"});
+    CHECK(unknown.status != 0);
+    for (const Case& c : bench::all_cases()) CHECK(unknown.err.find(c.op) != std::string::npos);
+    const Finished nothing = run_program("bench_kernel", {});
+    CHECK(nothing.status != 0);
+    CHECK(nothing.err.find("there are matmul") != std::string::npos);
+    CHECK(run_program("bench_kernel", {"matmul", "--heads", "2"}).status != 0);
+    const Finished text = run_program("bench_kernel", {"matmul", "--n", "four"});
+    CHECK(text.status == 1);
+    CHECK(text.err == "bench_kernel: matmul: --n is 'four', expected a whole number of 0 or more\n");
+    const Finished heads = run_program("bench_kernel", {"attention", "--d", "8", "--heads", "3"});
+    CHECK(heads.err == "bench_kernel: attention: --d 8 does not divide by --heads 3\n");
+  }
+}  // TEST_SUITE
+
+}  // namespace subquad::test
