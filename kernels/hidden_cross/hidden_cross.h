@@ -1,0 +1,39 @@
+// FSAT's hidden-state cross: all n*n products a[i] * b[j] of two sequences, pooled along their n cyclic diagonals (the
+// lags) and along their n columns. Channel by channel, with n the sample's length and means and sums over i < n:
+//
+//   abar = 1/n sum_i a[i]     at[i] = a[i] - abar     bt[i] = b[i] - bbar
+//   lag[t] = 1/n sum_i at[i] bt[(i + t) mod n]   t < n         col[j] = abar bt[j]   j < n
+//
+// and, with e = dlag / n,
+//
+//   dat[i] = sum_t e[t] bt[(i + t) mod n]        dbt[j] = sum_t e[t] at[(j - t) mod n] + abar dcol[j]
+//   da = dat - mean(dat) + 1/n sum_j dcol[j] bt[j]            db = dbt - mean(dbt)
+//
+//   a, b, lag, col and their gradients [B, N, C]; contiguous, one dtype (float32, float64), CPU; any extent may be 0
+//
+// `mask` gives the lengths (all N without one) and must be a prefix mask: Error otherwise. Rows from n on are not read,
+// and are 0 in every result; a sample's results do not depend, in any bit, on N or on other samples.
+//
+// By the FFT (kernels/fft): O(C n log n) per sample, no n x n array. Per pair of sequences forward 3 real transforms,
+// backward 5, of length n when n is an even product of 2, 3, 5, else of the smallest such number from 2n-1 on.
+// Deterministic: a channel is worked on by one thread. Source: papers/fsat.md, sections 3.2 and 4.
+#pragma once
+
+#include "subquad/core/mask.h"
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+struct HiddenCross {
+  Tensor lag, col;
+};
+HiddenCross hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask = {});
+
+struct HiddenCrossGrads {
+  Tensor da, db;
+};
+// An upstream gradient that is undefined counts as 0.
+HiddenCrossGrads hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b,
+                                   const Mask& mask = {});
+
+}  // namespace subquad::kernels

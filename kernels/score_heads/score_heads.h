@@ -1,0 +1,34 @@
+// FSAT's score heads: per head, a linear map plus a hidden layer that turn each position's features into one number.
+//
+//   z[b,n,h,m] = sum_r f[b,n,h,r] w1[h,r,m] + b1[h,m]                            f[b,n,h,r] = feature[b, n, h R + r]
+//   score[b,h,n] = sum_r u[h,r] f[b,n,h,r] + sum_m w2[h,m] gelu(z[b,n,h,m])      gelu(z) = (z/2) (1 + erf(z / sqrt 2))
+//
+//   dz[m] = dscore w2[m] gelu'(z[m])      df[r] = dscore u[r] + sum_m w1[r,m] dz[m]
+//   du[r] = sum dscore f[r]   dw1[r,m] = sum f[r] dz[m]   db1[m] = sum dz[m]   dw2[m] = sum dscore gelu(z[m])
+//   where the sums run over all b, n
+//
+//   feature [B, N, H*R]   u [H, R]   w1 [H, R, M]   b1, w2 [H, M]   score [B, H, N]
+//   contiguous, one dtype (float32, float64), CPU; H >= 1; any other extent may be 0
+//
+// z is never stored: 64 positions' worth of it live on the stack, and backward computes it again. Deterministic: sums
+// over positions run over 64 of a sample at a time, and these parts are added in order, so that rows of zero dscore at
+// a sample's end (padding) change no bit. Work: B N H (4 R M + 2 R + 2 M) flops and as many gelus as hidden values
+// forward, 3 times the products backward. Source: papers/fsat.md, sections 3.3 and 4.
+#pragma once
+
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+struct ScoreHeads {
+  Tensor u, w1, b1, w2;
+};
+Tensor score_heads(const Tensor& feature, const ScoreHeads& heads);
+
+struct ScoreHeadsGrads {
+  Tensor dfeature;
+  ScoreHeads dheads;
+};
+ScoreHeadsGrads score_heads_grad(const Tensor& dscore, const Tensor& feature, const ScoreHeads& heads);
+
+}  // namespace subquad::kernels

@@ -1,0 +1,31 @@
+// The largest elements along the last axis, and FSAT's choice of lags and columns by their keys.
+//
+//   values[r, 0] >= values[r, 1] >= ...  the k largest of x[r, :]       indices[r, s]: where x[r, :] holds values[r, s]
+//
+//   x [..., N]   values [..., k]   indices int64 [..., k];   x float32 or float64, contiguous, CPU; 0 <= k <= N
+//
+// Of equal elements the one with the lower index comes first (-0 equals +0), so a result is a function of x alone. A
+// NaN is an Error that names its place. Work: one read of x that keeps what beats the k-th best so far; O(N + k log k)
+// comparisons for keys in random order, O(N log k) at worst. Source of the choice: papers/fsat.md, section 3.4.
+#pragma once
+
+#include "subquad/core/mask.h"
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+struct TopK {
+  Tensor values, indices;
+};
+TopK top_k(const Tensor& x, Index k);
+
+// dx of `shape` [..., N]: dvalues where x was taken, 0 elsewhere.
+Tensor top_k_grad(const Tensor& dvalues, const Tensor& indices, const Shape& shape);
+
+// For each row of keys [B, H, N], of which the first n (the sample's length) count: min(k, n) indices below n, int64
+// [B, H, k], in ascending order, the rest -1. The indices t mod n with |t| <= window are taken first (window = -1:
+// none), then the largest keys, of equal ones the lower index. A prefix mask or none. window >= 0 wants k >= 2 window +
+// 1: Error otherwise. Keys at positions from n on are not read.
+Tensor choose_top_k(const Tensor& keys, Index k, Index window = -1, const Mask& mask = {});
+
+}  // namespace subquad::kernels
