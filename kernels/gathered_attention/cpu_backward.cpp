@@ -1,0 +1,212 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/kernels/gathered_attention/cpu_backward.cpp"
+#include "subquad/kernels/gathered_attention/cpu.h"
+#include "subquad/kernels/simd/targets.h"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "subquad/core/parallel.h"
+#include "subquad/kernels/gathered_attention/row-inl.h"
+
+// Two walks over the live slots: by queries for dq and dbias, by keys for dk and dv. Each makes p and ds of its slots
+// anew, so that neither stands in memory.
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+namespace {
+
+template <class T>
+struct GatheredBackward {
+  View<const T, 4> dout, q, k, v, out;
+  View<const T, 3> lse, lse_rest;
+  const Tensor& dlse;
+  const Tensor& index;
+  const T* bias;  // null = none
+  const Mask& keys;
+  const GatheredAttentionOptions& options;
+  View<T, 4> dq, dk, dv;
+  T* dbias;  // null = not wanted
+
+  Slots slots(Index head) const { return {index, keys, k.dim(2), options, head}; }
+};
+
+// One head: its rows, and delta of each query.
+template <class T>
+struct GatheredHead {
+  const GatheredBackward<T>& args;
+  Slots slots;
+  Index b, h, width, value_width;
+  HeadRows<const T> q, k, v, dout;
+  const T* bias;
+  T scale;
+  Buffer<T> delta;
+
+  GatheredHead(const GatheredBackward<T>& a, Index head)
+      : args(a),
+        slots(a.slots(head)),
+        b(head / a.q.dim(1)),
+        h(head % a.q.dim(1)),
+        width(a.q.dim(3)),
+        value_width(a.v.dim(3)),
+        q(a.q, b, h),
+        k(a.k, b, h),
+        v(a.v, b, h),
+        dout(a.dout, b, h),
+        bias(a.bias == nullptr ? nullptr : a.bias + head * slots.queries * slots.count),
+        scale(static_cast<T>(a.options.scale)),
+        delta(slots.queries) {
+    const HeadRows<const T> out(a.out, b, h);
+    for (Index i = 0; i < slots.queries; ++i) {
+      if (slots.skipped(i)) continue;
+      delta.data()[i] = RowDot(dout[i], out[i], value_width);
+      if (a.dlse.defined()) delta.data()[i] -= a.dlse.template view<const T, 3>()(b, h, i);
+    }
+  }
+};
+
+// Up to kBlock live slots that share a query or a key; p and ds of all of them are worked out together.
+template <class T>
+class SlotBlock {
+ public:
+  bool full() const { return count_ == kBlock; }
+  Index count() const { return count_; }
+  Index slot(Index a) const { return slots_[a]; }
+  Index query(Index a) const { return queries_[a]; }
+  Index key(Index a) const { return keys_[a]; }
+  const T* p() const { return p_; }
+  const T* ds() const { return ds_; }
+  void clear() { count_ = 0; }
+
+  void add(const GatheredHead<T>& head, Index query, Index key, Index slot) {
+    queries_[count_] = query;
+    keys_[count_] = key;
+    slots_[count_] = slot;
+    const T logit = SlotLogit(head.q[query], head.k[key], head.width, head.scale, head.bias, slot);
+    p_[count_] = logit - head.args.lse(head.b, head.h, query);
+    rest_[count_] = head.args.lse_rest(head.b, head.h, query);
+    ds_[count_++] = RowDot(head.dout[query], head.v[key], head.value_width) - head.delta.data()[query];
+  }
+
+  // p = exp(s - lse), which no forward result can make larger than 1, and ds = p (dp - delta). Lanes beyond the last
+  // slot hold old numbers, whose results nobody reads.
+  void differentiate() {
+    const Vector<T> d;
+    for (Index a = 0; a < count_; a += kLanes<T>) {
+      const auto log_p = hn::Sub(hn::Load(d, p_ + a), hn::Load(d, rest_ + a));
+      const auto log2_p = hn::Mul(log_p, Log2E(d));
+      const auto p = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
+      hn::Store(p, d, p_ + a);
+      hn::Store(hn::Mul(p, hn::Load(d, ds_ + a)), d, ds_ + a);
+    }
+  }
+
+ private:
+  HWY_ALIGN T p_[kBlock] = {}, ds_[kBlock] = {}, rest_[kBlock] = {};
+  Index queries_[kBlock], keys_[kBlock], slots_[kBlock];
+  Index count_ = 0;
+};
+
+template <class T>
+void Scale(T* row, Index width, T scale) {
+  for (Index e = 0; e < width; ++e) row[e] *= scale;
+}
+
+template <class T>
+void QueryGradient(const GatheredHead<T>& head, Index i, T* dbias) {
+  T* dq = HeadRows<T>(head.args.dq, head.b, head.h)[i];
+  std::fill_n(dq, head.width, T(0));
+  if (dbias != nullptr) std::fill_n(dbias + i * head.slots.count, head.slots.count, T(0));
+  if (head.slots.skipped(i)) return;
+  SlotBlock<T> block;
+  const auto flush = [&] {
+    block.differentiate();
+    WeightedSum<true>(
+        block.ds(), block.count(), [&](Index a) { return head.k[block.key(a)]; }, head.width, dq);
+    for (Index a = 0; dbias != nullptr && a < block.count(); ++a) dbias[block.slot(a)] = block.ds()[a];
+    block.clear();
+  };
+  for (Index t = 0; t < head.slots.count; ++t) {
+    const Index j = head.slots.key(i, t);
+    if (j < 0) continue;
+    block.add(head, i, j, i * head.slots.count + t);
+    if (block.full()) flush();
+  }
+  flush();
+  Scale(dq, head.width, head.scale);
+}
+
+template <class T>
+void KeyGradient(const GatheredHead<T>& head, const SlotsByKey& by_key, Index j) {
+  T* dk = HeadRows<T>(head.args.dk, head.b, head.h)[j];
+  T* dv = HeadRows<T>(head.args.dv, head.b, head.h)[j];
+  std::fill_n(dk, head.width, T(0));
+  std::fill_n(dv, head.value_width, T(0));
+  const Index* start = by_key.starts.data<Index>() + j;
+  SlotBlock<T> block;
+  const auto flush = [&] {
+    block.differentiate();
+    WeightedSum<true>(
+        block.ds(), block.count(), [&](Index a) { return head.q[block.query(a)]; }, head.width, dk);
+    WeightedSum<true>(
+        block.p(), block.count(), [&](Index a) { return head.dout[block.query(a)]; }, head.value_width, dv);
+    block.clear();
+  };
+  for (Index entry = start[0]; entry < start[1]; ++entry) {
+    const Index slot = by_key.entries.data<Index>()[entry];
+    block.add(head, slot / head.slots.count, j, slot);
+    if (block.full()) flush();
+  }
+  flush();
+  Scale(dk, head.width, head.scale);
+}
+
+template <class T>
+void GatheredGrad(const GatheredBackward<T>& args) {
+  const Index queries = args.q.dim(2), keys = args.k.dim(2), slot_count = args.index.dim(3);
+  const Index row_work = slot_count * (args.q.dim(3) + args.v.dim(3)) / 2 + 1;
+  ForHeads(args.q.dim(0) * args.q.dim(1), queries * row_work, [&](Index number) {
+    const GatheredHead<T> head(args, number);
+    T* dbias = args.dbias == nullptr ? nullptr : args.dbias + number * queries * slot_count;
+    parallel_chunks(queries, kQueriesPerTask, row_work, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i) QueryGradient(head, i, dbias);
+    });
+    const SlotsByKey by_key(head.slots, keys);
+    parallel_chunks(keys, kQueriesPerTask, row_work, [&](Index begin, Index end) {
+      for (Index j = begin; j < end; ++j) KeyGradient(head, by_key, j);
+    });
+  });
+}
+
+}  // namespace
+
+void GatheredAttentionGrad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
+                           const Tensor& index, const AttentionOutput& forward, const Tensor& bias, const Mask& keys,
+                           const GatheredAttentionOptions& options, GatheredAttentionGrads& grads) {
+  visit_float("gathered_attention_grad", q.dtype(), [&]<class T>(Type<T>) {
+    GatheredGrad<T>({dout.view<const T, 4>(), q.view<const T, 4>(), k.view<const T, 4>(), v.view<const T, 4>(),
+                     forward.out.view<const T, 4>(), forward.lse.view<const T, 3>(),
+                     forward.lse_rest.view<const T, 3>(), dlse, index, bias.defined() ? bias.data<T>() : nullptr, keys,
+                     options, grads.dq.view<T, 4>(), grads.dk.view<T, 4>(), grads.dv.view<T, 4>(),
+                     grads.dbias.defined() ? grads.dbias.data<T>() : nullptr});
+  });
+}
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+namespace subquad::kernels {
+
+HWY_EXPORT(GatheredAttentionGrad);
+
+void cpu::gathered_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
+                                  const Tensor& v, const Tensor& index, const AttentionOutput& forward,
+                                  const Tensor& bias, const Mask& keys, const GatheredAttentionOptions& options,
+                                  GatheredAttentionGrads& grads) {
+  SUBQUAD_DISPATCH(GatheredAttentionGrad)(dout, dlse, q, k, v, index, forward, bias, keys, options, grads);
+}
+
+}  // namespace subquad::kernels
+
+#endif  // HWY_ONCE
