@@ -26,5 +26,7 @@ struct GoldenErrors {
 
 // Runs a case in the given dtype. A tensor or key that is missing is an std::out_of_range.
 GoldenErrors golden_softmax(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_fsat_cross(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_fsat_topk(const SafetensorsFile& file, DType dtype);
 
 }  // namespace subquad::test

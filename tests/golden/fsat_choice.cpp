@@ -1,0 +1,60 @@
+// What FSAT decides by: the hidden-state cross alone, and the choice of lags and columns alone.
+#include "subquad/kernels/hidden_cross/hidden_cross.h"
+#include "subquad/kernels/top_k/top_k.h"
+#include "subquad/tests/golden/kinds.h"
+
+namespace subquad::test {
+namespace {
+
+// The keys of every query as the lists of lags and columns name them: int64 [B, H, L, n_lag + n_col], -1 = none. Slot s
+// of query i < n is (i + lags[s]) mod n, then cols[s], unless one of the lags leads there, too.
+Tensor keys_of_queries(const Tensor& lags, const Tensor& cols, const Tensor& lengths, Index positions) {
+  const Index n_lag = lags.dim(2), slots = n_lag + cols.dim(2);
+  Tensor index = full({lags.dim(0), lags.dim(1), positions, slots}, -1, kInt64, kCpu);
+  auto out = index.view<Index, 4>();
+  const auto lag = lags.view<const Index, 3>(), col = cols.view<const Index, 3>();
+  for (Index b = 0; b < lags.dim(0); ++b)
+    for (Index h = 0; h < lags.dim(1); ++h)
+      for (Index n = lengths.data<Index>()[b], i = 0; i < n; ++i) {
+        for (Index s = 0; s < n_lag; ++s)
+          if (lag(b, h, s) >= 0) out(b, h, i, s) = (i + lag(b, h, s)) % n;
+        for (Index s = n_lag; s < slots; ++s) {
+          bool taken = false;
+          for (Index t = 0; t < n_lag; ++t) taken = taken || out(b, h, i, t) == col(b, h, s - n_lag);
+          if (!taken) out(b, h, i, s) = col(b, h, s - n_lag);
+        }
+      }
+  return index;
+}
+
+}  // namespace
+
+GoldenErrors golden_fsat_cross(const SafetensorsFile& file, DType dtype) {
+  const auto input = [&](const char* name) { return here(file.tensors.at(name).to(dtype)); };
+  const Tensor a = input("a"), b = input("b");
+  const Mask mask = Mask::from_lengths(file.tensors.at("lengths"), a.dim(1)).to(device());
+  GoldenErrors errors;
+  const kernels::HiddenCross f = kernels::hidden_cross(a, b, mask);
+  errors.result(f.lag, file.tensors.at("lag"));
+  errors.result(f.col, file.tensors.at("col"));
+  const kernels::HiddenCrossGrads g = kernels::hidden_cross_grad(input("grad_lag"), input("grad_col"), a, b, mask);
+  errors.gradient(g.da, file.tensors.at("grad_a"));
+  errors.gradient(g.db, file.tensors.at("grad_b"));
+  return errors;
+}
+
+GoldenErrors golden_fsat_topk(const SafetensorsFile& file, DType dtype) {
+  const auto keys = [&](const char* name) { return here(file.tensors.at(name).to(dtype)); };
+  const auto option = [&](const char* name) { return std::stoll(file.metadata.at(name)); };
+  const Tensor lag_key = keys("lag_key"), lengths = file.tensors.at("lengths");
+  const Mask mask = Mask::from_lengths(lengths, lag_key.dim(2)).to(device());
+  const Tensor lags = kernels::choose_top_k(lag_key, option("n_lag"), option("window"), mask).to(kCpu);
+  const Tensor cols = kernels::choose_top_k(keys("col_key"), option("n_col"), -1, mask).to(kCpu);
+  GoldenErrors errors;  // indices are equal or off by one at least
+  errors.result(lags, file.tensors.at("lags"));
+  errors.result(cols, file.tensors.at("cols"));
+  errors.result(keys_of_queries(lags, cols, lengths, lag_key.dim(2)), file.tensors.at("index"));
+  return errors;
+}
+
+}  // namespace subquad::test
