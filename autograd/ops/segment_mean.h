@@ -1,0 +1,16 @@
+// Means over consecutive segments (kernels/segment_mean).
+#pragma once
+
+#include "subquad/autograd/variable.h"
+#include "subquad/kernels/segment_mean/segment_mean.h"
+
+namespace subquad {
+
+using kernels::MeanDivisor;
+using kernels::SegmentMeanOptions;
+
+// x [B, H, N, C], starts [B, S + 1] -> [B, H, S, C]
+Variable segment_mean(const Variable& x, const Tensor& starts, const Mask& mask = {},
+                      const SegmentMeanOptions& options = {});
+
+}  // namespace subquad

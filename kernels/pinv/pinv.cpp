@@ -1,0 +1,45 @@
+#include "subquad/kernels/pinv/pinv.h"
+
+#include "subquad/core/check.h"
+#include "subquad/kernels/pinv/cpu.h"
+
+namespace subquad::kernels {
+namespace {
+
+void check_matrices(const char* op, const Tensor& a, const PinvOptions& options) {
+  check_float(op, "a", a);
+  check_contiguous(op, "a", a);
+  if (a.rank() < 2 || a.dim(-1) != a.dim(-2))
+    throw ShapeError(cat(op, ": a is ", describe(a), ", expected square matrices [..., M, M]"));
+  if (options.iterations < 1) throw Error(cat(op, ": iterations is ", options.iterations, ", expected at least 1"));
+  check_on_cpu(op, "a", a);
+}
+
+Shape with_steps(const Tensor& a, int iterations) {
+  std::vector<Index> extents = {iterations};
+  extents.insert(extents.end(), a.shape().begin(), a.shape().end());
+  return Shape(extents);
+}
+
+}  // namespace
+
+PinvOutput pinv(const Tensor& a, const PinvOptions& options) {
+  check_matrices("pinv", a, options);
+  PinvOutput result{empty_like(a), empty(with_steps(a, options.iterations), a.dtype(), a.device())};
+  cpu::pinv(a, options, result);
+  return result;
+}
+
+Tensor pinv_grad(const Tensor& dout, const Tensor& a, const Tensor& steps, const PinvOptions& options) {
+  constexpr const char* kOp = "pinv_grad";
+  check_matrices(kOp, a, options);
+  check_shape(kOp, "dout", dout, a.shape());
+  check_alike(kOp, "a", a, "dout", dout);
+  check_shape(kOp, "steps", steps, with_steps(a, options.iterations));
+  check_alike(kOp, "a", a, "steps", steps);
+  Tensor da = empty_like(a);
+  cpu::pinv_grad(dout, a, steps, options, da);
+  return da;
+}
+
+}  // namespace subquad::kernels

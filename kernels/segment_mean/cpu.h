@@ -1,0 +1,14 @@
+// CPU kernels of segment_mean.h. Arguments are checked and outputs allocated by the caller; the features of a position
+// are contiguous.
+#pragma once
+
+#include "subquad/kernels/segment_mean/segment_mean.h"
+
+namespace subquad::kernels::cpu {
+
+void segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, const SegmentMeanOptions& options,
+                  Tensor& out);
+void segment_mean_grad(const Tensor& dout, const Tensor& starts, const Mask& mask, const SegmentMeanOptions& options,
+                       Tensor& dx);
+
+}  // namespace subquad::kernels::cpu

@@ -1,0 +1,34 @@
+// Means over consecutive segments: what many tokens become one landmark by.
+//
+//   out[b, h, j, :] = sum_i x[b, h, i, :] / divisor[b, j]        over the real positions i of segment j
+//   dx[b, h, i, :] = dout[b, h, j, :] / divisor[b, j]            j the segment of i; 0 at padded positions
+//
+//   x [B, H, N, C]   starts [B, S + 1] (kernels/segments)   mask [B, N], undefined = every position is real
+//   out [B, H, S, C]   dx [B, H, N, C], in memory [B, N, H, C]
+//
+// The divisor is the number of real positions, or that of all positions of the segment; an empty segment has mean 0.
+// x: float32 or float64, any strides. Padded positions are not read.
+//
+// Deterministic: a segment is summed in the order of its positions by one thread, so its mean does not depend on what
+// stands outside of it. Reads x once. Source: papers/nystromformer.md, section 2 (equation 16 of the paper, whose bound
+// and divisor must read N / m) and section 6 (the divisors of different implementations).
+#pragma once
+
+#include "subquad/core/mask.h"
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+enum class MeanDivisor { real, length };
+
+struct SegmentMeanOptions {
+  MeanDivisor divisor = MeanDivisor::real;
+  double epsilon = 0;  // added to the divisor: a habit of published code
+};
+
+Tensor segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask = {},
+                    const SegmentMeanOptions& options = {});
+Tensor segment_mean_grad(const Tensor& dout, const Tensor& starts, Index positions, const Mask& mask = {},
+                         const SegmentMeanOptions& options = {});
+
+}  // namespace subquad::kernels

@@ -1,0 +1,159 @@
+#include "subquad/kernels/segment_mean/segment_mean.h"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+
+#include "subquad/kernels/segments/segments.h"
+#include "subquad/tests/support/compare.h"
+#include "subquad/tests/support/threads.h"
+
+namespace subquad::test {
+namespace {
+
+using kernels::MeanDivisor;
+using kernels::SegmentMeanOptions;
+
+// What segment_mean divides the sum of segment j by; 0 where it holds no real position.
+double divisor(const Tensor& starts, const Mask& mask, const SegmentMeanOptions& options, Index b, Index j) {
+  Index real = 0, all = 0;
+  for (Index i = static_cast<Index>(at(starts, {b, j})); i < static_cast<Index>(at(starts, {b, j + 1})); ++i, ++all)
+    real += !mask.defined() || at(mask.real, {b, i}) != 0;
+  if (real == 0) return 0;
+  return static_cast<double>(options.divisor == MeanDivisor::real ? real : all) + options.epsilon;
+}
+
+// The matrix [B, S, N] whose product with x the means are.
+Tensor weights(const Tensor& starts, const Mask& mask, const SegmentMeanOptions& options, Index positions) {
+  Tensor out = zeros({starts.dim(0), starts.dim(1) - 1, positions}, kFloat64, kCpu);
+  auto w = out.view<double, 3>();
+  for (Index b = 0; b < out.dim(0); ++b)
+    for (Index j = 0; j < out.dim(1); ++j)
+      for (Index i = 0; i < positions; ++i) {
+        const bool inside = i >= at(starts, {b, j}) && i < at(starts, {b, j + 1});
+        const bool real = !mask.defined() || at(mask.real, {b, i}) != 0;
+        if (inside && real) w(b, j, i) = 1 / divisor(starts, mask, options, b, j);
+      }
+  return out;
+}
+
+// out = weights x; with `transposed`, out = weights^T x.
+Tensor product(const Tensor& weight, const Tensor& input, bool transposed) {
+  const Tensor x = doubles(input);
+  const Index rows = weight.dim(transposed ? 2 : 1), depth = weight.dim(transposed ? 1 : 2);
+  Tensor out = zeros({x.dim(0), x.dim(1), rows, x.dim(3)}, kFloat64, kCpu);
+  auto to = out.view<double, 4>();
+  const auto from = x.view<const double, 4>();
+  const auto w = weight.view<const double, 3>();
+  for (Index b = 0; b < x.dim(0); ++b)
+    for (Index h = 0; h < x.dim(1); ++h)
+      for (Index r = 0; r < rows; ++r)
+        for (Index d = 0; d < depth; ++d)
+          for (Index c = 0; c < x.dim(3); ++c)
+            to(b, h, r, c) += (transposed ? w(b, d, r) : w(b, r, d)) * from(b, h, d, c);
+  return out;
+}
+
+struct Case {
+  Shape x;  // [B, H, N, C]
+  Index segments;
+  std::vector<std::int64_t> lengths = {};  // none: no mask
+  bool scattered = false;                  // else the real tokens stand first
+
+  Mask mask() const {
+    if (lengths.empty()) return {};
+    Tensor real = zeros({x[0], x[2]}, kBool, kCpu);
+    for (Index b = 0; b < x[0]; ++b)
+      for (Index i = 0; i < lengths[static_cast<std::size_t>(b)]; ++i)
+        real.view<bool, 2>()(b, scattered ? (7 * i + b) % x[2] : i) = true;  // x[2] is no multiple of 7
+    return Mask::from_bool(real).to(device());
+  }
+  std::vector<Tensor> cuts() const {
+    std::vector<Tensor> all = {kernels::even_segments(x[0], x[2], segments, device()),
+                               kernels::segments_from_end(x[0], x[2], segments, device())};
+    if (!lengths.empty()) all.push_back(kernels::even_segments_of_real(mask(), segments));
+    return all;
+  }
+};
+
+std::vector<Case> cases() {
+  return {{{2, 2, 12, 4}, 4},
+          {{2, 1, 50, 3}, 8},
+          {{1, 3, 5, 1}, 9},
+          {{1, 1, 1, 1}, 1},
+          {{3, 2, 23, 5}, 6, {23, 10, 0}},
+          {{2, 2, 31, 17}, 5, {20, 3}, true},
+          {{2, 1, 16, 2}, 32, {16, 9}, true},
+          {{0, 2, 8, 4}, 2},
+          {{2, 2, 0, 4}, 3},
+          {{1, 0, 6, 4}, 3}};
+}
+
+const std::vector<SegmentMeanOptions> kOptions = {
+    {}, {.divisor = MeanDivisor::length}, {.divisor = MeanDivisor::real, .epsilon = 0.25}};
+
+TEST_SUITE("cpu") {  // no CUDA kernel yet
+  TEST_CASE("segment_mean and its gradient equal the product with the matrix of weights") {
+    for_each_float([](DType dtype) {
+      for (const Case& c : cases())
+        for (const Tensor& starts : c.cuts())
+          for (const SegmentMeanOptions& options : kOptions) {
+            CAPTURE(c.x);
+            const Mask mask = c.mask();
+            const Tensor w = weights(starts, mask, options, c.x[2]), x = normal(c.x, dtype, 1);
+            const Tensor out = kernels::segment_mean(x, starts, mask, options);
+            CHECK_CLOSE(out, product(w, x, false), dot_tolerance(dtype, c.x[2]));
+            const Tensor dout = normal(out.shape(), dtype, 2);
+            CHECK_CLOSE(kernels::segment_mean_grad(dout, starts, c.x[2], mask, options), product(w, dout, true),
+                        pointwise_tolerance(dtype));
+          }
+    });
+  }
+
+  TEST_CASE("segment_mean reads views where they lie") {
+    const Tensor x = normal({2, 12, 3, 4}, kFloat32, 1).transpose(1, 2);  // [2, 3, 12, 4]
+    const Tensor starts = kernels::even_segments(2, 12, 5, device());
+    CHECK(same_bits(kernels::segment_mean(x, starts), kernels::segment_mean(x.contiguous(), starts)));
+    const Tensor columns = normal({2, 3, 4, 12}, kFloat32, 1).transpose(2, 3);
+    CHECK(same_bits(kernels::segment_mean(columns, starts), kernels::segment_mean(columns.contiguous(), starts)));
+  }
+
+  TEST_CASE("segment_mean of one token is the token, and padding is not read") {
+    const Tensor x = normal({1, 2, 6, 3}, kFloat32, 1);
+    const Tensor own = kernels::segment_mean(x, kernels::even_segments(1, 6, 6, device()));
+    CHECK(same_bits(own, x));
+    const Mask mask = Mask::from_lengths(tensor<Index>({4}, {1}), 6).to(device());
+    const Tensor starts = kernels::even_segments_of_real(mask, 2);
+    const Tensor want = kernels::segment_mean(x, starts, mask);
+    Tensor poisoned = x.clone(), padding = poisoned.slice(2, 4, 6);
+    fill(padding, std::numeric_limits<double>::quiet_NaN());
+    CHECK(same_bits(kernels::segment_mean(poisoned, starts, mask), want));
+  }
+
+  TEST_CASE("segment_mean gives the same bits for any number of threads") {
+    const Tensor x = normal({3, 2, 1000, 33}, kFloat32, 1), starts = kernels::even_segments(3, 1000, 64, device());
+    CHECK(same_for_any_thread_count([&] {
+      const Tensor out = kernels::segment_mean(x, starts);
+      return std::vector<Tensor>{out, kernels::segment_mean_grad(out, starts, 1000)};
+    }));
+  }
+
+  TEST_CASE("segment_mean names what does not fit") {
+    const Tensor x = zeros({2, 1, 6, 3}, kFloat32, device()), starts = kernels::even_segments(2, 6, 2, device());
+    CHECK_THROWS_WITH_AS(kernels::segment_mean(x.select(1, 0), starts), doctest::Contains("segment_mean: x is"),
+                         ShapeError);
+    CHECK_THROWS_WITH_AS(kernels::segment_mean(x, kernels::even_segments(1, 6, 2, device())),
+                         "segment_mean: starts is [1, 3] int64 cpu, expected [2, S + 1] with S >= 1 segments",
+                         ShapeError);
+    CHECK_THROWS_WITH_AS(kernels::segment_mean(x, kernels::even_segments(2, 5, 2, device())),
+                         "segment_mean: starts of sample 0 go from 0 to 5, expected from 0 to 6", Error);
+    CHECK_THROWS_AS(kernels::segment_mean(x.to(kInt64), starts), DTypeError);
+    CHECK_THROWS_WITH_AS(kernels::segment_mean(x, starts, {}, {.epsilon = -1}),
+                         "segment_mean: epsilon is -1, expected a finite number, 0 or more", Error);
+    CHECK_THROWS_WITH_AS(kernels::segment_mean_grad(x, starts, 6),
+                         doctest::Contains("segment_mean_grad: dout is [2, 1, 6, 3]"), ShapeError);
+  }
+}
+
+}  // namespace
+}  // namespace subquad::test
