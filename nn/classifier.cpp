@@ -7,6 +7,23 @@ namespace subquad::nn {
 
 namespace {
 
+ClassifierHeadConfig head_config(const SequenceClassifierConfig& config) {
+  return {.inputs = pooled_width(config),
+          .hidden = config.head_hidden,
+          .hidden_layers = config.head_layers,
+          .classes = config.classes};
+}
+
+}  // namespace
+
+AttentionConfig attention_config(const SequenceClassifierConfig& config) {
+  AttentionConfig attention = config.attention;
+  attention.width = config.width;
+  attention.dropout = config.attention_dropout;
+  attention.max_length = config.max_length + (config.pooling == Pooling::cls ? 1 : 0);
+  return attention;
+}
+
 EncoderConfig encoder_config(const SequenceClassifierConfig& config) {
   return {.vocabulary = config.vocabulary,
           .max_length = config.max_length,
@@ -24,21 +41,18 @@ EncoderConfig encoder_config(const SequenceClassifierConfig& config) {
           .checkpoint_layers = config.checkpoint_layers};
 }
 
-ClassifierHeadConfig head_config(const SequenceClassifierConfig& config) {
-  return {.inputs = config.pooling == Pooling::flatten ? config.max_length * config.width : config.width,
-          .hidden = config.head_hidden,
-          .hidden_layers = config.head_layers,
-          .classes = config.classes};
+Index pooled_width(const SequenceClassifierConfig& config) {
+  return config.pooling == Pooling::flatten ? config.max_length * config.width : config.width;
 }
 
-}  // namespace
-
-AttentionConfig attention_config(const SequenceClassifierConfig& config) {
-  AttentionConfig attention = config.attention;
-  attention.width = config.width;
-  attention.dropout = config.attention_dropout;
-  attention.max_length = config.max_length + (config.pooling == Pooling::cls ? 1 : 0);
-  return attention;
+Variable pool(const SequenceClassifierConfig& config, const Encoded& encoded) {
+  switch (config.pooling) {
+    case Pooling::mean:
+      return pool_mean(encoded.features, encoded.mask, config.over_padded_length ? config.max_length : 0);
+    case Pooling::cls: return pool_cls(encoded.features);
+    case Pooling::flatten: return pool_flatten(encoded.features, encoded.mask, config.max_length);
+  }
+  throw InternalError("pool: pooling out of range");
 }
 
 ClassifierHead::ClassifierHead(const Place& place, const ClassifierHeadConfig& config) : Module(place) {
@@ -58,24 +72,14 @@ Variable ClassifierHead::operator()(const Variable& x) const {
 }
 
 SequenceClassifier::SequenceClassifier(const Place& place, const SequenceClassifierConfig& config)
-    : Module(place),
+    : Classifier(place),
       config_(config),
       encoder_(child("encoder"), encoder_config(config)),
       head_(child("head"), head_config(config)) {}
 
-Variable SequenceClassifier::pool(const Encoded& encoded) const {
-  switch (config_.pooling) {
-    case Pooling::mean:
-      return pool_mean(encoded.features, encoded.mask, config_.over_padded_length ? config_.max_length : 0);
-    case Pooling::cls: return pool_cls(encoded.features);
-    case Pooling::flatten: return pool_flatten(encoded.features, encoded.mask, config_.max_length);
-  }
-  throw InternalError("SequenceClassifier: pooling out of range");
-}
-
 Variable SequenceClassifier::operator()(const Tensor& tokens, const Mask& mask, const RandomState& rng) const {
   const ModuleScope scope = enter();
-  return head_(pool(encoder_(tokens, mask, rng)));  // [B, N] -> [B, N, D] -> [B, D] -> [B, C]
+  return head_(pool(config_, encoder_(tokens, mask, rng)));  // [B, N] -> [B, N, D] -> [B, D] -> [B, C]
 }
 
 }  // namespace subquad::nn

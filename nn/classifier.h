@@ -51,22 +51,31 @@ struct SequenceClassifierConfig {
   bool checkpoint_layers = false;
 };
 
-// That of its layers: width, dropout and longest sequence filled in.
-AttentionConfig attention_config(const SequenceClassifierConfig& config);
+// Those of its parts.
+AttentionConfig attention_config(const SequenceClassifierConfig& config);  // with width, dropout, longest sequence
+EncoderConfig encoder_config(const SequenceClassifierConfig& config);
+Index pooled_width(const SequenceClassifierConfig& config);
+Variable pool(const SequenceClassifierConfig& config, const Encoded& encoded);  // [B, pooled_width]
 
-class SequenceClassifier : public Module {
+// What a trainer sees of a model.
+class Classifier : public Module {
+ public:
+  using Module::Module;
+
+  // tokens int64 [B, N] -> logits [B, classes]
+  virtual Variable operator()(const Tensor& tokens, const Mask& mask, const RandomState& rng) const = 0;
+};
+
+class SequenceClassifier : public Classifier {
  public:
   SequenceClassifier(const Place& place, const SequenceClassifierConfig& config);
 
-  // tokens int64 [B, N] -> logits [B, classes]
-  Variable operator()(const Tensor& tokens, const Mask& mask, const RandomState& rng) const;
+  Variable operator()(const Tensor& tokens, const Mask& mask, const RandomState& rng) const override;
 
   const SequenceClassifierConfig& config() const { return config_; }
   const Encoder& encoder() const { return encoder_; }
 
  private:
-  Variable pool(const Encoded& encoded) const;
-
   SequenceClassifierConfig config_;
   Encoder encoder_;
   ClassifierHead head_;

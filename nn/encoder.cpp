@@ -19,7 +19,8 @@ FeedForwardConfig feed_forward_config(const EncoderLayerConfig& config) {
           .dropout = config.dropout};
 }
 
-// The mask of a sequence with one more position, a real one, in front.
+}  // namespace
+
 Mask with_leading_position(const Mask& mask) {
   if (!mask.defined()) return mask;
   const Index batch = mask.real.dim(0), positions = mask.real.dim(1);
@@ -29,8 +30,6 @@ Mask with_leading_position(const Mask& mask) {
   kernels::increment(longer.lengths);
   return longer;
 }
-
-}  // namespace
 
 NormOrder parse_norm_order(std::string_view name) {
   return choose("norm", kNormOrders, name);

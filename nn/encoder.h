@@ -62,6 +62,9 @@ struct Encoded {
   Mask mask;
 };
 
+// The mask of a sequence with one more position, a real one, in front.
+Mask with_leading_position(const Mask& mask);
+
 class Encoder : public Module {
  public:
   Encoder(const Place& place, const EncoderConfig& config);
