@@ -4,12 +4,15 @@
 
 namespace subquad::nn {
 
-Embedding::Embedding(const Place& place, Index vocabulary, Index width, const Init& init)
-    : Module(place), table_(parameter("weight", {vocabulary, width}, init)) {}
+Embedding::Embedding(const Place& place, Index vocabulary, Index width, const Init& init, Index frozen)
+    : Module(place), table_(parameter("weight", {vocabulary, width}, init)), frozen_(frozen) {
+  if (frozen < -1 || frozen >= vocabulary)
+    throw Error(cat("embedding: frozen is ", frozen, ", expected -1 or a row of the ", vocabulary));
+}
 
 Variable Embedding::operator()(const Tensor& ids) const {
   const ModuleScope scope = enter();
-  return embedding(table_, ids);
+  return embedding(table_, ids, frozen_);
 }
 
 }  // namespace subquad::nn

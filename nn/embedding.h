@@ -7,7 +7,8 @@ namespace subquad::nn {
 
 class Embedding : public Module {
  public:
-  Embedding(const Place& place, Index vocabulary, Index width, const Init& init = normal_init(1));
+  // The row `frozen`, if there is one (-1: none), gets no gradient: it keeps its first values unless weights decay.
+  Embedding(const Place& place, Index vocabulary, Index width, const Init& init = normal_init(1), Index frozen = -1);
 
   // int64 [...] -> [..., width]. An id outside [0, vocabulary) is an Error that names position and id.
   Variable operator()(const Tensor& ids) const;
@@ -15,6 +16,7 @@ class Embedding : public Module {
 
  private:
   Variable table_;
+  Index frozen_;
 };
 
 }  // namespace subquad::nn

@@ -6,7 +6,7 @@ namespace subquad::nn {
 
 Linear::Linear(const Place& place, Index inputs, Index outputs, const LinearOptions& options)
     : Module(place), weight_(parameter("weight", {inputs, outputs}, options.weight)) {
-  if (options.bias) bias_ = parameter("bias", {outputs}, zeros_init());
+  if (options.bias) bias_ = parameter("bias", {outputs}, options.first_bias);
 }
 
 Variable Linear::operator()(const Variable& x) const {

@@ -6,8 +6,9 @@
 namespace subquad::nn {
 
 struct LinearOptions {
-  bool bias = true;  // starts at 0
+  bool bias = true;
   Init weight = xavier_uniform();
+  Init first_bias = zeros_init();
 };
 
 class Linear : public Module {

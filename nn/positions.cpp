@@ -38,9 +38,9 @@ Tensor sinusoid_table(Index positions, Index width, DType dtype, Device device) 
   return table.to(dtype).to(device);
 }
 
-Positions::Positions(const Place& place, PositionKind kind, Index max_length, Index width)
+Positions::Positions(const Place& place, PositionKind kind, Index max_length, Index width, double deviation)
     : Module(place), kind_(kind), max_length_(max_length) {
-  if (kind == PositionKind::learned) table_ = parameter("weight", {max_length, width}, normal_init(0.02));
+  if (kind == PositionKind::learned) table_ = parameter("weight", {max_length, width}, normal_init(deviation));
   if (kind == PositionKind::sinusoid) table_ = Variable(sinusoid_table(max_length, width, dtype(), device()));
 }
 

@@ -5,6 +5,7 @@
 
 namespace subquad {
 
-Variable embedding(const Variable& table, const Tensor& ids);  // [V, D], int64 [...] -> [..., D]
+// [V, D], int64 [...] -> [..., D]. The row `frozen`, if there is one, gets no gradient.
+Variable embedding(const Variable& table, const Tensor& ids, Index frozen = -1);
 
 }  // namespace subquad

@@ -22,5 +22,18 @@ TEST_CASE("Embedding gradients") {
   CHECK_MODULE_GRADIENTS(layer, [&](const auto&) { return layer(test::here(ids)); });
 }
 
+TEST_CASE("Embedding: a frozen row gets no gradient, all others get theirs") {
+  const Embedding free(test::place(kFloat64), 5, 3), frozen(test::place(kFloat64), 5, 3, normal_init(1), 4);
+  const Tensor ids = test::here(tensor<std::int64_t>({4, 0, 4, 2}, {2, 2}));
+  const Tensor upstream = test::normal({2, 2, 3}, kFloat64, 1);
+  for (const Embedding* layer : {&free, &frozen}) backward((*layer)(ids), upstream);
+  CHECK_CLOSE(frozen(ids).value(), free(ids).value(), 0);
+  for (Index v = 0; v < 5; ++v)
+    for (Index d = 0; d < 3; ++d)
+      CHECK(test::at(frozen.table().grad(), {v, d}) == (v == 4 ? 0 : test::at(free.table().grad(), {v, d})));
+  CHECK_THROWS_WITH_AS(Embedding(test::place(kFloat64), 5, 3, normal_init(1), 5),
+                       "embedding: frozen is 5, expected -1 or a row of the 5", Error);
+}
+
 }  // namespace
 }  // namespace subquad::nn
