@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Ours beside the same work in PyTorch, on the CPU: results and gradients compared first, then both timed turn by turn.
+
+  python3 bench/peers/compare.py --bench build/release/bin/bench_kernel [--only REGEX] [--n 1024,4096] [--json FILE]
+
+Each peer is a file of this folder: the operations of the official code of its paper, written anew from the paper, on the inputs
+and parameters that bench_kernel drew. One thread; processor time; medians of runs that alternate, so that what else the machine
+does meets both alike. A difference larger than float32 explains is said, not timed, and ends the program with status 1.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import torch
+
+import safetensors_file
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+# (op of bench_kernel, module of this folder, settings); N, batch, heads and width are added to each.
+ROWS = [
+    ("softmax", "softmax", {"causal": "false"}),
+]
+
+
+class Ours:
+    """bench_kernel as a process that runs once whenever it is asked to."""
+
+    def __init__(self, program, op, settings, file):
+        words = [w for name, value in settings.items() for w in ("--" + name, str(value))]
+        self.process = subprocess.Popen([program, op, *words, "--threads", "1", "--dump", file, "--turns"],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.run()  # the file is there once this has been answered
+        self.shape = dict(settings)
+
+    def run(self):
+        """Seconds of forward and backward."""
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise RuntimeError(f"bench_kernel ended with status {self.process.wait()}")
+        times = json.loads(answer)
+        return times["forward"], times["backward"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Peer:
+    """One way to do the work in PyTorch: `function(tensors, shape)` gives the result."""
+
+    def __init__(self, function, tensors, shape):
+        self.function, self.shape = function, shape
+        self.names = [name[len("grad."):] for name in tensors if name.startswith("grad.")]
+        self.inputs = {name: t.detach().clone() for name, t in tensors.items()}
+        for name in self.names:
+            self.inputs[name].requires_grad_()
+        self.upstream = tensors["upstream"]
+
+    def results(self):
+        out = self.function(self.inputs, self.shape)
+        grads = torch.autograd.grad(out, [self.inputs[n] for n in self.names], self.upstream, allow_unused=True)
+        return {"out": out.detach(), **{"grad." + n: g for n, g in zip(self.names, grads) if g is not None}}
+
+    def run(self):
+        start = time.process_time()
+        out = self.function(self.inputs, self.shape)
+        middle = time.process_time()
+        grads = torch.autograd.grad(out, [self.inputs[n] for n in self.names], self.upstream, allow_unused=True)
+        end = time.process_time()
+        del grads
+        return middle - start, end - middle
+
+
+def largest_difference(peer, tensors, scale_of):
+    """Of any result or gradient, relative to the largest element of its kind; a missing one is infinitely different."""
+    results, worst, where = peer.results(), 0.0, "nothing"
+    for name in ["out"] + ["grad." + n for n in peer.names]:
+        ours = tensors[name].double()
+        theirs = results[name].double() if name in results else torch.zeros_like(ours)
+        difference = (ours - theirs).abs().max().item() / max(scale_of(name, ours), 1e-30)
+        if not difference <= worst:
+            worst, where = difference, name
+    return worst, where
+
+
+def scales(tensors):
+    """out: its largest element. Gradients: the largest of any gradient of a parameter or input of the same rank, since some, such
+    as that of a bias of the keys, are zero but for rounding."""
+    largest = {}
+    for name, t in tensors.items():
+        if name.startswith("grad."):
+            largest[t.dim()] = max(largest.get(t.dim(), 0.0), t.abs().max().item())
+    return lambda name, t: t.abs().max().item() if name == "out" else largest[t.dim()]
+
+
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
+def alternate(ours, peers, seconds, repetitions):
+    """Times of ours and of each peer, one run of each in turn."""
+    runners = {"ours": ours, **peers}
+    for runner in runners.values():  # caches, pages
+        runner.run()
+        runner.run()
+    times = {name: [] for name in runners}
+    start = time.monotonic()
+    while len(times["ours"]) < repetitions or time.monotonic() - start < seconds:
+        for name, runner in runners.items():
+            times[name].append(runner.run())
+    return times
+
+
+def row_title(op, settings):
+    return " ".join([op] + [f"{name}={value}" for name, value in settings.items()])
+
+
+def compare_row(options, op, module, settings, folder):
+    """The record of one row, or None when results differ."""
+    file = str(pathlib.Path(folder) / "case.safetensors")
+    ours = Ours(options.bench, op, settings, file)
+    try:
+        tensors = safetensors_file.read(file)
+        ways = importlib.import_module(module).WAYS
+        peers = {name: Peer(function, tensors, settings) for name, function in ways.items()}
+        record = {"op": op, "shape": settings, "differences": {}}
+        for name, peer in peers.items():
+            difference, where = largest_difference(peer, tensors, scales(tensors))
+            record["differences"][name] = difference
+            if not difference <= options.tolerance:
+                print(f"{row_title(op, settings)}: {name} differs by {difference:.2g} in {where}", file=sys.stderr)
+                return None
+        times = alternate(ours, peers, options.seconds, options.repetitions)
+    finally:
+        ours.close()
+    total = {name: median([f + b for f, b in runs]) for name, runs in times.items()}
+    best = min(peers, key=total.get)
+    record.update(
+        median_ms={name: t * 1e3 for name, t in total.items()},
+        forward_ms={name: median([f for f, _ in runs]) * 1e3 for name, runs in times.items()},
+        backward_ms={name: median([b for _, b in runs]) * 1e3 for name, runs in times.items()},
+        quartiles_ms={name: [sorted(f + b for f, b in runs)[i * (len(runs) - 1) // 4] * 1e3 for i in (1, 3)]
+                      for name, runs in times.items()},
+        reps=len(times["ours"]), peer=best, ratio=total[best] / total["ours"])
+    return record
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bench", required=True, help="the program bench_kernel")
+    parser.add_argument("--only", default="", help="rows whose title matches this regular expression")
+    parser.add_argument("--n", default="1024,4096", help="lengths, with commas between")
+    parser.add_argument("--batch", default="4")
+    parser.add_argument("--heads", default="2")
+    parser.add_argument("--d", default="64", help="features of all heads")
+    parser.add_argument("--seconds", type=float, default=5, help="at least so long for each row")
+    parser.add_argument("--repetitions", type=int, default=5, help="and so often")
+    parser.add_argument("--tolerance", type=float, default=2e-4, help="of a difference, relative to the largest element")
+    parser.add_argument("--json", help="append records to this file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as ours does
+
+    rows = [(op, module, {"n": n, "d": options.d, "batch": options.batch, "heads": options.heads, **settings})
+            for n in options.n.split(",") for op, module, settings in ROWS]
+    wrong = 0
+    print(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread, processor time, "
+          "forward + backward")
+    print(f"| {'case':58} | {'ours ms':>9} | {'peer ms':>9} | {'ratio':>6} | {'differ':>7} | fastest peer |")
+    print("|---|---|---|---|---|---|")
+    for op, module, settings in rows:
+        if not re.search(options.only, row_title(op, settings)):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            record = compare_row(options, op, module, settings, folder)
+        if record is None:
+            wrong += 1
+            continue
+        print(f"| {row_title(op, settings):58} | {record['median_ms']['ours']:9.2f} | {record['median_ms'][record['peer']]:9.2f} "
+              f"| {record['ratio']:6.2f} | {max(record['differences'].values()):7.1e} | {record['peer']} |", flush=True)
+        if options.json:
+            record.update(torch=torch.__version__, threads=1, cpu_count=os.cpu_count(), load=os.getloadavg()[0])
+            with open(options.json, "a") as file:
+                file.write(json.dumps(record) + "\n")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
