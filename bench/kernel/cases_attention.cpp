@@ -1,6 +1,8 @@
 // Fused attention kernels on q, k, v [batch, heads, n, d / heads].
 #include "subquad/autograd/ops/attention.h"
+#include "subquad/autograd/ops/gathered_attention.h"
 #include "subquad/bench/kernel/case.h"
+#include "subquad/core/rng.h"
 
 namespace subquad::bench {
 
@@ -28,17 +30,42 @@ Work attention_work(const Settings& s, const nn::Place& place) {
           .backward_count = {2.5 * flops, 8 * bytes}};
 }
 
+// `k` keys of each query, drawn at random.
+Tensor random_keys(const Shape& shape, Index n, std::uint64_t seed) {
+  Tensor index = empty(shape, kInt64, kCpu);
+  Rng rng(seed, stream_id("index"));
+  for (std::int64_t& key : index.span<std::int64_t>()) key = rng.below(n);
+  return index;
+}
+
+Work gathered_attention_work(const Settings& s, const nn::Place& place) {
+  const Variable q = head_input(place, "q", s), k = head_input(place, "k", s), v = head_input(place, "v", s);
+  const Index slots = std::min(s.size("keys"), q.dim(2));
+  const Tensor index = random_keys({q.dim(0), q.dim(1), q.dim(2), slots}, q.dim(2), place.seed()).to(place.device());
+  const double pairs = static_cast<double>(index.size()), width = static_cast<double>(q.dim(3));
+  const double bytes = bytes_of({q.shape()}, place.dtype());
+  return {.inputs = {{"q", q}, {"k", k}, {"v", v}, {"index", Variable(index)}},
+          .forward = [=]() -> std::vector<Variable> { return {gathered_attention(q, k, v, index).out}; },
+          .forward_count = {4 * pairs * width, 4 * bytes + 8 * pairs},
+          .backward_count = {14 * pairs * width, 8 * bytes + 16 * pairs}};  // the index, also sorted by keys
+}
+
+std::vector<Setting> with_heads(std::vector<Setting> more) {
+  std::vector<Setting> settings = {{"n", "4096", "positions"},
+                                   {"d", "64", "features of all heads"},
+                                   {"batch", "4", "samples"},
+                                   {"heads", "2", "heads"}};
+  settings.insert(settings.end(), more.begin(), more.end());
+  return settings;
+}
+
 }  // namespace
 
 std::vector<Case> attention_cases() {
-  return {{"attention",
-           "exact softmax attention, logits never stored",
-           {{"n", "4096", "positions"},
-            {"d", "64", "features of all heads"},
-            {"batch", "4", "samples"},
-            {"heads", "2", "heads"},
-            {"causal", "false", "no key behind the query"}},
-           attention_work}};
+  return {{"attention", "exact softmax attention, logits never stored",
+           with_heads({{"causal", "false", "no key behind the query"}}), attention_work},
+          {"gathered_attention", "each query to keys of its own, drawn at random",
+           with_heads({{"keys", "32", "of each query; at most n"}}), gathered_attention_work}};
 }
 
 }  // namespace subquad::bench

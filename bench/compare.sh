@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Ours beside PyTorch, and how time and memory grow, on one thread of this machine's CPU.
+#
+#   bench/compare.sh                     every part: peers, growth, memory
+#   bench/compare.sh --only peers        some of them, with commas between
+#   bench/compare.sh --rows nystrom      peers and growth: rows whose names match a regular expression (grep -E)
+#   bench/compare.sh --quick             under 10 minutes: shorter runs, growth up to 2^13, memory at 2^15
+#   bench/compare.sh --out DIR           where results go; else build/compare
+#
+# peers: each attention at N = 1024 and 4096 beside the same work in PyTorch, results compared first (bench/peers). PyTorch comes
+# from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers.
+# growth: every op from N = 2^10 to 2^16 with fitted exponents; softmax attention, which is quadratic, to 2^13.
+# memory: forward and backward of each attention at N = 2^17, B = 1, H = 2, E = 32, which shall take under 8 GiB.
+# Ends with status 1 where results differ or memory is exceeded; what was timed is printed, and judged by its reader.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bin=$root/build/release/bin/bench_kernel
+out=$root/build/compare
+parts=peers,growth,memory
+rows=
+seconds=5
+largest=65536
+long=131072
+
+stop() { echo "compare: $1" >&2; exit "${2:-1}"; }
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --only) parts=${2:?compare: --only needs parts, such as peers,growth}; shift ;;
+    --rows) rows=${2:?compare: --rows needs a regular expression}; shift ;;
+    --out) out=${2:?compare: --out needs a folder}; shift ;;
+    --quick) seconds=1 largest=8192 long=32768 ;;
+    *) stop "unknown option $1; there are --only, --rows, --out and --quick" 2 ;;
+  esac
+  shift
+done
+for part in ${parts//,/ }; do
+  case $part in peers | growth | memory) ;; *) stop "no part is called $part; there are peers, growth, memory" 2 ;; esac
+done
+
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+bash "$root/cmake/build.sh" --no-install release bench_kernel >"$root/build/compare.log" 2>&1 ||
+  stop "the build failed; see build/compare.log"
+mkdir -p "$out"
+status=0
+
+# A python3 that has PyTorch.
+peer_python() {
+  local python
+  for python in ${SUBQUAD_PEER_PYTHON:-} python3 "$root/build/peers/bin/python"; do
+    if "$python" -c 'import torch' 2>/dev/null; then
+      echo "$python"
+      return
+    fi
+  done
+  python3 -m venv "$root/build/peers" >&2 && "$root/build/peers/bin/pip" install --quiet torch >&2 || return
+  echo "$root/build/peers/bin/python"
+}
+
+peers() {
+  local python
+  python=$(peer_python) || stop "PyTorch is neither here nor to be had from PyPI (Debian: apt-get install python3-torch)"
+  rm -f "$out/peers.jsonl"
+  "$python" "$root/bench/peers/compare.py" --bench "$bin" --only "$rows" --seconds "$seconds" --json "$out/peers.jsonl" || status=1
+}
+
+growth() {
+  local op to
+  : >"$out/growth.jsonl"
+  for op in $("$bin" --list | sed -n 's/^\([a-z0-9_]*\):.*/\1/p' | grep -E "$rows" || true); do
+    case $op in
+      matmul) continue ;;  # no N of a sequence
+      softmax | attention) to=8192 ;;
+      *) to=$largest ;;
+    esac
+    "$bin" "$op" --growth --batch 1 --to "$to" --seconds 0.2 --repetitions 3 2>>"$out/growth.log" >>"$out/growth.jsonl" || status=1
+    tail -n 2 "$out/growth.log"
+  done
+}
+
+# Of the allocator, which serves all tensors, and of the whole process.
+memory() {
+  local op peak resident
+  : >"$out/memory.jsonl"
+  for op in nystrom fsat paramixer combiner; do
+    "$bin" "$op" --n "$long" --batch 1 --repetitions 1 --seconds 0 2>/dev/null >>"$out/memory.jsonl" || { status=1; continue; }
+    peak=$(tail -n 1 "$out/memory.jsonl" | sed 's/.*"peak":\([0-9.e+]*\).*/\1/')
+    resident=$(tail -n 1 "$out/memory.jsonl" | sed 's/.*"resident":\([0-9.e+]*\).*/\1/')
+    awk -v op="$op" -v n="$long" -v peak="$peak" -v resident="$resident" 'BEGIN {
+      printf "%-10s N = %d: %.2f GiB of tensors, %.2f GiB of the process: %s\n", op, n, peak / 2^30, resident / 2^30,
+             resident < 8 * 2^30 ? "met" : "EXCEEDED"
+      exit !(resident < 8 * 2^30)
+    }' || status=1
+  done
+}
+
+for part in ${parts//,/ }; do "$part"; done
+echo "results: $out"
+exit $status
