@@ -1,0 +1,23 @@
+#include "subquad/autograd/ops/conv1d.h"
+
+#include "subquad/autograd/record.h"
+#include "subquad/kernels/conv1d/conv1d.h"
+
+namespace subquad {
+
+Variable conv1d(const Variable& x, const Variable& taps, const Mask& mask, const Variable& base) {
+  const Tensor onto = base.defined() ? base.value() : Tensor();
+  // dx[n] = sum_t taps[t] dout[n - t + K/2]   dtaps[t] = sum_n dout[n] x[n + t - K/2]   dbase = dout
+  return record("conv1d", kernels::conv1d(x.value(), taps.value(), mask, onto), {x, taps, base},
+                [x = Saved(x), taps = Saved(taps), real = Saved(mask.real), lengths = Saved(mask.lengths),
+                 prefix = mask.prefix](const Tensor& dout, Grads& grads) {
+                  if (grads.wanted(0) || grads.wanted(1)) {
+                    const kernels::Conv1dGrads g = kernels::conv1d_grad(dout, x, taps, {real, lengths, prefix});
+                    if (grads.wanted(0)) grads.add(0, g.dx);
+                    if (grads.wanted(1)) grads.add(1, g.dtaps);
+                  }
+                  if (grads.wanted(2)) grads.add(2, dout);
+                });
+}
+
+}  // namespace subquad

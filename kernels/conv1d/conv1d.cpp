@@ -1,0 +1,55 @@
+#include "subquad/kernels/conv1d/conv1d.h"
+
+#include "subquad/core/check.h"
+#include "subquad/kernels/conv1d/cpu.h"
+
+namespace subquad::kernels {
+namespace {
+
+void check_inputs(const char* op, const Tensor& x, const Tensor& taps, const Mask& mask) {
+  check_rank(op, "x", x, 4);
+  check_float(op, "x", x);
+  check_on_cpu(op, "x", x);
+  check_rank(op, "taps", taps, 2);
+  check_same_kind(op, "x", x, "taps", taps);
+  check_contiguous(op, "taps", taps);
+  if (taps.dim(0) != x.dim(1) || taps.dim(1) % 2 == 0)
+    throw ShapeError(
+        cat(op, ": taps is ", describe(taps), ", expected [", x.dim(1), ", K] = [H, K] with K odd, for x ", x.shape()));
+  check_mask(op, mask, x.dim(0), x.dim(2));
+  if (mask.defined()) check_same_device(op, "x", x, "mask", mask.real);
+}
+
+// Features of one head must be contiguous; rows may lie anywhere.
+Tensor with_unit_stride(const Tensor& t) {
+  return t.strides().back() == 1 || t.dim(-1) == 1 ? t : t.contiguous();
+}
+
+Tensor empty_heads(const char* op, const Tensor& like) {
+  return empty({like.dim(0), like.dim(2), like.dim(1), like.dim(3)}, like.dtype(), like.device(), op).transpose(1, 2);
+}
+
+}  // namespace
+
+Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base) {
+  check_inputs("conv1d", x, taps, mask);
+  if (base.defined()) {
+    check_shape("conv1d", "base", base, x.shape());
+    check_same_kind("conv1d", "x", x, "base", base);
+  }
+  Tensor out = empty_heads("conv1d", x);
+  cpu::conv1d(with_unit_stride(x), taps, mask, base.defined() ? with_unit_stride(base) : base, out);
+  return out;
+}
+
+Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask) {
+  constexpr const char* kOp = "conv1d_grad";
+  check_inputs(kOp, x, taps, mask);
+  check_shape(kOp, "dout", dout, x.shape());
+  check_same_kind(kOp, "x", x, "dout", dout);
+  Conv1dGrads grads{empty_heads(kOp, x), empty_like(taps)};
+  cpu::conv1d_grad(with_unit_stride(dout), with_unit_stride(x), taps, mask, grads);
+  return grads;
+}
+
+}  // namespace subquad::kernels

@@ -1,0 +1,30 @@
+// Depth-wise convolution along the positions, with one filter per head for all of its features, added to `base`.
+//
+//   out[b, h, n, :] = base[b, h, n, :] + sum_t taps[h, t] x[b, h, n + t - K / 2, :]
+//   dx[b, h, n, :] = sum_t taps[h, t] dout[b, h, n - t + K / 2, :]      dtaps[h, t] = sum_bnc dout[n] x[n + t - K / 2]
+//
+//   x, base, out, dx [B, H, N, C]   taps, dtaps [H, K], K odd   mask [B, N]; out and dx in memory [B, N, H, C]
+//
+// Positions outside of the sequence count as 0 and so do padded ones, whatever stands there; an undefined mask means:
+// every position is real. `base` undefined counts as 0. Padded positions do get an `out`, and dx is 0 there. dbase is
+// dout. float32 or float64, any strides.
+//
+// Deterministic: an element is summed by one thread in the order of the positions; dtaps adds partial sums of 256
+// positions in order. Work: 2 K flops per element of out, 4 K backward. Memory: 256 + K rows of a head per thread.
+// Source: papers/nystromformer.md, section 7 (the skip over the values in the official code).
+#pragma once
+
+#include "subquad/core/mask.h"
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask = {}, const Tensor& base = {});
+
+struct Conv1dGrads {
+  Tensor dx;
+  Tensor dtaps;
+};
+Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask = {});
+
+}  // namespace subquad::kernels
