@@ -69,7 +69,7 @@ growth() {
   : >"$out/growth.jsonl"
   for op in $("$bin" --list | sed -n 's/^\([a-z0-9_]*\):.*/\1/p' | grep -E "$rows" || true); do
     case $op in
-      matmul) continue ;;  # no N of a sequence
+      matmul | pinv) continue ;;  # no N of a sequence
       softmax | attention) to=8192 ;;
       *) to=$largest ;;
     esac

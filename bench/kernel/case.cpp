@@ -8,7 +8,8 @@ namespace subquad::bench {
 
 std::vector<Case> all_cases() {
   std::vector<Case> all;
-  for (const auto& family : {product_cases, row_cases, attention_cases, fsat_cases, module_cases})
+  for (const auto& family :
+       {product_cases, row_cases, attention_cases, fsat_cases, paramixer_cases, nystrom_cases, module_cases})
     for (Case& c : family()) all.push_back(std::move(c));
   return all;
 }
