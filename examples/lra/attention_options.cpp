@@ -6,19 +6,6 @@ namespace subquad::lra {
 
 namespace {
 
-const char* const kShared = "Attention";
-
-// --help sorts by these, and an option of one mechanism is refused where another one is chosen.
-struct Group {
-  const char* kind;
-  const char* title;
-};
-constexpr Group kGroups[] = {{"nystrom", "Attention nystrom"},
-                             {"fsat", "Attention fsat"},
-                             {"paramixer", "Attention paramixer"},
-                             {"combiner", "Attention combiner"},
-                             {"local", "Attention local"}};
-
 void add_shared(CLI::App& app, nn::AttentionConfig& a) {
   app.add_option("--attention", a.kind, "How positions see each other")
       ->type_name("NAME")
@@ -29,7 +16,8 @@ void add_shared(CLI::App& app, nn::AttentionConfig& a) {
   app.add_flag("--causal", a.causal, "A position sees itself and what is before it");
 }
 
-void add_nystrom(CLI::App& app, nn::NystromConfig& n) {
+void add_nystrom(CLI::App& app, nn::AttentionConfig& a) {
+  nn::NystromConfig& n = a.nystrom;
   add_whole(app, "--landmarks", n.landmarks, 1, kMostPositions, "Segments whose means stand for all positions");
   add_whole(app, "--pinv-iterations", n.pinv_iterations, 0, 1000, "Steps of the pseudo-inverse");
   add_choice(app, "--pinv-start", n.pinv_start, nn::parse_pinv_start, nn::pinv_start_name,
@@ -45,7 +33,8 @@ void add_nystrom(CLI::App& app, nn::NystromConfig& n) {
   add_truth(app, "--exact-when-covered", n.exact_when_covered, "landmarks >= N is softmax attention itself");
 }
 
-void add_fsat(CLI::App& app, nn::FsatConfig& f) {
+void add_fsat(CLI::App& app, nn::AttentionConfig& a) {
+  nn::FsatConfig& f = a.fsat;
   add_whole(app, "--cross", f.cross, 1, kMostFeatures, "Cross channels per head");
   add_whole(app, "--fsat-hidden", f.hidden, 1, kMostFeatures, "Hidden features of a score head");
   add_whole(app, "--lags", f.lags, 0, kMostPositions, "Diagonals that are kept");
@@ -59,7 +48,8 @@ void add_fsat(CLI::App& app, nn::FsatConfig& f) {
   add_number(app, "--gamma", f.gamma, at_least(0), "Gumbel noise on the choice while training");
 }
 
-void add_paramixer(CLI::App& app, nn::ParamixerConfig& p) {
+void add_paramixer(CLI::App& app, nn::AttentionConfig& a) {
+  nn::ParamixerConfig& p = a.paramixer;
   add_choice(app, "--protocol", p.protocol, nn::parse_link_protocol, nn::link_protocol_name,
              "Which positions a factor links: chord, cdil or butterfly");
   add_whole(app, "--factors", p.factors, 0, 64, "Sparse factors; 0: by the rule");
@@ -72,7 +62,8 @@ void add_paramixer(CLI::App& app, nn::ParamixerConfig& p) {
   add_number(app, "--link-scale", p.link_scale, at_least(0), "Of the first values of the link MLPs' last layer");
 }
 
-void add_combiner(CLI::App& app, nn::CombinerConfig& c) {
+void add_combiner(CLI::App& app, nn::AttentionConfig& a) {
+  nn::CombinerConfig& c = a.combiner;
   add_choice(app, "--combiner-pattern", c.pattern, nn::parse_combiner_pattern, nn::combiner_pattern_name,
              "fixed, logsparse, vertical, horizontal, mixture, average or rowmajor");
   add_whole(app, "--segment", c.segment, 0, kMostPositions,
@@ -86,44 +77,43 @@ void add_combiner(CLI::App& app, nn::CombinerConfig& c) {
   add_number(app, "--combiner-dropout", c.attention_dropout, between(0, 0.99), "On its attention weights");
 }
 
-void add_local(CLI::App& app, nn::LocalConfig& l) {
+void add_local(CLI::App& app, nn::AttentionConfig& a) {
+  nn::LocalConfig& l = a.local;
   add_whole(app, "--local-window", l.window, 0, kMostPositions, "Positions that are seen to either side");
 }
 
-void refuse_options_of_others(const CLI::App& app, const std::string& kind) {
-  for (const CLI::Option* option : app.get_options())
-    for (const Group& group : kGroups) {
-      if (option->get_group() != group.title || group.kind == kind || option->count() == 0) continue;
-      const std::string value = option->results().front();
-      const bool flag = option->get_expected_min() == 0;
-      if (value == (flag ? "false" : option->get_default_str())) continue;
-      throw OptionError(
-          cat(option->get_name(), flag ? "" : " " + value, " belongs to --attention ", group.kind, "; this is ", kind));
-    }
+// --help sorts by these, and an option of one mechanism is refused where another one is chosen.
+struct Mechanism {
+  std::string_view kind;
+  void (*add)(CLI::App& app, nn::AttentionConfig& config);
+};
+constexpr Mechanism kMechanisms[] = {{"nystrom", add_nystrom},
+                                     {"fsat", add_fsat},
+                                     {"paramixer", add_paramixer},
+                                     {"combiner", add_combiner},
+                                     {"local", add_local}};
+
+std::string title(const Mechanism& mechanism) {
+  return cat("Attention ", mechanism.kind);
 }
 
 }  // namespace
 
 void add_attention_options(CLI::App& app, nn::AttentionConfig& config) {
-  const std::string before = app.option_defaults()->get_group();
-  const auto in_group = [&](const char* title) { app.option_defaults()->group(title); };
-  in_group(kShared);
-  add_shared(app, config);
-  in_group(kGroups[0].title);
-  add_nystrom(app, config.nystrom);
-  in_group(kGroups[1].title);
-  add_fsat(app, config.fsat);
-  in_group(kGroups[2].title);
-  add_paramixer(app, config.paramixer);
-  in_group(kGroups[3].title);
-  add_combiner(app, config.combiner);
-  in_group(kGroups[4].title);
-  add_local(app, config.local);
-  in_group(before.c_str());
+  {
+    const OptionGroup group(app, "Attention");
+    add_shared(app, config);
+  }
+  for (const Mechanism& mechanism : kMechanisms) {
+    const OptionGroup group(app, title(mechanism));
+    mechanism.add(app, config);
+  }
 }
 
 void check_attention(const CLI::App& app, const nn::AttentionConfig& config) {
-  refuse_options_of_others(app, config.kind);
+  for (const Mechanism& other : kMechanisms)
+    if (other.kind != config.kind)
+      refuse_group(app, title(other), cat("--attention ", other.kind, "; this is ", config.kind));
   if (config.head_width == 0 && config.width % config.heads != 0)
     throw OptionError(cat("--width ", config.width, " does not divide by --heads ", config.heads));
   try {

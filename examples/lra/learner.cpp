@@ -13,12 +13,6 @@ namespace subquad::lra {
 
 namespace {
 
-nn::SequenceClassifierConfig for_task(nn::SequenceClassifierConfig model, Index vocabulary, Index classes) {
-  model.vocabulary = vocabulary;
-  model.classes = classes;
-  return model;
-}
-
 kernels::AdamWOptions adamw_options(const nn::OptimizerConfig& config) {
   return {.beta1 = config.beta1,
           .beta2 = config.beta2,
@@ -55,24 +49,24 @@ struct Learner::Recording {
 };
 
 Learner::Learner(const TrainOptions& options, Index vocabulary, Index classes)
-    : model_(nn::Place(options.seed, kFloat32, parse_device(options.device)),
-             for_task(options.model, vocabulary, classes)),
-      arena_(model_),
+    : model_(make_model(nn::Place(options.seed, kFloat32, parse_device(options.device)), options.model, vocabulary,
+                        classes)),
+      arena_(*model_),
       optimizer_(arena_, adamw_options(options.optimizer)),
       schedule_(options.schedule),
       clip_norm_(options.clip_norm),
       precision_(options.precision),
       record_(options.cuda_graph),
-      upload_(model_.device()) {
+      upload_(model_->device()) {
   rng_.seed = options.seed;
-  rng_.step = zeros({1}, kInt64, model_.device());
+  rng_.step = zeros({1}, kInt64, model_->device());
 }
 
 Learner::~Learner() = default;
 
 void Learner::train(const Batch& batch, Index step) {
   const double rate = prepare(step);
-  const Tensor numbers = record_ ? replayed(batch) : compute(batch.to(model_.device()));
+  const Tensor numbers = record_ ? replayed(batch) : compute(batch.to(model_->device()));
   started_.push_back({step, batch.size(), rate, Readback(numbers)});
 }
 
@@ -87,21 +81,21 @@ double Learner::prepare(Index step) {
 // Nothing in here waits for the device or depends on a number of the host, so that it can be recorded.
 Tensor Learner::compute(const Batch& batch) {
   const PrecisionGuard guard(precision_);
-  model_.train();
+  model_->train();
   arena_.zero_grad();
   rng_.samples = batch.samples;
 
-  const Variable logits = model_(batch.ids, batch.mask, rng_);  // [B, C]
+  const Variable logits = (*model_)(batch.ids, batch.mask, rng_);  // [B, C]
   const Variable loss = nn::cross_entropy(logits, batch.labels);
   backward(loss);
   // Without a limit the norm is still wanted for the record; nothing is scaled then.
   const nn::ClippedNorm clipped = nn::clip_global_norm(arena_, clip_norm_ > 0 ? clip_norm_ : 1);
-  const Tensor scale = clip_norm_ > 0 ? clipped.scale : full({1}, 1, kFloat64, model_.device());
+  const Tensor scale = clip_norm_ > 0 ? clipped.scale : full({1}, 1, kFloat64, model_->device());
   // The optimiser leaves everything as it is where the scale is a NaN.
   const Tensor sound = kernels::add(zero_if_finite(clipped.norm), zero_if_finite(loss.value()));
   optimizer_.step(kernels::add(scale, sound));
 
-  Tensor numbers = empty({3}, kFloat64, model_.device());
+  Tensor numbers = empty({3}, kFloat64, model_->device());
   const Tensor found[] = {loss.value(), clipped.norm, kernels::count_correct(logits.value(), batch.labels)};
   for (Index i = 0; i < 3; ++i) {
     Tensor place = numbers.slice(0, i, i + 1);
@@ -114,16 +108,16 @@ Tensor Learner::replayed(const Batch& batch) {
   std::unique_ptr<Recording>& recording = recordings_[{batch.size(), batch.ids.dim(1)}];
   if (!recording) {
     recording = std::make_unique<Recording>();
-    recording->inputs = batch.to(model_.device());
+    recording->inputs = batch.to(model_->device());
     return compute(recording->inputs);
   }
   std::vector<Tensor> inputs = tensors_of(recording->inputs);
   upload_.start(tensors_of(batch));  // travels while the step before is still computed
   upload_.finish(inputs);
   if (!recording->graph.defined()) {
-    release_cached_memory(model_.device());  // what eager steps left behind, which a recording could not give back
+    release_cached_memory(model_->device());  // what eager steps left behind, which a recording could not give back
     recording->graph = Graph::capture(
-        model_.device(), [&] { recording->numbers = compute(recording->inputs); }, first_graph_);
+        model_->device(), [&] { recording->numbers = compute(recording->inputs); }, first_graph_);
     if (!first_graph_.defined()) first_graph_ = recording->graph;
   }
   recording->graph.replay();
@@ -147,9 +141,9 @@ std::vector<StepResult> Learner::finish() {
 Learner::Prediction Learner::predict(const Batch& batch) {
   const NoGrad no_grad;
   const PrecisionGuard guard(precision_);
-  model_.eval();
-  const Batch there = batch.to(model_.device());
-  const Variable logits = model_(there.ids, there.mask, RandomState());
+  model_->eval();
+  const Batch there = batch.to(model_->device());
+  const Variable logits = (*model_)(there.ids, there.mask, RandomState());
   const double loss = nn::cross_entropy(logits, there.labels).value().to(kCpu).item<float>();
   std::vector<std::int64_t> predicted = predictions(logits.value().to(kCpu));
   const Tally result = tally(loss, predicted, batch);
@@ -158,7 +152,7 @@ Learner::Prediction Learner::predict(const Batch& batch) {
 
 nn::StateDict Learner::state_dict() const {
   nn::StateDict state;
-  add_with_prefix(state, kModel, model_.state_dict());
+  add_with_prefix(state, kModel, model_->state_dict());
   add_with_prefix(state, kOptimizer, optimizer_.state_dict());
   return state;
 }
@@ -169,7 +163,7 @@ void Learner::load_state_dict(const nn::StateDict& state) {
 }
 
 void Learner::load_model(const nn::StateDict& state) {
-  model_.load_state_dict(with_prefix(state, kModel));
+  model_->load_state_dict(with_prefix(state, kModel));
 }
 
 }  // namespace subquad::lra

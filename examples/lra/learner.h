@@ -45,7 +45,7 @@ class Learner {
   };
   Prediction predict(const Batch& batch);  // no dropout, no graph
 
-  Index parameter_count() const { return model_.parameter_count(); }
+  Index parameter_count() const { return model_->parameter_count(); }
 
   // "model.<parameter>", "optimizer.m.<parameter>", ...; views, which the next step changes.
   nn::StateDict state_dict() const;
@@ -66,7 +66,7 @@ class Learner {
   Tensor compute(const Batch& batch);   // float64 [3]: mean loss, gradient norm, correct predictions
   Tensor replayed(const Batch& batch);  // the same, by a recording
 
-  nn::SequenceClassifier model_;
+  std::unique_ptr<nn::Classifier> model_;
   nn::ParameterArena arena_;
   nn::AdamW optimizer_;
   nn::Schedule schedule_;

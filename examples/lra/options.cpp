@@ -219,6 +219,25 @@ CLI::Validator available(const std::vector<std::string>& names) {
   return CLI::Validator(check, "");
 }
 
+OptionGroup::OptionGroup(CLI::App& app, const std::string& title)
+    : app_(app), before_(app.option_defaults()->get_group()) {
+  app.option_defaults()->group(title);
+}
+
+OptionGroup::~OptionGroup() {
+  app_.option_defaults()->group(before_);
+}
+
+void refuse_group(const CLI::App& app, const std::string& title, const std::string& where) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group() != title || option->count() == 0) continue;
+    const std::string value = option->results().front();
+    const bool flag = option->get_expected_min() == 0;
+    if (value != (flag ? "false" : option->get_default_str()))
+      throw OptionError(cat(option->get_name(), flag ? "" : " " + value, " belongs to ", where));
+  }
+}
+
 CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CLI::Validator& check, const char* help) {
   return app.add_option(name, value, help)->type_name("X")->check(check);
 }

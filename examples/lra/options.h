@@ -51,6 +51,22 @@ inline constexpr std::uint64_t kMostPositions = 10'000'000;
 inline constexpr std::uint64_t kMostSamples = 1'000'000;
 inline constexpr std::uint64_t kMostFeatures = 1'000'000;
 
+// While it lives, options that are added belong to a group, which has a title of its own in --help.
+class OptionGroup {
+ public:
+  OptionGroup(CLI::App& app, const std::string& title);
+  ~OptionGroup();
+  OptionGroup(const OptionGroup&) = delete;
+  OptionGroup& operator=(const OptionGroup&) = delete;
+
+ private:
+  CLI::App& app_;
+  std::string before_;
+};
+
+// OptionError "--lags 9 belongs to WHERE" for the first option of a group that has another value than its default.
+void refuse_group(const CLI::App& app, const std::string& title, const std::string& where);
+
 // Options with their checks; --help shows what `value` is now as the default.
 template <class T>
 CLI::Option* add_whole(CLI::App& app, const char* name, T& value, std::uint64_t least, std::uint64_t most,

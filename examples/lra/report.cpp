@@ -56,7 +56,7 @@ std::vector<Baseline> baselines(const Task& task) {
 
 void print_report(const TrainOptions& options, const Task& task, const Trainer& trainer,
                   const std::vector<TestResult>& results, std::ostream& out) {
-  out << task.name << ", sequences of up to " << task.longest() << " tokens; " << options.model.attention.kind
+  out << task.name << ", sequences of up to " << task.longest() << " tokens; " << options.model.encoder.attention.kind
       << " attention, " << trainer.parameter_count() << " parameters, seed " << options.seed << "\n\n";
   print_head(out);
   for (const TestResult& result : results)

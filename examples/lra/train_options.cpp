@@ -42,21 +42,6 @@ void add_task_options(CLI::App& app, TrainOptions& o) {
   add_whole(app, "--threads", o.threads, 0, 4096, "0: one per processor");
 }
 
-void add_model_options(CLI::App& app, TrainOptions& o) {
-  nn::SequenceClassifierConfig& m = o.model;
-  add_whole(app, "--max-length", m.max_length, 1, kMostPositions, "Longest sequence, size of the position table");
-  add_whole(app, "--layers", m.layers, 0, 1000, "Encoder layers");
-  add_whole(app, "--width", m.width, 1, kMostFeatures, "Features per position");
-  add_whole(app, "--feed-forward", m.hidden, 1, kMostFeatures, "Hidden features of the feed-forward");
-  add_whole(app, "--head-hidden", m.head_hidden, 1, kMostFeatures, "Hidden features of the classifier");
-  add_number(app, "--dropout", m.dropout, between(0, 0.99), "After the embedding and in the feed-forward");
-  add_choice(app, "--norm", m.norm, nn::parse_norm_order, nn::norm_order_name, "Layer norm: pre or post");
-  add_choice(app, "--activation", m.activation, nn::parse_activation, nn::activation_name, "none, relu or gelu");
-  add_choice(app, "--positions", m.positions, nn::parse_positions, nn::position_name, "none, learned or sinusoid");
-  add_choice(app, "--pooling", m.pooling, nn::parse_pooling, nn::pooling_name, "mean, cls or flatten");
-  app.add_flag("--over-padded-length", m.over_padded_length, "Mean pooling divides by max-length, as published code");
-}
-
 void add_training_options(CLI::App& app, TrainOptions& o) {
   add_whole(app, "--steps", o.steps, 0, kMostSteps, "Optimiser steps of the whole run");
   add_number(app, "--learning-rate", o.schedule.rate, at_least(0), "Peak of the schedule");
@@ -91,11 +76,8 @@ std::unique_ptr<CLI::App> make_app(TrainOptions& options) {
   auto app = std::make_unique<CLI::App>("Trains a model on a task of Long Range Arena.", "train_lra");
   app->option_defaults()->always_capture_default();
   add_task_options(*app, options);
-  add_model_options(*app, options);
-  add_attention_options(*app, options.model.attention);
-  add_number(*app, "--attention-dropout", options.model.attention_dropout, between(0, 0.99),
-             "On the attention's output")
-      ->group("Attention");
+  add_model_options(*app, options.model);
+  add_attention_options(*app, options.model.encoder.attention);
   add_training_options(*app, options);
   add_batch_options(*app, options);
   add_run_options(*app, options);
@@ -124,19 +106,20 @@ std::vector<std::string> resumed_arguments(const CLI::App& app, const RunFolder&
   return args;
 }
 
-void finish(const CLI::App& app, TrainOptions& options) {
+void finish(CLI::App& app, TrainOptions& options) {
   if (options.data.folder.empty()) throw OptionError("--data is required");
   if (options.out.empty()) throw OptionError("--out is required");
-  check_attention(app, nn::attention_config(options.model));
+  settle_model_options(app, options.model);
   if (options.device == "cpu" && options.precision != Precision::fp32)
     throw OptionError(cat("--precision ", options.precision, " needs --device cuda: the CPU computes in fp32"));
   if (options.device == "cpu" && options.cuda_graph) throw OptionError("--cuda-graph needs --device cuda");
   if (options.cuda_graph && options.schedule.kind == nn::ScheduleKind::one_cycle)
     throw OptionError("--cuda-graph does not go with --schedule one_cycle, which changes beta1 from step to step");
-  if (options.batches.pad_to > options.model.max_length)
-    throw OptionError(
-        cat("--pad-to ", options.batches.pad_to, " is more than --max-length ", options.model.max_length));
-  options.batches.max_length = options.model.max_length;
+  const Index max_length = options.model.encoder.max_length;
+  if (options.batches.pad_to > max_length)
+    throw OptionError(cat("--pad-to ", options.batches.pad_to, " is more than --max-length ", max_length));
+  check_model_options(app, options.model, options.batches.pad_to);
+  options.batches.max_length = max_length;
   options.schedule.total = options.steps;
   options.config = app.config_to_str(true, false);
   options.config_with_help = app.config_to_str(true, true);

@@ -7,16 +7,14 @@
 
 #include "subquad/core/precision.h"
 #include "subquad/examples/lra/batches.h"
+#include "subquad/examples/lra/model.h"
 #include "subquad/examples/lra/task.h"
-#include "subquad/nn/classifier.h"
 #include "subquad/nn/optim/optimizer.h"
 #include "subquad/nn/schedule.h"
 
 namespace subquad::lra {
 
 struct TrainOptions {
-  TrainOptions() { model.max_length = 2048; }
-
   TaskSource data;
   std::string out;
   std::string resume;  // "" or the folder of the run to go on with; then equal to out
@@ -27,7 +25,7 @@ struct TrainOptions {
   bool cuda_graph = false;
   int threads = 0;  // 0: as many as there are processors
 
-  nn::SequenceClassifierConfig model;  // vocabulary and classes are the task's
+  ModelOptions model;
   nn::OptimizerConfig optimizer;
   nn::Schedule schedule;  // its total is `steps`
   double clip_norm = 1;   // 0: gradients are not clipped

@@ -31,7 +31,8 @@ double seconds_between(std::chrono::steady_clock::time_point begin, std::chrono:
 Record start_record(const TrainOptions& options, const Task& task, const RunIdentity& identity, Index parameters) {
   return {{"kind", "start"},
           {"task", task.name},
-          {"attention", options.model.attention.kind},
+          {"model", model_name(options.model.kind)},
+          {"attention", options.model.encoder.attention.kind},
           {"precision", precision_name(options.precision)},
           {"seed", options.seed},
           {"parameters", parameters},

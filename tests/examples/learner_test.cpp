@@ -17,11 +17,11 @@ namespace {
 TrainOptions tiny_options() {
   TrainOptions options;
   options.device = cat(device());
-  options.model.max_length = 16;
-  options.model.width = 8;
-  options.model.attention.heads = 2;
-  options.model.hidden = 8;
-  options.model.head_hidden = 8;
+  options.model.encoder.max_length = 16;
+  options.model.encoder.width = 8;
+  options.model.encoder.attention.heads = 2;
+  options.model.encoder.hidden = 8;
+  options.model.encoder.head_hidden = 8;
   options.schedule.rate = 0.01;
   options.batches.pad_to = 16;
   return options;

@@ -13,8 +13,8 @@
 #include "subquad/core/safetensors.h"
 #include "subquad/examples/lra/listops_tsv.h"
 #include "subquad/tests/examples/scratch_folder.h"
-#include "subquad/tests/support/subprocess.h"
 #include "subquad/tests/support/device.h"
+#include "subquad/tests/support/subprocess.h"
 
 using namespace subquad;
 using namespace subquad::lra;
@@ -300,6 +300,30 @@ TEST_CASE("train_lra: options of attention") {
     CHECK_NE(config.find(line), std::string::npos);
   }
   CHECK_EQ(train({"--resume", bench.run("run")}).status, 0);
+}
+
+TEST_CASE("train_lra: the mixer") {
+  const Bench bench;
+  const auto args = [&](const std::string& name, Args more) {  // without those that belong to the encoder
+    more.insert(more.end(), {"--model", "mixer", "--feed-forward", "128", "--head-hidden", "128"});
+    return bench.args(name, more);
+  };
+  check_fails(args("run", {"--norm", "post"}), 2, "--norm post belongs to --model encoder; this is mixer");
+  check_fails(bench.args("run", {"--mix-padding"}), 2, "--mix-padding belongs to --model mixer; this is encoder");
+  check_fails(args("run", {"--pooling", "flatten"}), 2,
+              "--pooling flatten of a mixer needs --mix-padding; without, --pooling is mean or cls");
+  check_fails(args("run", {"--mix-padding"}), 2, "--mix-padding needs --pad-to 16, the --max-length: ");
+  CHECK_FALSE(fs::exists(bench.run("run")));
+
+  REQUIRE_EQ(train(args("whole", {"--steps", "20"})).status, 0);
+  REQUIRE_EQ(train(args("limited", {"--steps", "20", "--max-minutes", "0.0000001"})).status, 0);
+  REQUIRE_EQ(train({"--resume", bench.run("limited"), "--max-minutes", "0"}).status, 0);
+  check_same_run(bench.run("whole"), bench.run("limited"), "step-000020.safetensors");
+  const Finished published =
+      train(args("published", {"--steps", "5", "--mix-padding", "--pooling", "flatten", "--pad-to", "16",
+                               "--padding-row", "zero", "--embedding-bound", "0.1"}));
+  CAPTURE(published.err);
+  CHECK_EQ(published.status, 0);
 }
 
 TEST_CASE("train_lra: presets") {

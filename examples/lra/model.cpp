@@ -1,0 +1,112 @@
+#include "subquad/examples/lra/model.h"
+
+#include "subquad/examples/lra/attention_options.h"
+#include "subquad/nn/choice.h"
+
+namespace subquad::lra {
+
+namespace {
+
+constexpr nn::Choices<ModelKind, 2> kModels = {{{"encoder", ModelKind::encoder}, {"mixer", ModelKind::mixer}}};
+
+const char* const kEncoder = "Model encoder";
+const char* const kMixer = "Model mixer";
+
+nn::AttentionConfig attention_of(const ModelOptions& options) {
+  return options.kind == ModelKind::encoder ? nn::attention_config(options.encoder)
+                                            : nn::attention_config(mixer_config(options).mixer);
+}
+
+}  // namespace
+
+ModelKind parse_model(std::string_view name) {
+  return nn::choose("model", kModels, name);
+}
+
+std::string_view model_name(ModelKind kind) {
+  return nn::name_of(kModels, kind);
+}
+
+nn::TokenMixerConfig mixer_config(const ModelOptions& options) {
+  const nn::SequenceClassifierConfig& e = options.encoder;
+  return {.mixer = {.max_length = e.max_length,
+                    .width = e.width,
+                    .blocks = e.layers,
+                    .attention = e.attention,
+                    .positions = e.positions,
+                    .dropout = e.dropout,
+                    .block_dropout = e.attention_dropout,
+                    .pooling = e.pooling,
+                    .masked = !options.mix_padding},
+          .embedding_bound = options.embedding_bound,
+          .padding_row = options.padding_row};
+}
+
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  nn::SequenceClassifierConfig& e = options.encoder;
+  add_choice(app, "--model", options.kind, parse_model, model_name,
+             "encoder, or the Paramixer paper's mixer; paramixer: mixer");
+  add_whole(app, "--max-length", e.max_length, 1, kMostPositions, "Longest sequence, size of the position table");
+  add_whole(app, "--layers", e.layers, 0, 1000, "Encoder layers, or blocks of a mixer");
+  add_whole(app, "--width", e.width, 1, kMostFeatures, "Features per position");
+  add_number(app, "--dropout", e.dropout, between(0, 0.99), "After the embedding and in the feed-forward");
+  add_number(app, "--attention-dropout", e.attention_dropout, between(0, 0.99), "On the attention's output");
+  add_choice(app, "--positions", e.positions, nn::parse_positions, nn::position_name, "none, learned or sinusoid");
+  add_choice(app, "--pooling", e.pooling, nn::parse_pooling, nn::pooling_name, "mean, cls or flatten");
+
+  const OptionGroup encoder(app, kEncoder);
+  add_whole(app, "--feed-forward", e.hidden, 1, kMostFeatures, "Hidden features of the feed-forward");
+  add_whole(app, "--head-hidden", e.head_hidden, 1, kMostFeatures, "Hidden features of the classifier");
+  add_choice(app, "--norm", e.norm, nn::parse_norm_order, nn::norm_order_name, "Layer norm: pre or post");
+  add_choice(app, "--activation", e.activation, nn::parse_activation, nn::activation_name, "none, relu or gelu");
+  app.add_flag("--over-padded-length", e.over_padded_length, "Mean pooling divides by max-length, as published code");
+
+  const OptionGroup mixer(app, kMixer);
+  app.add_flag("--mix-padding", options.mix_padding, "Padding is mixed as any token is, as published; for flatten");
+  add_choice(app, "--padding-row", options.padding_row, nn::parse_padding_row, nn::padding_row_name,
+             "The padding's embedding: trained, frozen, or zero and frozen");
+  add_number(app, "--embedding-bound", options.embedding_bound, at_least(0), "Tokens start as U(-X, X); 0: as N(0, 1)");
+}
+
+void settle_model_options(CLI::App& app, ModelOptions& options) {
+  if (options.encoder.attention.kind != "paramixer") return;
+  CLI::Option& model = *app.get_option("--model");
+  CLI::Option& heads = *app.get_option("--heads");
+  if (model.count() == 0) {
+    options.kind = ModelKind::mixer;
+    model.default_str("mixer");
+  }
+  if (heads.count() == 0) {
+    options.encoder.attention.heads = 1;
+    heads.default_str("1");
+  }
+}
+
+void check_model_options(const CLI::App& app, const ModelOptions& options, Index pad_to) {
+  const bool mixer = options.kind == ModelKind::mixer;
+  const Index length = options.encoder.max_length;
+  refuse_group(app, mixer ? kEncoder : kMixer,
+               mixer ? "--model encoder; this is mixer" : "--model mixer; this is encoder");
+  if (mixer && !options.mix_padding && options.encoder.pooling == nn::Pooling::flatten)
+    throw OptionError("--pooling flatten of a mixer needs --mix-padding; without, --pooling is mean or cls");
+  if (options.mix_padding && pad_to != length)
+    throw OptionError(cat("--mix-padding needs --pad-to ", length,
+                          ", the --max-length: a sequence's result would depend ", "on its batch"));
+  check_attention(app, attention_of(options));
+}
+
+std::unique_ptr<nn::Classifier> make_model(const nn::Place& place, const ModelOptions& options, Index vocabulary,
+                                           Index classes) {
+  if (options.kind == ModelKind::encoder) {
+    nn::SequenceClassifierConfig config = options.encoder;
+    config.vocabulary = vocabulary;
+    config.classes = classes;
+    return std::make_unique<nn::SequenceClassifier>(place, config);
+  }
+  nn::TokenMixerConfig config = mixer_config(options);
+  config.vocabulary = vocabulary;
+  config.mixer.outputs = classes;
+  return std::make_unique<nn::TokenMixer>(place, config);
+}
+
+}  // namespace subquad::lra

@@ -1,0 +1,37 @@
+// The model of a run, made from what train_lra was told.
+#pragma once
+
+#include <memory>
+
+#include "subquad/examples/lra/options.h"
+#include "subquad/nn/mixer.h"
+
+namespace subquad::lra {
+
+enum class ModelKind { encoder, mixer };
+ModelKind parse_model(std::string_view name);  // Error lists the legal names
+std::string_view model_name(ModelKind kind);
+
+struct ModelOptions {
+  ModelKind kind = ModelKind::encoder;
+  nn::SequenceClassifierConfig encoder = {.max_length = 2048};  // its members that a mixer has, too, are the mixer's
+  bool mix_padding = false;
+  nn::PaddingRow padding_row = nn::PaddingRow::trained;
+  double embedding_bound = 0;
+};
+
+nn::TokenMixerConfig mixer_config(const ModelOptions& options);  // vocabulary and outputs are the task's
+
+void add_model_options(CLI::App& app, ModelOptions& options);
+
+// Defaults that depend on the attention, after parsing and where nothing was given: paramixer stands in its paper's
+// mixer and has one head.
+void settle_model_options(CLI::App& app, ModelOptions& options);
+
+// OptionError for options that do not go with each other. `pad_to` is the batches' number of positions, 0 if it varies.
+void check_model_options(const CLI::App& app, const ModelOptions& options, Index pad_to);
+
+std::unique_ptr<nn::Classifier> make_model(const nn::Place& place, const ModelOptions& options, Index vocabulary,
+                                           Index classes);
+
+}  // namespace subquad::lra
