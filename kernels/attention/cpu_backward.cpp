@@ -36,7 +36,7 @@ struct GradArguments {
   View<T, 4> dq, dk, dv;
 
   // Rows of dq that are being summed are whole vectors.
-  Index padded_width() const { return (q.dim(3) + kLanes<T> - 1) / kLanes<T> * kLanes<T>; }
+  Index padded_width() const { return WholeVectors<T>(q.dim(3)); }
   Seen seen_by(Index b) const { return seen(mask, b, q.dim(2), k.dim(2), options); }
 };
 
@@ -108,28 +108,6 @@ HWY_INLINE void Differentiate(T* p_block, T* ds_block, Index count, const Querie
     }
 }
 
-// dq[i, :] += sum_l ds[i, l] k_rows[l, :], two vectors of columns at a time.
-template <class T>
-HWY_INLINE void AddQueryGradient(const T* ds_block, Index count, Index keys, const T* k_rows, Index padded_width,
-                                 T* dq) {
-  const Vector<T> d;
-  const Left<T> ds{ds_block, kStrip<T>, 1};
-  Index e = 0;
-  for (; e + kStrip<T> <= padded_width; e += kStrip<T>)
-    Product<2, true>(d, count, ds, Panel<const T>{k_rows + e, padded_width}, keys, Panel<T>{dq + e, padded_width});
-  if (e < padded_width)
-    Product<1, true>(d, count, ds, Panel<const T>{k_rows + e, padded_width}, keys, Panel<T>{dq + e, padded_width});
-}
-
-// k_rows[l][e] = scale * k, zeros behind the last e.
-template <class T>
-void LoadScaledRows(const StripRows<const T>& rows, Index keys, Index width, T scale, Index padded_width, T* k_rows) {
-  for (Index l = 0; l < keys; ++l) {
-    for (Index e = 0; e < width; ++e) k_rows[l * padded_width + e] = scale * rows.row[l][e];
-    std::fill(k_rows + l * padded_width + width, k_rows + (l + 1) * padded_width, T(0));
-  }
-}
-
 // dk and dv of the keys number [begin, end) of one head, and their share of its dq, added to dq_part [n, padded width].
 template <class T>
 void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index begin, Index end, T* dq_part) {
@@ -151,7 +129,7 @@ void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index 
     const StripRows<const T> k(args.k, b, h, positions, spare.data()), v(args.v, b, h, positions, spare.data());
     LoadStrip(k, width, T(1), k_strip.data());
     LoadStrip(v, value_width, T(1), v_strip.data());
-    LoadScaledRows(k, keys, width, scale, padded_width, k_rows.data());
+    LoadPaddedRows(k, keys, width, scale, padded_width, k_rows.data());
     dk_strip.zero();
     dv_strip.zero();
 
@@ -169,7 +147,7 @@ void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index 
                        Panel<T>{dv_strip.data(), kStrip<T>});
       Product<2, true>(d, width, Left<T>{q, 1, width}, Panel<const T>{ds_block, kStrip<T>}, rows,
                        Panel<T>{dk_strip.data(), kStrip<T>});
-      AddQueryGradient(ds_block, rows, keys, k_rows.data(), padded_width, dq_part + i * padded_width);
+      AddWeightedRows(ds_block, rows, keys, k_rows.data(), padded_width, dq_part + i * padded_width);
     }
     StoreStrip(dk_strip.data(), ones, width, StripRows<T>(args.dk, b, h, positions, spare.data()));
     StoreStrip(dv_strip.data(), ones, value_width, StripRows<T>(args.dv, b, h, positions, spare.data()));

@@ -95,6 +95,34 @@ void StoreStrip(const T* strip, const T* scale, Index width, const StripRows<T>&
     LanesToRows(d, strip + lane, kStrip<T>, width, hn::Load(d, scale + lane), rows.row + lane);
 }
 
+// `width` rounded up to whole vectors.
+template <class T>
+constexpr Index WholeVectors(Index width) {
+  return (width + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
+// padded[lane][e] = scale * rows[lane][e] for the first `count` lanes, zeros behind the last e.
+template <class T>
+void LoadPaddedRows(const StripRows<const T>& rows, Index count, Index width, T scale, Index padded_width, T* padded) {
+  for (Index l = 0; l < count; ++l) {
+    for (Index e = 0; e < width; ++e) padded[l * padded_width + e] = scale * rows.row[l][e];
+    std::fill(padded + l * padded_width + width, padded + (l + 1) * padded_width, T(0));
+  }
+}
+
+// sum[r, :] += sum_l weights[r, l] padded[l, :] for a block of weights [count][kStrip], two vectors at a time.
+template <class T>
+HWY_INLINE void AddWeightedRows(const T* weights, Index count, Index lanes, const T* padded, Index padded_width,
+                                T* sum) {
+  const Vector<T> d;
+  const Left<T> left{weights, kStrip<T>, 1};
+  Index e = 0;
+  for (; e + kStrip<T> <= padded_width; e += kStrip<T>)
+    Product<2, true>(d, count, left, Panel<const T>{padded + e, padded_width}, lanes, Panel<T>{sum + e, padded_width});
+  if (e < padded_width)
+    Product<1, true>(d, count, left, Panel<const T>{padded + e, padded_width}, lanes, Panel<T>{sum + e, padded_width});
+}
+
 // f(i) for every position i < count that `kept` (rising) leaves out.
 template <class F>
 void ForOthers(std::span<const Index> kept, Index count, F&& f) {

@@ -1,0 +1,18 @@
+// The CPU kernels behind lag_column_attention.h. Arguments are checked, every last stride is 1, scale is set.
+#pragma once
+
+#include "subquad/kernels/lag_column_attention/lag_column_attention.h"
+
+namespace subquad::kernels::cpu {
+
+// Error where lags or columns are not rising numbers below the sample's length, then -1.
+void check_chosen(const char* op, const char* name, const Tensor& chosen, const Mask& mask, Index positions);
+
+void lag_column_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
+                          const LagColumnScores& scores, const Mask& mask, double scale, AttentionOutput& result);
+
+void lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
+                               const Tensor& v, const LagColumns& chosen, const AttentionOutput& forward,
+                               const LagColumnScores& scores, const Mask& mask, double scale, LagColumnGrads& grads);
+
+}  // namespace subquad::kernels::cpu

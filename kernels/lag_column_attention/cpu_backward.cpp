@@ -1,0 +1,333 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/kernels/lag_column_attention/cpu_backward.cpp"
+#include "subquad/kernels/lag_column_attention/cpu.h"
+#include "subquad/kernels/simd/targets.h"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "subquad/kernels/lag_column_attention/shifted-inl.h"
+
+// Two walks, each with p and ds made anew in blocks of 64 slots:
+//
+//   lanes are queries: dq, the sums of ds per slot, and what the range gives to dk and dv of the columns
+//   lanes are keys: dk and dv along the lags, whose queries are a shift away just as keys are from queries
+//
+// then each head adds up what its ranges gave to columns and scores, in order. The logits are forward's, bit for bit:
+// all are chains of multiply-adds over the features of the scaled query and the key.
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+namespace {
+
+template <class T>
+struct LagColumnBackward {
+  View<const T, 4> dout, q, k, v, out;
+  View<const T, 3> lse, lse_rest;
+  const Tensor& dlse;
+  const LagColumns& chosen;
+  const LagColumnScores& scores;
+  const Mask& mask;
+  T scale;
+  View<T, 4> dq, dk, dv;
+  View<T, 3> dlag_score, dcol_score;
+};
+
+// One head: what it chose, its tensors as rows of features, and what its ranges of queries leave behind.
+template <class T>
+struct LagColumnHead {
+  const LagColumnBackward<T>& args;
+  Index b, h;
+  Chosen<T> chosen;
+  Index width, value_width;
+  Index padded_width, padded_value_width;  // whole vectors
+  // Of each query, and once more behind the end as in Shifted: log-sum-exp, its rest to base 2, and delta.
+  Buffer<T> lse, lse_rest, delta;
+  // Of each range: sums of ds per lag and per column, dk and dv of the columns.
+  Index range_size;
+  Buffer<T> range_sums;
+
+  LagColumnHead(const LagColumnBackward<T>& a, Index head)
+      : args(a),
+        b(head / a.q.dim(1)),
+        h(head % a.q.dim(1)),
+        chosen(a.chosen, a.scores, a.mask, a.q.dim(2), head),
+        width(a.q.dim(3)),
+        value_width(a.v.dim(3)),
+        padded_width(WholeVectors<T>(width)),
+        padded_value_width(WholeVectors<T>(value_width)),
+        lse(WrappedColumns<T>(chosen.n)),
+        lse_rest(lse.size()),
+        delta(lse.size()),
+        range_size(WholeVectors<T>(lags() + columns()) + columns() * (padded_width + padded_value_width)),
+        range_sums(ranges() * range_size) {}
+
+  Index lags() const { return static_cast<Index>(chosen.lags.size()); }
+  Index columns() const { return static_cast<Index>(chosen.columns.size()); }
+  Index positions() const { return chosen.empty() ? 0 : chosen.n; }  // that see anything
+  Index ranges() const { return RangeCount<T>(positions()); }
+
+  T* lag_sums(Index range) const { return range_sums.data() + range * range_size; }
+  T* column_sums(Index range) const { return lag_sums(range) + lags(); }
+  T* column_dk(Index range) const { return lag_sums(range) + WholeVectors<T>(lags() + columns()); }
+  T* column_dv(Index range) const { return column_dk(range) + columns() * padded_width; }
+
+  void fill_rows() {
+    for (Index x = 0; x < lse.size() && positions() > 0; ++x) {
+      const Index i = x % chosen.n;
+      T sum = 0;
+      const T *dout = &args.dout(b, h, i, 0), *out = &args.out(b, h, i, 0);
+      for (Index c = 0; c < value_width; ++c) sum += dout[c] * out[c];
+      if (args.dlse.defined()) sum -= args.dlse.template view<const T, 3>()(b, h, i);
+      delta.data()[x] = sum;
+      lse.data()[x] = args.lse(b, h, i);
+      lse_rest.data()[x] = args.lse_rest(b, h, i) * std::numbers::log2e_v<T>;
+    }
+  }
+};
+
+// LagColumnHead's three rows, or what stands there for one strip.
+template <class T>
+struct QueryRows {
+  const T *lse, *lse_rest, *delta;
+};
+
+// Logits to p, and dp to ds = p (dp - delta), in place, for row s of a block. No p exceeds 1, whatever the forward
+// results are that the caller hands in.
+template <class T>
+HWY_INLINE void DifferentiateRow(T* p_row, T* ds_row, const QueryRows<T>& query, Index at) {
+  const Vector<T> d;
+  for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>) {
+    const auto beyond_lse = hn::Sub(hn::Load(d, p_row + lane), hn::LoadU(d, query.lse + at + lane));
+    const auto log2_p = hn::MulSub(beyond_lse, Log2E(d), hn::LoadU(d, query.lse_rest + at + lane));
+    const auto p = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
+    hn::Store(p, d, p_row + lane);
+    const auto dp = hn::Sub(hn::Load(d, ds_row + lane), hn::LoadU(d, query.delta + at + lane));
+    hn::Store(hn::Mul(p, dp), d, ds_row + lane);
+  }
+}
+
+// sums[s] += sum of row s of the block
+template <class T>
+HWY_INLINE void AddLanes(const T* block, Index count, T* sums) {
+  const Vector<T> d;
+  for (Index s = 0; s < count; ++s) {
+    const T* row = block + s * kStrip<T>;
+    sums[s] += hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Load(d, row), hn::Load(d, row + kLanes<T>))));
+  }
+}
+
+// The rows of a strip of queries, for products over lanes and over features.
+template <class T>
+struct QueryStrip {
+  Buffer<T> q, dout;            // [E][lanes], scaled; [Ev][lanes]
+  Buffer<T> q_rows, dout_rows;  // [lanes][E], scaled; [lanes][Ev]; padded to whole vectors
+  Buffer<T> dq;                 // [E][lanes]
+  Buffer<T> spare;
+  HWY_ALIGN T lse[kStrip<T>], lse_rest[kStrip<T>], delta[kStrip<T>];
+
+  explicit QueryStrip(const LagColumnHead<T>& head)
+      : q(head.width * kStrip<T>),
+        dout(head.value_width * kStrip<T>),
+        q_rows(head.padded_width * kStrip<T>),
+        dout_rows(head.padded_value_width * kStrip<T>),
+        dq(head.width * kStrip<T>),
+        spare(std::max(head.width, head.value_width)) {}
+
+  void load(const LagColumnHead<T>& head, Index first, Index lanes) {
+    spare.zero();
+    const auto rows = [&](View<const T, 4> x) {
+      return RowsOf(x, head.b, head.h, first, lanes, static_cast<const T*>(spare.data()));
+    };
+    const StripRows<const T> q_of = rows(head.args.q), dout_of = rows(head.args.dout);
+    LoadStrip(q_of, head.width, head.args.scale, q.data());
+    LoadStrip(dout_of, head.value_width, T(1), dout.data());
+    if (head.columns() > 0) {
+      LoadPaddedRows(q_of, kStrip<T>, head.width, head.args.scale, head.padded_width, q_rows.data());
+      LoadPaddedRows(dout_of, kStrip<T>, head.value_width, T(1), head.padded_value_width, dout_rows.data());
+    }
+    dq.zero();
+    for (Index lane = 0; lane < kStrip<T>; ++lane) {
+      const bool there = lane < lanes;  // e^(s - inf) = 0
+      lse[lane] = there ? head.lse.data()[first + lane] : std::numeric_limits<T>::infinity();
+      lse_rest[lane] = there ? head.lse_rest.data()[first + lane] : T(0);
+      delta[lane] = there ? head.delta.data()[first + lane] : T(0);
+    }
+  }
+
+  QueryRows<T> rows() const { return {lse, lse_rest, delta}; }
+};
+
+// Queries of range number `range`: dq, and the range's sums.
+template <class T>
+void QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted<T>& v, Index range) {
+  const Vector<T> d;
+  const Chosen<T>& chosen = head.chosen;
+  const LagColumnBackward<T>& args = head.args;
+  const Index width = head.width, value_width = head.value_width, columns = head.columns();
+  const Buffer<T> k_rows = PackRows(args.k, head.b, head.h, chosen.columns);
+  const Buffer<T> v_rows = PackRows(args.v, head.b, head.h, chosen.columns);
+  std::fill_n(head.lag_sums(range), head.range_size, T(0));
+  QueryStrip<T> strip(head);
+  HWY_ALIGN T p[kBlock * kStrip<T>], ds[kBlock * kStrip<T>], scales[kStrip<T>];
+  std::fill_n(scales, kStrip<T>, args.scale);
+  const Index end = std::min(head.positions(), (range + 1) * kRange<T>);
+  for (Index first = range * kRange<T>; first < end; first += kStrip<T>) {
+    const Index lanes = std::min(kStrip<T>, end - first);
+    strip.load(head, first, lanes);
+    for (Index s = 0; s < head.lags(); s += kBlock) {
+      const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, 1, chosen.n);
+      ShiftedDots(strip.q.data(), k, starts, width, p);
+      AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, p);
+      ShiftedDots(strip.dout.data(), v, starts, value_width, ds);
+      for (Index r = 0; r < starts.count; ++r) DifferentiateRow(p + r * kStrip<T>, ds + r * kStrip<T>, strip.rows(), 0);
+      ShiftedSums(ds, k, starts, width, strip.dq.data());
+      AddLanes(ds, starts.count, head.lag_sums(range) + s);
+    }
+    for (Index s = 0; s < columns; s += kBlock) {
+      const Index count = std::min(kBlock, columns - s);
+      ColumnLogits(chosen, s, count, first, k_rows.data() + s * width, strip.q.data(), width, p);
+      Product<2, false>(d, count, Left<T>{v_rows.data() + s * value_width, value_width, 1},
+                        Panel<const T>{strip.dout.data(), kStrip<T>}, value_width, Panel<T>{ds, kStrip<T>});
+      for (Index r = 0; r < count; ++r) DifferentiateRow(p + r * kStrip<T>, ds + r * kStrip<T>, strip.rows(), 0);
+      Product<2, true>(d, width, Left<T>{k_rows.data() + s * width, 1, width}, Panel<const T>{ds, kStrip<T>}, count,
+                       Panel<T>{strip.dq.data(), kStrip<T>});
+      AddLanes(ds, count, head.column_sums(range) + s);
+      AddWeightedRows(ds, count, kStrip<T>, strip.q_rows.data(), head.padded_width,
+                      head.column_dk(range) + s * head.padded_width);
+      AddWeightedRows(p, count, kStrip<T>, strip.dout_rows.data(), head.padded_value_width,
+                      head.column_dv(range) + s * head.padded_value_width);
+    }
+    StoreStrip(strip.dq.data(), scales, width, RowsOf(args.dq, head.b, head.h, first, lanes, strip.spare.data()));
+  }
+}
+
+// Keys of range number `range`: dk and dv along the lags, overwriting. q is scaled, and so dk is.
+template <class T>
+void KeyRange(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T>& dout, Index range) {
+  const Chosen<T>& chosen = head.chosen;
+  const LagColumnBackward<T>& args = head.args;
+  const Index width = head.width, value_width = head.value_width;
+  Buffer<T> k_strip(width * kStrip<T>), v_strip(value_width * kStrip<T>), spare(std::max(width, value_width));
+  Buffer<T> dk_strip(width * kStrip<T>), dv_strip(value_width * kStrip<T>);
+  HWY_ALIGN T p[kBlock * kStrip<T>], ds[kBlock * kStrip<T>], ones[kStrip<T>];
+  std::fill_n(ones, kStrip<T>, T(1));
+  const QueryRows<T> queries{head.lse.data(), head.lse_rest.data(), head.delta.data()};
+  const Index end = std::min(head.positions(), (range + 1) * kRange<T>);
+  for (Index first = range * kRange<T>; first < end; first += kStrip<T>) {
+    const Index lanes = std::min(kStrip<T>, end - first);
+    spare.zero();
+    const auto rows = [&](auto x, auto* beyond) { return RowsOf(x, head.b, head.h, first, lanes, beyond); };
+    const T* nothing = spare.data();
+    LoadStrip(rows(args.k, nothing), width, T(1), k_strip.data());
+    LoadStrip(rows(args.v, nothing), value_width, T(1), v_strip.data());
+    dk_strip.zero();
+    dv_strip.zero();
+    for (Index s = 0; s < head.lags(); s += kBlock) {
+      const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, -1, chosen.n);
+      ShiftedDots(k_strip.data(), q, starts, width, p);
+      AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, p);
+      ShiftedDots(v_strip.data(), dout, starts, value_width, ds);
+      for (Index r = 0; r < starts.count; ++r)
+        DifferentiateRow(p + r * kStrip<T>, ds + r * kStrip<T>, queries, starts.at[r]);
+      ShiftedSums(ds, q, starts, width, dk_strip.data());
+      ShiftedSums(p, dout, starts, value_width, dv_strip.data());
+    }
+    StoreStrip(dk_strip.data(), ones, width, rows(args.dk, spare.data()));
+    StoreStrip(dv_strip.data(), ones, value_width, rows(args.dv, spare.data()));
+  }
+}
+
+// The sums that the ranges left behind, in order.
+template <class T>
+void AddRanges(const LagColumnHead<T>& head) {
+  const LagColumnBackward<T>& args = head.args;
+  const auto add = [](const T* from, Index count, T* to) {
+    for (Index a = 0; a < count; ++a) to[a] += from[a];
+  };
+  for (Index range = 0; range < head.ranges(); ++range) {
+    for (Index s = 0; s < head.lags(); ++s)
+      args.dlag_score(head.b, head.h, head.chosen.lags[static_cast<std::size_t>(s)]) += head.lag_sums(range)[s];
+    for (Index s = 0; s < head.columns(); ++s) {
+      const Index j = head.chosen.columns[static_cast<std::size_t>(s)];
+      args.dcol_score(head.b, head.h, j) += head.column_sums(range)[s];
+      add(head.column_dk(range) + s * head.padded_width, head.width, &args.dk(head.b, head.h, j, 0));
+      add(head.column_dv(range) + s * head.padded_value_width, head.value_width, &args.dv(head.b, head.h, j, 0));
+    }
+  }
+}
+
+template <class T>
+void ZeroRows(const LagColumnHead<T>& head, Index begin, Index end) {
+  for (const View<T, 4>& x : {head.args.dq, head.args.dk, head.args.dv})
+    for (Index i = begin; i < end; ++i) std::fill_n(&x(head.b, head.h, i, 0), x.dim(3), T(0));
+}
+
+template <class T>
+void LagColumnGrad(const LagColumnBackward<T>& args) {
+  const Index positions = args.q.dim(2), count = args.q.dim(0) * args.q.dim(1);
+  std::vector<LagColumnHead<T>> heads;
+  std::vector<Shifted<T>> q, k, v, dout;
+  heads.reserve(static_cast<std::size_t>(count));
+  for (Index head = 0; head < count; ++head) {
+    const LagColumnHead<T>& now = heads.emplace_back(args, head);
+    const Index needed = now.lags() == 0 ? 0 : now.chosen.n;
+    q.emplace_back(args.q, now.b, now.h, needed, args.scale);
+    k.emplace_back(args.k, now.b, now.h, needed);
+    v.emplace_back(args.v, now.b, now.h, needed);
+    dout.emplace_back(args.dout, now.b, now.h, needed);
+  }
+  for (std::vector<Shifted<T>>* all : {&q, &k, &v, &dout}) PackAll(*all);
+  parallel_for(count, positions * args.v.dim(3),
+               [&](Index head) { heads[static_cast<std::size_t>(head)].fill_rows(); });
+
+  const Index ranges = RangeCount<T>(positions), slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
+  const Index work = kRange<T> * (slots * (args.q.dim(3) + args.v.dim(3)) / 4 + 1);
+  parallel_for(count * ranges * 2, work, [&](Index task) {  // queries and keys side by side
+    const auto number = static_cast<std::size_t>(task / 2 / ranges);
+    const LagColumnHead<T>& head = heads[number];
+    const Index range = task / 2 % ranges, begin = range * kRange<T>, stop = std::min(positions, begin + kRange<T>);
+    if (begin < head.positions()) {
+      if (task % 2 == 0)
+        QueryRange(head, k[number], v[number], range);
+      else
+        KeyRange(head, q[number], dout[number], range);
+    }
+    if (task % 2 == 0) ZeroRows(head, std::clamp(head.positions(), begin, stop), stop);
+  });
+  const Index sums = args.chosen.columns.dim(2) * (args.q.dim(3) + args.v.dim(3)) + args.chosen.lags.dim(2);
+  parallel_for(count, ranges * sums, [&](Index head) { AddRanges(heads[static_cast<std::size_t>(head)]); });
+}
+
+}  // namespace
+
+void LagColumnAttentionGrad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
+                            const LagColumns& chosen, const AttentionOutput& forward, const LagColumnScores& scores,
+                            const Mask& mask, double scale, LagColumnGrads& grads) {
+  visit_float("lag_column_attention_grad", q.dtype(), [&]<class T>(Type<T>) {
+    LagColumnGrad<T>({dout.view<const T, 4>(), q.view<const T, 4>(), k.view<const T, 4>(), v.view<const T, 4>(),
+                      forward.out.view<const T, 4>(), forward.lse.view<const T, 3>(),
+                      forward.lse_rest.view<const T, 3>(), dlse, chosen, scores, mask, static_cast<T>(scale),
+                      grads.dq.view<T, 4>(), grads.dk.view<T, 4>(), grads.dv.view<T, 4>(),
+                      grads.dlag_score.view<T, 3>(), grads.dcol_score.view<T, 3>()});
+  });
+}
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+namespace subquad::kernels {
+
+HWY_EXPORT(LagColumnAttentionGrad);
+
+void cpu::lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
+                                    const Tensor& v, const LagColumns& chosen, const AttentionOutput& forward,
+                                    const LagColumnScores& scores, const Mask& mask, double scale,
+                                    LagColumnGrads& grads) {
+  SUBQUAD_DISPATCH(LagColumnAttentionGrad)(dout, dlse, q, k, v, chosen, forward, scores, mask, scale, grads);
+}
+
+}  // namespace subquad::kernels
+
+#endif  // HWY_ONCE

@@ -1,0 +1,69 @@
+#include "subquad/kernels/lag_column_attention/lag_column_attention.h"
+
+#include "subquad/core/check.h"
+#include "subquad/kernels/attention/arguments.h"
+#include "subquad/kernels/lag_column_attention/cpu.h"
+
+namespace subquad::kernels {
+namespace {
+
+void check_list(const char* op, const char* name, const Tensor& list, const Tensor& q, const Mask& mask) {
+  check_rank(op, name, list, 3);
+  check_shape(op, name, list, {q.dim(0), q.dim(1), list.dim(2)});
+  check_dtype(op, name, list, kInt64);
+  check_contiguous(op, name, list);
+  check_same_device(op, "q", q, name, list);
+  cpu::check_chosen(op, name, list, mask, q.dim(2));
+}
+
+void check_score(const char* op, const char* name, const Tensor& score, const Tensor& q) {
+  if (!score.defined()) return;
+  check_shape(op, name, score, q.shape().without(3));
+  check_same_kind(op, "q", q, name, score);
+  check_contiguous(op, name, score);
+}
+
+void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
+                  const LagColumnScores& scores, const Mask& mask, double scale) {
+  check_heads(op, q, k, v, mask, scale);
+  check_on_cpu(op, "q", q);
+  check_shape(op, "k", k, q.shape());
+  if (mask.defined() && !mask.prefix)
+    throw Error(cat(op, ": mask has padding before real tokens, expected a prefix mask; compact the tensors first"));
+  check_list(op, "lags", chosen.lags, q, mask);
+  check_list(op, "columns", chosen.columns, q, mask);
+  check_score(op, "lag_score", scores.lag, q);
+  check_score(op, "col_score", scores.col, q);
+}
+
+}  // namespace
+
+AttentionOutput lag_column_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
+                                     const LagColumnScores& scores, const Mask& mask, double scale) {
+  constexpr const char* kOp = "lag_column_attention";
+  check_inputs(kOp, q, k, v, chosen, scores, mask, scale);
+  const Shape rows = q.shape().without(3);
+  AttentionOutput result{empty_heads(kOp, q, v.dim(3)), empty(rows, q.dtype(), q.device()),
+                         empty(rows, q.dtype(), q.device())};
+  cpu::lag_column_attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), chosen, scores, mask,
+                            given_or_default_scale(scale, q.dim(3)), result);
+  return result;
+}
+
+LagColumnGrads lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
+                                         const Tensor& v, const LagColumns& chosen, const AttentionOutput& forward,
+                                         const LagColumnScores& scores, const Mask& mask, double scale) {
+  constexpr const char* kOp = "lag_column_attention_grad";
+  check_inputs(kOp, q, k, v, chosen, scores, mask, scale);
+  check_upstream(kOp, dout, dlse, q, v, forward);
+  const Shape rows = q.shape().without(3);
+  LagColumnGrads grads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3)),
+                       zeros(rows, q.dtype(), q.device(), kOp), zeros(rows, q.dtype(), q.device(), kOp)};
+  const AttentionOutput f = {with_unit_stride(forward.out), forward.lse, forward.lse_rest};
+  cpu::lag_column_attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k),
+                                 with_unit_stride(v), chosen, f, scores, mask, given_or_default_scale(scale, q.dim(3)),
+                                 grads);
+  return grads;
+}
+
+}  // namespace subquad::kernels

@@ -1,0 +1,62 @@
+// Softmax attention along chosen diagonals and columns of the matrix: FSAT's sparse attention (our reconstruction).
+//
+// With n the sample's length, query i < n sees, one slot each,
+//
+//   key (i + lag) mod n   for every chosen lag              s = scale * q[i] . k[key] + lag_score[lag]
+//   key column            for every chosen column, unless   s = scale * q[i] . k[key] + col_score[column]
+//                         (column - i) mod n is a chosen lag: so no key comes twice
+//
+//   lse[i] = ln sum exp(s)     p = exp(s - lse[i])     out[i] = sum p v[key]          per batch element and head
+//
+//   q, k [B, H, N, E]   v [B, H, N, Ev]   lags int64 [B, H, Kl]   columns int64 [B, H, Kc]   scores [B, H, N] or
+//   undefined out [B, H, N, Ev], memory laid out as [B, N, H, Ev]   lse, lse_rest [B, H, N] as in kernels/attention
+//
+// Lags and columns are rising numbers 0 <= x < n, then -1 (as choose_top_k makes them): Error otherwise, naming the
+// place. One dtype (float32, float64); E >= 1, Ev >= 1, every other extent may be 0. q, k, v of any strides (copied
+// where the last one is not 1); lags, columns and scores contiguous. `mask` gives the lengths (all N without one) and
+// must be a prefix mask. Rows from n on are not read and are 0 (lse -inf), and so is every row where nothing is chosen;
+// they give no gradient. No bit of a sample depends on N, on other samples or on the number of threads.
+//
+// No N x K array exists, in forward or backward. Work, with K = Kl + Kc: 2 N K (E + Ev) flops per head forward,
+// 2 N K (3 E + 2 Ev) backward, plus 2 N Kl (E + Ev) more there (a lag's products are made twice, for its queries and
+// for its keys, so that each adds up its own gradient), and N K exponentials. Memory: k and v once more, in backward q
+// and dout, too, and Kc rows for every 512 positions. Source: papers/fsat.md, sections 3.5, 3.6, 4 and 6.
+#pragma once
+
+#include "subquad/kernels/attention/attention.h"
+
+namespace subquad::kernels {
+
+struct LagColumns {
+  Tensor lags;     // int64 [B, H, Kl]
+  Tensor columns;  // int64 [B, H, Kc]
+};
+
+// Added to the logits; an undefined one adds nothing.
+struct LagColumnScores {
+  Tensor lag;  // [B, H, N]
+  Tensor col;  // [B, H, N]
+};
+
+AttentionOutput lag_column_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
+                                     const LagColumnScores& scores = {}, const Mask& mask = {},
+                                     double scale = 0);  // 0 = 1 / sqrt(E)
+
+// Gradients of sum(out * dout) + sum(lse * dlse); dlse may be undefined. `forward` is what lag_column_attention
+// returned for the same arguments on the same SIMD target.
+//
+//   delta[i] = sum_c dout[i, c] out[i, c] - dlse[i]      ds = p (sum_c dout[i, c] v[key, c] - delta[i])
+//   dq[i] = scale sum ds k[key]     dk[key] += scale ds q[i]     dv[key] += p dout[i]
+//   dlag_score[lag] = sum_i ds at the slots of the lag           dcol_score[column] likewise; 0 where nothing is chosen
+//
+// The scores' gradients are the same with and without scores in the logits (papers/fsat.md, section 3.6: the modes
+// "bias" and "st").
+struct LagColumnGrads {
+  Tensor dq, dk, dv;              // shaped like q, k, v; memory laid out as [B, N, H, E]
+  Tensor dlag_score, dcol_score;  // [B, H, N]
+};
+LagColumnGrads lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
+                                         const Tensor& v, const LagColumns& chosen, const AttentionOutput& forward,
+                                         const LagColumnScores& scores = {}, const Mask& mask = {}, double scale = 0);
+
+}  // namespace subquad::kernels

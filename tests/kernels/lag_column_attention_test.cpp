@@ -1,0 +1,370 @@
+#include "subquad/kernels/lag_column_attention/lag_column_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "subquad/core/allocator.h"
+#include "subquad/core/parallel.h"
+#include "subquad/kernels/gathered_attention/gathered_attention.h"
+#include "subquad/tests/support/compare.h"
+#include "subquad/tests/support/threads.h"
+
+namespace subquad::test {
+namespace {
+
+using kernels::AttentionOutput;
+using kernels::LagColumnGrads;
+using kernels::LagColumns;
+using kernels::LagColumnScores;
+
+struct Case {
+  std::vector<Index> lengths = {7, 5};
+  Index heads = 2, positions = 7, lags = 3, columns = 2, width = 4, value_width = 4;
+  bool scores = false;
+  double scale = 0;
+
+  Index batch() const { return static_cast<Index>(lengths.size()); }
+};
+
+struct Inputs {
+  Tensor q, k, v, dout, dlse;
+  LagColumns chosen;
+  LagColumnScores scores;
+  Mask mask;
+};
+
+// `count` different numbers below the sample's length (all of them when there are fewer), rising, then -1.
+Tensor make_list(const Case& c, Index count, std::uint64_t seed) {
+  Tensor list = full({c.batch(), c.heads, count}, -1, kInt64, kCpu);
+  Rng rng(seed);
+  for (Index row = 0; row < c.batch() * c.heads; ++row) {
+    const Index n = c.lengths[static_cast<std::size_t>(row / c.heads)], taken = std::min(count, n);
+    Index* out = list.data<Index>() + row * count;
+    for (Index x = 0, left = taken; x < n; ++x)
+      if (rng.below(n - x) < left) out[taken - left--] = x;
+  }
+  return list;
+}
+
+Inputs make_inputs(const Case& c, DType dtype) {
+  const Shape rows = {c.batch(), c.heads, c.positions};
+  const auto heads = [&](Index width, std::uint64_t seed) { return normal(rows.inserted(3, width), dtype, seed); };
+  Inputs in{heads(c.width, 1),
+            heads(c.width, 2),
+            heads(c.value_width, 3),
+            heads(c.value_width, 4),
+            normal(rows, dtype, 5),
+            {make_list(c, c.lags, 6), make_list(c, c.columns, 7)},
+            {},
+            Mask::from_lengths(tensor(c.lengths, {c.batch()}), c.positions)};
+  if (c.scores) in.scores = {normal(rows, dtype, 8), normal(rows, dtype, 9)};
+  return in;
+}
+
+struct Results {
+  Tensor out, lse, dq, dk, dv, dlag, dcol;
+
+  std::vector<Tensor> all() const { return {out, lse, dq, dk, dv, dlag, dcol}; }
+};
+
+Results run(const Inputs& in, double scale = 0) {
+  const AttentionOutput f = kernels::lag_column_attention(in.q, in.k, in.v, in.chosen, in.scores, in.mask, scale);
+  const LagColumnGrads g =
+      kernels::lag_column_attention_grad(in.dout, in.dlse, in.q, in.k, in.v, in.chosen, f, in.scores, in.mask, scale);
+  return {f.out, f.lse, g.dq, g.dk, g.dv, g.dlag_score, g.dcol_score};
+}
+
+bool same(const Results& a, const Results& b) {
+  const std::vector<Tensor> x = a.all(), y = b.all();
+  return std::equal(x.begin(), x.end(), y.begin(), y.end(), same_bits);
+}
+
+// The keys of each query by the definition, as an index for gathered attention: [B, H, N, Kl + Kc], -1 where there is
+// none.
+Tensor slot_keys(const Case& c, const LagColumns& chosen) {
+  Tensor index = full({c.batch(), c.heads, c.positions, c.lags + c.columns}, -1, kInt64, kCpu);
+  const auto lags = chosen.lags.view<const Index, 3>(), columns = chosen.columns.view<const Index, 3>();
+  auto out = index.view<Index, 4>();
+  for (Index b = 0; b < c.batch(); ++b)
+    for (Index h = 0; h < c.heads; ++h) {
+      const Index n = c.lengths[static_cast<std::size_t>(b)];
+      for (Index i = 0; i < n; ++i) {
+        for (Index s = 0; s < c.lags; ++s)
+          if (lags(b, h, s) >= 0) out(b, h, i, s) = (i + lags(b, h, s)) % n;
+        for (Index s = 0; s < c.columns; ++s) {
+          bool twice = false;
+          for (Index other = 0; other < c.lags; ++other) twice = twice || out(b, h, i, other) == columns(b, h, s);
+          if (!twice) out(b, h, i, c.lags + s) = columns(b, h, s);
+        }
+      }
+    }
+  return index;
+}
+
+// Slot by slot, in double.
+Results slow(const Case& c, const Inputs& in) {
+  const Tensor q = doubles(in.q), k = doubles(in.k), v = doubles(in.v), dout = doubles(in.dout);
+  const Tensor dlse = doubles(in.dlse);
+  const Tensor none = zeros(dlse.shape(), kFloat64, kCpu);
+  const Tensor lag_score = c.scores ? doubles(in.scores.lag) : none,
+               col_score = c.scores ? doubles(in.scores.col) : none;
+  Results r{zeros_like(dout), full(dlse.shape(), -std::numeric_limits<double>::infinity(), kFloat64, kCpu),
+            zeros_like(q),    zeros_like(k),
+            zeros_like(v),    zeros_like(dlse),
+            zeros_like(dlse)};
+  const Tensor keys = slot_keys(c, in.chosen);
+  const Index slots = c.lags + c.columns;
+  const double scale = c.scale != 0 ? c.scale : 1 / std::sqrt(static_cast<double>(c.width));
+  const auto row = [](const Tensor& t, Index b, Index h, Index i) {
+    return t.data<double>() + ((b * t.dim(1) + h) * t.dim(2) + i) * t.dim(3);
+  };
+  const auto grad_row = [&](Tensor& t, Index b, Index h, Index i) { return const_cast<double*>(row(t, b, h, i)); };
+  const auto dot = [](const double* x, const double* y, Index width) {
+    double sum = 0;
+    for (Index e = 0; e < width; ++e) sum += x[e] * y[e];
+    return sum;
+  };
+  const auto add = [](double* to, double factor, const double* x, Index width) {
+    for (Index e = 0; e < width; ++e) to[e] += factor * x[e];
+  };
+  for (Index b = 0; b < c.batch(); ++b)
+    for (Index h = 0; h < c.heads; ++h)
+      for (Index i = 0; i < c.positions; ++i) {
+        const auto key = [&](Index s) { return keys.view<const Index, 4>()(b, h, i, s); };
+        const auto place = [&](Index s) {  // of the slot's score
+          return s < c.lags ? in.chosen.lags.view<const Index, 3>()(b, h, s)
+                            : in.chosen.columns.view<const Index, 3>()(b, h, s - c.lags);
+        };
+        std::vector<double> p(static_cast<std::size_t>(slots), 0.0);
+        double sum = 0;
+        for (Index s = 0; s < slots; ++s) {
+          if (key(s) < 0) continue;
+          const Tensor& score = s < c.lags ? lag_score : col_score;
+          const double logit = scale * dot(row(q, b, h, i), row(k, b, h, key(s)), c.width) +
+                               score.view<const double, 3>()(b, h, place(s));
+          sum += p[static_cast<std::size_t>(s)] = std::exp(logit);
+        }
+        if (sum == 0) continue;
+        r.lse.view<double, 3>()(b, h, i) = std::log(sum);
+        for (double& w : p) w /= sum;
+        for (Index s = 0; s < slots; ++s)
+          if (key(s) >= 0) {
+            const double w = p[static_cast<std::size_t>(s)];
+            add(grad_row(r.out, b, h, i), w, row(v, b, h, key(s)), c.value_width);
+            add(grad_row(r.dv, b, h, key(s)), w, row(dout, b, h, i), c.value_width);
+          }
+        const double delta =
+            dot(row(r.out, b, h, i), row(dout, b, h, i), c.value_width) - dlse.view<const double, 3>()(b, h, i);
+        for (Index s = 0; s < slots; ++s) {
+          if (key(s) < 0) continue;
+          const double dp = dot(row(dout, b, h, i), row(v, b, h, key(s)), c.value_width);
+          const double ds = p[static_cast<std::size_t>(s)] * (dp - delta);
+          add(grad_row(r.dq, b, h, i), scale * ds, row(k, b, h, key(s)), c.width);
+          add(grad_row(r.dk, b, h, key(s)), scale * ds, row(q, b, h, i), c.width);
+          (s < c.lags ? r.dlag : r.dcol).view<double, 3>()(b, h, place(s)) += ds;
+        }
+      }
+  return r;
+}
+
+void check(const Case& c) {
+  CAPTURE(c.positions);
+  CAPTURE(c.lags);
+  CAPTURE(c.columns);
+  CAPTURE(c.width);
+  for_each_simd_target([&] {
+    for_each_float([&](DType dtype) {
+      const Inputs in = make_inputs(c, dtype);
+      const std::vector<Tensor> got = run(in, c.scale).all(), want = slow(c, in).all();
+      const Index longest = std::max({c.positions, c.lags + c.columns, c.width, c.value_width});
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        CAPTURE(i);
+        CHECK_CLOSE(got[i], want[i], dot_tolerance(dtype, 4 * longest));
+      }
+    });
+  });
+}
+
+TEST_SUITE("cpu") {
+  TEST_CASE("lag_column_attention equals the double loop for every length and number of lags and columns") {
+    for (const Index n : {1, 2, 3, 7, 31, 33, 64, 130})
+      for (const bool scores : {false, true}) {
+        const Case plain{.lengths = {n, 2 * n / 3, 1}, .positions = n, .scores = scores};
+        check(plain);
+        Case c = plain;
+        c.lags = n / 2 + 1, c.columns = n / 3 + 1;
+        check(c);
+        c.lags = n, c.columns = 2;  // every column is dropped
+        check(c);
+        c.lags = 2, c.columns = n + 3;  // every key, filled up with -1
+        check(c);
+        c.lags = 0;
+        check(c);
+        c.lags = n + 70, c.columns = 0;
+        check(c);
+      }
+    check({.lengths = {700, 513}, .heads = 1, .positions = 700, .lags = 70, .columns = 66, .scores = true});
+    check({.lags = 0, .columns = 0});
+    check({.lengths = {}, .positions = 5});
+    check({.lengths = {0, 0}, .positions = 0});
+    check({.lengths = {0, 4}, .positions = 9});
+    check({.heads = 0});
+    check({.scale = -1.3});
+  }
+
+  TEST_CASE("lag_column_attention takes any head size") {
+    for (const Index width : {1, 3, 8, 17, 32, 40})
+      for (const Index value_width : {1, 5, 16, 72})
+        check({.lengths = {40, 33},
+               .positions = 40,
+               .lags = 9,
+               .columns = 5,
+               .width = width,
+               .value_width = value_width});
+  }
+
+  TEST_CASE("lag_column_attention to all lags or to all columns is attention") {
+    for_each_simd_target([] {
+      for_each_float([](DType dtype) {
+        for (const bool all_lags : {true, false}) {
+          Case c{.lengths = {90, 41, 0}, .positions = 90};
+          (all_lags ? c.lags : c.columns) = 90;
+          const Inputs in = make_inputs(c, dtype);
+          const Results got = run(in);
+          const AttentionOutput f = kernels::attention(in.q, in.k, in.v, in.mask);
+          const kernels::AttentionGrads g = kernels::attention_grad(in.dout, in.dlse, in.q, in.k, in.v, f, in.mask);
+          const double tolerance = dot_tolerance(dtype, 4 * 90);
+          CHECK_CLOSE(got.out, f.out, tolerance);
+          CHECK_CLOSE(got.lse, f.lse, tolerance);
+          CHECK_CLOSE(got.dq, g.dq, tolerance);
+          CHECK_CLOSE(got.dk, g.dk, tolerance);
+          CHECK_CLOSE(got.dv, g.dv, tolerance);
+        }
+      });
+    });
+  }
+
+  TEST_CASE("lag_column_attention is gathered attention to the same keys") {
+    const Case c{.lengths = {60, 37}, .positions = 60, .lags = 11, .columns = 6};
+    const Inputs in = make_inputs(c, kFloat64);
+    const Tensor index = slot_keys(c, in.chosen);
+    const AttentionOutput f = kernels::gathered_attention(in.q, in.k, in.v, index, {}, in.mask);
+    const auto g = kernels::gathered_attention_grad(in.dout, in.dlse, in.q, in.k, in.v, index, f, {}, in.mask);
+    const Results got = run(in);
+    const double tolerance = dot_tolerance(kFloat64, 4 * 60);
+    CHECK_CLOSE(got.out, f.out, tolerance);
+    CHECK_CLOSE(got.dq, g.dq, tolerance);
+    CHECK_CLOSE(got.dk, g.dk, tolerance);
+    CHECK_CLOSE(got.dv, g.dv, tolerance);
+  }
+
+  TEST_CASE("lag_column_attention is as accurate at large logits as at small ones") {
+    for_each_simd_target([] {
+      const Case c{.lengths = {70, 33}, .positions = 70, .lags = 9, .columns = 8, .scale = 8};
+      Inputs in = make_inputs(c, kFloat64);
+      for (Tensor* t : {&in.q, &in.k})  // whole numbers: products are exact in float32, too
+        for (double& x : t->span<double>()) x = std::round(4 * x);
+      Inputs single = in;
+      for (Tensor* t : {&single.q, &single.k, &single.v, &single.dout, &single.dlse}) *t = t->to(kFloat32);
+      for (Tensor* t : {&in.v, &in.dout, &in.dlse}) *t = t->to(kFloat32).to(kFloat64);
+      const std::vector<Tensor> got = run(single, c.scale).all(), want = run(in, c.scale).all();
+      for (std::size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], want[i], dot_tolerance(kFloat32, 4 * 70));
+    });
+  }
+
+  TEST_CASE("lag_column_attention does not see what stands at padded positions, not even NaN") {
+    for_each_simd_target([] {
+      const Case c{.lengths = {70, 33, 0}, .positions = 70, .lags = 9, .columns = 8, .scores = true};
+      const Inputs clean = make_inputs(c, kFloat32);
+      Inputs dirty = make_inputs(c, kFloat32);
+      for (Tensor* t : {&dirty.q, &dirty.k, &dirty.v, &dirty.dout, &dirty.dlse, &dirty.scores.lag, &dirty.scores.col})
+        for (Index b = 0; b < c.batch(); ++b) {
+          Tensor rows = t->select(0, b).slice(1, c.lengths[static_cast<std::size_t>(b)], c.positions);
+          fill(rows, std::numeric_limits<double>::quiet_NaN());
+        }
+      CHECK(same(run(dirty), run(clean)));
+    });
+  }
+
+  TEST_CASE("lag_column_attention depends neither on the amount of padding nor on the rest of the batch") {
+    for_each_simd_target([] {
+      const Case c{
+          .lengths = {1100, 530, 41}, .heads = 1, .positions = 1200, .lags = 40, .columns = 20, .scores = true};
+      const Inputs in = make_inputs(c, kFloat32);
+      const Results all = run(in);
+      for (Index sample = 0; sample < c.batch(); ++sample) {
+        const Index length = c.lengths[static_cast<std::size_t>(sample)];
+        const auto one = [&](const Tensor& t) { return t.slice(0, sample, sample + 1); };
+        const auto cut = [&](const Tensor& t) { return one(t).slice(2, 0, length).contiguous(); };
+        const Results alone = run({cut(in.q),
+                                   cut(in.k),
+                                   cut(in.v),
+                                   cut(in.dout),
+                                   cut(in.dlse),
+                                   {one(in.chosen.lags).contiguous(), one(in.chosen.columns).contiguous()},
+                                   {cut(in.scores.lag), cut(in.scores.col)},
+                                   {}});
+        const std::vector<Tensor> got = alone.all(), want = all.all();
+        for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], cut(want[i])));
+      }
+    });
+  }
+
+  TEST_CASE("lag_column_attention reads views, and gives the same bits for any number of threads") {
+    const Case c{.lengths = {1300}, .positions = 1300, .lags = 30, .columns = 20, .width = 32, .value_width = 24};
+    const Inputs in = make_inputs(c, kFloat32);
+    CHECK(same_for_any_thread_count([&] { return run(in).all(); }));
+    Inputs views = in;
+    for (Tensor* t : {&views.q, &views.k, &views.v}) *t = t->transpose(1, 2).contiguous().transpose(1, 2);
+    views.dout = in.dout.transpose(2, 3).contiguous().transpose(2, 3);  // last stride is not 1
+    CHECK(same(run(views), run(in)));
+    CHECK(run(in).out.transpose(1, 2).is_contiguous());
+  }
+
+  TEST_CASE("lag_column_attention holds no array of positions times slots") {
+    const Case c{.lengths = {8192}, .positions = 8192, .lags = 96, .columns = 32, .width = 16, .value_width = 16};
+    const Inputs in = make_inputs(c, kFloat32);
+    reset_peak_memory(device());
+    const std::size_t before = memory_stats(device()).current_bytes;
+    const Results got = run(in);
+    const std::size_t beyond = memory_stats(device()).peak_bytes - before;
+    const std::size_t rows = sizeof(float) * 2 * 8192;
+    CHECK(beyond < rows * (4 * 16 + 4 + 4 * 17 + 3 + 16));  // results, the copies, rows of numbers, ranges; K is 128
+  }
+
+  TEST_CASE("lag_column_attention names what does not fit") {
+    const Tensor x = zeros({2, 1, 5, 4}, kFloat32, kCpu);
+    const Mask mask = Mask::from_lengths(tensor<Index>({5, 3}, {2}), 5);
+    const auto call = [&](std::initializer_list<Index> second, const Mask& with) {
+      Tensor lags = tensor<Index>({0, 1, 2, 0, 0, 0}, {2, 1, 3});
+      std::copy(second.begin(), second.end(), lags.data<Index>() + 3);
+      return kernels::lag_column_attention(x, x, x, {lags, tensor<Index>({0, 1}, {2, 1, 1})}, {}, with);
+    };
+    CHECK_NOTHROW(call({0, 2, -1}, mask));
+    CHECK_THROWS_WITH_AS(
+        call({0, 1, 3}, mask),
+        "lag_column_attention: lags[1, 0, 2] is 3, expected lags to be rising numbers from 0 to 2 (the "
+        "sample has 3 positions), then -1",
+        Error);
+    CHECK_NOTHROW(call({0, 1, 3}, {}));
+    for (const auto& list : std::vector<std::initializer_list<Index>>{{0, 0, 1}, {2, 1, -1}, {0, -1, 1}, {-2, 0, 1}})
+      CHECK_THROWS_WITH_AS(call(list, mask), doctest::Contains("expected lags to be rising numbers"), Error);
+    const Mask holes =
+        Mask::from_bool(tensor<bool>({true, false, true, true, true, true, true, true, true, true}, {2, 5}));
+    CHECK_THROWS_WITH_AS(call({0, 1, 2}, holes), doctest::Contains("expected a prefix mask"), Error);
+    const LagColumns chosen{zeros({2, 1, 1}, kInt64, kCpu), zeros({2, 1, 1}, kInt64, kCpu)};
+    CHECK_THROWS_WITH_AS(
+        kernels::lag_column_attention(x, x, x, {chosen.lags, zeros({2, 2, 1}, kInt64, kCpu)}),
+        doctest::Contains("lag_column_attention: columns is [2, 2, 1] int64 cpu, expected shape [2, 1, 1]"),
+        ShapeError);
+    CHECK_THROWS_WITH_AS(kernels::lag_column_attention(x, x, x, chosen, {zeros({2, 1, 4}, kFloat32, kCpu), {}}),
+                         doctest::Contains("lag_column_attention: lag_score is [2, 1, 4]"), ShapeError);
+    const Tensor longer = zeros({2, 1, 6, 4}, kFloat32, kCpu);
+    CHECK_THROWS_WITH_AS(kernels::lag_column_attention(x, longer, longer, chosen),
+                         doctest::Contains("lag_column_attention: k is [2, 1, 6, 4]"), ShapeError);
+  }
+}
+
+}  // namespace
+}  // namespace subquad::test
