@@ -1,8 +1,10 @@
 // Fused attention kernels on q, k, v [batch, heads, n, d / heads].
 #include "subquad/autograd/ops/attention.h"
 #include "subquad/autograd/ops/gathered_attention.h"
+#include "subquad/autograd/ops/lag_column_attention.h"
 #include "subquad/bench/kernel/case.h"
 #include "subquad/core/rng.h"
+#include "subquad/kernels/top_k/top_k.h"
 
 namespace subquad::bench {
 
@@ -50,6 +52,32 @@ Work gathered_attention_work(const Settings& s, const nn::Place& place) {
           .backward_count = {14 * pairs * width, 8 * bytes + 16 * pairs}};  // the index, also sorted by keys
 }
 
+// The largest of random scores are chosen, as in FSAT.
+Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
+  const Variable q = head_input(place, "q", s), k = head_input(place, "k", s), v = head_input(place, "v", s);
+  const Shape scores_shape = {q.dim(0), q.dim(1), q.dim(2)};
+  const Variable lag = normal_input(place, "lag_score", scores_shape),
+                 col = normal_input(place, "col_score", scores_shape);
+  const LagColumns chosen = {kernels::choose_top_k(lag.value(), s.size("lags")),
+                             kernels::choose_top_k(col.value(), s.size("columns"))};
+  const auto rows = static_cast<double>(scores_shape.size()), width = static_cast<double>(q.dim(3));
+  const auto lags = static_cast<double>(std::min(s.size("lags"), q.dim(2)));
+  const auto columns = static_cast<double>(std::min(s.size("columns"), q.dim(2)));
+  const double bytes = bytes_of({q.shape()}, place.dtype()), scores = bytes_of({scores_shape}, place.dtype());
+  return {.inputs = {{"q", q},
+                     {"k", k},
+                     {"v", v},
+                     {"lag_score", lag},
+                     {"col_score", col},
+                     {"lags", Variable(chosen.lags)},
+                     {"columns", Variable(chosen.columns)}},
+          .forward = [=]() -> std::vector<Variable> {
+            return {lag_column_attention(q, k, v, chosen, {lag, col}, ScoreMode::straight_through).out};
+          },
+          .forward_count = {4 * rows * (lags + columns) * width, 4 * bytes},
+          .backward_count = {rows * (14 * lags + 10 * columns) * width, 8 * bytes + 2 * scores}};
+}
+
 std::vector<Setting> with_heads(std::vector<Setting> more) {
   std::vector<Setting> settings = {{"n", "4096", "positions"},
                                    {"d", "64", "features of all heads"},
@@ -65,7 +93,10 @@ std::vector<Case> attention_cases() {
   return {{"attention", "exact softmax attention, logits never stored",
            with_heads({{"causal", "false", "no key behind the query"}}), attention_work},
           {"gathered_attention", "each query to keys of its own, drawn at random",
-           with_heads({{"keys", "32", "of each query; at most n"}}), gathered_attention_work}};
+           with_heads({{"keys", "32", "of each query; at most n"}}), gathered_attention_work},
+          {"lag_column_attention", "each query along chosen diagonals and columns, scores with gradients",
+           with_heads({{"lags", "64", "chosen; at most n"}, {"columns", "32", "chosen; at most n"}}),
+           lag_column_attention_work}};
 }
 
 }  // namespace subquad::bench

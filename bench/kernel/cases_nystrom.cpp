@@ -1,4 +1,5 @@
-// Nystrom attention's parts: landmarks and the pseudo-inverse.
+// Nystrom attention's parts: landmarks, the pseudo-inverse, the convolution over the values.
+#include "subquad/autograd/ops/conv1d.h"
 #include "subquad/autograd/ops/pinv.h"
 #include "subquad/autograd/ops/segment_mean.h"
 #include "subquad/autograd/ops/softmax.h"
@@ -35,6 +36,18 @@ Work pinv_work(const Settings& s, const nn::Place& place) {
           .backward_count = {22 * cube * steps, 3 * bytes + kept}};
 }
 
+Work conv1d_work(const Settings& s, const nn::Place& place) {
+  const Index batch = s.size("batch"), heads = s.size("heads"), n = s.size("n"), taps = s.size("taps");
+  const Variable x = normal_input(place, "x", {batch, heads, n, s.size("d") / heads});
+  const Variable filter = normal_input(place, "filter", {heads, taps});
+  const double bytes = bytes_of({x.shape()}, place.dtype());
+  const double flops = 2 * static_cast<double>(taps) * static_cast<double>(x.value().size());
+  return {.inputs = {{"x", x}, {"filter", filter}},
+          .forward = [=]() -> std::vector<Variable> { return {conv1d(x, filter)}; },
+          .forward_count = {flops, 2 * bytes},
+          .backward_count = {2 * flops, 3 * bytes}};
+}
+
 }  // namespace
 
 std::vector<Case> nystrom_cases() {
@@ -46,6 +59,14 @@ std::vector<Case> nystrom_cases() {
             {"heads", "2", "heads"},
             {"landmarks", "64", "segments"}},
            segment_mean_work},
+          {"conv1d",
+           "one filter per head along the positions of x [batch, heads, n, d / heads]",
+           {{"n", "4096", "positions"},
+            {"d", "64", "features of all heads"},
+            {"batch", "4", "samples"},
+            {"heads", "2", "heads"},
+            {"taps", "35", "odd"}},
+           conv1d_work},
           {"pinv",
            "the iterative pseudo-inverse of `batch` matrices m x m",
            {{"m", "64", "rows and columns"}, {"batch", "8", "matrices"}, {"iterations", "6", "steps"}},

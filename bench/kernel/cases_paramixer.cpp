@@ -2,6 +2,7 @@
 #include <bit>
 
 #include "subquad/autograd/ops/chord_matmul.h"
+#include "subquad/autograd/ops/factor_mlp.h"
 #include "subquad/bench/kernel/case.h"
 
 namespace subquad::bench {
@@ -69,6 +70,27 @@ Work butterfly_matmul_work(const Settings& s, const nn::Place& place) {
   return product_work(weights, values, 1, 2, [=] { return butterfly_matmul(weights, values, distance); });
 }
 
+// The link weights of all chord factors at once.
+Work factor_mlp_work(const Settings& s, const nn::Place& place) {
+  const Index batch = s.size("batch"), n = s.size("n"), d = s.size("d"), hidden = s.size("hidden");
+  const Index factors = factors_of(n), outputs = factors + 1;
+  const Variable x = normal_input(place, "x", {batch, n, d});
+  const Variable first = normal_input(place, "first", {factors, d, hidden});
+  const Variable first_bias = normal_input(place, "first_bias", {factors, hidden});
+  const Variable second = normal_input(place, "second", {factors, hidden, outputs});
+  const Variable second_bias = normal_input(place, "second_bias", {factors, outputs});
+  const double flops = 2 * static_cast<double>(factors * batch * n) * static_cast<double>(hidden * (d + outputs));
+  const double bytes = bytes_of({x.shape(), {factors, batch, n, outputs}}, place.dtype());
+  return {.inputs = {{"x", x},
+                     {"first", first},
+                     {"first_bias", first_bias},
+                     {"second", second},
+                     {"second_bias", second_bias}},
+          .forward = [=]() -> std::vector<Variable> { return {factor_mlp(x, first, first_bias, second, second_bias)}; },
+          .forward_count = {flops, bytes},
+          .backward_count = {3 * flops, 2 * bytes}};
+}
+
 }  // namespace
 
 std::vector<Case> paramixer_cases() {
@@ -80,7 +102,11 @@ std::vector<Case> paramixer_cases() {
       {"butterfly_matmul",
        "a factor that links i and i XOR distance",
        {n, d, batch, {"distance", "64", "a power of two"}},
-       butterfly_matmul_work}};
+       butterfly_matmul_work},
+      {"factor_mlp",
+       "the perceptrons that make the link weights of log2 n chord factors, hidden values not stored",
+       {n, d, batch, {"hidden", "32", "width of the hidden layers"}},
+       factor_mlp_work}};
 }
 
 }  // namespace subquad::bench
