@@ -4,6 +4,7 @@
 #   tests/run.sh               every test: on the CPU (those of kernels and above on every SIMD target that this processor
 #                              offers), with the CUDA kernels interpreted on the CPU (simt), and on a GPU if there is one (cuda)
 #   tests/run.sh --only REGEX  programs, devices (cpu, simt, cuda) and test cases whose names match (grep -E), e.g. --only golden
+#                              SUBQUAD_GOLDEN_DIR=DIR tests/run.sh --only golden checks the files of DIR, one line each
 #   tests/run.sh --asan        under the address and undefined-behaviour sanitizers, on the best SIMD target
 #   tests/run.sh --no-install  where packages are missing: an error instead of installing them
 set -euo pipefail
@@ -41,6 +42,7 @@ fi
 
 export OMP_WAIT_POLICY=passive  # threads that wait do not spin: on a shared machine the tests run several times faster
 export UBSAN_OPTIONS=print_stacktrace=1
+if [ -n "${SUBQUAD_GOLDEN_DIR:-}" ]; then SUBQUAD_GOLDEN_DIR=$(realpath -- "$SUBQUAD_GOLDEN_DIR"); fi  # programs run elsewhere
 bin=$root/build/$preset/bin
 logs=$root/build/$preset/test_logs
 rm -rf "$logs"
@@ -79,7 +81,8 @@ run_program() {
   echo "$status $(($(date +%s) - begin))" >"$run.end"
 }
 
-# report PROGRAM DEVICE SIMD_TARGET: adds the test cases of a run to the totals; its log is shown when something failed.
+# report PROGRAM DEVICE SIMD_TARGET: adds the test cases of a run to the totals; its log is shown when something failed,
+# and the golden files' lines also when they were asked for.
 report() {
   local log=$logs/$1-$2-$3.log status seconds summary
   read -r status seconds <"$logs/$1-$2-$3.end"
@@ -88,6 +91,9 @@ report() {
   printf '%-20s %-5s %-8s %4s passed, %s failed, %d s\n' "$1" "$2" "$3" "${cases_passed:-0}" "${cases_failed:-0}" "$seconds"
   passed=$((passed + ${cases_passed:-0}))
   failed=$((failed + ${cases_failed:-0}))
+  if [ "$status" = 0 ] && [ -n "$only" ] && [ "$1-$2" = test_golden-cpu ]; then
+    sed -e '/^\[doctest\]/d' -e '/^=*$/d' "$log"
+  fi
   if [ "$status" != 0 ] || [ -z "$summary" ]; then
     cat "$log"
     [ "${cases_failed:-0}" != 0 ] || fail "$1 on $2 ended with status $status and no failed test case"

@@ -77,7 +77,7 @@ bool check(const std::filesystem::path& path) {
   } catch (const std::exception& error) {
     line << ' ' << error.what() << ',';
   }
-  std::cout << path.stem().string() << ':' << line.str() << (passed ? " pass" : " FAIL") << '\n';
+  std::cout << path.stem().string() << ':' << line.str() << (passed ? " pass" : " fail") << '\n';
   return passed;
 }
 
