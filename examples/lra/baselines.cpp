@@ -54,4 +54,16 @@ double first_token_accuracy(const Sequences& train, const Sequences& other) {
   return static_cast<double>(right) / static_cast<double>(other.size());
 }
 
+std::vector<Baseline> baselines(const Task& task) {
+  std::vector<Baseline> found;
+  if (!task.first_token.empty())
+    found.push_back({task.first_token + " rule", first_token_accuracy(task.train, task.validation),
+                     first_token_accuracy(task.train, task.test)});
+  found.push_back(
+      {"majority class", majority_accuracy(task.train, task.validation), majority_accuracy(task.train, task.test)});
+  const double chance = 1.0 / static_cast<double>(task.classes);
+  found.push_back({"chance", chance, chance});
+  return found;
+}
+
 }  // namespace subquad::lra

@@ -1,9 +1,10 @@
 // What is reached without looking at a sequence, or at its first token only: the accuracies that a model must beat.
 #pragma once
 
+#include <string>
 #include <vector>
 
-#include "subquad/examples/lra/sequences.h"
+#include "subquad/examples/lra/task.h"
 
 namespace subquad::lra {
 
@@ -15,5 +16,14 @@ double majority_accuracy(const Sequences& train, const Sequences& other);
 // The most frequent label for each first token; for one that `train` does not have, the most frequent label of all. For
 // ListOps the first token is the root operator.
 double first_token_accuracy(const Sequences& train, const Sequences& other);
+
+struct Baseline {
+  std::string name;
+  double validation = 0;  // accuracies
+  double test = 0;
+};
+
+// All that mean something for a task, and chance.
+std::vector<Baseline> baselines(const Task& task);
 
 }  // namespace subquad::lra

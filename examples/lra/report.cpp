@@ -1,7 +1,5 @@
 #include "subquad/examples/lra/report.h"
 
-#include <sys/resource.h>
-
 #include <iomanip>
 
 #include "subquad/core/allocator.h"
@@ -33,26 +31,7 @@ void print_by_first_token(const Task& task, const TestResult& result, std::ostre
   out << '\n';
 }
 
-// The largest resident size this process has had.
-std::uint64_t peak_process_bytes() {
-  rusage usage = {};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
-}
-
 }  // namespace
-
-std::vector<Baseline> baselines(const Task& task) {
-  std::vector<Baseline> found;
-  if (!task.first_token.empty())
-    found.push_back({task.first_token + " rule", first_token_accuracy(task.train, task.validation),
-                     first_token_accuracy(task.train, task.test)});
-  found.push_back(
-      {"majority class", majority_accuracy(task.train, task.validation), majority_accuracy(task.train, task.test)});
-  const double chance = 1.0 / static_cast<double>(task.classes);
-  found.push_back({"chance", chance, chance});
-  return found;
-}
 
 void print_report(const TrainOptions& options, const Task& task, const Trainer& trainer,
                   const std::vector<TestResult>& results, std::ostream& out) {
@@ -72,7 +51,7 @@ void print_report(const TrainOptions& options, const Task& task, const Trainer& 
         << "  new blocks of memory taken from the system in the second half of these steps: " << cost.system_allocations
         << '\n';
   out << "  peak memory " << std::setprecision(0) << mebibytes(memory_stats().peak_bytes) << " MiB in tensors, "
-      << mebibytes(peak_process_bytes()) << " MiB in the process" << std::endl;
+      << mebibytes(cost.process_bytes) << " MiB in the process" << std::endl;
 }
 
 }  // namespace subquad::lra

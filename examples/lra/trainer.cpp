@@ -1,5 +1,7 @@
 #include "subquad/examples/lra/trainer.h"
 
+#include <sys/resource.h>
+
 #include <iomanip>
 #include <numeric>
 #include <sstream>
@@ -7,6 +9,7 @@
 #include "subquad/core/allocator.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
+#include "subquad/examples/lra/baselines.h"
 
 namespace subquad::lra {
 
@@ -26,6 +29,12 @@ RunIdentity identity_of(const TrainOptions& options, const Task& task) {
 
 double seconds_between(std::chrono::steady_clock::time_point begin, std::chrono::steady_clock::time_point end) {
   return std::chrono::duration<double>(end - begin).count();
+}
+
+std::uint64_t peak_process_bytes() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 Record start_record(const TrainOptions& options, const Task& task, const RunIdentity& identity, Index parameters) {
@@ -147,7 +156,8 @@ void Trainer::record_training() {
                   {"step", state_.step},
                   {"seconds", session_seconds()},
                   {"tokens_per_second", cost_.tokens_per_second()},
-                  {"peak_bytes", memory_stats(device_).peak_bytes}});
+                  {"peak_bytes", memory_stats(device_).peak_bytes},
+                  {"process_bytes", peak_process_bytes()}});
   recent_ = state_.window;
   state_.window = Tally();
 }
@@ -215,6 +225,8 @@ std::optional<Evaluation> Trainer::evaluate(const Sequences& set, const char* wh
 }
 
 std::optional<std::vector<TestResult>> Trainer::test() {
+  for (const Baseline& b : baselines(task_))
+    metrics_->write({{"kind", "baseline"}, {"name", b.name}, {"validation", b.validation}, {"test", b.test}});
   std::vector<TestResult> results;
   const bool same = state_.best_step == state_.step;
   const auto last = test_parameters(same && state_.step > 0 ? "best and last" : "last", state_.step, state_.accuracy);
@@ -247,6 +259,7 @@ std::optional<TestResult> Trainer::test_parameters(const char* checkpoint, Index
 
 Cost Trainer::cost() const {
   Cost cost = cost_;
+  cost.process_bytes = peak_process_bytes();
   const auto half = static_cast<std::ptrdiff_t>(system_allocations_.size() / 2);
   cost.system_allocations =
       std::accumulate(system_allocations_.begin() + half, system_allocations_.end(), std::uint64_t{0});

@@ -27,6 +27,7 @@ struct Cost {
   Index steps = 0;
   Index tokens = 0;                      // real ones trained on
   std::uint64_t system_allocations = 0;  // by training steps in the second half of `steps`
+  std::uint64_t process_bytes = 0;       // the largest resident size this process has had
 
   double tokens_per_second() const { return training_seconds > 0 ? static_cast<double>(tokens) / training_seconds : 0; }
 };
