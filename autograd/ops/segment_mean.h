@@ -7,10 +7,9 @@
 namespace subquad {
 
 using kernels::MeanDivisor;
-using kernels::SegmentMeanOptions;
 
 // x [B, H, N, C], starts [B, S + 1] -> [B, H, S, C]
 Variable segment_mean(const Variable& x, const Tensor& starts, const Mask& mask = {},
-                      const SegmentMeanOptions& options = {});
+                      MeanDivisor divisor = MeanDivisor::real);
 
 }  // namespace subquad

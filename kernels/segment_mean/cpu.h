@@ -6,9 +6,7 @@
 
 namespace subquad::kernels::cpu {
 
-void segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, const SegmentMeanOptions& options,
-                  Tensor& out);
-void segment_mean_grad(const Tensor& dout, const Tensor& starts, const Mask& mask, const SegmentMeanOptions& options,
-                       Tensor& dx);
+void segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& out);
+void segment_mean_grad(const Tensor& dout, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& dx);
 
 }  // namespace subquad::kernels::cpu

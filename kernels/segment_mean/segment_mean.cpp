@@ -1,7 +1,5 @@
 #include "subquad/kernels/segment_mean/segment_mean.h"
 
-#include <cmath>
-
 #include "subquad/core/check.h"
 #include "subquad/kernels/segment_mean/cpu.h"
 #include "subquad/kernels/segments/segments.h"
@@ -10,38 +8,36 @@ namespace subquad::kernels {
 namespace {
 
 void check_cut(const char* op, const char* name, const Tensor& t, const Tensor& starts, Index positions,
-               const Mask& mask, const SegmentMeanOptions& options) {
+               const Mask& mask) {
   check_on_cpu(op, name, t);
   check_same_device(op, name, t, "starts", starts);
   check_segments(op, starts, t.dim(0), positions);
   check_mask(op, mask, t.dim(0), positions);
   if (mask.defined()) check_same_device(op, name, t, "mask", mask.real);
-  if (!(options.epsilon >= 0) || !std::isfinite(options.epsilon))
-    throw Error(cat(op, ": epsilon is ", options.epsilon, ", expected a finite number, 0 or more"));
 }
 
 }  // namespace
 
-Tensor segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, const SegmentMeanOptions& options) {
+Tensor segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor) {
   constexpr const char* kOp = "segment_mean";
   check_rank(kOp, "x", x, 4);
   check_float(kOp, "x", x);
-  check_cut(kOp, "x", x, starts, x.dim(2), mask, options);
+  check_cut(kOp, "x", x, starts, x.dim(2), mask);
   Tensor out = empty({x.dim(0), x.dim(1), starts.dim(1) - 1, x.dim(3)}, x.dtype(), x.device());
   const bool unit_stride = x.strides().back() == 1 || x.dim(3) == 1;
-  cpu::segment_mean(unit_stride ? x : x.contiguous(), starts, mask, options, out);
+  cpu::segment_mean(unit_stride ? x : x.contiguous(), starts, mask, divisor, out);
   return out;
 }
 
 Tensor segment_mean_grad(const Tensor& dout, const Tensor& starts, Index positions, const Mask& mask,
-                         const SegmentMeanOptions& options) {
+                         MeanDivisor divisor) {
   constexpr const char* kOp = "segment_mean_grad";
   check_rank(kOp, "dout", dout, 4);
   check_float(kOp, "dout", dout);
-  check_cut(kOp, "dout", dout, starts, positions, mask, options);
+  check_cut(kOp, "dout", dout, starts, positions, mask);
   check_shape(kOp, "dout", dout, {dout.dim(0), dout.dim(1), starts.dim(1) - 1, dout.dim(3)});
   Tensor dx = empty({dout.dim(0), positions, dout.dim(1), dout.dim(3)}, dout.dtype(), dout.device()).transpose(1, 2);
-  cpu::segment_mean_grad(dout.contiguous(), starts, mask, options, dx);
+  cpu::segment_mean_grad(dout.contiguous(), starts, mask, divisor, dx);
   return dx;
 }
 

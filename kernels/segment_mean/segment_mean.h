@@ -21,14 +21,9 @@ namespace subquad::kernels {
 
 enum class MeanDivisor { real, length };
 
-struct SegmentMeanOptions {
-  MeanDivisor divisor = MeanDivisor::real;
-  double epsilon = 0;  // added to the divisor: a habit of published code
-};
-
 Tensor segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask = {},
-                    const SegmentMeanOptions& options = {});
+                    MeanDivisor divisor = MeanDivisor::real);
 Tensor segment_mean_grad(const Tensor& dout, const Tensor& starts, Index positions, const Mask& mask = {},
-                         const SegmentMeanOptions& options = {});
+                         MeanDivisor divisor = MeanDivisor::real);
 
 }  // namespace subquad::kernels

@@ -7,11 +7,12 @@
 
 #include "subquad/core/dtype.h"
 #include "subquad/core/shape.h"
+#include "subquad/kernels/pinv/pinv.h"
 
 namespace subquad::nn {
 
 // Nyströmformer; the formulas are in nystrom.h.
-enum class PinvStart { exact, original, product };                       // kernels/pinv/pinv.h
+using kernels::PinvStart;
 enum class NystromMask { isolated, official, huggingface, lucidrains };  // what padding does
 enum class NystromSegments { automatic, per_sample, padded };            // what the landmarks are cut over
 enum class NystromOrder { values_first, kernels_first };                 // F (Z (B v)) or (F Z) (B v)

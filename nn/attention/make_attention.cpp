@@ -1,3 +1,4 @@
+#include "subquad/nn/attention/nystrom.h"
 #include "subquad/nn/attention/softmax.h"
 #include "subquad/nn/choice.h"
 
@@ -12,7 +13,7 @@ std::unique_ptr<Attention> make(const Place& place, const AttentionConfig& confi
   return std::make_unique<T>(place, config);
 }
 
-constexpr Choices<Maker, 1> kMakers = {{{"softmax", make<SoftmaxAttention>}}};
+constexpr Choices<Maker, 2> kMakers = {{{"softmax", make<SoftmaxAttention>}, {"nystrom", make<NystromAttention>}}};
 
 }  // namespace
 

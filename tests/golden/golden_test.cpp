@@ -23,6 +23,11 @@ constexpr Kind kKinds[] = {
     {"softmax", "softmax", golden_softmax, kOp, true},
     {"fsat", "cross", golden_fsat_cross, kOp},
     {"fsat", "topk", golden_fsat_topk, kOp},
+    {"nystromformer", "attention", golden_nystromformer_attention, kOp},
+    {"nystromformer", "pinv", golden_nystromformer_pinv, kOp},
+    {"nystromformer", "encoder_layer", golden_nystromformer_layer, kModel},
+    {"nystromformer", "classifier", golden_nystromformer_classifier, kModel},
+    {"nystromformer", "two_tower", golden_nystromformer_two_tower, kModel},
 };
 
 std::filesystem::path golden_folder() {

@@ -28,5 +28,10 @@ struct GoldenErrors {
 GoldenErrors golden_softmax(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_fsat_cross(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_fsat_topk(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_nystromformer_attention(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_nystromformer_pinv(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_nystromformer_layer(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_nystromformer_classifier(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_nystromformer_two_tower(const SafetensorsFile& file, DType dtype);
 
 }  // namespace subquad::test

@@ -12,19 +12,18 @@ namespace subquad::test {
 namespace {
 
 using kernels::MeanDivisor;
-using kernels::SegmentMeanOptions;
 
 // What segment_mean divides the sum of segment j by; 0 where it holds no real position.
-double divisor(const Tensor& starts, const Mask& mask, const SegmentMeanOptions& options, Index b, Index j) {
+double divided_by(const Tensor& starts, const Mask& mask, MeanDivisor divisor, Index b, Index j) {
   Index real = 0, all = 0;
   for (Index i = static_cast<Index>(at(starts, {b, j})); i < static_cast<Index>(at(starts, {b, j + 1})); ++i, ++all)
     real += !mask.defined() || at(mask.real, {b, i}) != 0;
   if (real == 0) return 0;
-  return static_cast<double>(options.divisor == MeanDivisor::real ? real : all) + options.epsilon;
+  return static_cast<double>(divisor == MeanDivisor::real ? real : all);
 }
 
 // The matrix [B, S, N] whose product with x the means are.
-Tensor weights(const Tensor& starts, const Mask& mask, const SegmentMeanOptions& options, Index positions) {
+Tensor weights(const Tensor& starts, const Mask& mask, MeanDivisor divisor, Index positions) {
   Tensor out = zeros({starts.dim(0), starts.dim(1) - 1, positions}, kFloat64, kCpu);
   auto w = out.view<double, 3>();
   for (Index b = 0; b < out.dim(0); ++b)
@@ -32,7 +31,7 @@ Tensor weights(const Tensor& starts, const Mask& mask, const SegmentMeanOptions&
       for (Index i = 0; i < positions; ++i) {
         const bool inside = i >= at(starts, {b, j}) && i < at(starts, {b, j + 1});
         const bool real = !mask.defined() || at(mask.real, {b, i}) != 0;
-        if (inside && real) w(b, j, i) = 1 / divisor(starts, mask, options, b, j);
+        if (inside && real) w(b, j, i) = 1 / divided_by(starts, mask, divisor, b, j);
       }
   return out;
 }
@@ -89,22 +88,19 @@ std::vector<Case> cases() {
           {{1, 0, 6, 4}, 3}};
 }
 
-const std::vector<SegmentMeanOptions> kOptions = {
-    {}, {.divisor = MeanDivisor::length}, {.divisor = MeanDivisor::real, .epsilon = 0.25}};
-
 TEST_SUITE("cpu") {  // no CUDA kernel yet
   TEST_CASE("segment_mean and its gradient equal the product with the matrix of weights") {
     for_each_float([](DType dtype) {
       for (const Case& c : cases())
         for (const Tensor& starts : c.cuts())
-          for (const SegmentMeanOptions& options : kOptions) {
+          for (const MeanDivisor divisor : {MeanDivisor::real, MeanDivisor::length}) {
             CAPTURE(c.x);
             const Mask mask = c.mask();
-            const Tensor w = weights(starts, mask, options, c.x[2]), x = normal(c.x, dtype, 1);
-            const Tensor out = kernels::segment_mean(x, starts, mask, options);
+            const Tensor w = weights(starts, mask, divisor, c.x[2]), x = normal(c.x, dtype, 1);
+            const Tensor out = kernels::segment_mean(x, starts, mask, divisor);
             CHECK_CLOSE(out, product(w, x, false), dot_tolerance(dtype, c.x[2]));
             const Tensor dout = normal(out.shape(), dtype, 2);
-            CHECK_CLOSE(kernels::segment_mean_grad(dout, starts, c.x[2], mask, options), product(w, dout, true),
+            CHECK_CLOSE(kernels::segment_mean_grad(dout, starts, c.x[2], mask, divisor), product(w, dout, true),
                         pointwise_tolerance(dtype));
           }
     });
@@ -148,8 +144,6 @@ TEST_SUITE("cpu") {  // no CUDA kernel yet
     CHECK_THROWS_WITH_AS(kernels::segment_mean(x, kernels::even_segments(2, 5, 2, device())),
                          "segment_mean: starts of sample 0 go from 0 to 5, expected from 0 to 6", Error);
     CHECK_THROWS_AS(kernels::segment_mean(x.to(kInt64), starts), DTypeError);
-    CHECK_THROWS_WITH_AS(kernels::segment_mean(x, starts, {}, {.epsilon = -1}),
-                         "segment_mean: epsilon is -1, expected a finite number, 0 or more", Error);
     CHECK_THROWS_WITH_AS(kernels::segment_mean_grad(x, starts, 6),
                          doctest::Contains("segment_mean_grad: dout is [2, 1, 6, 3]"), ShapeError);
   }

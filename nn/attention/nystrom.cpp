@@ -1,0 +1,223 @@
+#include "subquad/nn/attention/nystrom.h"
+
+#include <cmath>
+#include <limits>
+
+#include "subquad/autograd/ops/attention.h"
+#include "subquad/autograd/ops/conv1d.h"
+#include "subquad/autograd/ops/elementwise.h"
+#include "subquad/autograd/ops/matmul.h"
+#include "subquad/autograd/ops/pinv.h"
+#include "subquad/autograd/ops/reduce.h"
+#include "subquad/autograd/ops/segment_mean.h"
+#include "subquad/autograd/ops/shape.h"
+#include "subquad/autograd/ops/softmax.h"
+#include "subquad/autograd/record.h"
+#include "subquad/kernels/elementwise/elementwise.h"
+#include "subquad/kernels/segments/segments.h"
+
+namespace subquad::nn {
+
+namespace {
+
+bool per_sample(const NystromConfig& config) {
+  return config.mask == NystromMask::isolated && config.segments != NystromSegments::padded;
+}
+
+Tensor identity(Index size, const Tensor& like) {
+  Tensor out = zeros({size, size}, like.dtype(), kCpu);
+  for (Index i = 0; i < size; ++i) {
+    Tensor diagonal = out.select(0, i).slice(0, i, i + 1);
+    fill(diagonal, 1);
+  }
+  return out.to(like.device());
+}
+
+Variable constant(double value, const Variable& like) {
+  return Variable(full({1}, value, like.dtype(), like.device()));
+}
+
+// bool [B, n] to [B, 1, n, 1]: beside [B, H, n, C]
+Tensor rows(const Tensor& real) {
+  return real.unsqueeze(1).unsqueeze(3);
+}
+
+// The landmarks of a batch, and the three matrices between them and the tokens.
+class Landmarks {
+ public:
+  Landmarks(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config)
+      : config_(config), mask_(mask), q_(q), k_(k), starts_(cut()) {
+    const Mask seen = config.mask == NystromMask::huggingface ? Mask() : mask;
+    const bool by_length = config.mask == NystromMask::official || config.mask == NystromMask::huggingface;
+    divisor_ = by_length ? MeanDivisor::length : MeanDivisor::real;
+    q_means_ = segment_mean(q, starts_, seen, divisor_);
+    k_means_ = segment_mean(k, starts_, seen, divisor_);
+    if (!by_length && (mask.defined() || q.dim(2) % config.landmarks != 0))
+      filled_ = kernels::filled_segments(starts_, mask, q.dim(2));
+    if (seen.defined()) q_ = where(rows(mask.real), q, constant(0, q));  // padded rows of F hold no surprises
+    if (per_sample(config) && config.exact_when_covered && mask.defined())
+      covered_ =
+          kernels::less_equal(mask.lengths, full({1}, static_cast<double>(config.landmarks), kInt64, q.device()));
+  }
+
+  // F x                                       [B, H, m, C] -> [B, H, N, C]
+  Variable to_tokens(const Variable& x) const {
+    const Variable out = attention(q_, k_means_, x, filled_, {.skip_padded_queries = false}).out;
+    if (config_.mask != NystromMask::lucidrains || !mask_.defined()) return out;
+    return where(rows(mask_.real), out, mean(x, {2}, true));
+  }
+
+  // S x, or for a covered sample its tokens   [B, H, N, C] -> [B, H, m, C]
+  Variable from_tokens(const Variable& x) const {
+    const Variable out = attention(q_means_, k_, x, mask_, {.skip_padded_queries = false}).out;
+    if (!filled_.defined()) return out;
+    if (config_.mask == NystromMask::lucidrains) return where(rows(filled_.real), out, uniform(x));
+    const Variable own = where(rows(filled_.real), out, constant(0, x));
+    return covered_.defined() ? where(per_head(covered_), segment_mean(x, starts_, mask_, divisor_), own) : own;
+  }
+
+  Variable between() const {  // A
+    const double scale = 1 / std::sqrt(static_cast<double>(k_.dim(3)));
+    const Variable logits = mul_scalar(matmul(q_means_, transpose(k_means_, 2, 3)), scale);
+    return softmax(filled_.defined() ? where(pairs(), logits, Variable(beside_pairs(logits))) : logits);
+  }
+
+  Variable inverse(const Variable& a) const {  // Z; a covered sample needs none
+    const Variable z = pinv(a, {.iterations = config_.pinv_iterations,
+                                .start = config_.pinv_start,
+                                .detach_coefficient = config_.detach_coefficient});
+    return covered_.defined() ? where(per_head(covered_), Variable(identity(config_.landmarks, z.value())), z) : z;
+  }
+
+ private:
+  static Tensor per_head(const Tensor& samples) {  // bool [B] -> [B, 1, 1, 1]
+    return samples.reshape({samples.size(), 1, 1, 1});
+  }
+
+  Tensor cut() const {
+    const Index batch = q_.dim(0), positions = q_.dim(2);
+    if (per_sample(config_) && mask_.defined()) return kernels::even_segments_of_real(mask_, config_.landmarks);
+    if (config_.mask == NystromMask::lucidrains)
+      return kernels::segments_from_end(batch, positions, config_.landmarks, q_.device());
+    return kernels::even_segments(batch, positions, config_.landmarks, q_.device());
+  }
+
+  // The logits of A that count: between filled landmarks of samples that are not covered.   bool [B, 1, m, m]
+  Tensor pairs() const {
+    Tensor there = filled_.real.to(q_.dtype());
+    const Tensor zero = zeros({1}, q_.dtype(), q_.device());
+    if (covered_.defined()) there = kernels::where(covered_.unsqueeze(1), zero, there);
+    return kernels::greater(kernels::mul(there.unsqueeze(2), there.unsqueeze(1)), zero).unsqueeze(1);
+  }
+
+  // What stands in place of the others: rows of the identity (isolated), uniform rows (lucidrains).
+  Tensor beside_pairs(const Variable& logits) const {
+    if (config_.mask == NystromMask::lucidrains) {
+      const double lowest =
+          logits.dtype() == kFloat32 ? std::numeric_limits<float>::lowest() : std::numeric_limits<double>::lowest();
+      return full({1}, lowest, logits.dtype(), logits.device());
+    }
+    return kernels::log(identity(config_.landmarks, logits.value()));  // 0 on the diagonal, else -inf
+  }
+
+  // A uniform row of S in the code that pads the sequence to a multiple of m.                [B, H, 1, C]
+  Variable uniform(const Variable& x) const {
+    const Index positions = x.dim(2), length = (positions + config_.landmarks - 1) / config_.landmarks;
+    const Tensor whole = kernels::even_segments(x.dim(0), positions, 1, x.device());
+    const Variable over_all = segment_mean(x, whole, mask_, MeanDivisor::length);
+    return mul_scalar(over_all, static_cast<double>(positions) / static_cast<double>(length * config_.landmarks));
+  }
+
+  const NystromConfig& config_;
+  const Mask& mask_;
+  Variable q_, k_;              // [B, H, N, E]
+  Tensor starts_;               // [B, m + 1]
+  MeanDivisor divisor_;         // of a segment's sum
+  Variable q_means_, k_means_;  // [B, H, m, E]
+  Mask filled_;                 // [B, m], where landmarks of empty segments are left out
+  Tensor covered_;              // bool [B]: samples whose tokens are their own landmarks and need no inverse
+};
+
+Variable softmax_attention(const Variable& q, const Variable& k, const Variable& values, const Mask& mask,
+                           const NystromConfig& config) {
+  if (config.mask == NystromMask::isolated) return attention(q, k, values, mask).out;
+  const bool padded_as_zero = mask.defined() && config.mask != NystromMask::huggingface;
+  const Variable queries = padded_as_zero ? where(rows(mask.real), q, constant(0, q)) : q;
+  return attention(queries, k, values, mask, {.skip_padded_queries = false}).out;
+}
+
+Variable approximated(const Variable& q, const Variable& k, const Variable& values, const Mask& mask,
+                      const NystromConfig& config) {
+  const Landmarks landmarks(q, k, mask, config);
+  const Variable z = landmarks.inverse(landmarks.between());  // [B, H, m, m]
+  const Variable gathered = landmarks.from_tokens(values);    // [B, H, m, C]
+  if (config.order == NystromOrder::kernels_first) return matmul(landmarks.to_tokens(z), gathered);
+  return landmarks.to_tokens(matmul(z, gathered));  // [B, H, N, C]
+}
+
+}  // namespace
+
+void check_nystrom(const NystromConfig& config) {
+  if (config.landmarks < 1) throw Error(cat("nystrom: landmarks is ", config.landmarks, ", expected at least 1"));
+  constexpr int kMostIterations = 20;  // float32's rounding errors reach the result soon after
+  if (config.pinv_iterations < 1 || config.pinv_iterations > kMostIterations)
+    throw Error(cat("nystrom: pinv_iterations is ", config.pinv_iterations, ", expected 1 to ", kMostIterations));
+  if (config.conv_kernel < 0 || (config.conv_kernel > 0 && config.conv_kernel % 2 == 0))
+    throw Error(cat("nystrom: conv_kernel is ", config.conv_kernel, ", expected an odd number of taps, or 0 for none"));
+  if (config.segments == NystromSegments::per_sample && config.mask != NystromMask::isolated)
+    throw Error(
+        cat("nystrom: segments is per_sample and mask is ", nystrom_mask_name(config.mask),
+            ", expected segments padded or automatic, or mask isolated: published code cuts the padded length"));
+}
+
+Variable nystrom_attention(const Variable& q, const Variable& k, const Variable& values, const Variable& taps,
+                           const Mask& mask, const NystromConfig& config) {
+  check_nystrom(config);
+  const bool covered = config.exact_when_covered && q.dim(2) <= config.landmarks;
+  Variable mixed = (covered ? softmax_attention : approximated)(q, k, values, mask, config);
+  if (taps.defined()) {
+    const Mask seen = config.mask == NystromMask::huggingface ? Mask() : mask;
+    mixed = conv1d(values, taps, seen, mixed);
+  }
+  if (config.mask != NystromMask::isolated || !mask.defined()) return mixed;
+  return where(rows(mask.real), mixed, constant(0, mixed));
+}
+
+NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config) {
+  check_nystrom(config);
+  const NoGrad no_grad;
+  NystromConfig always = config;
+  always.exact_when_covered = false;
+  const Landmarks landmarks(q, k, mask, always);
+  const auto unit = [&](Index size) {
+    return Variable(identity(size, q.value()).expand({q.dim(0), q.dim(1), size, size}));
+  };
+  const Variable f = landmarks.to_tokens(unit(config.landmarks)), a = landmarks.between();
+  const bool hidden = config.mask == NystromMask::isolated && mask.defined();
+  return {.f = hidden ? where(rows(mask.real), f, constant(0, f)).value() : f.value(),
+          .a = a.value(),
+          .z = landmarks.inverse(a).value(),
+          .s = landmarks.from_tokens(unit(q.dim(2))).value()};
+}
+
+NystromAttention::NystromAttention(const Place& place, const AttentionConfig& config)
+    : QkvAttention(place, config), config_(config.nystrom) {
+  if (config.causal) throw Error("nystrom: causal is true, expected false: a landmark averages later tokens, too");
+  check_nystrom(config_);
+  if (config_.conv_kernel == 0) return;
+  const double bound = 1 / std::sqrt(static_cast<double>(config_.conv_kernel));
+  taps_ = parameter("conv", {heads(), config_.conv_kernel}, uniform_init(-bound, bound));
+}
+
+Variable NystromAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values) const {
+  return nystrom_attention(heads.q, heads.k, values, taps_, in.mask, config_);
+}
+
+NystromFactors NystromAttention::factors(const AttentionInput& in) const {
+  const ModuleScope scope = enter();
+  const NoGrad no_grad;
+  const Heads heads = project(in);
+  return nystrom_factors(heads.q, heads.k, in.mask, config_);
+}
+
+}  // namespace subquad::nn

@@ -1,0 +1,63 @@
+// Nystromformer: softmax attention by way of m landmarks. Xiong et al. 2021 (arXiv 2102.03902), equations 13 to 15;
+// papers/nystromformer.md.
+//
+//   q~, k~ = means of q and k over m segments            [B, H, m, E]
+//   F = softmax(q k~^T / sqrt(E))                        [B, H, N, m], never stored
+//   A = softmax(q~ k~^T / sqrt(E)),  Z = pinv(A)         [B, H, m, m]
+//   S = softmax(q~ k^T / sqrt(E))                        [B, H, m, N], never stored
+//   heads = F (Z (S v)) + conv(v)                        [B, H, N, E]; one filter of `conv_kernel` taps per head
+//
+// F and S are applied by the fused attention: time N m E + T m^3, memory N E + T m^2. Z is a damped inverse, and T
+// belongs to the model: see kernels/pinv. Where the tokens are no more than the landmarks nothing is approximated
+// (exact_when_covered): then every token is its own landmark, and the heads are softmax attention.
+//
+// What padding does (config.mask; real = real tokens, filled = landmarks of segments that hold one):
+//
+//                  isolated (default)      official            huggingface    lucidrains
+//   q, k           real only               0 where padded      as they are    0 where padded
+//   a mean's       real tokens             the segment's       the segment's  real tokens
+//   divisor                                length              length
+//   F              filled columns          all columns         all columns    filled; padded rows uniform
+//   A              filled; else identity   all                 all            filled; other rows uniform
+//   S              real columns            real columns        real columns   real; rows not filled uniform
+//   conv's input   real only               real only           all of v       real only
+//   padded rows    0                       as they come        as they come   as they come
+//   segments       of the real tokens      of N                of N           of N, counted from the end
+//
+// Only `isolated` keeps the promise that a sample's result depends neither on its padding nor, with the exact start of
+// pinv, on the rest of the batch; the others reproduce published code. There, a row of S that sees no token is 0.
+#pragma once
+
+#include "subquad/nn/attention/qkv_attention.h"
+
+namespace subquad::nn {
+
+// Error naming the option that has no legal value, or does not go with another one.
+void check_nystrom(const NystromConfig& config);
+
+// The mechanism without projections: q, k [B, H, N, E], values [B, H, N, C] -> [B, H, N, C]. Linear in the values.
+// `taps` [H, K] of the convolution, undefined = none.
+Variable nystrom_attention(const Variable& q, const Variable& k, const Variable& values, const Variable& taps,
+                           const Mask& mask, const NystromConfig& config);
+
+// The matrices themselves, whatever exact_when_covered says, for study: F and S take memory N m. Outside any graph.
+struct NystromFactors {
+  Tensor f, a, z, s;
+};
+NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config);
+
+class NystromAttention : public QkvAttention {
+ public:
+  NystromAttention(const Place& place, const AttentionConfig& config);
+
+  NystromFactors factors(const AttentionInput& in) const;
+
+ protected:
+  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const override;
+
+ private:
+  NystromConfig config_;
+  Variable taps_;  // [H, conv_kernel], "conv"; undefined without the skip
+};
+
+}  // namespace subquad::nn
