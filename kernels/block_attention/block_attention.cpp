@@ -1,0 +1,121 @@
+#include "subquad/kernels/block_attention/block_attention.h"
+
+#include <cmath>
+
+#include "subquad/core/check.h"
+#include "subquad/kernels/block_attention/cpu.h"
+#include "subquad/kernels/dropout/dropout.h"
+
+namespace subquad::kernels {
+namespace {
+
+void check_pattern(const char* op, const BlockPattern& pattern) {
+  const bool has_size = pattern.kind != BlockKind::logsparse;
+  const bool is_window = pattern.kind == BlockKind::window;
+  if (has_size && pattern.size < (is_window ? 0 : 1))
+    throw Error(cat(op, ": the pattern's size is ", pattern.size, ", expected at least ", is_window ? 0 : 1));
+  const bool may_own = (pattern.kind == BlockKind::fixed || pattern.kind == BlockKind::rowmajor) && !pattern.causal;
+  if (pattern.own_span && !may_own)
+    throw Error(cat(op, ": own_span is true, expected false: only fixed and rowmajor patterns that are not causal can ",
+                    "see the summary of a query's own tokens"));
+}
+
+void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor& v,
+                  const std::vector<Summaries>& summaries, const BlockPattern& pattern, const Mask& mask,
+                  const BlockAttentionOptions& options) {
+  check_rank(op, "q", q, 4);
+  check_on_cpu(op, "q", q);
+  check_float(op, "q", q);
+  const auto check = [&](const char* name, const Tensor& t, const Shape& shape) {
+    check_shape(op, name, t, shape);
+    check_same_kind(op, "q", q, name, t);
+  };
+  check_rank(op, "k", k, 4);
+  const Index batch = q.dim(0), heads = q.dim(1), n = k.dim(2), width = q.dim(3);
+  if (width < 1) throw ShapeError(cat(op, ": q is ", describe(q), ", expected at least one feature per head"));
+  check("k", k, {batch, heads, n, width});
+  check_rank(op, "v", v, 4);
+  const Index value_width = v.dim(3);
+  if (value_width < 1) throw ShapeError(cat(op, ": v is ", describe(v), ", expected at least one feature per head"));
+  check("v", v, {batch, heads, n, value_width});
+  check_pattern(op, pattern);
+  if (q.dim(2) != query_rows(pattern, n))
+    throw ShapeError(cat(op, ": q is ", describe(q), ", expected ", query_rows(pattern, n), " queries for k ",
+                         k.shape(), " and this pattern"));
+  const std::vector<Index> rows = summary_rows(pattern, n);
+  if (summaries.size() != rows.size())
+    throw Error(cat(op, ": ", summaries.size(), " summary tables came, expected ", rows.size(), " for this pattern"));
+  for (std::size_t t = 0; t < rows.size(); ++t) {
+    check(cat("summary ", t, "'s k").c_str(), summaries[t].k, {batch, heads, rows[t], width});
+    check(cat("summary ", t, "'s v").c_str(), summaries[t].v, {batch, heads, rows[t], value_width});
+  }
+  check_mask(op, mask, batch, n);
+  if (mask.defined()) check_same_device(op, "q", q, "mask", mask.real);
+  if (!std::isfinite(options.scale)) throw Error(cat(op, ": scale is ", options.scale, ", expected a finite number"));
+  check_dropout(op, options.dropout, options.random, "q", q);
+}
+
+BlockAttentionOptions with_scale(BlockAttentionOptions options, Index width) {
+  if (options.scale == 0) options.scale = 1 / std::sqrt(static_cast<double>(width));
+  return options;
+}
+
+// Features of one head must be contiguous; rows may lie anywhere.
+Tensor with_unit_stride(const Tensor& t) {
+  return t.strides().back() == 1 || t.dim(-1) == 1 ? t : t.contiguous();
+}
+
+std::vector<Summaries> with_unit_stride(std::vector<Summaries> tables) {
+  for (Summaries& table : tables) table = {with_unit_stride(table.k), with_unit_stride(table.v)};
+  return tables;
+}
+
+// [B, H, N, width] in the memory order [B, N, H, width].
+Tensor zero_heads(const char* op, const Tensor& like, Index width) {
+  return zeros({like.dim(0), like.dim(2), like.dim(1), width}, like.dtype(), like.device(), op).transpose(1, 2);
+}
+
+}  // namespace
+
+BlockAttentionOutput block_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                     const std::vector<Summaries>& summaries, const BlockPattern& pattern,
+                                     const Mask& mask, const BlockAttentionOptions& options) {
+  constexpr const char* kOp = "block_attention";
+  check_inputs(kOp, q, k, v, summaries, pattern, mask, options);
+  const Shape rows = q.shape().without(3);
+  BlockAttentionOutput result{zero_heads(kOp, q, v.dim(3)),
+                              full(rows, -std::numeric_limits<double>::infinity(), q.dtype(), q.device(), kOp),
+                              zeros(rows, q.dtype(), q.device(), kOp)};
+  cpu::block_attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), with_unit_stride(summaries),
+                       pattern, mask, with_scale(options, q.dim(3)), result);
+  return result;
+}
+
+BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
+                                         const Tensor& v, const std::vector<Summaries>& summaries,
+                                         const BlockAttentionOutput& forward, const BlockPattern& pattern,
+                                         const Mask& mask, const BlockAttentionOptions& options) {
+  constexpr const char* kOp = "block_attention_grad";
+  check_inputs(kOp, q, k, v, summaries, pattern, mask, options);
+  const auto check = [&](const char* name, const Tensor& t, const Shape& shape) {
+    check_shape(kOp, name, t, shape);
+    check_same_kind(kOp, "q", q, name, t);
+  };
+  const Shape rows = q.shape().without(3);
+  const Shape out_shape = {q.dim(0), q.dim(1), q.dim(2), v.dim(3)};
+  check("dout", dout, out_shape);
+  check("out", forward.out, out_shape);
+  check("lse", forward.lse, rows);
+  check("lse_rest", forward.lse_rest, rows);
+  if (dlse.defined()) check("dlse", dlse, rows);
+  BlockAttentionGrads grads{
+      zero_heads(kOp, q, q.dim(3)), zero_heads(kOp, k, k.dim(3)), zero_heads(kOp, v, v.dim(3)), {}};
+  for (const Summaries& table : summaries)
+    grads.dsummaries.push_back({zero_heads(kOp, table.k, k.dim(3)), zero_heads(kOp, table.v, v.dim(3))});
+  cpu::block_attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k), with_unit_stride(v),
+                            with_unit_stride(summaries), {with_unit_stride(forward.out), forward.lse, forward.lse_rest},
+                            pattern, mask, with_scale(options, q.dim(3)), grads);
+  return grads;
+}
+
+}  // namespace subquad::kernels

@@ -1,0 +1,107 @@
+// Softmax attention in which tokens seen directly and summaries of whole spans of tokens share one normaliser, fused:
+// logits and weights never exist as an array.
+//
+//   s[i, e] = scale * q[i] . key[e]      for the entries e that query i sees: tokens, and rows of summary tables
+//   lse[i] = ln sum_e exp(s[i, e])       p[i, e] = exp(s[i, e] - lse[i])
+//   out[i] = sum_e p[i, e] value[e]      per batch element and head
+//
+//   q [B, H, Q, E]      k [B, H, N, E]   v [B, H, N, C]   summaries: tables of keys [B, H, S, E], values [B, H, S, C]
+//   out [B, H, Q, C]    lse, lse_rest [B, H, Q]           Q = N but for two patterns, see below
+//
+// What a query sees follows from the pattern and from positions alone. g(i) = i / size is the segment (or grid row) of
+// i, y(i) = i % size its column; causal patterns are in brackets:
+//
+//   pattern     tokens                            summaries: one row for each ...              which of them
+//   fixed       own segment [up to i]             0: segment g                                 g != g(i) [g < g(i)]
+//   logsparse   i, and i XOR 1 [if i is odd]      0: aligned block (l, b) of 2^l tokens,       b = (i >> l) XOR 1
+//                                                    l = 1, 2, ..., level after level          [if bit l of i is 1]
+//   vertical    own row [up to i], own column     0: cell: its column above it; not causal,    own row, columns != y(i)
+//               [above i]                         1: cell: its column below it
+//   horizontal  the same                          0: cell: its row left of it, 1: right of it  own column, rows != g(i)
+//                                                                                              [rows < g(i)]
+//   mixture     the same                          those of vertical, then of horizontal        both
+//   rowmajor    own row [up to i]                 0: token: its row as seen from it            own column, rows != g(i)
+//                                                                                              [rows < g(i)]
+//   row         own row: all, before, after i     none
+//   column      own column: all, before, after    none
+//   window      |i - j| <= size [and j <= i]      none
+//
+// own_span (fixed and rowmajor, not causal): the own segment's (row's) summary is seen, too. A grid has ceil(N / size)
+// rows of `size` cells, those behind the last token included (their columns and rows hold tokens). `row` and `column`
+// make its summaries: before and after take one query per cell, and padded cells are queries like others, as their
+// summary is that of other tokens. `window` is sliding-window attention.
+//
+// Mask: a padded token is seen by nobody, a summary only if its span holds a real token (rowmajor: if its token is
+// real). Such entries are skipped, not masked: whatever stands there, how much padding there is and what else is in the
+// batch cannot change one bit. A query that is padded or sees nothing has out 0, lse -inf, and gives no gradient.
+//
+// Dropout (probability > 0) zeroes direct weights after the softmax and scales the others by 1 / (1 - probability);
+// summaries keep theirs. Bits: word(sample, position i H + h, feature j) of core/rng.h.
+//
+// One dtype (float32, float64), on the CPU; any strides (copied where the last is not 1); `out` and gradients lie in
+// memory as [B, N, H, E]. Deterministic: the same bits for any number of threads. Work: 2 (E + C) flops per query and
+// entry forward, 2 (3 E + 2 C) backward, where queries of a line (segment, row, column, 32 neighbours) take 32 at a
+// time whatever one of them sees. Memory: one line's entries per thread; in backward the tables of fixed and logsparse
+// once more per 1024 tokens, at most eight times. Source: Ren et al. 2021 (Combiner), section 3; equations (5) to (7).
+#pragma once
+
+#include <vector>
+
+#include "subquad/core/mask.h"
+#include "subquad/core/rng.h"
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+enum class BlockKind { fixed, logsparse, vertical, horizontal, mixture, rowmajor, row, column, window };
+enum class LineSight { all, before, after };  // what a query sees of its own line
+
+struct BlockPattern {
+  BlockKind kind = BlockKind::fixed;
+  Index size = 0;  // of a segment, columns of a grid, reach of a window; logsparse has none
+  bool causal = false;
+  bool own_span = false;
+  LineSight sight = LineSight::all;  // row, column
+};
+
+// For n tokens: the cells of the grid, how many queries there are, and how many rows each summary table has. A size
+// above n counts as n.
+Index grid_cells(const BlockPattern& pattern, Index n);
+Index query_rows(const BlockPattern& pattern, Index n);
+std::vector<Index> summary_rows(const BlockPattern& pattern, Index n);
+
+struct Summaries {
+  Tensor k, v;  // [B, H, S, E], [B, H, S, C]
+};
+
+struct BlockAttentionOptions {
+  double scale = 0;    // 0 = 1 / sqrt(E)
+  double dropout = 0;  // on direct weights
+  RandomState random = {};
+};
+
+struct BlockAttentionOutput {
+  Tensor out;       // [B, H, Q, C]
+  Tensor lse;       // [B, H, Q]
+  Tensor lse_rest;  // [B, H, Q], what lse lost by rounding
+};
+BlockAttentionOutput block_attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                     const std::vector<Summaries>& summaries, const BlockPattern& pattern,
+                                     const Mask& mask = {}, const BlockAttentionOptions& options = {});
+
+// Gradients of sum(out * dout) + sum(lse * dlse); dlse may be undefined. With delta[i] = dout[i] . out[i] - dlse[i] and
+// ds[i, e] = p[i, e] (dout[i] . value[e] - delta[i]), over all i that see e:
+//
+//   dq[i] = scale sum_e ds[i, e] key[e]      dkey[e] = scale sum_i ds[i, e] q[i]      dvalue[e] = sum_i p[i, e] dout[i]
+//
+// `forward` is what block_attention returned for the same arguments; at padded positions nothing is read.
+struct BlockAttentionGrads {
+  Tensor dq, dk, dv;                  // memory laid out as [B, N, H, E]
+  std::vector<Summaries> dsummaries;  // like summaries
+};
+BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
+                                         const Tensor& v, const std::vector<Summaries>& summaries,
+                                         const BlockAttentionOutput& forward, const BlockPattern& pattern,
+                                         const Mask& mask = {}, const BlockAttentionOptions& options = {});
+
+}  // namespace subquad::kernels

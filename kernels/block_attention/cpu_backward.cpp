@@ -1,0 +1,349 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/kernels/block_attention/cpu_backward.cpp"
+#include "subquad/kernels/block_attention/cpu.h"
+#include "subquad/kernels/simd/targets.h"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <limits>
+#include <numbers>
+
+#include "subquad/core/parallel.h"
+#include "subquad/kernels/block_attention/line-inl.h"
+
+// Lanes are entries of one line, as keys are in kernels/attention; its queries are packed, 64 at a time:
+//
+//   p  [64][lanes] = e^(Q Kt - lse - lse_rest)
+//   ds [64][lanes] = p (dO Vt - delta)
+//   dv [C][lanes] += dOt p     dk [E][lanes] += Qt ds     dq [64][E] += ds K
+//
+// The logits are forward's, bit for bit: the same products q scale, summed in the same order.
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+namespace {
+
+template <class T>
+struct GradArguments {
+  View<const T, 4> dout, q, out;
+  View<const T, 3> lse, lse_rest;
+  const Tensor& dlse;
+  Tables<T> tables;
+  const Sight& sight;
+  T scale;
+  DirectDropout dropout;
+  View<T, 4> dq;
+  std::vector<View<T, 4>> dk, dv;  // of the tables
+
+  Index width() const { return q.dim(3); }
+  Index value_width() const { return dout.dim(3); }
+  Index padded_width() const { return (width() + kLanes<T> - 1) / kLanes<T> * kLanes<T>; }  // whole vectors
+};
+
+// Where a table's gradients for one head are added up.
+template <class T>
+struct Target {
+  T *k, *v;
+  Index k_row, v_row;  // from one row to the next
+};
+
+template <class T>
+struct GradMemory {
+  Line line;
+  Scratch<T> q, dout, lse, rest, delta, dq;                                          // of the line's queries
+  Scratch<T> k_strip, v_strip, k_rows, dk_strip, dv_strip, dk_rows, dv_rows, spare;  // of a strip of entries
+};
+
+template <class T>
+void PackQueries(const GradArguments<T>& args, Index b, Index h, GradMemory<T>& memory) {
+  const Index count = static_cast<Index>(memory.line.positions.size());
+  T *q = memory.q.of(count * args.width()), *dout = memory.dout.of(count * args.value_width());
+  T *lse = memory.lse.of(count), *rest = memory.rest.of(count), *delta = memory.delta.of(count);
+  for (const Index i : memory.line.positions) {
+    const T* from = &args.q(b, h, i, 0);
+    for (Index e = 0; e < args.width(); ++e) *q++ = args.scale * from[e];
+    dout = std::copy_n(&args.dout(b, h, i, 0), args.value_width(), dout);
+    const T known = args.lse(b, h, i);  // -inf where the query sees nothing: then every p is 0
+    *lse++ = known == -std::numeric_limits<T>::infinity() ? std::numeric_limits<T>::max() : known;
+    *rest++ = args.lse_rest(b, h, i) * std::numbers::log2e_v<T>;
+    *delta = Dot(&args.dout(b, h, i, 0), &args.out(b, h, i, 0), args.value_width());
+    if (args.dlse.defined()) *delta -= args.dlse.template view<const T, 3>()(b, h, i);
+    ++delta;
+  }
+  std::fill_n(memory.dq.of(count * args.padded_width()), count * args.padded_width(), T(0));
+}
+
+// The numbers of the queries that see each lane's entry.
+template <class T>
+struct LaneSight {
+  HWY_ALIGN T low[kStrip<T>], high[kStrip<T>], inverted[kStrip<T>];
+
+  explicit LaneSight(std::span<const Entry> entries) {
+    std::fill_n(low, kStrip<T>, std::numeric_limits<T>::lowest());
+    std::fill_n(high, kStrip<T>, std::numeric_limits<T>::max());
+    std::fill_n(inverted, kStrip<T>, T(0));
+    for (std::size_t lane = 0; lane < entries.size(); ++lane) {
+      low[lane] = static_cast<T>(entries[lane].low);
+      high[lane] = static_cast<T>(entries[lane].high);
+      inverted[lane] = entries[lane].inverted ? T(1) : T(0);
+    }
+  }
+};
+
+// Rows of the block are queries; where one does not see a lane's entry, the logit becomes -inf.
+template <class T>
+HWY_INLINE void HideFromQueries(T* block, const LaneSight<T>& sight, const Index* numbers, Index count) {
+  const Vector<T> d;
+  const auto nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
+  for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>) {
+    const auto low = hn::Load(d, sight.low + lane), high = hn::Load(d, sight.high + lane);
+    const auto inverted = hn::Load(d, sight.inverted + lane), one = hn::Set(d, T(1));
+    for (Index i = 0; i < count; ++i) {
+      const auto u = hn::Set(d, static_cast<T>(numbers[i]));
+      const auto inside = hn::IfThenElseZero(hn::And(hn::Ge(u, low), hn::Lt(u, high)), one);
+      T* logit = block + i * kStrip<T> + lane;
+      hn::Store(hn::IfThenElse(hn::Eq(inside, inverted), nothing, hn::Load(d, logit)), d, logit);
+    }
+  }
+}
+
+template <class T>
+void DropFromQueries(const GradArguments<T>& args, Index b, Index h, const Index* positions, Index count,
+                     std::span<const Entry> entries, T* block) {
+  for (Index i = 0; i < count; ++i)
+    for (std::size_t lane = 0; lane < entries.size(); ++lane)
+      block[i * kStrip<T> + static_cast<Index>(lane)] *=
+          static_cast<T>(args.dropout.factor(b, h, positions[i], entries[lane]));
+}
+
+// k_rows[l][e] = scale * k, zeros behind the last e.
+template <class T>
+void LoadScaledKeys(const GradArguments<T>& args, const StripRows<const T>& rows, std::size_t keys, T* k_rows) {
+  const Index padded_width = args.padded_width();
+  for (std::size_t l = 0; l < keys; ++l, k_rows += padded_width) {
+    for (Index e = 0; e < args.width(); ++e) k_rows[e] = args.scale * rows.row[l][e];
+    std::fill(k_rows + args.width(), k_rows + padded_width, T(0));
+  }
+}
+
+// rows[l] += strip[.][l]
+template <class T>
+void AddStrip(const T* strip, Index width, const StripRows<T>& to, std::size_t count, Scratch<T>& memory, T* spare) {
+  HWY_ALIGN T ones[kStrip<T>];
+  std::fill_n(ones, kStrip<T>, T(1));
+  T* rows = memory.of(kStrip<T> * width);
+  StripRows<T> share(spare);
+  for (std::size_t lane = 0; lane < count; ++lane) share.row[lane] = rows + static_cast<Index>(lane) * width;
+  StoreStrip(strip, ones, width, share);
+  for (std::size_t lane = 0; lane < count; ++lane)
+    for (Index e = 0; e < width; ++e) to.row[lane][e] += share.row[lane][e];
+}
+
+// The shares of a line's queries in the gradients of a strip of its entries, and of those in its queries'.
+template <class T>
+void BackwardStrip(const GradArguments<T>& args, Index b, Index h, std::span<const Entry> entries,
+                   const std::vector<Target<T>>& targets, GradMemory<T>& memory) {
+  const Vector<T> d;
+  const Line& line = memory.line;
+  const Index width = args.width(), value_width = args.value_width(), padded_width = args.padded_width();
+  const Index keys = static_cast<Index>(entries.size()), queries = static_cast<Index>(line.positions.size());
+  T *k_strip = memory.k_strip.of(width * kStrip<T>), *v_strip = memory.v_strip.of(value_width * kStrip<T>);
+  T *dk_strip = memory.dk_strip.of(width * kStrip<T>), *dv_strip = memory.dv_strip.of(value_width * kStrip<T>);
+  T *k_rows = memory.k_rows.of(kStrip<T> * padded_width), *spare = memory.spare.of(std::max(width, value_width));
+  std::fill_n(spare, std::max(width, value_width), T(0));
+  std::fill_n(dk_strip, width * kStrip<T>, T(0));
+  std::fill_n(dv_strip, value_width * kStrip<T>, T(0));
+  StripRows<const T> k(spare), v(spare);
+  StripRows<T> dk(spare), dv(spare);
+  for (std::size_t lane = 0; lane < entries.size(); ++lane) {
+    const Entry& entry = entries[lane];
+    const Target<T>& target = targets[static_cast<std::size_t>(entry.table)];
+    k.row[lane] = RowOf(args.tables.k, b, h, entry);
+    v.row[lane] = RowOf(args.tables.v, b, h, entry);
+    dk.row[lane] = target.k + entry.row * target.k_row;
+    dv.row[lane] = target.v + entry.row * target.v_row;
+  }
+  LoadStrip(k, width, T(1), k_strip);
+  LoadStrip(v, value_width, T(1), v_strip);
+  LoadScaledKeys(args, k, entries.size(), k_rows);
+  const LaneSight<T> sight(entries);
+  HWY_ALIGN T p_block[kBlock * kStrip<T>], ds_block[kBlock * kStrip<T>];
+  const Panel<T> p{p_block, kStrip<T>}, ds{ds_block, kStrip<T>};
+
+  for (Index i = 0; i < queries; i += kBlock) {
+    const Index rows = std::min(kBlock, queries - i);
+    const Index *numbers = line.numbers.data() + i, *positions = line.positions.data() + i;
+    const Coverage seen = CoverageOf(entries.data(), keys, numbers[0], numbers[rows - 1]);
+    if (seen == Coverage::none) continue;
+    const T *q = memory.q.of(0) + i * width, *dout = memory.dout.of(0) + i * value_width;
+    Product<2, false>(d, rows, Left<T>{q, width, 1}, Panel<const T>{k_strip, kStrip<T>}, width, p);
+    if (seen == Coverage::some) HideFromQueries(p_block, sight, numbers, rows);
+    Product<2, false>(d, rows, Left<T>{dout, value_width, 1}, Panel<const T>{v_strip, kStrip<T>}, value_width, ds);
+    if (args.dropout.active()) DropFromQueries(args, b, h, positions, rows, entries, ds_block);
+    Differentiate(p_block, ds_block, rows, memory.lse.of(0) + i, memory.rest.of(0) + i, memory.delta.of(0) + i);
+    if (args.dropout.active()) DropFromQueries(args, b, h, positions, rows, entries, p_block);
+    Product<2, true>(d, value_width, Left<T>{dout, 1, value_width}, Panel<const T>{p_block, kStrip<T>}, rows,
+                     Panel<T>{dv_strip, kStrip<T>});
+    Product<2, true>(d, width, Left<T>{q, 1, width}, Panel<const T>{ds_block, kStrip<T>}, rows,
+                     Panel<T>{dk_strip, kStrip<T>});
+    AddQueryGradient(ds_block, rows, keys, k_rows, padded_width, memory.dq.of(0) + i * padded_width);
+  }
+  AddStrip(dk_strip, width, dk, entries.size(), memory.dk_rows, spare);
+  AddStrip(dv_strip, value_width, dv, entries.size(), memory.dv_rows, spare);
+}
+
+// Lines [begin, end) of a stage. Only this task reads or writes what belongs to their queries and, unless lines share
+// them, to their entries.
+template <class T>
+void BackwardLines(const GradArguments<T>& args, Index b, Index h, int stage, Index begin, Index end,
+                   const std::vector<Target<T>>& targets) {
+  GradMemory<T> memory;
+  const Line& line = memory.line;
+  for (Index number = begin; number < end; ++number) {
+    args.sight.find(b, stage, number, memory.line);
+    if (line.entries.empty()) continue;
+    PackQueries(args, b, h, memory);
+    const std::span<const Entry> entries(line.entries);
+    for (std::size_t first = 0; first < entries.size(); first += kStrip<T>)
+      BackwardStrip(args, b, h,
+                    entries.subspan(first, std::min(entries.size() - first, static_cast<std::size_t>(kStrip<T>))),
+                    targets, memory);
+    const T* row = memory.dq.of(0);
+    for (const Index i : line.positions) {
+      T* dq = &args.dq(b, h, i, 0);
+      for (Index e = 0; e < args.width(); ++e) dq[e] += row[e];
+      row += args.padded_width();
+    }
+  }
+}
+
+template <class T>
+std::vector<Target<T>> TargetsOf(const GradArguments<T>& args, Index b, Index h) {
+  std::vector<Target<T>> targets;
+  for (std::size_t t = 0; t < args.dk.size(); ++t)
+    targets.push_back({args.dk[t].data() + b * args.dk[t].stride(0) + h * args.dk[t].stride(1),
+                       args.dv[t].data() + b * args.dv[t].stride(0) + h * args.dv[t].stride(1), args.dk[t].stride(2),
+                       args.dv[t].stride(2)});
+  return targets;
+}
+
+// Where lines share the rows of a table, they are cut into chunks, by the sample's length alone; each adds up
+// a table of its own, and these are added in order. So a head can occupy several threads and still gives the same bits.
+constexpr Index kChunk = 1024, kMaxChunks = 8;  // tokens; chunks of a head
+
+Index ChunkCount(Index extent) {
+  return std::clamp<Index>(extent / kChunk, 1, kMaxChunks);
+}
+
+template <class T>
+struct Share {  // of one chunk in the gradients of the shared table
+  Buffer<T> dk{0}, dv{0};
+};
+
+template <class T>
+Share<T> SharedChunk(const GradArguments<T>& args, Index head, Index chunk) {
+  const Index b = head / args.q.dim(1), h = head % args.q.dim(1);
+  const auto table = static_cast<std::size_t>(args.sight.shared_table());
+  const Index rows = args.dk[table].dim(2);
+  const Index extent = args.sight.extent(b), chunks = ChunkCount(extent), length = args.sight.line_length(0);
+  Share<T> share;
+  if (chunk >= chunks || extent == 0) return share;
+  share.dk = Buffer<T>(rows * args.width());
+  share.dv = Buffer<T>(rows * args.value_width());
+  share.dk.zero();
+  share.dv.zero();
+  std::vector<Target<T>> targets = TargetsOf(args, b, h);
+  targets[table] = {share.dk.data(), share.dv.data(), args.width(), args.value_width()};
+  const Index lines = (extent + length - 1) / length, per_chunk = (lines + chunks - 1) / chunks;
+  BackwardLines(args, b, h, 0, std::min(lines, chunk * per_chunk), std::min(lines, (chunk + 1) * per_chunk), targets);
+  return share;
+}
+
+template <class T>
+void AddShare(const GradArguments<T>& args, Index head, const Share<T>& share) {
+  const Index b = head / args.q.dim(1), h = head % args.q.dim(1);
+  const auto add = [&](const Buffer<T>& from, const View<T, 4>& to) {
+    const Index width = to.dim(3);
+    for (Index row = 0; row < from.size() / width; ++row)
+      for (Index e = 0; e < width; ++e) to(b, h, row, e) += from.data()[row * width + e];
+  };
+  const auto table = static_cast<std::size_t>(args.sight.shared_table());
+  add(share.dk, args.dk[table]);
+  add(share.dv, args.dv[table]);
+}
+
+// Heads side by side where there are enough of them, else chunks; the bits are the same.
+template <class T>
+void BackwardShared(const GradArguments<T>& args, Index work) {
+  const Index heads = args.q.dim(0) * args.q.dim(1), chunks = ChunkCount(args.q.dim(2));
+  if (heads >= num_threads() || chunks == 1) {
+    parallel_for(heads, work, [&](Index head) {
+      for (Index c = 0; c < chunks; ++c) AddShare(args, head, SharedChunk(args, head, c));
+    });
+    return;
+  }
+  std::vector<Share<T>> shares(static_cast<std::size_t>(heads * chunks));
+  parallel_for(heads * chunks, work / chunks, [&](Index task) {
+    shares[static_cast<std::size_t>(task)] = SharedChunk(args, task / chunks, task % chunks);
+  });
+  for (Index task = 0; task < heads * chunks; ++task)
+    AddShare(args, task / chunks, shares[static_cast<std::size_t>(task)]);
+}
+
+template <class T>
+void Backward(const GradArguments<T>& args) {
+  constexpr Index kQueries = 256;  // of a task, about
+  const Index heads = args.q.dim(1), n = args.q.dim(2);
+  const Index work = 64 * (3 * args.width() + 2 * args.value_width()) / 8;  // of a query, about
+  if (args.q.dim(0) * heads * n == 0) return;
+  if (args.sight.shared_table() >= 0) return BackwardShared(args, n * work);
+  for (int stage = 0; stage < args.sight.stages(); ++stage) {
+    const Index lines = args.sight.lines(stage);
+    const Index per_task = std::max<Index>(1, kQueries / args.sight.line_length(stage));
+    const Index tasks = (lines + per_task - 1) / per_task;
+    parallel_for(args.q.dim(0) * heads * tasks, kQueries * work, [&](Index task) {
+      const Index b = task / tasks / heads, h = task / tasks % heads, begin = task % tasks * per_task;
+      BackwardLines(args, b, h, stage, begin, std::min(lines, begin + per_task), TargetsOf(args, b, h));
+    });
+  }
+}
+
+}  // namespace
+
+void BlockAttentionGrad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
+                        const std::vector<Summaries>& summaries, const BlockAttentionOutput& forward,
+                        const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
+                        BlockAttentionGrads& grads) {
+  const Sight sight(pattern, mask, k.dim(0), k.dim(2));
+  visit_float("block_attention_grad", q.dtype(), [&]<class T>(Type<T>) {
+    std::vector<View<T, 4>> dk = {grads.dk.view<T, 4>()}, dv = {grads.dv.view<T, 4>()};
+    for (Summaries& table : grads.dsummaries) {
+      dk.push_back(table.k.view<T, 4>());
+      dv.push_back(table.v.view<T, 4>());
+    }
+    Backward<T>({dout.view<const T, 4>(), q.view<const T, 4>(), forward.out.view<const T, 4>(),
+                 forward.lse.view<const T, 3>(), forward.lse_rest.view<const T, 3>(), dlse, Tables<T>(k, v, summaries),
+                 sight, static_cast<T>(options.scale), DirectDropout(options, q.dim(1)), grads.dq.view<T, 4>(), dk,
+                 dv});
+  });
+}
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+namespace subquad::kernels {
+
+HWY_EXPORT(BlockAttentionGrad);
+
+void cpu::block_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
+                               const Tensor& v, const std::vector<Summaries>& summaries,
+                               const BlockAttentionOutput& forward, const BlockPattern& pattern, const Mask& mask,
+                               const BlockAttentionOptions& options, BlockAttentionGrads& grads) {
+  SUBQUAD_DISPATCH(BlockAttentionGrad)(dout, dlse, q, k, v, summaries, forward, pattern, mask, options, grads);
+}
+
+}  // namespace subquad::kernels
+
+#endif  // HWY_ONCE

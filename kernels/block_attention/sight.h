@@ -1,0 +1,72 @@
+// What the queries of block_attention see. Every pattern comes down to lines: queries that see the same entries but for
+// a few, which are hidden from some of them. A pattern has one stage or two (rows, then columns), each a set of lines
+// that share out all positions; the softmax of a query runs on from one stage to the next.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "subquad/kernels/block_attention/block_attention.h"
+
+namespace subquad::kernels {
+
+// A key and value that a line sees. Its queries bear numbers; number u sees the entry if (low <= u < high) != inverted.
+struct Entry {
+  int table = 0;  // 0: the tokens; 1, 2, ...: summaries
+  Index row = 0;  // of the table
+  Index low = 0, high = 0;
+  bool inverted = false;
+
+  bool seen_by_all(Index first, Index last) const {  // of the numbers first ... last
+    return inverted ? last < low || high <= first : low <= first && last < high;
+  }
+  bool seen_by_none(Index first, Index last) const {
+    return inverted ? low <= first && last < high : last < low || high <= first;
+  }
+};
+
+struct Line {
+  std::vector<Index> positions;  // of the real queries
+  std::vector<Index> numbers;    // of the same, rising
+  std::vector<Entry> entries;    // of real tokens, and of spans that hold one
+};
+
+class Sight {
+ public:
+  Sight(const BlockPattern& pattern, const Mask& mask, Index batch, Index n);
+
+  int stages() const;
+  Index lines(int stage) const { return steps(stage).count; }
+  Index line_length(int stage) const { return steps(stage).length; }
+  int shared_table() const;     // the table of which several lines see one row; -1: none
+  Index extent(Index b) const;  // positions up to the last real one
+  void find(Index b, int stage, Index number, Line& line) const;  // line number `number` of a stage
+
+ private:
+  struct Steps {  // line g holds the positions g * between + t * step, t < length
+    Index between, step, length, count;
+  };
+  // Which entries of its own line a query sees, by their places on it: those up to its own, before it, ...
+  enum class Relation { all, up_to, before, after, others };
+
+  Steps steps(int stage) const;
+  bool any(Index b, Index begin, Index end) const;  // is a position in [begin, end), clipped to n, real?
+  bool real(Index b, Index i) const { return any(b, i, i + 1); }
+
+  template <class Alive>
+  void see_line(const Steps& steps, Index g, int table, Relation relation, const Alive& alive, Line& line) const;
+  void see_segments(Index b, Index own, Line& line) const;
+  void see_levels(Index b, Index g, Line& line) const;
+  void see_grid(Index b, int stage, Index g, Line& line) const;
+  void see_window(Index b, Index g, Line& line) const;
+
+  BlockPattern pattern_;
+  Index n_;
+  Index cells_;      // of the grid; n where there is none
+  bool every_cell_;  // is a query, padded or not
+  bool masked_;
+  std::vector<Index> counts_;                // [B or 1, N + 1]: real positions before i
+  std::vector<std::uint8_t> above_, below_;  // [B or 1, cells]: is there a real position in this part of i's column?
+};
+
+}  // namespace subquad::kernels

@@ -1,0 +1,283 @@
+#include "subquad/kernels/block_attention/block_attention.h"
+
+#include <limits>
+
+#include "subquad/core/allocator.h"
+#include "subquad/core/parallel.h"
+#include "subquad/kernels/attention/attention.h"
+#include "subquad/tests/kernels/block_attention_cases.h"
+#include "subquad/tests/support/threads.h"
+
+namespace subquad::test {
+namespace {
+
+using namespace block_attention_cases;
+using Padding = BlockCase::Padding;
+
+void check_case(const BlockCase& c, DType dtype) {
+  CAPTURE(c);
+  CAPTURE(dtype);
+  const BlockInputs in = make_inputs(c, dtype);
+  const BlockExpected want = slow_block_attention(c, in);
+  const BlockResults got = run(c, in);
+  const double tolerance = dot_tolerance(dtype, std::max(c.n, c.width) * 8);
+  CHECK_CLOSE(got.forward.out, want.out, tolerance);
+  CHECK_CLOSE(got.forward.lse, want.lse, tolerance);
+  CHECK_CLOSE(got.grads.dq, want.dq, tolerance);
+  CHECK_CLOSE(got.grads.dk, want.dk, tolerance);
+  CHECK_CLOSE(got.grads.dv, want.dv, tolerance);
+  REQUIRE(got.grads.dsummaries.size() == want.dsummaries.size());
+  for (std::size_t t = 0; t < want.dsummaries.size(); ++t) {
+    CHECK_CLOSE(got.grads.dsummaries[t].k, want.dsummaries[t].k, tolerance);
+    CHECK_CLOSE(got.grads.dsummaries[t].v, want.dsummaries[t].v, tolerance);
+  }
+}
+
+bool same_results(const BlockResults& a, const BlockResults& b) {
+  const std::vector<Tensor> x = a.all(), y = b.all();
+  for (std::size_t i = 0; i < x.size(); ++i)
+    if (!same_bits(x[i], y[i])) return false;
+  return true;
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("cpu");
+
+TEST_CASE("block_attention equals the double loop for every pattern, length and mask") {
+  for_each_simd_target([] {
+    for (const Padding padding : {Padding::none, Padding::prefix, Padding::scattered})
+      for (const auto& [n, size] : std::vector<std::pair<Index, Index>>{
+               {1, 1}, {2, 1}, {5, 8}, {7, 7}, {12, 4}, {31, 5}, {33, 8}, {65, 9}, {100, 40}, {130, 3}})
+        for (const BlockPattern& pattern : all_patterns(size)) {
+          const Index batch = padding == Padding::none ? 1 : 3;
+          for_each_float([&](DType dtype) {
+            check_case({.pattern = pattern, .batch = batch, .heads = 2, .n = n, .padding = padding}, dtype);
+          });
+        }
+  });
+}
+
+TEST_CASE("block_attention takes any head size, empty batches and no tokens") {
+  for_each_simd_target([] {
+    for (const BlockPattern& pattern : all_patterns(6)) {
+      for (const auto& [width, value_width] :
+           std::vector<std::pair<Index, Index>>{{1, 1}, {3, 17}, {16, 32}, {40, 5}, {64, 64}})
+        check_case({.pattern = pattern, .batch = 1, .n = 40, .width = width, .value_width = value_width}, kFloat32);
+      check_case({.pattern = pattern, .batch = 0}, kFloat32);
+      check_case({.pattern = pattern, .heads = 0}, kFloat32);
+      check_case({.pattern = pattern, .n = 0}, kFloat32);
+    }
+  });
+}
+
+TEST_CASE("block_attention of one segment, row or column is attention") {
+  const BlockCase long_line{.pattern = {.size = 300}, .batch = 2, .n = 300, .width = 8, .value_width = 8};
+  const BlockInputs in = make_inputs(long_line, kFloat64);
+  for (const bool causal : {false, true}) {
+    const Tensor want = kernels::attention(in.q, in.k, in.v, {}, {.causal = causal}).out;
+    const auto check = [&](const BlockPattern& pattern) {
+      std::vector<Summaries> none;
+      for (const Index rows : kernels::summary_rows(pattern, 300))
+        none.push_back({normal({2, 2, rows, 8}, kFloat64, 8), normal({2, 2, rows, 8}, kFloat64, 9)});
+      CHECK_CLOSE(kernels::block_attention(in.q, in.k, in.v, none, pattern).out, want, dot_tolerance(kFloat64, 300));
+    };
+    for (const BlockKind kind : {BlockKind::fixed, BlockKind::vertical, BlockKind::horizontal, BlockKind::mixture,
+                                 BlockKind::rowmajor, BlockKind::window})
+      for (const Index size : {Index{300}, std::numeric_limits<Index>::max() / 4})
+        check({.kind = kind, .size = size, .causal = causal});
+    for (const BlockKind kind : {BlockKind::vertical, BlockKind::horizontal, BlockKind::mixture})
+      check({.kind = kind, .size = 1, .causal = causal});
+  }
+}
+
+TEST_CASE("block_attention does not see what stands at padded positions, not even NaN") {
+  for_each_simd_target([] {
+    for (const Padding padding : {Padding::prefix, Padding::scattered})
+      for (const BlockPattern& pattern : all_patterns(7)) {
+        const BlockCase c{.pattern = pattern, .batch = 3, .n = 60, .padding = padding};
+        CAPTURE(c);
+        const BlockInputs clean = make_inputs(c, kFloat32);
+        BlockInputs dirty = make_inputs(c, kFloat32);
+        const double nan = std::numeric_limits<double>::quiet_NaN();
+        for (Index b = 0; b < c.batch; ++b)
+          for (Index i = 0; i < c.n; ++i) {
+            if (at(clean.mask.real, {b, i}) != 0) continue;
+            for (Tensor* t : {&dirty.k, &dirty.v, &dirty.q, &dirty.dout, &dirty.dlse}) {
+              if (running(pattern) && t != &dirty.k && t != &dirty.v) continue;  // these queries are cells
+              Tensor row = t->select(0, b).select(1, i);
+              fill(row, nan);
+            }
+          }
+        CHECK(same_results(run(c, dirty), run(c, clean)));
+      }
+  });
+}
+
+TEST_CASE("block_attention depends neither on the amount of padding nor on the rest of the batch") {
+  for (const BlockPattern& pattern : all_patterns(48)) {
+    if (pattern.kind == BlockKind::logsparse) continue;  // its table has other rows for another length: below
+    BlockCase c{.pattern = pattern, .batch = 3, .heads = 1, .n = 2400};
+    CAPTURE(c);
+    BlockInputs in = make_inputs(c, kFloat32);
+    const std::vector<Index> lengths = {2100, 130, 41};
+    in.mask = Mask::from_lengths(tensor(lengths, {3}), c.n);
+    for (Index sample = 0; sample < 3; ++sample)  // cells of the grid behind the last token are nobody's summary
+      for (Tensor* t : {&in.dout, &in.dlse}) {
+        Tensor behind = t->select(0, sample).slice(
+            1, kernels::query_rows(pattern, lengths[static_cast<std::size_t>(sample)]), t->dim(2));
+        fill(behind, 0);
+      }
+    const BlockResults all = run(c, in);
+    for (Index sample = 0; sample < 3; ++sample) {
+      const Index length = lengths[static_cast<std::size_t>(sample)];
+      const auto cut = [&](const Tensor& t, Index rows) { return t.slice(0, sample, sample + 1).slice(2, 0, rows); };
+      BlockCase alone = c;
+      alone.batch = 1;
+      alone.n = length;
+      const Index queries = kernels::query_rows(pattern, length);
+      BlockInputs one{cut(in.q, queries),
+                      cut(in.k, length),
+                      cut(in.v, length),
+                      cut(in.dout, queries),
+                      cut(in.dlse, queries).contiguous(),
+                      {},
+                      {}};
+      const std::vector<Index> rows = kernels::summary_rows(pattern, length);
+      for (std::size_t t = 0; t < rows.size(); ++t)
+        one.summaries.push_back({cut(in.summaries[t].k, rows[t]), cut(in.summaries[t].v, rows[t])});
+      const std::vector<Tensor> got = run(alone, one).all(), want = all.all();
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        CAPTURE(i);
+        CAPTURE(length);
+        CHECK(same_bits(got[i], cut(want[i], got[i].dim(2))));
+      }
+    }
+  }
+}
+
+TEST_CASE("causal block_attention sees no later token") {
+  for (const BlockPattern& pattern : all_patterns(6)) {
+    if (!pattern.causal) continue;
+    const BlockCase c{.pattern = pattern, .batch = 1, .n = 50};
+    CAPTURE(c);
+    const BlockInputs in = make_inputs(c, kFloat32);
+    BlockInputs other = make_inputs(c, kFloat32);
+    const Index from = 29;
+    for (Tensor* t : {&other.k, &other.v}) {
+      Tensor late = t->slice(2, from, c.n);
+      fill(late, 100);
+    }
+    const auto early = [&](const BlockInputs& x) { return run(c, x).forward.out.slice(2, 0, from); };
+    CHECK(same_bits(early(other), early(in)));
+  }
+}
+
+TEST_CASE("block_attention gives the same bits for any number of threads") {
+  for (const BlockPattern& pattern : all_patterns(50)) {
+    const BlockCase c{.pattern = pattern, .batch = 1, .heads = 1, .n = 3000, .width = 8, .value_width = 8};
+    const BlockInputs in = make_inputs(c, kFloat32);
+    CAPTURE(c);
+    CHECK(same_for_any_thread_count([&] { return run(c, in).all(); }));
+  }
+}
+
+TEST_CASE("block_attention survives logits that exp cannot hold") {
+  for (const BlockPattern& pattern : all_patterns(7)) {
+    const BlockCase c{.pattern = pattern, .batch = 1, .n = 50};
+    CAPTURE(c);
+    BlockInputs in = make_inputs(c, kFloat64);
+    for (Index i = 0; i < in.q.size(); ++i) in.q.data<double>()[i] *= 1e4;
+    const BlockExpected want = slow_block_attention(c, in);
+    CHECK_CLOSE(run(c, in).forward.out, want.out, 1e-9);
+    CHECK_CLOSE(run(c, in).forward.lse, want.lse, 1e-12);
+  }
+}
+
+// With v = 1 a row sums what dropout left of the weights: all of the summaries', and of the direct ones each either
+// none or p / (1 - probability).
+TEST_CASE("block_attention drops direct weights alone, by sample, position and head") {
+  const BlockCase c{.pattern = {.kind = BlockKind::row, .size = 400}, .batch = 2, .heads = 2, .n = 400};
+  BlockInputs in = make_inputs(c, kFloat64);
+  fill(in.q, 0);  // every weight is 1 / 400
+  fill(in.v, 1);
+  const auto random = [](std::vector<Index> samples) {
+    const Index count = static_cast<Index>(samples.size());
+    return RandomState{.seed = 3, .stream = 5, .step = tensor<Index>({9}, {1}), .samples = tensor(samples, {count})};
+  };
+  const BlockAttentionOptions options{.dropout = 0.25, .random = random({7, 8})};
+  const Tensor out = run(c, in, options).forward.out;
+  double sum = 0;
+  for (Index b = 0; b < 2; ++b)
+    for (Index i = 0; i < c.n; ++i) {
+      const double kept = at(doubles(out), {b, 1, i, 0}) * 400 * 0.75;
+      CHECK(kept == doctest::Approx(std::round(kept)).epsilon(1e-9));
+      CHECK(kept < 400);
+      sum += kept;
+    }
+  CHECK(sum / (2 * 400 * 400) == doctest::Approx(0.75).epsilon(0.01));
+  // another batch and another length: the same bits
+  const auto cut = [&](const Tensor& t) { return t.slice(0, 1, 2); };
+  const Tensor alone = kernels::block_attention(cut(in.q), cut(in.k), cut(in.v), {}, c.pattern, {},
+                                                {.dropout = 0.25, .random = random({8})})
+                           .out;
+  CHECK(same_bits(alone, cut(out)));
+  CHECK(!same_bits(out.select(1, 0), out.select(1, 1)));
+  // summaries keep their weights
+  const BlockCase fixed{.pattern = {.kind = BlockKind::fixed, .size = 1}, .batch = 1, .heads = 1, .n = 50};
+  BlockInputs few = make_inputs(fixed, kFloat64);
+  fill(few.q, 0);
+  fill(few.v, 0);
+  fill(few.summaries[0].v, 1);
+  CHECK_CLOSE(run(fixed, few, {.dropout = 0.9, .random = random({1})}).forward.out,
+              full({1, 1, 50, 3}, 49.0 / 50, kFloat64, kCpu), 1e-12);
+}
+
+TEST_CASE("block_attention holds one line's entries per thread, nothing larger") {
+  const BlockCase c{
+      .pattern = {.kind = BlockKind::fixed, .size = 64}, .batch = 1, .n = 16384, .width = 32, .value_width = 32};
+  const BlockInputs in = make_inputs(c, kFloat32);
+  reset_peak_memory(kCpu);
+  const std::size_t before = memory_stats(kCpu).current_bytes;
+  const BlockResults got = run(c, in);
+  const std::size_t results = memory_stats(kCpu).current_bytes - before;
+  CHECK(memory_stats(kCpu).peak_bytes - before - results < std::size_t{4} << 20);  // a row of weights each: 40 MiB
+}
+
+TEST_CASE("block_attention names the argument that does not fit") {
+  const auto t = [](const Shape& shape, DType dtype = kFloat32) { return zeros(shape, dtype, kCpu); };
+  const Tensor q = t({2, 3, 10, 4}), v = t({2, 3, 10, 6});
+  const BlockPattern pattern{.kind = BlockKind::fixed, .size = 4};
+  const std::vector<Summaries> tables = {{t({2, 3, 3, 4}), t({2, 3, 3, 6})}};
+  CHECK_NOTHROW(kernels::block_attention(q, q, v, tables, pattern));
+  CHECK_THROWS_WITH_AS(kernels::block_attention(t({3, 10, 4}), q, v, tables, pattern),
+                       "block_attention: q is [3, 10, 4] float32 cpu, expected rank 4", ShapeError);
+  CHECK_THROWS_WITH_AS(
+      kernels::block_attention(q, t({2, 3, 9, 4}), t({2, 3, 9, 6}), tables, pattern),
+      "block_attention: q is [2, 3, 10, 4] float32 cpu, expected 9 queries for k [2, 3, 9, 4] and this "
+      "pattern",
+      ShapeError);
+  CHECK_THROWS_AS(kernels::block_attention(q, q, t({2, 3, 9, 4}), tables, pattern), ShapeError);
+  CHECK_THROWS_AS(kernels::block_attention(q, q, t({2, 3, 10, 6}, kFloat64), tables, pattern), DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::block_attention(q, q, v, {{t({2, 3, 2, 4}), t({2, 3, 3, 6})}}, pattern),
+                       "block_attention: summary 0's k is [2, 3, 2, 4] float32 cpu, expected shape [2, 3, 3, 4]",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::block_attention(q, q, v, {}, pattern),
+                       "block_attention: 0 summary tables came, expected 1 for this pattern", Error);
+  CHECK_THROWS_WITH_AS(kernels::block_attention(q, q, v, tables, {.kind = BlockKind::fixed, .size = 0}),
+                       "block_attention: the pattern's size is 0, expected at least 1", Error);
+  CHECK_THROWS_WITH_AS(kernels::block_attention(
+                           q, q, v, tables, {.kind = BlockKind::fixed, .size = 4, .causal = true, .own_span = true}),
+                       doctest::Contains("block_attention: own_span is true, expected false"), Error);
+  CHECK_THROWS_AS(kernels::block_attention(q, q, v, tables, pattern, {}, {.dropout = 1}), Error);
+  CHECK_THROWS_AS(kernels::block_attention(q, q, v, tables, pattern, Mask::from_lengths(tensor<Index>({5, 5}, {2}), 9)),
+                  ShapeError);
+  const BlockAttentionOutput f = kernels::block_attention(q, q, v, tables, pattern);
+  CHECK_THROWS_WITH_AS(kernels::block_attention_grad(q, {}, q, q, v, tables, f, pattern),
+                       "block_attention_grad: dout is [2, 3, 10, 4] float32 cpu, expected shape [2, 3, 10, 6]",
+                       ShapeError);
+}
+
+TEST_SUITE_END();
+
+}  // namespace subquad::test
