@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "subquad/core/parallel.h"
-#include "subquad/kernels/attention/strip-inl.h"
+#include "subquad/kernels/attention/online-inl.h"
 
 // Lanes are keys. Per strip, and for 64 queries at a time (names as in attention.h; Q and dO are packed rows, Q
 // scaled; K as lanes and as rows):
@@ -39,17 +39,6 @@ struct GradArguments {
   Index padded_width() const { return WholeVectors<T>(q.dim(3)); }
   Seen seen_by(Index b) const { return seen(mask, b, q.dim(2), k.dim(2), options); }
 };
-
-template <class T>
-HWY_INLINE T Dot(const T* a, const T* b, Index count) {
-  const Vector<T> d;
-  auto sum = hn::Zero(d);
-  Index i = 0;
-  for (; i + kLanes<T> <= count; i += kLanes<T>) sum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
-  T total = hn::GetLane(hn::SumOfLanes(d, sum));
-  for (; i < count; ++i) total += a[i] * b[i];
-  return total;
-}
 
 // A head's queries in the order of Seen::queries, and what backward needs to know of each.
 template <class T>
@@ -91,23 +80,6 @@ HWY_INLINE void HideLanes(T* block, Index count, Index first, const Index* limit
   }
 }
 
-// Logits of queries number first, first + 1, ... to weights p, and dp to ds = p (dp - delta), in place. No p exceeds 1,
-// whatever the forward results are that the caller hands in.
-template <class T>
-HWY_INLINE void Differentiate(T* p_block, T* ds_block, Index count, const Queries<T>& queries, Index first) {
-  const Vector<T> d;
-  const T *lse = queries.lse.data() + first, *rest = queries.lse_rest.data() + first;
-  const T* delta = queries.delta.data() + first;
-  for (Index i = 0; i < count; ++i)
-    for (Index lane = i * kStrip<T>; lane < (i + 1) * kStrip<T>; lane += kLanes<T>) {
-      const auto beyond_lse = hn::Sub(hn::Load(d, p_block + lane), hn::Set(d, lse[i]));
-      const auto log2_p = hn::MulSub(beyond_lse, Log2E(d), hn::Set(d, rest[i]));
-      const auto p = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
-      hn::Store(p, d, p_block + lane);
-      hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds_block + lane), hn::Set(d, delta[i]))), d, ds_block + lane);
-    }
-}
-
 // dk and dv of the keys number [begin, end) of one head, and their share of its dq, added to dq_part [n, padded width].
 template <class T>
 void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index begin, Index end, T* dq_part) {
@@ -142,7 +114,8 @@ void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index 
       if (limits[0] < first + kStrip<T>) HideLanes(p_block, rows, first, limits);
       Product<2, false>(d, rows, Left<T>{dout, value_width, 1}, Panel<const T>{v_strip.data(), kStrip<T>}, value_width,
                         ds);
-      Differentiate(p_block, ds_block, rows, queries, i);
+      Differentiate(p_block, ds_block, rows, queries.lse.data() + i, queries.lse_rest.data() + i,
+                    queries.delta.data() + i);
       Product<2, true>(d, value_width, Left<T>{dout, 1, value_width}, Panel<const T>{p_block, kStrip<T>}, rows,
                        Panel<T>{dv_strip.data(), kStrip<T>});
       Product<2, true>(d, width, Left<T>{q, 1, width}, Panel<const T>{ds_block, kStrip<T>}, rows,

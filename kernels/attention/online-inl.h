@@ -81,6 +81,33 @@ struct StripSums {
   }
 };
 
+template <class T>
+HWY_INLINE T Dot(const T* a, const T* b, Index count) {
+  const Vector<T> d;
+  auto sum = hn::Zero(d);
+  Index i = 0;
+  for (; i + kLanes<T> <= count; i += kLanes<T>) sum = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), sum);
+  T total = hn::GetLane(hn::SumOfLanes(d, sum));
+  for (; i < count; ++i) total += a[i] * b[i];
+  return total;
+}
+
+// For backward. Blocks [count][lanes] whose rows are queries: logits to weights p = e^(logit - lse - rest), and dp to
+// ds = p (dp - delta), in place; `rest` is to base 2. No p exceeds 1, whatever the forward results are that the caller
+// hands in.
+template <class T>
+HWY_INLINE void Differentiate(T* p_block, T* ds_block, Index count, const T* lse, const T* rest, const T* delta) {
+  const Vector<T> d;
+  for (Index i = 0; i < count; ++i)
+    for (Index lane = i * kStrip<T>; lane < (i + 1) * kStrip<T>; lane += kLanes<T>) {
+      const auto beyond_lse = hn::Sub(hn::Load(d, p_block + lane), hn::Set(d, lse[i]));
+      const auto log2_p = hn::MulSub(beyond_lse, Log2E(d), hn::Set(d, rest[i]));
+      const auto p = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
+      hn::Store(p, d, p_block + lane);
+      hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds_block + lane), hn::Set(d, delta[i]))), d, ds_block + lane);
+    }
+}
+
 }  // namespace
 }  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -73,8 +73,8 @@ template <class T>
 struct StripRows {
   T* row[kStrip<T>];
 
-  StripRows(View<T, 4> x, Index b, Index h, std::span<const Index> positions, T* spare) {
-    std::fill(row, row + kStrip<T>, spare);
+  explicit StripRows(T* spare) { std::fill(row, row + kStrip<T>, spare); }
+  StripRows(View<T, 4> x, Index b, Index h, std::span<const Index> positions, T* spare) : StripRows(spare) {
     for (std::size_t lane = 0; lane < positions.size(); ++lane) row[lane] = &x(b, h, positions[lane], 0);
   }
 };
