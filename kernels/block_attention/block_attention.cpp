@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "subquad/core/check.h"
+#include "subquad/kernels/attention/arguments.h"
 #include "subquad/kernels/block_attention/cpu.h"
 #include "subquad/kernels/dropout/dropout.h"
 
@@ -56,23 +57,20 @@ void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor
 }
 
 BlockAttentionOptions with_scale(BlockAttentionOptions options, Index width) {
-  if (options.scale == 0) options.scale = 1 / std::sqrt(static_cast<double>(width));
+  options.scale = given_or_default_scale(options.scale, width);
   return options;
 }
 
-// Features of one head must be contiguous; rows may lie anywhere.
-Tensor with_unit_stride(const Tensor& t) {
-  return t.strides().back() == 1 || t.dim(-1) == 1 ? t : t.contiguous();
-}
-
-std::vector<Summaries> with_unit_stride(std::vector<Summaries> tables) {
+std::vector<Summaries> with_unit_strides(std::vector<Summaries> tables) {
   for (Summaries& table : tables) table = {with_unit_stride(table.k), with_unit_stride(table.v)};
   return tables;
 }
 
-// [B, H, N, width] in the memory order [B, N, H, width].
+// Zeros, in the memory order [B, N, H, width].
 Tensor zero_heads(const char* op, const Tensor& like, Index width) {
-  return zeros({like.dim(0), like.dim(2), like.dim(1), width}, like.dtype(), like.device(), op).transpose(1, 2);
+  Tensor heads = empty_heads(op, like, width);
+  fill(heads, 0);
+  return heads;
 }
 
 }  // namespace
@@ -86,7 +84,7 @@ BlockAttentionOutput block_attention(const Tensor& q, const Tensor& k, const Ten
   BlockAttentionOutput result{zero_heads(kOp, q, v.dim(3)),
                               full(rows, -std::numeric_limits<double>::infinity(), q.dtype(), q.device(), kOp),
                               zeros(rows, q.dtype(), q.device(), kOp)};
-  cpu::block_attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), with_unit_stride(summaries),
+  cpu::block_attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), with_unit_strides(summaries),
                        pattern, mask, with_scale(options, q.dim(3)), result);
   return result;
 }
@@ -113,8 +111,9 @@ BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse,
   for (const Summaries& table : summaries)
     grads.dsummaries.push_back({zero_heads(kOp, table.k, k.dim(3)), zero_heads(kOp, table.v, v.dim(3))});
   cpu::block_attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k), with_unit_stride(v),
-                            with_unit_stride(summaries), {with_unit_stride(forward.out), forward.lse, forward.lse_rest},
-                            pattern, mask, with_scale(options, q.dim(3)), grads);
+                            with_unit_strides(summaries),
+                            {with_unit_stride(forward.out), forward.lse, forward.lse_rest}, pattern, mask,
+                            with_scale(options, q.dim(3)), grads);
   return grads;
 }
 

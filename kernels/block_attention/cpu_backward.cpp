@@ -37,7 +37,7 @@ struct GradArguments {
 
   Index width() const { return q.dim(3); }
   Index value_width() const { return dout.dim(3); }
-  Index padded_width() const { return (width() + kLanes<T> - 1) / kLanes<T> * kLanes<T>; }  // whole vectors
+  Index padded_width() const { return WholeVectors<T>(width()); }
 };
 
 // Where a table's gradients for one head are added up.
@@ -116,16 +116,6 @@ void DropFromQueries(const GradArguments<T>& args, Index b, Index h, const Index
           static_cast<T>(args.dropout.factor(b, h, positions[i], entries[lane]));
 }
 
-// k_rows[l][e] = scale * k, zeros behind the last e.
-template <class T>
-void LoadScaledKeys(const GradArguments<T>& args, const StripRows<const T>& rows, std::size_t keys, T* k_rows) {
-  const Index padded_width = args.padded_width();
-  for (std::size_t l = 0; l < keys; ++l, k_rows += padded_width) {
-    for (Index e = 0; e < args.width(); ++e) k_rows[e] = args.scale * rows.row[l][e];
-    std::fill(k_rows + args.width(), k_rows + padded_width, T(0));
-  }
-}
-
 // rows[l] += strip[.][l]
 template <class T>
 void AddStrip(const T* strip, Index width, const StripRows<T>& to, std::size_t count, Scratch<T>& memory, T* spare) {
@@ -165,7 +155,7 @@ void BackwardStrip(const GradArguments<T>& args, Index b, Index h, std::span<con
   }
   LoadStrip(k, width, T(1), k_strip);
   LoadStrip(v, value_width, T(1), v_strip);
-  LoadScaledKeys(args, k, entries.size(), k_rows);
+  LoadPaddedRows(k, keys, width, args.scale, padded_width, k_rows);
   const LaneSight<T> sight(entries);
   HWY_ALIGN T p_block[kBlock * kStrip<T>], ds_block[kBlock * kStrip<T>];
   const Panel<T> p{p_block, kStrip<T>}, ds{ds_block, kStrip<T>};
@@ -186,7 +176,7 @@ void BackwardStrip(const GradArguments<T>& args, Index b, Index h, std::span<con
                      Panel<T>{dv_strip, kStrip<T>});
     Product<2, true>(d, width, Left<T>{q, 1, width}, Panel<const T>{ds_block, kStrip<T>}, rows,
                      Panel<T>{dk_strip, kStrip<T>});
-    AddQueryGradient(ds_block, rows, keys, k_rows, padded_width, memory.dq.of(0) + i * padded_width);
+    AddWeightedRows(ds_block, rows, keys, k_rows, padded_width, memory.dq.of(0) + i * padded_width);
   }
   AddStrip(dk_strip, width, dk, entries.size(), memory.dk_rows, spare);
   AddStrip(dv_strip, value_width, dv, entries.size(), memory.dv_rows, spare);

@@ -100,22 +100,14 @@ Online<T> TakeUp(const ForwardArguments<T>& args, Index b, Index h, std::span<co
 template <class T>
 void PutDown(const ForwardArguments<T>& args, Index b, Index h, std::span<const Index> positions,
              const Online<T>& online, const T* out_strip, T* spare) {
-  const Vector<T> d;
-  HWY_ALIGN T tops[kStrip<T>], sums[kStrip<T>], shares[kStrip<T>];
-  for (Index half = 0; half < 2; ++half) {
-    hn::Store(online.top[half], d, tops + half * kLanes<T>);
-    hn::Store(online.sum[half], d, sums + half * kLanes<T>);
-  }
-  for (Index lane = 0; lane < kStrip<T>; ++lane) shares[lane] = sums[lane] > 0 ? 1 / sums[lane] : 0;
-  StoreStrip(out_strip, shares, args.out.dim(3), StripRows<T>(args.out, b, h, positions, spare));
+  StripSums<T> sums(online);
+  for (Index lane = 0; lane < kStrip<T>; ++lane)
+    if (sums.sum[lane] == 0) sums.share[lane] = 0;  // has seen nothing
+  StoreStrip(out_strip, sums.share, args.out.dim(3), StripRows<T>(args.out, b, h, positions, spare));
   std::fill_n(spare, args.out.dim(3), T(0));
-  for (std::size_t lane = 0; lane < positions.size(); ++lane) {
-    if (sums[lane] == 0) continue;
-    const double top = static_cast<double>(tops[lane]), rest = std::log(static_cast<double>(sums[lane]));
-    const T lse = static_cast<T>(top + rest);
-    args.lse(b, h, positions[lane]) = lse;
-    args.lse_rest(b, h, positions[lane]) = static_cast<T>(top - static_cast<double>(lse) + rest);
-  }
+  for (std::size_t lane = 0; lane < positions.size(); ++lane)
+    if (sums.sum[lane] > 0)
+      sums.store_lse(lane, &args.lse(b, h, positions[lane]), &args.lse_rest(b, h, positions[lane]));
 }
 
 template <class T>

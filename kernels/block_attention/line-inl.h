@@ -8,7 +8,7 @@
 
 #include <optional>
 
-#include "subquad/kernels/attention/strip-inl.h"
+#include "subquad/kernels/attention/online-inl.h"
 #include "subquad/kernels/block_attention/sight.h"
 #include "subquad/kernels/dropout/keep.h"
 

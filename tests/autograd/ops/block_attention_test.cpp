@@ -1,0 +1,57 @@
+#include "subquad/autograd/ops/block_attention.h"
+
+#include "subquad/tests/support/compare.h"
+
+namespace subquad::test {
+namespace {
+
+// Both outputs where every query sees something; else lse is -inf, which no difference quotient can judge.
+void check_gradients(const BlockPattern& pattern, Index n, const Mask& mask, const BlockAttentionOptions& options) {
+  CAPTURE(static_cast<int>(pattern.kind));
+  CAPTURE(pattern.causal);
+  std::vector<Variable> leaves = {leaf({2, 2, kernels::query_rows(pattern, n), 3}, 1), leaf({2, 2, n, 3}, 2),
+                                  leaf({2, 2, n, 2}, 3)};
+  std::uint64_t seed = 4;
+  for (const Index rows : kernels::summary_rows(pattern, n)) {
+    leaves.push_back(leaf({2, 2, rows, 3}, seed++));
+    leaves.push_back(leaf({2, 2, rows, 2}, seed++));
+  }
+  const bool with_lse = !mask.defined() && pattern.sight == LineSight::all;
+  CHECK_GRADIENTS(
+      [&](const std::vector<Variable>& in) -> std::vector<Variable> {
+        std::vector<BlockSummaries> summaries;
+        for (std::size_t i = 3; i < in.size(); i += 2) summaries.push_back({in[i], in[i + 1]});
+        const BlockAttentionResult r = block_attention(in[0], in[1], in[2], summaries, pattern, mask, options);
+        return with_lse ? std::vector<Variable>{r.out, r.lse} : std::vector<Variable>{r.out};
+      },
+      leaves);
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("cpu");
+
+TEST_CASE("block_attention gradients for every pattern, masked and with dropout") {
+  std::vector<BlockPattern> patterns;
+  for (const bool causal : {false, true})
+    for (const BlockKind kind : {BlockKind::fixed, BlockKind::logsparse, BlockKind::vertical, BlockKind::horizontal,
+                                 BlockKind::mixture, BlockKind::rowmajor, BlockKind::window})
+      patterns.push_back({.kind = kind, .size = 4, .causal = causal});
+  for (const BlockKind kind : {BlockKind::fixed, BlockKind::rowmajor})
+    patterns.push_back({.kind = kind, .size = 4, .own_span = true});
+  for (const BlockKind kind : {BlockKind::row, BlockKind::column})
+    for (const LineSight sight : {LineSight::all, LineSight::before, LineSight::after})
+      patterns.push_back({.kind = kind, .size = 4, .sight = sight});
+  const Mask mask = Mask::from_lengths(tensor<Index>({11, 6}, {2}), 11);
+  const RandomState random{
+      .seed = 1, .stream = 2, .step = tensor<Index>({3}, {1}), .samples = tensor<Index>({0, 1}, {2})};
+  for (const BlockPattern& pattern : patterns) {
+    check_gradients(pattern, 11, {}, {});
+    check_gradients(pattern, 11, mask, {});
+    check_gradients(pattern, 11, {}, {.scale = 0.3, .dropout = 0.4, .random = random});
+  }
+}
+
+TEST_SUITE_END();
+
+}  // namespace subquad::test
