@@ -7,6 +7,7 @@
 
 #include "subquad/core/dtype.h"
 #include "subquad/core/shape.h"
+#include "subquad/kernels/chord_matmul/links.h"
 #include "subquad/kernels/pinv/pinv.h"
 
 namespace subquad::nn {
@@ -58,7 +59,7 @@ struct FsatConfig {
 // Paramixer; paramixer.h.
 enum class LinkProtocol { chord, cdil, butterfly };
 enum class FactorRule { ceil, floor };  // of log2(max_length)
-enum class MixResidual { running, fixed, none };
+using kernels::MixResidual;
 
 LinkProtocol parse_link_protocol(std::string_view name);
 std::string_view link_protocol_name(LinkProtocol protocol);
@@ -74,6 +75,7 @@ struct ParamixerConfig {
   Index links = 0;  // per row; 0 = factors + 1 for chord, 9 for cdil, 2 for butterfly
   Index hidden = 32;
   MixResidual residual = MixResidual::running;
+  bool mix_padding = false;  // as published: padding is mixed like tokens, masks are not read
   double link_scale = 1;  // of the first values of the link MLPs' last layer
 };
 

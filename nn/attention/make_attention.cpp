@@ -1,4 +1,5 @@
 #include "subquad/nn/attention/nystrom.h"
+#include "subquad/nn/attention/paramixer.h"
 #include "subquad/nn/attention/softmax.h"
 #include "subquad/nn/choice.h"
 
@@ -13,7 +14,11 @@ std::unique_ptr<Attention> make(const Place& place, const AttentionConfig& confi
   return std::make_unique<T>(place, config);
 }
 
-constexpr Choices<Maker, 2> kMakers = {{{"softmax", make<SoftmaxAttention>}, {"nystrom", make<NystromAttention>}}};
+constexpr Choices<Maker, 3> kMakers = {{
+    {"softmax", make<SoftmaxAttention>},
+    {"nystrom", make<NystromAttention>},
+    {"paramixer", make<Paramixer>},
+}};
 
 }  // namespace
 

@@ -21,6 +21,8 @@ constexpr double kFloat64Bound = 1e-10;
 constexpr double kOp = 2e-5, kModel = 1e-4;  // one op; a block or more of them
 constexpr Kind kKinds[] = {
     {"softmax", "softmax", golden_softmax, kOp, true},
+    {"paramixer", "chord_matmul", golden_chord_matmul, kOp},
+    {"paramixer", "block", golden_paramixer_block, kModel},
     {"fsat", "cross", golden_fsat_cross, kOp},
     {"fsat", "topk", golden_fsat_topk, kOp},
     {"nystromformer", "attention", golden_nystromformer_attention, kOp},

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "subquad/core/safetensors.h"
+#include "subquad/nn/state_dict.h"
 #include "subquad/tests/support/compare.h"
 
 namespace subquad::test {
@@ -26,6 +27,11 @@ struct GoldenErrors {
 
 // Runs a case in the given dtype. A tensor or key that is missing is an std::out_of_range.
 GoldenErrors golden_softmax(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_chord_matmul(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_paramixer_block(const SafetensorsFile& file, DType dtype);
+
+// The parameters (or, with prefix "grad.param.", their gradients) of a Paramixer block under our names.
+nn::StateDict paramixer_state(const SafetensorsFile& file, const std::string& prefix, Index factors, DType dtype);
 GoldenErrors golden_fsat_cross(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_fsat_topk(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_nystromformer_attention(const SafetensorsFile& file, DType dtype);
