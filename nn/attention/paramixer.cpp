@@ -1,5 +1,6 @@
 #include "subquad/nn/attention/paramixer.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 

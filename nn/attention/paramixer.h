@@ -12,8 +12,9 @@
 //   cdil       i, i + d, i + 2d, ..., i - d, i - 2d, ... modulo n, with d = 2^(m-1)
 //   butterfly  i and i XOR 2^(m-1); a partner beyond n drops out
 //
-// M counts log2 of max_length, rounded by `rule`, at least 1; with ceil every position reaches every other one at any
-// length up to max_length. Longer sequences are mixed as well, as far as the factors reach.
+// M counts log2 of max_length, rounded by `rule`, at least 1. With ceil every position reaches every other one at any
+// length up to max_length; with floor and chord some pairs stay apart, as do some with butterfly where n is no power of
+// two. Longer sequences are mixed as well, as far as the factors reach.
 // Padding: each sample is mixed among its own real positions, whatever the mask. Differs from the published code, which
 // mixes padding like tokens; `mix_padding` does that, too, and then no mask is read.
 // Cost per sample: 2 M N (D H + H L) + 4 N D H + 2 M N L D flops.
