@@ -8,9 +8,17 @@
 #include "subquad/autograd/node.h"
 #include "subquad/core/check.h"
 #include "subquad/kernels/elementwise/elementwise.h"
+#include "subquad/kernels/fft/fft.h"
 
 namespace subquad {
 namespace {
+
+// a + b as a new tensor. Spectra are added as the pairs of real numbers that they are.
+Tensor added(const Tensor& a, const Tensor& b) {
+  if (!is_complex(a.dtype())) return kernels::add(a, b);
+  const auto pairs = [](const Tensor& t) { return kernels::complex_to_pairs(t.contiguous()); };
+  return kernels::pairs_to_complex(kernels::add(pairs(a), pairs(b)));
+}
 
 // A sum of gradients that arrive one by one. The first is kept as it came (it may be shared with other sums, so it is
 // never written to); the second makes a tensor of our own, and later ones are added into that.
@@ -19,8 +27,8 @@ class Sum {
   void add(const Tensor& grad) {
     if (!total_.defined()) {
       total_ = grad;
-    } else if (!own_) {
-      total_ = kernels::add(total_, grad);
+    } else if (!own_ || is_complex(grad.dtype())) {
+      total_ = added(total_, grad);
       own_ = true;
     } else {
       kernels::add_into(total_, grad);

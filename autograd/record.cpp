@@ -94,8 +94,9 @@ std::vector<Variable> record_always(const char* op, std::vector<Tensor> outs, co
   const auto node = std::make_shared<Node>(op, std::move(edges), std::move(results), std::move(backward));
   std::vector<Variable> variables;
   for (std::size_t i = 0; i < outs.size(); ++i) {
-    variables.push_back(is_floating(outs[i].dtype()) ? Variable::from_node(outs[i], node, static_cast<int>(i))
-                                                     : Variable(outs[i]));  // indices carry no gradient
+    variables.push_back(is_floating(outs[i].dtype()) || is_complex(outs[i].dtype())
+                            ? Variable::from_node(outs[i], node, static_cast<int>(i))
+                            : Variable(outs[i]));  // indices carry no gradient
   }
   return variables;
 }

@@ -1,0 +1,47 @@
+// Discrete Fourier transforms along one axis.
+//
+//   fft    X[k] = sum_j x[j] e^(-2 pi i j k / n)            k = 0 ... n-1     complex -> complex
+//   ifft   x[j] = 1/n sum_k X[k] e^(+2 pi i j k / n)        j = 0 ... n-1     complex -> complex
+//   rfft   X[k] as fft's, of a real x                       k = 0 ... n/2     [.., n, ..] real -> [.., n/2+1, ..]
+//   complex irfft  x[j] as ifft's, with X[n-k] = conj X[k]          j = 0 ... n-1     [.., n/2+1, ..] complex -> [..,
+//   n, ..] real
+//
+//   any shape of rank >= 1, transformed along `axis` (negative counts from the end); float32 with complex64, float64
+//   with complex128; contiguous, CPU; any extent may be 0 (rfft of n = 0 is the empty sum, 0)
+//
+// irfft takes the imaginary parts of X[0] and, for even n, of X[n/2] for 0, whatever they are.
+//
+// The gradient of a complex number z is dz = d/d Re z + i d/d Im z. So what follows is the transpose of the maps above:
+//
+//   fft_grad    dx[j] = sum_k dX[k] e^(+2 pi i j k / n)             ifft_grad    dX[k] = 1/n sum_j dx[j] e^(-2 pi i j k
+//   / n) rfft_grad   dx[j] = Re sum_{k <= n/2} dX[k] e^(+2 pi i j k / n) irfft_grad  dX[k] = c_k / n sum_j dx[j] e^(-2
+//   pi i j k / n)     c_k = 1 for k = 0 and 2 k = n, else 2
+//
+// Any n: products of 2, 3, 5 by radices 2, 3, 4, 5, 8 in about 5 n log2 n flops; other n as a convolution of a smooth
+// length >= 2 n - 1 (Bluestein), about 5 times that. A real signal of even length goes as a complex one of half of it;
+// one of odd length costs as much as a complex one. Lanes are signals: fast where the extents behind the axis multiply
+// to a vector's lanes (16 in float32 with AVX-512) or more, as [B, N, D] along N does; each number is read and written
+// once, and one panel of n numbers per lane is held beside them. No lane knows what stands in another, so the result of
+// a signal does not depend on any other signal. Deterministic. Accuracy: errors grow like log n.
+// Sources: Cooley and Tukey 1965; Stockham 1966 (the order of a sweep); Bluestein 1970.
+#pragma once
+
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+Tensor fft(const Tensor& x, int axis);
+Tensor ifft(const Tensor& x, int axis);
+Tensor rfft(const Tensor& x, int axis);
+Tensor irfft(const Tensor& x, Index n, int axis);  // n / 2 + 1 is x's extent along the axis
+
+Tensor fft_grad(const Tensor& dout, int axis);
+Tensor ifft_grad(const Tensor& dout, int axis);
+Tensor rfft_grad(const Tensor& dout, Index n, int axis);  // n: the extent of rfft's argument
+Tensor irfft_grad(const Tensor& dout, int axis);
+
+// Complex [...] as real [..., 2], (re, im), and back: copies.
+Tensor complex_to_pairs(const Tensor& x);
+Tensor pairs_to_complex(const Tensor& x);
+
+}  // namespace subquad::kernels

@@ -1,0 +1,60 @@
+// Real signals of even length 2 h as complex ones of length h: x[2 j] + i x[2 j + 1]. So every signal stands alone: two
+// of them packed into one complex signal would leave traces of the larger one in the smaller. Include inside the
+// per-target part of a kernel (after targets.h and hwy/highway.h); the functions live in
+// subquad::kernels::HWY_NAMESPACE.
+#if defined(SUBQUAD_KERNELS_FFT_REAL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SUBQUAD_KERNELS_FFT_REAL_INL_H_
+#undef SUBQUAD_KERNELS_FFT_REAL_INL_H_
+#else
+#define SUBQUAD_KERNELS_FFT_REAL_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include "subquad/kernels/fft/panel-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Numbers k and h - k of the spectrum of a real signal.
+template <class T>
+struct SpectralPair {
+  Spectral<T> low, high;
+};
+
+// Twice the real signal's spectrum X from that of the packed signal, Z, with w = e^(-i pi k / h) and Z[h] = Z[0]:
+//   even = Z[k] + conj Z[h - k]   odd = -i (Z[k] - conj Z[h - k])   2 X[k] = even + w odd   2 X[h - k] = conj(even - w
+//   odd)
+template <class T>
+HWY_INLINE SpectralPair<T> Unpacked(Spectral<T> z, Spectral<T> mirror, const T* w) {
+  const auto even = z + Conjugate(mirror), odd = Turned(TimesMinusI(z - Conjugate(mirror)), w);
+  return {even + odd, Conjugate(even - odd)};
+}
+
+// 2 Z[k] and 2 Z[h - k] from X[k] and X[h - k]: the way back.
+template <class T>
+HWY_INLINE SpectralPair<T> Packed(SpectralPair<T> x, const T* w) {
+  const auto even = x.low + Conjugate(x.high), odd = TurnedBack(x.low - Conjugate(x.high), w);
+  const auto turned = TimesMinusI(odd);  // even + i odd = even - turned
+  return {even - turned, Conjugate(even + turned)};
+}
+
+// Calls f(k, row of k, row of h - k, w) for k = 0 ... h / 2, where row h is row 0, and both rows are the same at k = 0
+// and 2 k = h.
+template <class T, class F>
+HWY_INLINE void ForPairs(const FftPanel<T>& panel, const F& f) {
+  const Index half = panel.plan().length;
+  FftCursor low = panel.Spectrum(0), high = panel.Spectrum(half - 1);
+  const T* w = panel.plan().half_turns.data();
+  f(Index{0}, low, low, w);
+  for (Index k = 1; 2 * k <= half; ++k, high.Previous()) {
+    low.Next();
+    f(k, low, high, w + 2 * k);
+  }
+}
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
