@@ -1,80 +1,133 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/kernels/hidden_cross/cpu.cpp"
 #include "subquad/kernels/hidden_cross/cpu.h"
+#include "subquad/kernels/simd/targets.h"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
 
 #include <algorithm>
-#include <vector>
 
-#include "subquad/core/parallel.h"
-#include "subquad/core/prefix_mask.h"
+#include "subquad/kernels/circular/cyclic-inl.h"
 
-namespace subquad::kernels {
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
-// One channel of a sample: its n numbers less their mean.
 template <class T>
-struct Centred {
-  std::vector<T> x;
-  T mean = 0;
+using Numbers = hn::Vec<FftLanes<T>>;
 
-  Centred(const T* from, Index n, Index stride) : x(static_cast<std::size_t>(n)) {
-    for (Index i = 0; i < n; ++i) x[i] = from[i * stride];
-    for (const T v : x) mean += v;
-    mean /= static_cast<T>(n);
-    for (T& v : x) v -= mean;
+// The mean of value(0), ..., value(n - 1); 64 at a time, so that the sum of a long sequence keeps its digits.
+template <class T, class Value>
+HWY_INLINE Numbers<T> Mean(Index n, const Value& value) {
+  const FftLanes<T> d;
+  auto sum = hn::Zero(d);
+  for (Index begin = 0; begin < n; begin += 64) {
+    auto part = hn::Zero(d);
+    for (Index j = begin; j < std::min(n, begin + 64); ++j) part = hn::Add(part, value(j));
+    sum = hn::Add(sum, part);
   }
-};
+  return hn::Div(sum, hn::Set(d, static_cast<T>(n)));
+}
 
-template <class T, class F>
-void for_each_channel(const Tensor& like, const Mask& mask, const F& f) {
-  const Index positions = like.dim(1), channels = like.dim(2);
-  parallel_for(like.dim(0) * channels, positions * positions, [&](Index task) {
-    const Index b = task / channels, c = task % channels;
-    f(b * positions * channels + c, prefix_length(mask, b, positions), positions, channels);
+template <class T>
+void Cross(const CyclicTask<T>& task, const T* a, const T* b, T* lag, T* col) {
+  const Index n = task.n;
+  task.ZeroFrom(n, lag);
+  task.ZeroFrom(n, col);
+  if (n == 0) return;
+  const auto load = [&](const T* x) { return [&task, x](Index j) HWY_ATTR { return task.Load(x, j); }; };
+  const auto a_mean = Mean<T>(n, load(a)), b_mean = Mean<T>(n, load(b));
+  const auto centred_a = [&](Index j) HWY_ATTR { return hn::Sub(task.Load(a, j), a_mean); };
+  const auto centred_b = [&](Index j) HWY_ATTR { return hn::Sub(task.Load(b, j), b_mean); };
+
+  for (Index j = 0; j < n; ++j) task.Store(hn::Mul(a_mean, centred_b(j)), col, j);
+  const auto plan = CyclicPlan<T>(n);
+  FftPanel<T> first(*plan), second(*plan);
+  CyclicForward(first, n, Continued::by_zeros, centred_a);
+  CyclicForward(second, n, Continued::ahead, centred_b);
+  ForPairs(first, [&](Index /*k*/, const FftCursor& low, const FftCursor& high, const T* w) HWY_ATTR {
+    const SpectralPair<T> x = LoadPair(first, low, high, w), y = LoadPair(second, low, high, w);
+    StorePair(Product(Conjugate(x), y), first, low, high, w);
   });
+  CyclicBackward(first, n, CyclicScale(first) / static_cast<T>(n),
+                 [&](Index t, Numbers<T> x) HWY_ATTR { task.Store(x, lag, t); });
+}
+
+template <class T>
+void CrossGrad(const CyclicTask<T>& task, const T* dlag, const T* dcol, const T* a, const T* b, T* da, T* db) {
+  const Index n = task.n;
+  task.ZeroFrom(n, da);
+  task.ZeroFrom(n, db);
+  if (n == 0) return;
+  const auto load = [&](const T* x) { return [&task, x](Index j) HWY_ATTR { return task.Load(x, j); }; };
+  const auto a_mean = Mean<T>(n, load(a)), b_mean = Mean<T>(n, load(b));
+  const auto centred_a = [&](Index j) HWY_ATTR { return hn::Sub(task.Load(a, j), a_mean); };
+  const auto centred_b = [&](Index j) HWY_ATTR { return hn::Sub(task.Load(b, j), b_mean); };
+
+  const auto plan = CyclicPlan<T>(n);
+  FftPanel<T> up(*plan), first(*plan), second(*plan);
+  CyclicForward(up, n, Continued::by_zeros, load(dlag));
+  CyclicForward(first, n, Continued::behind, centred_a);
+  CyclicForward(second, n, Continued::ahead, centred_b);
+  ForPairs(up, [&](Index /*k*/, const FftCursor& low, const FftCursor& high, const T* w) HWY_ATTR {
+    const SpectralPair<T> e = LoadPair(up, low, high, w);
+    const SpectralPair<T> x = LoadPair(first, low, high, w), y = LoadPair(second, low, high, w);
+    StorePair(Product(Conjugate(e), y), second, low, high, w);  // dat: e correlated with bt
+    StorePair(Product(e, x), first, low, high, w);              // dbt: e convolved with at
+  });
+  const T scale = CyclicScale(up) / static_cast<T>(n);
+  CyclicBackward(second, n, scale, [&](Index j, Numbers<T> x) HWY_ATTR { task.Store(x, da, j); });
+  CyclicBackward(first, n, scale,
+                 [&](Index j, Numbers<T> x) HWY_ATTR { task.Store(hn::MulAdd(a_mean, task.Load(dcol, j), x), db, j); });
+
+  // da = dat - mean(dat) + mean(dcol bt)      db = dbt - mean(dbt)
+  const auto columns = Mean<T>(n, [&](Index j) HWY_ATTR { return hn::Mul(task.Load(dcol, j), centred_b(j)); });
+  const auto shift_a = hn::Sub(columns, Mean<T>(n, load(da))), shift_b = Mean<T>(n, load(db));
+  for (Index j = 0; j < n; ++j) {
+    task.Store(hn::Add(task.Load(da, j), shift_a), da, j);
+    task.Store(hn::Sub(task.Load(db, j), shift_b), db, j);
+  }
 }
 
 }  // namespace
 
-void cpu::hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, HiddenCross& out) {
+void HiddenCrossTensors(const Tensor& a, const Tensor& b, const Mask& mask, HiddenCross& out) {
   visit_float("hidden_cross", a.dtype(), [&]<class T>(Type<T>) {
-    T *lag = out.lag.data<T>(), *col = out.col.data<T>();
-    for_each_channel<T>(a, mask, [&, pa = a.data<T>(), pb = b.data<T>()](Index at, Index n, Index rows, Index stride) {
-      const Centred<T> x(pa + at, n, stride), y(pb + at, n, stride);
-      for (Index t = 0; t < rows; ++t) {
-        T sum = 0;
-        if (t < n)
-          for (Index i = 0; i < n; ++i) sum += x.x[i] * y.x[(i + t) % n];
-        lag[at + t * stride] = t < n ? sum / static_cast<T>(n) : 0;
-        col[at + t * stride] = t < n ? x.mean * y.x[t] : 0;
-      }
+    ForCyclicTasks<T>(a, mask, [&](const CyclicTask<T>& task) HWY_ATTR {
+      Cross(task, a.data<T>(), b.data<T>(), out.lag.data<T>(), out.col.data<T>());
     });
   });
+}
+
+void HiddenCrossGradTensors(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b, const Mask& mask,
+                            HiddenCrossGrads& grads) {
+  visit_float("hidden_cross_grad", a.dtype(), [&]<class T>(Type<T>) {
+    ForCyclicTasks<T>(a, mask, [&](const CyclicTask<T>& task) HWY_ATTR {
+      CrossGrad(task, dlag.data<T>(), dcol.data<T>(), a.data<T>(), b.data<T>(), grads.da.data<T>(), grads.db.data<T>());
+    });
+  });
+}
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+
+namespace subquad::kernels {
+
+HWY_EXPORT(HiddenCrossTensors);
+HWY_EXPORT(HiddenCrossGradTensors);
+
+void cpu::hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, HiddenCross& out) {
+  SUBQUAD_DISPATCH(HiddenCrossTensors)(a, b, mask, out);
 }
 
 void cpu::hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b, const Mask& mask,
                             HiddenCrossGrads& grads) {
-  visit_float("hidden_cross_grad", a.dtype(), [&]<class T>(Type<T>) {
-    const T *up_lag = dlag.data<T>(), *up_col = dcol.data<T>();
-    T *da = grads.da.data<T>(), *db = grads.db.data<T>();
-    for_each_channel<T>(a, mask, [&, pa = a.data<T>(), pb = b.data<T>()](Index at, Index n, Index rows, Index stride) {
-      const Centred<T> x(pa + at, n, stride), y(pb + at, n, stride);
-      T dmean = 0;
-      for (Index j = 0; j < n; ++j) dmean += up_col[at + j * stride] * y.x[j];
-      std::vector<T> dx(n), dy(n);
-      for (Index i = 0; i < n; ++i) {
-        dy[i] = x.mean * up_col[at + i * stride];
-        for (Index t = 0; t < n; ++t) {
-          const T e = up_lag[at + t * stride] / static_cast<T>(n);
-          dx[i] += e * y.x[(i + t) % n];
-          dy[i] += e * x.x[(i - t + n) % n];
-        }
-      }
-      const Centred<T> dx0(dx.data(), n, 1), dy0(dy.data(), n, 1);
-      for (Index i = 0; i < rows; ++i) {
-        da[at + i * stride] = i < n ? dx0.x[i] + dmean / static_cast<T>(n) : 0;
-        db[at + i * stride] = i < n ? dy0.x[i] : 0;
-      }
-    });
-  });
+  SUBQUAD_DISPATCH(HiddenCrossGradTensors)(dlag, dcol, a, b, mask, grads);
 }
 
 }  // namespace subquad::kernels
+
+#endif  // HWY_ONCE

@@ -1,4 +1,5 @@
 // What FSAT decides by: the hidden-state cross alone, and the choice of lags and columns alone.
+#include "subquad/kernels/fft/fft.h"
 #include "subquad/kernels/hidden_cross/hidden_cross.h"
 #include "subquad/kernels/top_k/top_k.h"
 #include "subquad/tests/golden/kinds.h"
@@ -27,6 +28,23 @@ Tensor keys_of_queries(const Tensor& lags, const Tensor& cols, const Tensor& len
   return index;
 }
 
+// The spectra (re, im) of the sequences less their means, with zeros behind them, as a transform of 2 (bins - 1)
+// numbers.
+Tensor spectra(const Tensor& x, const Tensor& lengths, Index bins) {
+  const Tensor wide = doubles(x);
+  Tensor centred = zeros({x.dim(0), 2 * (bins - 1), x.dim(2)}, kFloat64, kCpu);
+  const auto from = wide.view<const double, 3>();
+  auto to = centred.view<double, 3>();
+  for (Index b = 0; b < x.dim(0); ++b)
+    for (Index c = 0; c < x.dim(2); ++c) {
+      const Index n = lengths.data<Index>()[b];
+      double sum = 0;
+      for (Index i = 0; i < n; ++i) sum += from(b, i, c);
+      for (Index i = 0; i < n; ++i) to(b, i, c) = from(b, i, c) - sum / static_cast<double>(n);
+    }
+  return kernels::complex_to_pairs(kernels::rfft(here(centred.to(x.dtype())), 1));
+}
+
 }  // namespace
 
 GoldenErrors golden_fsat_cross(const SafetensorsFile& file, DType dtype) {
@@ -40,6 +58,10 @@ GoldenErrors golden_fsat_cross(const SafetensorsFile& file, DType dtype) {
   const kernels::HiddenCrossGrads g = kernels::hidden_cross_grad(input("grad_lag"), input("grad_col"), a, b, mask);
   errors.gradient(g.da, file.tensors.at("grad_a"));
   errors.gradient(g.db, file.tensors.at("grad_b"));
+  for (const auto& [name, x] : {std::pair("a_hat", a), std::pair("b_hat", b)})
+    if (const auto want = file.tensors.find(name);
+        want != file.tensors.end())  // an intermediate value, not in all files
+      errors.result(spectra(x, file.tensors.at("lengths"), want->second.dim(1)), want->second);
   return errors;
 }
 

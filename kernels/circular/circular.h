@@ -1,0 +1,28 @@
+// Circular convolution and correlation of real sequences along N, feature by feature. With n the sample's length, for
+// j, t < n and indices modulo n:
+//
+//   circular_convolve    out[j] = sum_i a[i] b[j - i]
+//   circular_correlate   out[t] = sum_i a[i] b[i + t]
+//
+//   a, b, out [B, N, D]; contiguous, one dtype (float32, float64), CPU; any extent may be 0
+//
+// `mask` gives the lengths (all N without one) and must be a prefix mask: Error otherwise. Rows from n on are not read
+// and are 0 in the result; a sample's result does not depend, in any bit, on N, on other samples or other features.
+//
+// Each is the other's gradient:
+//   convolve    da = correlate(b, dout)   db = correlate(a, dout)
+//   correlate   da = correlate(dout, b)   db = convolve(dout, a)
+//
+// By the FFT (kernels/fft): three real transforms per pair of sequences, of length n when n is an even product of 2, 3,
+// 5, else of the smallest such number from 2 n - 1 on. Deterministic: a sequence is worked on by one thread.
+#pragma once
+
+#include "subquad/core/mask.h"
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+Tensor circular_convolve(const Tensor& a, const Tensor& b, const Mask& mask = {});
+Tensor circular_correlate(const Tensor& a, const Tensor& b, const Mask& mask = {});
+
+}  // namespace subquad::kernels
