@@ -46,6 +46,7 @@ void add_fsat(CLI::App& app, nn::AttentionConfig& a) {
              "straight_through or bias: how the scores of the choice are learnt");
   add_truth(app, "--truncate", f.truncate, "Scores send no gradient into the hidden states");
   add_number(app, "--gamma", f.gamma, at_least(0), "Gumbel noise on the choice while training");
+  add_whole(app, "--gamma-steps", f.gamma_steps, 0, kMostSteps, "Steps over which gamma falls to 0; 0: it stays");
 }
 
 void add_paramixer(CLI::App& app, nn::AttentionConfig& a) {

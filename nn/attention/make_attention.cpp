@@ -1,3 +1,4 @@
+#include "subquad/nn/attention/fsat.h"
 #include "subquad/nn/attention/nystrom.h"
 #include "subquad/nn/attention/paramixer.h"
 #include "subquad/nn/attention/softmax.h"
@@ -14,9 +15,10 @@ std::unique_ptr<Attention> make(const Place& place, const AttentionConfig& confi
   return std::make_unique<T>(place, config);
 }
 
-constexpr Choices<Maker, 3> kMakers = {{
+constexpr Choices<Maker, 4> kMakers = {{
     {"softmax", make<SoftmaxAttention>},
     {"nystrom", make<NystromAttention>},
+    {"fsat", make<FsatAttention>},
     {"paramixer", make<Paramixer>},
 }};
 

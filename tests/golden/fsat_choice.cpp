@@ -1,14 +1,13 @@
 // What FSAT decides by: the hidden-state cross alone, and the choice of lags and columns alone.
+#include "subquad/tests/golden/fsat_choice.h"
+
 #include "subquad/kernels/fft/fft.h"
 #include "subquad/kernels/hidden_cross/hidden_cross.h"
 #include "subquad/kernels/top_k/top_k.h"
 #include "subquad/tests/golden/kinds.h"
 
 namespace subquad::test {
-namespace {
 
-// The keys of every query as the lists of lags and columns name them: int64 [B, H, L, n_lag + n_col], -1 = none. Slot s
-// of query i < n is (i + lags[s]) mod n, then cols[s], unless one of the lags leads there, too.
 Tensor keys_of_queries(const Tensor& lags, const Tensor& cols, const Tensor& lengths, Index positions) {
   const Index n_lag = lags.dim(2), slots = n_lag + cols.dim(2);
   Tensor index = full({lags.dim(0), lags.dim(1), positions, slots}, -1, kInt64, kCpu);
@@ -27,6 +26,8 @@ Tensor keys_of_queries(const Tensor& lags, const Tensor& cols, const Tensor& len
       }
   return index;
 }
+
+namespace {
 
 // The spectra (re, im) of the sequences less their means, with zeros behind them, as a transform of 2 (bins - 1)
 // numbers.

@@ -25,6 +25,8 @@ constexpr Kind kKinds[] = {
     {"paramixer", "block", golden_paramixer_block, kModel},
     {"fsat", "cross", golden_fsat_cross, kOp},
     {"fsat", "topk", golden_fsat_topk, kOp},
+    {"fsat", "gather", golden_fsat_gather, kOp},
+    {"fsat", "module", golden_fsat_module, kModel},
     {"nystromformer", "attention", golden_nystromformer_attention, kOp},
     {"nystromformer", "pinv", golden_nystromformer_pinv, kOp},
     {"nystromformer", "encoder_layer", golden_nystromformer_layer, kModel},

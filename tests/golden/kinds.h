@@ -34,6 +34,8 @@ GoldenErrors golden_paramixer_block(const SafetensorsFile& file, DType dtype);
 nn::StateDict paramixer_state(const SafetensorsFile& file, const std::string& prefix, Index factors, DType dtype);
 GoldenErrors golden_fsat_cross(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_fsat_topk(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_fsat_gather(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_fsat_module(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_nystromformer_attention(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_nystromformer_pinv(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_nystromformer_layer(const SafetensorsFile& file, DType dtype);

@@ -1,0 +1,109 @@
+#include "subquad/nn/attention/fsat.h"
+
+#include <cmath>
+
+#include "subquad/autograd/ops/compact.h"
+#include "subquad/autograd/ops/hidden_cross.h"
+#include "subquad/autograd/ops/score_heads.h"
+#include "subquad/kernels/elementwise/elementwise.h"
+#include "subquad/kernels/gumbel_noise/gumbel_noise.h"
+#include "subquad/kernels/top_k/top_k.h"
+
+namespace subquad::nn {
+
+namespace {
+
+void require(bool legal, const char* option, const auto& value, const auto&... expected) {
+  if (!legal) throw Error(cat("fsat: ", option, " is ", value, ", expected ", expected...));
+}
+
+const AttentionConfig& legal(const AttentionConfig& config) {
+  const FsatConfig& f = config.fsat;
+  require(!config.causal, "causal", "true", "false: the pooled cross sees the whole sequence");
+  require(f.cross >= 1, "cross", f.cross, "at least 1 channel per head");
+  require(f.hidden >= 1, "hidden", f.hidden, "at least 1");
+  require(f.lags >= 0, "lags", f.lags, "0 or more");
+  require(f.columns >= 0, "columns", f.columns, "0 or more");
+  require(f.lags + f.columns >= 1, "lags + columns", 0, "at least 1: a query must see something");
+  require(f.window >= -1, "window", f.window, "-1 (no lag is forced) or more");
+  require(f.lags > 0 || f.window == -1, "window", f.window, "-1: without lags there is nothing to force");
+  require(f.lags == 0 || f.lags >= 2 * f.window + 1, "lags", f.lags, "0, or at least ", 2 * f.window + 1, ": window ",
+          f.window, " forces so many");
+  require(f.gamma >= 0 && std::isfinite(f.gamma), "gamma", f.gamma, "a finite number from 0 on");
+  require(f.gamma_steps >= 0, "gamma_steps", f.gamma_steps, "0 (gamma stays) or more");
+  return config;
+}
+
+double deviation_of(Index inputs) {
+  return 1 / std::sqrt(static_cast<double>(inputs));
+}
+
+// Wa and a tenth of new noise: tied maps would start as an autocorrelation, whose lags t and n - t have equal scores.
+Init near(const Variable& other, Index inputs) {
+  return [=](Tensor& out, std::uint64_t seed, std::uint64_t stream) {
+    fill_normal(out, 0, 0.1 * deviation_of(inputs), seed, stream);
+    kernels::add_into(out, other.value().to(kCpu));
+  };
+}
+
+}  // namespace
+
+ScoreHead::ScoreHead(const Place& place, Index heads, Index channels, Index hidden)
+    : Module(place),
+      u_(parameter("u", {heads, channels}, uniform_init(deviation_of(channels), deviation_of(channels)))),
+      w1_(parameter("w1", {heads, channels, hidden}, normal_init(deviation_of(channels)))),
+      b1_(parameter("b1", {heads, hidden}, zeros_init())),
+      w2_(parameter("w2", {heads, hidden}, zeros_init())) {}
+
+Variable ScoreHead::operator()(const Variable& feature) const {
+  const ModuleScope scope = enter();
+  return score_heads(feature, u_, w1_, b1_, w2_);
+}
+
+FsatAttention::FsatAttention(const Place& place, const AttentionConfig& config)
+    : QkvAttention(place, legal(config)),
+      options_(config.fsat),
+      cross_a_(child("cross_a"), width(), heads() * options_.cross,
+               {.bias = config.bias, .weight = normal_init(deviation_of(width()))}),
+      cross_b_(child("cross_b"), width(), heads() * options_.cross,
+               {.bias = false, .weight = near(cross_a_.weight(), width())}),
+      lag_head_(child("lag_head"), heads(), options_.cross, options_.hidden),
+      col_head_(child("col_head"), heads(), options_.cross, options_.hidden) {}
+
+Tensor FsatAttention::noise(std::string_view choice, const Variable& score, const RandomState& rng) const {
+  if (!rng.defined())
+    throw Error(cat("fsat: '", path(), "' with gamma = ", options_.gamma,
+                    " is training and needs a RandomState, which is undefined"));
+  return kernels::gumbel_noise(score.shape(), score.dtype(), rng.with_stream(stream_id(cat(path(), ".", choice))),
+                               {.scale = options_.gamma, .fade_steps = options_.gamma_steps});
+}
+
+// What is chosen by: the scores, while training with noise on them.
+Tensor FsatAttention::keys(std::string_view choice, const Variable& score, const RandomState& rng) const {
+  if (!training() || options_.gamma == 0) return score.value();
+  return kernels::add(score.value(), noise(choice, score, rng));
+}
+
+FsatAttention::Decision FsatAttention::decide(const AttentionInput& in) const {
+  const Mask mask = kernels::compact(in.mask);
+  const Variable x = compact(options_.truncate ? in.data.detach() : in.data, in.mask);  // [B, N, D]
+  const auto [lag, col] = hidden_cross(cross_a_(x), cross_b_(x), mask);                 // [B, N, H R]
+  const LagColumnScores scores{.lag = lag_head_(lag), .col = col_head_(col)};           // [B, H, N]
+  const Tensor lag_keys = keys("lags", scores.lag, in.rng), col_keys = keys("columns", scores.col, in.rng);
+  return {.scores = scores,
+          .chosen = {.lags = kernels::choose_top_k(lag_keys, options_.lags, options_.window, mask),
+                     .columns = kernels::choose_top_k(col_keys, options_.columns, -1, mask)}};
+}
+
+Variable FsatAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values) const {
+  const Mask mask = kernels::compact(in.mask);
+  const auto front = [&](const Variable& x) { return compact(x, in.mask, 2); };  // [B, H, N, E]
+  const Decision decision = decide(in);
+  const ScoreMode mode = options_.mode == FsatMode::bias ? ScoreMode::bias : ScoreMode::straight_through;
+  const Variable mixed =
+      lag_column_attention(front(heads.q), front(heads.k), front(values), decision.chosen, decision.scores, mode, mask)
+          .out;
+  return spread(mixed, in.mask, 2);
+}
+
+}  // namespace subquad::nn

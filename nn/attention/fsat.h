@@ -1,0 +1,64 @@
+// FSAT, our reconstruction: attention along the diagonals (lags) and columns that a pooled cross of the hidden states
+// makes out to matter. The paper (Zhuang, Zhang, Tu, ACL 2022) publishes neither equations nor code; papers/fsat.md
+// says which of its sentences are certain and why the rest is built so. Per head, all indices modulo a sample's own
+// length:
+//
+//   a = x Wa + ba, b = x Wb                     R channels per head; with `truncate` x passes no gradient
+//   lag, col = hidden_cross(a, b)               all n*n products, pooled along diagonals and columns in O(n log n)
+//   score = u f + w2 gelu(f w1 + b1)            for each lag's and each column's f; two heads of their own
+//   lags = best `lags` of lag_score, |t| <= window first;   columns = best `columns` of col_score
+//   out = softmax attention along lags and columns           no key twice, no N x K array
+//
+// The scores learn through the logits (mode): straight_through adds score - stop_gradient(score), which is 0 in value;
+// bias adds the score itself. While training with gamma > 0, Gumbel noise on what is chosen by, never on a logit, lets
+// keys be tried that would else get no gradient; it falls to 0 over gamma_steps steps. With as many lags or columns as
+// there are positions straight_through is softmax attention itself.
+//
+// A mask with padding between real tokens is compacted first: positions then are numbers of real tokens.
+#pragma once
+
+#include "subquad/autograd/ops/lag_column_attention.h"
+#include "subquad/nn/attention/qkv_attention.h"
+
+namespace subquad::nn {
+
+// f [B, N, H R] -> score [B, H, N]. At first w2 is 0 and u = 1 / sqrt(R): the mean of <a_i, b_j> / sqrt(R).
+class ScoreHead : public Module {
+ public:
+  ScoreHead(const Place& place, Index heads, Index channels, Index hidden);
+
+  Variable operator()(const Variable& feature) const;
+
+ private:
+  Variable u_, w1_, b1_, w2_;  // [H, R], [H, R, M], [H, M], [H, M]
+};
+
+class FsatAttention : public QkvAttention {
+ public:
+  FsatAttention(const Place& place, const AttentionConfig& config);
+
+  // What forward decides for in.data: scores of every lag and column, and those that were chosen. With a mask that is
+  // not a prefix these are about the compacted sample.
+  struct Decision {
+    LagColumnScores scores;
+    LagColumns chosen;
+  };
+  Decision decide(const AttentionInput& in) const;
+
+ protected:
+  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const override;
+
+  // Noise [B, H, N] on the scores that one of the two choices is made by. A test gives its own.
+  virtual Tensor noise(std::string_view choice, const Variable& score, const RandomState& rng) const;
+
+ private:
+  Tensor keys(std::string_view choice, const Variable& score, const RandomState& rng) const;
+
+  FsatConfig options_;
+  Linear cross_a_;
+  Linear cross_b_;
+  ScoreHead lag_head_;
+  ScoreHead col_head_;
+};
+
+}  // namespace subquad::nn

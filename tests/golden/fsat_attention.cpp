@@ -1,0 +1,217 @@
+// FSAT, our reconstruction: attention over given keys, and the whole module; its steps one by one, then as one.
+#include <map>
+#include <string>
+
+#include "subquad/autograd/backward.h"
+#include "subquad/autograd/ops/gathered_attention.h"
+#include "subquad/autograd/ops/hidden_cross.h"
+#include "subquad/autograd/ops/linear.h"
+#include "subquad/autograd/ops/score_heads.h"
+#include "subquad/autograd/ops/shape.h"
+#include "subquad/kernels/elementwise/elementwise.h"
+#include "subquad/kernels/top_k/top_k.h"
+#include "subquad/nn/attention/fsat.h"
+#include "subquad/tests/golden/fsat_choice.h"
+#include "subquad/tests/golden/kinds.h"
+
+namespace subquad::test {
+namespace {
+
+// One file: its tensors as leaves, its options, and the comparison of results up to each sample's length.
+class FsatFile {
+ public:
+  FsatFile(const SafetensorsFile& file, DType dtype, Index positions)
+      : file_(file),
+        dtype_(dtype),
+        lengths_(file.tensors.at("lengths")),
+        mask_(Mask::from_lengths(lengths_, positions).to(device())) {}
+
+  bool has(const std::string& name) const { return file_.tensors.contains(name); }
+  const Tensor& want(const std::string& name) const { return file_.tensors.at(name); }
+  Tensor input(const std::string& name) const { return here(want(name).to(dtype_)); }
+  const Mask& mask() const { return mask_; }
+  const Tensor& lengths() const { return lengths_; }
+  DType dtype() const { return dtype_; }
+
+  std::string option(const std::string& name, const std::string& otherwise = "") const {
+    const auto found = file_.metadata.find(name);
+    if (found != file_.metadata.end()) return found->second;
+    if (otherwise.empty()) throw Error(cat("the metadata names no ", name));
+    return otherwise;
+  }
+  Index whole(const std::string& name) const { return std::stoll(option(name)); }
+  bool truth(const std::string& name, const std::string& otherwise = "") const {
+    const std::string value = option(name, otherwise);
+    if (value != "0" && value != "1") throw Error(cat("the metadata's ", name, " is '", value, "', expected 0 or 1"));
+    return value == "1";
+  }
+
+  // A leaf, whose gradient finish() compares; and an inner value, compared up to each sample's length along `dim`.
+  Variable leaf(const std::string& name) { return leaves_[name] = Variable(input(name), true); }
+  Variable inner(const std::string& name, const Variable& got, int dim) {
+    Variable kept = got;
+    kept.retain_grad();
+    leaves_[name] = kept;
+    real_rows(got.value(), name, dim);
+    return kept;
+  }
+  void real_rows(const Tensor& got, const std::string& name, int dim) {
+    for (Index b = 0; b < lengths_.dim(0); ++b) {
+      const auto cut = [&](const Tensor& t) { return t.slice(0, b, b + 1).slice(dim, 0, lengths_.data<Index>()[b]); };
+      errors_.result(cut(got), cut(want(name)));
+    }
+  }
+  void result(const Tensor& got, const Tensor& expected) { errors_.result(got, expected); }
+  void gradient(const Tensor& got, const std::string& name) {
+    errors_.gradient(got.defined() ? got : zeros_like(want(name)), want(name));  // undefined: nothing reached it
+  }
+  GoldenErrors finish() {
+    for (const auto& [name, variable] : leaves_) gradient(variable.grad(), "grad_" + name);
+    return errors_;
+  }
+
+ private:
+  const SafetensorsFile& file_;
+  DType dtype_;
+  Tensor lengths_;
+  Mask mask_;
+  std::map<std::string, Variable> leaves_;
+  GoldenErrors errors_;
+};
+
+struct ModuleOptions {
+  Index heads;
+  nn::FsatConfig fsat;
+
+  explicit ModuleOptions(const FsatFile& file)
+      : heads(file.whole("heads")),
+        fsat{.cross = file.whole("cross"),
+             .hidden = file.whole("hidden"),
+             .lags = file.whole("n_lag"),
+             .columns = file.whole("n_col"),
+             .window = file.whole("window"),
+             .mode = mode(file.option("mode")),
+             .truncate = file.truth("truncate"),
+             .gamma = file.truth("noise", "0") ? std::stod(file.option("gamma")) : 0} {}
+
+  static nn::FsatMode mode(const std::string& name) {
+    if (name == "st") return nn::FsatMode::straight_through;
+    if (name == "bias") return nn::FsatMode::bias;
+    throw Error(cat("the metadata's mode is '", name, "', expected st or bias"));
+  }
+};
+
+// The keys of a choice: scores, and the file's noise where it has some.
+Tensor keys(const FsatFile& file, const ModuleOptions& options, const Variable& score, const std::string& noise) {
+  if (options.fsat.gamma == 0) return score.value();
+  return kernels::add(score.value(), kernels::mul_scalar(file.input(noise), options.fsat.gamma));
+}
+
+// Every step from the ops, so that the file's intermediate values and their gradients are seen.
+void check_steps(FsatFile& file, const ModuleOptions& options) {
+  const Variable x = file.leaf("x"), source = options.fsat.truncate ? x.detach() : x;
+  const Index batch = x.dim(0), positions = x.dim(1), width = x.dim(2), head_width = width / options.heads;
+  const auto split = [&](const std::string& name) {
+    const Variable y = linear(x, file.leaf("w" + name), file.leaf("b" + name));
+    return file.inner(name, transpose(reshape(y, {batch, positions, options.heads, head_width}), 1, 2), 2);
+  };
+  const Variable q = split("q"), k = split("k"), v = split("v");
+  const Variable a = file.inner("a", linear(source, file.leaf("wa"), file.leaf("ba")), 1);
+  const Variable b = file.inner("b", linear(source, file.leaf("wb"), Variable()), 1);
+  const HiddenCross cross = hidden_cross(a, b, file.mask());
+  const auto score = [&](const std::string& name, const Variable& feature) {
+    const Variable f = file.inner(name + "_feature", feature, 1);
+    return file.inner(name + "_score",
+                      score_heads(f, file.leaf(name + "_u"), file.leaf(name + "_w1"), file.leaf(name + "_b1"),
+                                  file.leaf(name + "_w2")),
+                      2);
+  };
+  const Variable lag_score = score("lag", cross.lag), col_score = score("col", cross.col);
+  const LagColumns chosen{
+      kernels::choose_top_k(keys(file, options, lag_score, "noise_lag"), options.fsat.lags, options.fsat.window,
+                            file.mask()),
+      kernels::choose_top_k(keys(file, options, col_score, "noise_col"), options.fsat.columns, -1, file.mask())};
+  file.result(chosen.lags, file.want("lags"));
+  file.result(chosen.columns, file.want("cols"));
+  file.result(keys_of_queries(chosen.lags.to(kCpu), chosen.columns.to(kCpu), file.lengths(), positions),
+              file.want("index"));
+  const ScoreMode mode = options.fsat.mode == nn::FsatMode::bias ? ScoreMode::bias : ScoreMode::straight_through;
+  const AttentionResult result =
+      lag_column_attention(q, k, v, chosen, {.lag = lag_score, .col = col_score}, mode, file.mask());
+  file.real_rows(result.lse.value(), "lse", 2);
+  const Variable mixed = file.inner("heads_out", result.out, 2);
+  const Variable merged = reshape(contiguous(transpose(mixed, 1, 2)), {batch, positions, width});
+  const Variable out = linear(merged, file.leaf("wo"), file.leaf("bo"));
+  file.real_rows(out.value(), "out", 1);
+  backward(out, file.input("grad_out"));
+}
+
+// The module with the file's noise in place of its own.
+class GivenNoise : public nn::FsatAttention {
+ public:
+  GivenNoise(const nn::Place& place, const nn::AttentionConfig& config, const FsatFile& file)
+      : FsatAttention(place, config), file_(file), gamma_(config.fsat.gamma) {}
+
+ protected:
+  Tensor noise(std::string_view choice, const Variable& /*score*/, const RandomState& /*rng*/) const override {
+    return kernels::mul_scalar(file_.input(choice == "lags" ? "noise_lag" : "noise_col"), gamma_);
+  }
+
+ private:
+  const FsatFile& file_;
+  double gamma_;
+};
+
+// The module's names of the file's parameters.
+const std::map<std::string, std::string> kParameters = {
+    {"query.weight", "wq"},    {"query.bias", "bq"},      {"key.weight", "wk"},      {"key.bias", "bk"},
+    {"value.weight", "wv"},    {"value.bias", "bv"},      {"out.weight", "wo"},      {"out.bias", "bo"},
+    {"cross_a.weight", "wa"},  {"cross_a.bias", "ba"},    {"cross_b.weight", "wb"},  {"lag_head.u", "lag_u"},
+    {"lag_head.w1", "lag_w1"}, {"lag_head.b1", "lag_b1"}, {"lag_head.w2", "lag_w2"}, {"col_head.u", "col_u"},
+    {"col_head.w1", "col_w1"}, {"col_head.b1", "col_b1"}, {"col_head.w2", "col_w2"}};
+
+void check_module(FsatFile& file, const ModuleOptions& options) {
+  const Variable x(file.input("x"), true);
+  GivenNoise attention(nn::Place(1, file.dtype(), device()),
+                       {.width = x.dim(2), .heads = options.heads, .fsat = options.fsat}, file);
+  nn::StateDict state;
+  for (const auto& [ours, theirs] : kParameters) state.insert_or_assign(ours, file.input(theirs));
+  attention.load_state_dict(state);
+  const Variable out = attention.forward({.values = x, .data = x, .mask = file.mask(), .rng = {}});
+  file.real_rows(out.value(), "out", 1);
+  backward(out, file.input("grad_out"));
+  file.gradient(x.grad(), "grad_x");
+  for (const Variable& p : attention.parameters()) file.gradient(p.grad(), "grad_" + kParameters.at(p.name()));
+  if (!file.truth("dense", "0")) return;
+  file.real_rows(out.value(), "out_dense", 1);
+  file.gradient(x.grad(), "dense_grad_x");
+  for (const Variable& p : attention.parameters())
+    if (const std::string name = "dense_grad_" + kParameters.at(p.name()); file.has(name))
+      file.gradient(p.grad(), name);
+}
+
+}  // namespace
+
+GoldenErrors golden_fsat_gather(const SafetensorsFile& data, DType dtype) {
+  FsatFile file(data, dtype, data.tensors.at("q").dim(2));
+  const Variable bias = file.truth("with_bias") ? file.leaf("bias") : Variable();
+  const Variable q = file.leaf("q"), k = file.leaf("k"), v = file.leaf("v");
+  const AttentionResult result = gathered_attention(q, k, v, here(file.want("index")), bias, file.mask());
+  file.result(result.out.value(), file.want("out"));
+  // A row without any key: -inf here, 0 in the file.
+  const Tensor lse = result.lse.value(), zero = zeros_like(lse);
+  file.result(kernels::where(kernels::less(kernels::mul_scalar(lse, 0), full({1}, 1, dtype, lse.device())), lse, zero),
+              file.want("lse"));
+  backward(result.out, file.input("grad_out"));
+  return file.finish();
+}
+
+GoldenErrors golden_fsat_module(const SafetensorsFile& data, DType dtype) {
+  FsatFile file(data, dtype, data.tensors.at("x").dim(1));
+  const ModuleOptions options(file);
+  check_steps(file, options);
+  check_module(file, options);
+  return file.finish();
+}
+
+}  // namespace subquad::test
