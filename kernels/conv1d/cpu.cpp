@@ -78,10 +78,11 @@ class PackedRows {
   T* rows_;
 };
 
-// sum[i] = sum_t taps[t] rows[i + t] for kTileRows neighbouring results; `taps` has kTileRows - 1 zeros on either side.
+// tile[i] = sum_t taps[t] rows[i + t] for kTileRows neighbouring results of V vectors each; `taps` has kTileRows - 1
+// zeros on either side.
 template <int V, class D, class T = hn::TFromD<D>>
-HWY_INLINE void SlideWindow(D d, const T* taps, Index tap_count, const T* rows, Index width,
-                            hn::Vec<D> (&sum)[kTileRows][V]) {
+HWY_INLINE void SlideWindow(D d, const T* taps, Index tap_count, const T* rows, Index width, T* tile) {
+  hn::Vec<D> sum[kTileRows][V];
   for (auto& result : sum)
     for (auto& part : result) part = hn::Zero(d);
   for (Index r = 0; r < tap_count + kTileRows - 1; ++r) {
@@ -92,17 +93,17 @@ HWY_INLINE void SlideWindow(D d, const T* taps, Index tap_count, const T* rows, 
       for (int v = 0; v < V; ++v) sum[i][v] = hn::MulAdd(tap, row[v], sum[i][v]);
     }
   }
+  for (int i = 0; i < kTileRows; ++i)
+    for (int v = 0; v < V; ++v) hn::Store(sum[i][v], d, tile + (i * V + v) * kLanes<T>);
 }
 
-// to[0, columns) = sum, and base's if there is one; columns <= V vectors.
-template <int V, class D, class T = hn::TFromD<D>>
-HWY_INLINE void StoreRow(D d, const hn::Vec<D> (&sum)[V], const T* base, Index columns, T* to) {
-  for (int v = 0; v < V; ++v) {
-    const Index c = v * kLanes<T>;
-    ForVectors(d, std::min(kLanes<T>, columns - c), [&](Index, auto lanes) HWY_ATTR {
-      lanes.Store(base == nullptr ? sum[v] : hn::Add(lanes.Load(base + c), sum[v]), to + c);
-    });
-  }
+// to = sum, and base's if there is one.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void StoreRow(D d, const T* sum, const T* base, Index columns, T* to) {
+  ForVectors(d, columns, [&](Index c, auto lanes) HWY_ATTR {
+    const auto added = lanes.Load(sum + c);
+    lanes.Store(base == nullptr ? added : hn::Add(lanes.Load(base + c), added), to + c);
+  });
 }
 
 // Zeros on either side of a head's taps; `reversed` for the gradient.
@@ -149,13 +150,14 @@ struct Convolution {
     const Vector<T> d;
     const Index columns = std::min(V * kLanes<T>, x.dim(3) - c);
     const bool* real = RealOf(written, chunk.b);
-    hn::Vec<Vector<T>> sum[kTileRows][V];
-    SlideWindow(d, padded_taps, taps.dim(1), rows.row(i) + c, rows.width(), sum);
+    HWY_ALIGN T tile[kTileRows * V * kLanes<T>];
+    SlideWindow<V>(d, padded_taps, taps.dim(1), rows.row(i) + c, rows.width(), tile);
     for (Index r = 0; r < kTileRows && i + r < chunk.count; ++r) {
       const Index n = chunk.first + i + r;
       T* to = &out(chunk.b, chunk.h, n, c);
       if (real == nullptr || real[n])
-        StoreRow(d, sum[r], base.defined() ? &base.view<const T, 4>()(chunk.b, chunk.h, n, c) : nullptr, columns, to);
+        StoreRow(d, tile + r * V * kLanes<T>,
+                 base.defined() ? &base.view<const T, 4>()(chunk.b, chunk.h, n, c) : nullptr, columns, to);
       else
         std::fill_n(to, columns, T(0));
     }

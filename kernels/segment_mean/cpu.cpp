@@ -51,9 +51,17 @@ template <class T>
 void spread_row(const T* dmean, const Segment& segment, Index b, Index h, View<T, 4> dx) {
   const Index width = dx.dim(3);
   const T divisor = static_cast<T>(segment.divisor());
+  const T* share = nullptr;  // the first row that got it
   for (Index i = segment.begin(); i < segment.end(); ++i) {
     T* row = &dx(b, h, i, 0);
-    for (Index c = 0; c < width; ++c) row[c] = segment.is_real(i) ? dmean[c] / divisor : T(0);
+    if (!segment.is_real(i)) {
+      std::fill_n(row, width, T(0));
+    } else if (share != nullptr) {
+      std::copy_n(share, width, row);
+    } else {
+      for (Index c = 0; c < width; ++c) row[c] = dmean[c] / divisor;
+      share = row;
+    }
   }
 }
 
