@@ -24,9 +24,9 @@ Case find_case(const std::string& op) {
 }
 
 Variable normal_input(const nn::Place& place, const std::string& name, const Shape& shape) {
-  Tensor value = empty(shape, place.dtype(), kCpu);
+  Tensor value = empty(shape, kFloat32, kCpu);
   fill_normal(value, 0, 1, place.seed(), stream_id(name));
-  return Variable(value.to(place.device()), true);
+  return Variable(value.to(place.dtype()).to(place.device()), true);
 }
 
 double bytes_of(std::initializer_list<Shape> shapes, DType dtype) {

@@ -31,6 +31,7 @@ struct Case {
   std::string about;  // one line for the list
   std::vector<Setting> settings;
   std::function<Work(const Settings&, const nn::Place&)> make;  // place: seed, dtype and device
+  bool turns_on_rounding = false;  // a choice that float32 and float64 may make differently
 };
 
 std::vector<Case> product_cases();    // matrix products
@@ -45,7 +46,8 @@ std::vector<Case> all_cases();
 // Error that lists every name when no case has this one.
 Case find_case(const std::string& op);
 
-// A leaf that requires a gradient, drawn from the standard normal; `name` decides the draw.
+// A leaf that requires a gradient, drawn from the standard normal; `name` decides the draw. Values are those of float32
+// in every dtype.
 Variable normal_input(const nn::Place& place, const std::string& name, const Shape& shape);
 
 // Elements of the shapes, times `bytes_each`.

@@ -206,7 +206,8 @@ std::vector<Case> module_cases() {
     settings.insert(settings.end(), mechanism.settings.begin(), mechanism.settings.end());
     cases.push_back(
         {mechanism.kind, mechanism.about, settings,
-         [&mechanism](const Settings& s, const nn::Place& place) { return module_work(mechanism, s, place); }});
+         [&mechanism](const Settings& s, const nn::Place& place) { return module_work(mechanism, s, place); },
+         mechanism.kind == "fsat"});
   }
   return cases;
 }

@@ -11,6 +11,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "subquad/bench/kernel/check.h"
 #include "subquad/bench/kernel/record.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/safetensors.h"
@@ -100,6 +101,8 @@ void run(const Options& options, const Case& c, const Settings& settings) {
   set_num_threads(options.threads);
   omp_set_num_threads(options.threads);
   flush_denormals();  // as training does
+  if (!options.turns && options.dtype == dtype_name(kFloat32) && !c.turns_on_rounding)
+    check_against_float64(c, settings, place_of(options));
   if (options.growth) return report_growth(c, settings, options);
   Runner runner(c.make(settings, place_of(options)));
   if (!options.dump.empty()) write_safetensors(options.dump, {.metadata = {{"op", c.op}}, .tensors = runner.results()});

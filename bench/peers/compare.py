@@ -5,7 +5,8 @@
 
 Each peer is a file of this folder: the operations of the official code of its paper, written anew from the paper, on the inputs
 and parameters that bench_kernel drew. One thread; processor time; medians of runs that alternate, so that what else the machine
-does meets both alike. A difference larger than float32 explains is said, not timed, and ends the program with status 1.
+does meets both alike. A way that differs from ours by more than float32 explains is named and not timed; a row without any way
+that agrees ends the program with status 1.
 """
 
 import argparse
@@ -28,6 +29,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 # (op of bench_kernel, module of this folder, settings); N, batch, heads and width are added to each.
 ROWS = [
     ("softmax", "softmax", {"causal": "false"}),
+    ("nystrom", "nystrom", {"landmarks": "64", "iterations": "6", "conv": "35"}),
+    ("fsat", "fsat", {"cross": "16", "hidden": "16", "lags": "64", "columns": "32", "window": "8"}),
 ]
 
 
@@ -138,12 +141,15 @@ def compare_row(options, op, module, settings, folder):
         ways = importlib.import_module(module).WAYS
         peers = {name: Peer(function, tensors, settings) for name, function in ways.items()}
         record = {"op": op, "shape": settings, "differences": {}}
-        for name, peer in peers.items():
+        for name, peer in list(peers.items()):
             difference, where = largest_difference(peer, tensors, scales(tensors))
-            record["differences"][name] = difference
-            if not difference <= options.tolerance:
-                print(f"{row_title(op, settings)}: {name} differs by {difference:.2g} in {where}", file=sys.stderr)
-                return None
+            if difference <= options.tolerance:
+                record["differences"][name] = difference
+            else:
+                print(f"{row_title(op, settings)}: {name} differs by {difference:.2g} in {where}: not timed", file=sys.stderr)
+                del peers[name]
+        if not peers:
+            return None
         times = alternate(ours, peers, options.seconds, options.repetitions)
     finally:
         ours.close()

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "subquad/autograd/ops/elementwise.h"
+#include "subquad/bench/kernel/check.h"
 #include "subquad/bench/kernel/growth.h"
 #include "subquad/bench/kernel/measure.h"
 #include "subquad/core/safetensors.h"
@@ -56,6 +58,22 @@ TEST_SUITE("cpu") {
                           [](float v) { return std::isfinite(v); }));
       }
     }
+  }
+
+  TEST_CASE("bench_kernel: results are checked against float64 before they are timed") {
+    for (const Case& c : bench::all_cases()) {
+      CAPTURE(c.op);
+      if (c.turns_on_rounding) continue;
+      CHECK(bench::check_against_float64(c, tiny(c), kPlace) < 1e-5);
+    }
+    Case wrong = bench::find_case("bias_gelu");
+    wrong.make = [make = wrong.make](const bench::Settings& s, const nn::Place& place) {
+      bench::Work work = make(s, place);
+      const double factor = place.dtype() == kFloat32 ? 1.001 : 1;
+      work.forward = [right = work.forward, factor] { return std::vector<Variable>{mul_scalar(right()[0], factor)}; };
+      return work;
+    };
+    CHECK_THROWS_AS(bench::check_against_float64(wrong, tiny(wrong), kPlace), Error);
   }
 
   TEST_CASE("bench_kernel: counted work grows with n and with the batch") {

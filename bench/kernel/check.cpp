@@ -1,0 +1,67 @@
+#include "subquad/bench/kernel/check.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "subquad/bench/kernel/measure.h"
+
+namespace subquad::bench {
+
+namespace {
+
+constexpr double kTolerance = 2e-4;
+constexpr Index kPositions = 2048;
+
+Tensor doubles(const Tensor& t) {
+  return t.to(kCpu).to(kFloat64).contiguous();
+}
+
+double largest(const Tensor& t) {
+  double most = 0;
+  for (const double value : doubles(t).span<double>()) most = std::max(most, std::fabs(value));
+  return most;
+}
+
+// NaN where one of them is
+double difference(const Tensor& a, const Tensor& b) {
+  const Tensor x = doubles(a), y = doubles(b);
+  double most = 0;
+  for (Index i = 0; i < x.size(); ++i) {
+    const double d = std::fabs(x.data<double>()[i] - y.data<double>()[i]);
+    if (!(d <= most)) most = d;
+  }
+  return most;
+}
+
+// Gives `exact` the values of `work`'s inputs.
+void share_inputs(const Work& work, Work& exact) {
+  for (auto& [name, input] : exact.inputs)
+    if (input.dtype() == kFloat64) copy(work.inputs.at(name).value().to(kFloat64), input.mutable_value());
+}
+
+}  // namespace
+
+double check_against_float64(const Case& c, Settings settings, const nn::Place& place) {
+  if (settings.has("n")) settings.set("n", cat(std::min(settings.size("n"), kPositions)));
+  if (settings.has("batch")) settings.set("batch", cat(std::min<Index>(settings.size("batch"), 1)));
+  Work work = c.make(settings, place), exact = c.make(settings, nn::Place(place.seed(), kFloat64, place.device()));
+  share_inputs(work, exact);
+  const auto got = Runner(std::move(work)).results(), want = Runner(std::move(exact)).results();
+
+  std::map<int, double> gradients;  // the largest element, by rank
+  for (const auto& [name, tensor] : want)
+    if (name.starts_with("grad.")) gradients[tensor.rank()] = std::max(gradients[tensor.rank()], largest(tensor));
+  double worst = 0;
+  for (const auto& [name, tensor] : want) {
+    if (!name.starts_with("grad.") && !name.starts_with("out")) continue;
+    const double scale = name.starts_with("grad.") ? gradients[tensor.rank()] : largest(tensor);
+    const double error = difference(got.at(name), tensor) / std::max(scale, 1e-30);
+    if (!(error <= kTolerance))
+      throw Error(cat(c.op, ": in float32 ", name, " differs from float64 by ", error,
+                      " of the largest element, expected at most ", kTolerance));
+    worst = std::max(worst, error);
+  }
+  return worst;
+}
+
+}  // namespace subquad::bench

@@ -1,0 +1,99 @@
+"""Combiner as the official JAX layers do it: segments, blocks or a grid as axes, maxima as summaries, one softmax over direct tokens
+and summaries, all logits stored. N must be a multiple of the segment (logsparse: a power of two)."""
+
+import math
+
+import torch
+
+from projections import output, queries_keys_values
+
+NEVER = -1e10  # what masks, as in the official code
+
+
+def scaled(t, shape):
+    q, k, v = queries_keys_values(t, shape)
+    return q / math.sqrt(q.shape[-1]), k, v
+
+
+def summary_of(q, k, v):
+    """Key and value that stand for the tokens of an axis: [..., T, E] -> [..., E]."""
+    weights = torch.softmax(torch.einsum("...d,...jd->...j", q.amax(-2), k), -1)
+    return k.amax(-2), torch.einsum("...j,...jd->...d", weights, v)
+
+
+def fixed(t, shape):
+    q, k, v = scaled(t, shape)
+    n, size = q.shape[2], int(shape["segment"])
+    count = n // size
+    q, k, v = (z.unflatten(2, (count, size)) for z in (q, k, v))
+    k_span, v_span = summary_of(q, k, v)
+    direct = torch.einsum("bhgid,bhgjd->bhgij", q, k)
+    spans = torch.einsum("bhgid,bhsd->bhgis", q, k_span)
+    if shape["causal"] == "true":
+        direct = direct + NEVER * torch.ones(size, size).triu(1)
+        spans = spans + NEVER * torch.ones(count, count).triu()[:, None, :]
+    else:
+        spans = spans + NEVER * torch.eye(count)[:, None, :]
+    weights = torch.softmax(torch.cat([direct, spans], -1), -1)
+    mixed = torch.einsum("bhgij,bhgjd->bhgid", weights[..., :size], v)
+    mixed = mixed + torch.einsum("bhgis,bhsd->bhgid", weights[..., size:], v_span)
+    return output(t, mixed.flatten(2, 3))
+
+
+def logsparse(t, shape):
+    q, k, v = scaled(t, shape)
+    n = q.shape[2]
+    logits, values = [(q * k).sum(-1)], [v]
+    for level in range((n - 1).bit_length()):
+        blocks = n >> level
+        k_span, v_span = summary_of(*(z.unflatten(2, (blocks, 1 << level)) for z in (q, k, v)))
+        k_other, v_other = (z.unflatten(2, (blocks // 2, 2)).flip(3).flatten(2, 3).repeat_interleave(1 << level, 2)
+                            for z in (k_span, v_span))
+        logit = (q * k_other).sum(-1)
+        if shape["causal"] == "true":  # the other block lies before this one where the block's number is odd
+            logit = logit + NEVER * (1 - (torch.arange(n) >> level) % 2)
+        logits.append(logit)
+        values.append(v_other)
+    weights = torch.softmax(torch.stack(logits, -1), -1)
+    return output(t, sum(weights[..., i, None] * value for i, value in enumerate(values)))
+
+
+def running(q, k, v, backward):
+    """What stands for the tokens before (backward: behind) each one along the last axis but one; anything for the first."""
+    if backward:
+        q, k, v = q.flip(-2), k.flip(-2), v.flip(-2)
+    before = lambda z: torch.cat([torch.zeros_like(z[..., :1, :]), z.cummax(-2).values[..., :-1, :]], -2)
+    size = k.shape[-2]
+    weights = torch.softmax(before(q) @ k.transpose(-1, -2) + NEVER * torch.ones(size, size).triu(), -1)
+    k_run, v_run = before(k), weights @ v
+    return (k_run.flip(-2), v_run.flip(-2)) if backward else (k_run, v_run)
+
+
+def axial(t, shape):
+    q, k, v = scaled(t, shape)
+    columns, causal, pattern = int(shape["segment"]), shape["causal"] == "true", shape["pattern"]
+    rows = q.shape[2] // columns
+    q, k, v = (z.unflatten(2, (rows, columns)) for z in (q, k, v))  # [B, H, R, C, E]
+    r, c = torch.arange(rows), torch.arange(columns)
+    by_row, by_column = "bhrcd,bhrxd->bhrcx", "bhrcd,bhxcd->bhrcx"
+    row, other_row, column, other_column = r[:, None, None], r[None, None, :], c[None, :, None], c[None, None, :]
+    terms = [(by_row, k, v, other_column <= column if causal else other_column >= 0),
+             (by_column, k, v, other_row < row if causal else other_row != row)]
+    if pattern in ("vertical", "mixture"):
+        for backward in (False,) if causal else (False, True):
+            k_run, v_run = (z.transpose(2, 3) for z in running(*(z.transpose(2, 3) for z in (q, k, v)), backward))
+            terms.append((by_row, k_run, v_run, (other_column != column) & (row < rows - 1 if backward else row > 0)))
+    if pattern in ("horizontal", "mixture"):
+        for backward in (False, True):
+            k_run, v_run = running(q, k, v, backward)
+            alive = column < columns - 1 if backward else column > 0
+            terms.append((by_column, k_run, v_run, (other_row < row if causal else other_row != row) & alive))
+    logits = [torch.einsum(how, q, keys) + NEVER * ~seen for how, keys, _, seen in terms]
+    weights = torch.softmax(torch.cat(logits, -1), -1).split([z.shape[-1] for z in logits], -1)
+    mixed = sum(torch.einsum("bhrcx,bhrxd->bhrcd" if how == by_row else "bhrcx,bhxcd->bhrcd", w, values)
+                for w, (how, _, values, _) in zip(weights, terms))
+    return output(t, mixed.flatten(2, 3))
+
+
+PATTERNS = {"fixed": fixed, "logsparse": logsparse, "vertical": axial, "horizontal": axial, "mixture": axial}
+WAYS = {"official operations": lambda t, shape: PATTERNS[shape["pattern"]](t, shape)}
