@@ -1,0 +1,15 @@
+// The CPU kernels behind span_attention.h. Arguments are checked, every last stride is 1, options.scale is set;
+// gradients come zeroed.
+#pragma once
+
+#include "subquad/kernels/span_attention/span_attention.h"
+
+namespace subquad::kernels::cpu {
+
+void span_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans, const Mask& mask,
+                    const SpanAttentionOptions& options, SpanAttentionOutput& result);
+void span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans,
+                         const SpanAttentionOutput& forward, const Mask& mask, const SpanAttentionOptions& options,
+                         SpanAttentionGrads& grads);
+
+}  // namespace subquad::kernels::cpu

@@ -1,0 +1,52 @@
+// Local expectations: each span of positions has one query, which attends to the span's own tokens.
+//
+//   s[s, j] = scale * q[s] . k[j]     for the real positions j of span s     lse[s] = ln sum_j exp(s[s, j])
+//   out[s] = sum_j exp(s[s, j] - lse[s]) v[j]                                per batch element and head
+//
+//   q [B, H, S, E]   k [B, H, N, E]   v [B, H, N, C]   spans [1 or B, S, 2] (kernels/spans), which may overlap
+//   out [B, H, S, C]   lse [B, H, S]                   mask [B, N], undefined = every position is real
+//
+// A span without a real position has out 0, lse -inf, and gives no gradient. Padded positions are not read and get
+// gradient 0. float32 or float64, on the CPU, any strides (copied where the last is not 1); out and gradients lie in
+// memory as [B, N, H, E].
+//
+// Dropout (probability > 0) zeroes weights after the softmax and scales the others by 1 / (1 - probability). Bits:
+// word(sample, position (begin + end) H + h, feature j) of core/rng.h; begin + end tells aligned blocks of all levels
+// apart, whatever the padding.
+//
+// Deterministic: a span is summed in the order of its positions, and a position adds up what its spans give it in the
+// order of the table. Work: 2 (E + C) flops per position of each span forward, 2 (3 E + 2 C) backward. Memory: one
+// span's weights per thread. Source: papers/combiner.md, section 1 (p(j|S) and v_S) and section 3 (backward).
+#pragma once
+
+#include "subquad/core/mask.h"
+#include "subquad/core/rng.h"
+#include "subquad/core/tensor.h"
+
+namespace subquad::kernels {
+
+struct SpanAttentionOptions {
+  double scale = 0;  // 0 = 1 / sqrt(E)
+  double dropout = 0;
+  RandomState random = {};
+};
+
+struct SpanAttentionOutput {
+  Tensor out;  // [B, H, S, C]
+  Tensor lse;  // [B, H, S]
+};
+SpanAttentionOutput span_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans,
+                                   const Mask& mask = {}, const SpanAttentionOptions& options = {});
+
+// Gradients of sum(out * dout). With p = exp(s - lse), made anew from q and k:
+//
+//   ds[s, j] = p[s, j] (dout[s] . v[j] - dout[s] . out[s])     dq[s] = scale sum_j ds[s, j] k[j]
+//   dk[j] = scale sum_s ds[s, j] q[s]                          dv[j] = sum_s p[s, j] dout[s]
+struct SpanAttentionGrads {
+  Tensor dq, dk, dv;
+};
+SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                                       const Tensor& spans, const SpanAttentionOutput& forward, const Mask& mask = {},
+                                       const SpanAttentionOptions& options = {});
+
+}  // namespace subquad::kernels

@@ -1,0 +1,191 @@
+#include "subquad/kernels/span_attention/span_attention.h"
+
+#include <cmath>
+#include <limits>
+
+#include "subquad/kernels/attention/attention.h"
+#include "subquad/tests/kernels/span_cases.h"
+#include "subquad/tests/support/compare.h"
+#include "subquad/tests/support/threads.h"
+
+namespace subquad::test {
+namespace {
+
+using kernels::SpanAttentionGrads;
+using kernels::SpanAttentionOptions;
+using kernels::SpanAttentionOutput;
+
+struct Inputs {
+  Tensor q, k, v, dout;
+};
+Inputs make_inputs(Index n, Index spans, Index width, Index value_width, DType dtype, Index batch = 2) {
+  return {normal({batch, 2, spans, width}, dtype, 1), normal({batch, 2, n, width}, dtype, 2),
+          normal({batch, 2, n, value_width}, dtype, 3), normal({batch, 2, spans, value_width}, dtype, 4)};
+}
+
+struct Expected {
+  Tensor out, lse, dq, dk, dv;
+};
+
+Expected slow(const Inputs& in, const Tensor& spans, const Mask& mask) {
+  const Tensor q = doubles(in.q), k = doubles(in.k), v = doubles(in.v), up = doubles(in.dout);
+  const Index batch = k.dim(0), heads = k.dim(1), n = k.dim(2), count = q.dim(2), width = q.dim(3), values = v.dim(3);
+  Expected want{zeros_like(up), zeros({batch, heads, count}, kFloat64, kCpu), zeros_like(q), zeros_like(k),
+                zeros_like(v)};
+  const double scale = 1 / std::sqrt(static_cast<double>(width));
+  for (Index head = 0; head < batch * heads; ++head)
+    for (Index s = 0; s < count; ++s) {
+      const Index b = head / heads, at = head * count + s;
+      const Index* bounds = spans.data<Index>() + 2 * ((spans.dim(0) == 1 ? 0 : b * count) + s);
+      std::vector<Index> members;
+      std::vector<double> p;
+      double sum = 0;
+      for (Index j = 0; j < n; ++j) {
+        if (j < bounds[0] || j >= bounds[1] || !is_real(mask, b, j, n)) continue;
+        double logit = 0;
+        for (Index e = 0; e < width; ++e)
+          logit += scale * q.data<double>()[at * width + e] * k.data<double>()[(head * n + j) * width + e];
+        members.push_back(j);
+        p.push_back(std::exp(logit));
+        sum += p.back();
+      }
+      want.lse.data<double>()[at] = std::log(sum);
+      double delta = 0;
+      for (std::size_t a = 0; a < p.size(); ++a) {
+        p[a] /= sum;
+        for (Index c = 0; c < values; ++c) {
+          const double share = p[a] * v.data<double>()[(head * n + members[a]) * values + c];
+          want.out.data<double>()[at * values + c] += share;
+          delta += share * up.data<double>()[at * values + c];
+        }
+      }
+      for (std::size_t a = 0; a < p.size(); ++a) {
+        const Index row = head * n + members[a];
+        double ds = -delta;
+        for (Index c = 0; c < values; ++c) {
+          ds += up.data<double>()[at * values + c] * v.data<double>()[row * values + c];
+          want.dv.data<double>()[row * values + c] += p[a] * up.data<double>()[at * values + c];
+        }
+        ds *= p[a] * scale;
+        for (Index e = 0; e < width; ++e) {
+          want.dq.data<double>()[at * width + e] += ds * k.data<double>()[row * width + e];
+          want.dk.data<double>()[row * width + e] += ds * q.data<double>()[at * width + e];
+        }
+      }
+    }
+  return want;
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("cpu");
+
+TEST_CASE("span_attention equals the slow loop for every table, mask and head size") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const auto& [n, width, values] :
+           std::vector<std::tuple<Index, Index, Index>>{{1, 1, 1}, {9, 5, 3}, {23, 16, 8}, {40, 33, 20}})
+        for (const Tensor& spans : span_tables(n))
+          for (const Mask& mask : span_masks(n)) {
+            CAPTURE(n);
+            const Inputs in = make_inputs(n, spans.dim(1), width, values, dtype);
+            const Expected want = slow(in, spans, mask);
+            const SpanAttentionOutput got = kernels::span_attention(in.q, in.k, in.v, spans, mask);
+            const SpanAttentionGrads grads = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, spans, got, mask);
+            const double tolerance = dot_tolerance(dtype, 4 * std::max(n, width));
+            CHECK_CLOSE(got.out, want.out, tolerance);
+            CHECK_CLOSE(got.lse, want.lse, tolerance);
+            CHECK_CLOSE(grads.dq, want.dq, tolerance);
+            CHECK_CLOSE(grads.dk, want.dk, tolerance);
+            CHECK_CLOSE(grads.dv, want.dv, tolerance);
+          }
+    });
+  });
+}
+
+TEST_CASE("span_attention of one span is attention of one query, at any size of logits") {
+  const Tensor spans = kernels::segment_spans(500, 500);
+  Inputs in = make_inputs(500, 1, 8, 8, kFloat64);
+  for (const double size : {1.0, 1e5}) {
+    for (double& x : in.q.span<double>()) x *= size;
+    CHECK_CLOSE(kernels::span_attention(in.q, in.k, in.v, spans).out, kernels::attention(in.q, in.k, in.v).out,
+                dot_tolerance(kFloat64, 500));
+  }
+}
+
+TEST_CASE("span_attention reads no padded position, not even NaN") {
+  const Index n = 23;
+  const Tensor spans = kernels::level_spans(n);
+  for (const Mask& mask : span_masks(n)) {
+    if (!mask.defined()) continue;
+    const Inputs in = make_inputs(n, spans.dim(1), 5, 4, kFloat32);
+    Inputs dirty = make_inputs(n, spans.dim(1), 5, 4, kFloat32);
+    for (Index b = 0; b < 2; ++b)
+      for (Index i = 0; i < n; ++i)
+        for (Tensor* t : {&dirty.k, &dirty.v}) {
+          Tensor row = t->select(0, b).select(1, i);
+          if (!is_real(mask, b, i, n)) fill(row, std::numeric_limits<double>::quiet_NaN());
+        }
+    const auto run = [&](const Inputs& x) -> std::vector<Tensor> {
+      const SpanAttentionOutput f = kernels::span_attention(x.q, x.k, x.v, spans, mask);
+      const SpanAttentionGrads g = kernels::span_attention_grad(x.dout, x.q, x.k, x.v, spans, f, mask);
+      return {f.out, f.lse, g.dq, g.dk, g.dv};
+    };
+    const std::vector<Tensor> want = run(in), got = run(dirty);
+    for (std::size_t i = 0; i < want.size(); ++i) CHECK(same_bits(got[i], want[i]));
+  }
+}
+
+TEST_CASE("span_attention gives the same bits for any number of threads") {
+  const Tensor spans = kernels::level_spans(3000);
+  const Inputs in = make_inputs(3000, spans.dim(1), 8, 8, kFloat32, 1);
+  CHECK(same_for_any_thread_count([&]() -> std::vector<Tensor> {
+    const SpanAttentionOutput f = kernels::span_attention(in.q, in.k, in.v, spans);
+    const SpanAttentionGrads g = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, spans, f);
+    return {f.out, g.dq, g.dk, g.dv};
+  }));
+}
+
+TEST_CASE("span_attention drops weights by sample, span and position, whatever the padding") {
+  const auto random = [](std::vector<Index> samples) {
+    const Index count = static_cast<Index>(samples.size());
+    return RandomState{.seed = 3, .stream = 5, .step = tensor<Index>({9}, {1}), .samples = tensor(samples, {count})};
+  };
+  const auto drop = [&](Index batch, Index n, const std::vector<Index>& samples) {
+    const Tensor spans = kernels::segment_spans(n, 400);
+    return kernels::span_attention(zeros({batch, 2, spans.dim(1), 3}, kFloat64, kCpu),
+                                   zeros({batch, 2, n, 3}, kFloat64, kCpu), full({batch, 2, n, 1}, 1, kFloat64, kCpu),
+                                   spans, Mask::from_lengths(full({batch}, 400, kInt64, kCpu), n),
+                                   {.dropout = 0.25, .random = random(samples)})
+        .out;
+  };
+  const Tensor out = drop(2, 400, {7, 8});
+  for (const Index flat : {0, 1, 2, 3}) {
+    const double kept = at(out.contiguous(), flat) * 400 * 0.75;
+    CHECK(kept == doctest::Approx(std::round(kept)));
+    CHECK(kept > 250);
+    CHECK(kept < 350);
+  }
+  CHECK(!same_bits(out.select(0, 0), out.select(0, 1)));
+  CHECK(same_bits(drop(1, 900, {8}).slice(2, 0, 1), out.slice(0, 1, 2)));
+}
+
+TEST_CASE("span_attention names the argument that does not fit") {
+  const auto t = [](const Shape& shape) { return zeros(shape, kFloat32, kCpu); };
+  const Tensor q = t({2, 3, 2, 4}), k = t({2, 3, 6, 4}), spans = kernels::segment_spans(6, 3);
+  CHECK_THROWS_WITH_AS(kernels::span_attention(t({2, 3, 5, 4}), k, k, spans),
+                       "span_attention: q is [2, 3, 5, 4] float32 cpu, expected one query for each of 2 spans",
+                       ShapeError);
+  CHECK_THROWS_AS(kernels::span_attention(q, t({2, 3, 6, 5}), k, spans), ShapeError);
+  CHECK_THROWS_AS(kernels::span_attention(q, k, k, spans, {}, {.dropout = 0.5}), Error);
+  CHECK_THROWS_AS(kernels::span_attention(q, k, k, spans, Mask::from_lengths(tensor<Index>({5, 5}, {2}), 5)),
+                  ShapeError);
+  const SpanAttentionOutput f = kernels::span_attention(q, k, k, spans);
+  CHECK_THROWS_WITH_AS(kernels::span_attention_grad(k, q, k, k, spans, f),
+                       "span_attention_grad: dout is [2, 3, 6, 4] float32 cpu, expected shape [2, 3, 2, 4]",
+                       ShapeError);
+}
+
+TEST_SUITE_END();
+
+}  // namespace subquad::test

@@ -1,0 +1,146 @@
+#include "subquad/kernels/span_pool/span_pool.h"
+
+#include <cmath>
+#include <limits>
+
+#include "subquad/tests/kernels/span_cases.h"
+#include "subquad/tests/support/compare.h"
+#include "subquad/tests/support/threads.h"
+
+namespace subquad::test {
+namespace {
+
+using kernels::SpanPool;
+using kernels::SpanPooled;
+
+constexpr SpanPool kPools[] = {SpanPool::max, SpanPool::mean, SpanPool::sum, SpanPool::log_sum_exp};
+
+struct Pooled {
+  Tensor out, arg, dx;
+};
+
+Pooled slow_pool(const Tensor& x, const Tensor& spans, SpanPool pool, const Mask& mask, const Tensor& dout) {
+  const Tensor in = doubles(x), up = doubles(dout);
+  const Index batch = in.dim(0), n = in.dim(1), width = in.dim(2), count = spans.dim(1);
+  Pooled want{zeros({batch, count, width}, kFloat64, kCpu), full({batch, count, width}, -1, kInt64, kCpu),
+              zeros_like(in)};
+  for (Index b = 0; b < batch; ++b)
+    for (Index s = 0; s < count; ++s)
+      for (Index c = 0; c < width; ++c) {
+        const Index* bounds = spans.data<Index>() + 2 * ((spans.dim(0) == 1 ? 0 : b * count) + s);
+        std::vector<Index> members;
+        for (Index i = 0; i < n; ++i)
+          if (bounds[0] <= i && i < bounds[1] && is_real(mask, b, i, n)) members.push_back(i);
+        const auto value = [&](Index i) { return in.data<double>()[(b * n + i) * width + c]; };
+        const auto dx = [&](Index i) -> double& { return want.dx.data<double>()[(b * n + i) * width + c]; };
+        const Index at = (b * count + s) * width + c;
+        const double g = up.data<double>()[at], size = static_cast<double>(members.size());
+        double sum = 0, exponentials = 0;
+        Index best = -1;
+        for (const Index i : members) {
+          sum += value(i);
+          exponentials += std::exp(value(i));
+          if (best < 0 || value(i) > value(best)) best = i;
+        }
+        double& out = want.out.data<double>()[at];
+        if (pool == SpanPool::log_sum_exp) out = std::log(exponentials);
+        if (members.empty()) continue;
+        want.arg.data<Index>()[at] = best;
+        if (pool == SpanPool::max) out = value(best);
+        if (pool == SpanPool::mean) out = sum / size;
+        if (pool == SpanPool::sum) out = sum;
+        if (pool == SpanPool::max) dx(best) += g;
+        for (const Index i : members) {
+          if (pool == SpanPool::mean) dx(i) += g / size;
+          if (pool == SpanPool::sum) dx(i) += g;
+          if (pool == SpanPool::log_sum_exp) dx(i) += g * std::exp(value(i)) / exponentials;
+        }
+      }
+  return want;
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("cpu");
+
+TEST_CASE("span_pool equals the slow loop: every reduction, table and mask") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const auto& [n, width] : std::vector<std::pair<Index, Index>>{{1, 1}, {9, 5}, {23, 16}, {40, 33}})
+        for (const Tensor& spans : span_tables(n))
+          for (const Mask& mask : span_masks(n))
+            for (const SpanPool pool : kPools) {
+              CAPTURE(n);
+              CAPTURE(static_cast<int>(pool));
+              const Tensor x = normal({2, n, width}, dtype, 1), dout = normal({2, spans.dim(1), width}, dtype, 2);
+              const Pooled want = slow_pool(x, spans, pool, mask, dout);
+              const SpanPooled got = kernels::span_pool(x, spans, pool, mask);
+              const double tolerance = dot_tolerance(dtype, 2 * n);
+              CHECK_CLOSE(got.out, want.out, tolerance);
+              if (pool == SpanPool::max) CHECK(same_bits(got.arg, want.arg));
+              CHECK_CLOSE(kernels::span_pool_grad(dout, x, spans, pool, got, mask), want.dx, tolerance);
+            }
+    });
+  });
+}
+
+TEST_CASE("span_pool: equal maxima go to the first, empty batches and strided rows work") {
+  const Tensor x = full({1, 6, 2}, 3, kFloat32, kCpu), spans = kernels::segment_spans(6, 3);
+  const SpanPooled got = kernels::span_pool(x, spans, SpanPool::max);
+  CHECK(same_bits(got.arg, tensor<Index>({0, 0, 3, 3}, {1, 2, 2})));
+  CHECK(kernels::span_pool(zeros({0, 6, 2}, kFloat32, kCpu), spans, SpanPool::max).out.shape() == Shape{0, 2, 2});
+  CHECK(kernels::span_pool(zeros({2, 0, 2}, kFloat32, kCpu), kernels::segment_spans(0, 3), SpanPool::sum).out.size() ==
+        0);
+  const Tensor wide = normal({2, 6, 10}, kFloat32, 1);
+  for (const Tensor& view : {wide.slice(2, 3, 7), wide.transpose(1, 2)})
+    CHECK(same_bits(kernels::span_pool(view, spans, SpanPool::mean).out,
+                    kernels::span_pool(view.contiguous(), spans, SpanPool::mean).out));
+}
+
+TEST_CASE("span_pool reads no padded position, not even NaN") {
+  const Index n = 23;
+  for (const Mask& mask : span_masks(n)) {
+    if (!mask.defined()) continue;
+    const Tensor clean = normal({2, n, 7}, kFloat32, 1);
+    Tensor dirty = clean.clone();
+    for (Index b = 0; b < 2; ++b)
+      for (Index i = 0; i < n; ++i) {
+        Tensor row = dirty.select(0, b).select(0, i);
+        if (!is_real(mask, b, i, n)) fill(row, std::numeric_limits<double>::quiet_NaN());
+      }
+    for (const SpanPool pool : kPools) {
+      const Tensor spans = kernels::level_spans(n);
+      const SpanPooled a = kernels::span_pool(clean, spans, pool, mask),
+                       b = kernels::span_pool(dirty, spans, pool, mask);
+      CHECK(same_bits(a.out, b.out));
+      CHECK(same_bits(kernels::span_pool_grad(a.out, clean, spans, pool, a, mask),
+                      kernels::span_pool_grad(a.out, dirty, spans, pool, b, mask)));
+    }
+  }
+}
+
+TEST_CASE("span_pool gives the same bits for any number of threads") {
+  const Tensor x = normal({2, 5000, 24}, kFloat32, 1), spans = kernels::level_spans(5000);
+  for (const SpanPool pool : kPools)
+    CHECK(same_for_any_thread_count([&]() -> std::vector<Tensor> {
+      const SpanPooled f = kernels::span_pool(x, spans, pool);
+      return {f.out, kernels::span_pool_grad(f.out, x, spans, pool, f)};
+    }));
+}
+
+TEST_CASE("span_pool names the argument that does not fit") {
+  const Tensor x = zeros({2, 6, 3}, kFloat32, kCpu), spans = kernels::segment_spans(6, 3);
+  CHECK_THROWS_WITH_AS(kernels::span_pool(zeros({6, 3}, kFloat32, kCpu), spans, SpanPool::max),
+                       "span_pool: x is [6, 3] float32 cpu, expected rank 3", ShapeError);
+  CHECK_THROWS_AS(kernels::span_pool(zeros({2, 6, 3}, kInt64, kCpu), spans, SpanPool::max), DTypeError);
+  CHECK_THROWS_AS(kernels::span_pool(x, zeros({3, 2, 2}, kInt64, kCpu), SpanPool::max), ShapeError);
+  CHECK_THROWS_AS(kernels::span_pool(x, spans, SpanPool::max, Mask::from_lengths(tensor<Index>({5, 5}, {2}), 5)),
+                  ShapeError);
+  const SpanPooled f = kernels::span_pool(x, spans, SpanPool::max);
+  CHECK_THROWS_WITH_AS(kernels::span_pool_grad(x, x, spans, SpanPool::max, f),
+                       "span_pool_grad: dout is [2, 6, 3] float32 cpu, expected shape [2, 2, 3]", ShapeError);
+}
+
+TEST_SUITE_END();
+
+}  // namespace subquad::test
