@@ -7,6 +7,7 @@
 #include <hwy/highway.h>
 
 #include <limits>
+#include <vector>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/attention/online-inl.h"
@@ -90,9 +91,14 @@ void Forward(const ForwardArguments<T>& args) {
   const Index query_count = args.q.dim(2), key_count = args.k.dim(2), heads = args.q.dim(1);
   const Index ranges = std::max<Index>(1, (query_count + kRange - 1) / kRange);
   const Index work = std::min(query_count, kRange) * key_count * (args.q.dim(3) + args.v.dim(3)) / 8;
+  // Once per sample, not per task: the lists are as long as the sequence, and there are N / kRange tasks.
+  std::vector<Seen> samples(static_cast<std::size_t>(args.q.dim(0)));
+  parallel_for(args.q.dim(0), key_count + 2 * query_count, [&](Index b) {
+    samples[static_cast<std::size_t>(b)] = seen(args.mask, b, query_count, key_count, args.options);
+  });
   parallel_for(args.q.dim(0) * heads * ranges, work, [&](Index task) {
     const Index b = task / ranges / heads, h = task / ranges % heads, begin = task % ranges * kRange;
-    const Seen s = seen(args.mask, b, query_count, key_count, args.options);
+    const Seen& s = samples[static_cast<std::size_t>(b)];
     const Index end = std::min(static_cast<Index>(s.queries.size()), begin + kRange);
     if (begin == 0) {
       ZeroOthers(s.queries, args.out, b, h);
