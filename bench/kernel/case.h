@@ -38,6 +38,7 @@ std::vector<Case> product_cases();    // matrix products
 std::vector<Case> row_cases();        // softmax, layer norm, bias + GELU
 std::vector<Case> attention_cases();  // kernels/attention and its kin
 std::vector<Case> fsat_cases();       // what chooses FSAT's keys
+std::vector<Case> fft_cases();        // Fourier transforms
 std::vector<Case> paramixer_cases();  // sparse factors
 std::vector<Case> nystrom_cases();    // landmarks and the pseudo-inverse
 std::vector<Case> module_cases();     // the attentions of nn/attention

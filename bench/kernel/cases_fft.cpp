@@ -1,0 +1,69 @@
+// Fourier transforms and cyclic products along n of [batch, n, d].
+#include <cmath>
+
+#include "subquad/autograd/ops/circular.h"
+#include "subquad/autograd/ops/fft.h"
+#include "subquad/bench/kernel/case.h"
+
+namespace subquad::bench {
+
+namespace {
+
+Shape shape_of(const Settings& s) {
+  return {s.size("batch"), s.size("n"), s.size("d")};
+}
+
+// The nominal 5/2 n log2 n of one real transform, for every channel.
+double transform_flops(const Shape& shape) {
+  const double n = static_cast<double>(shape[1]), channels = static_cast<double>(shape[0] * shape[2]);
+  return channels * 2.5 * n * std::log2(std::max(n, 2.0));
+}
+
+Work fft_work(const Settings& s, const nn::Place& place) {
+  const Shape shape = shape_of(s);
+  const Variable x = normal_input(place, "x", {shape[0], shape[1], shape[2], 2});  // real and imaginary parts
+  const Count count = {2 * transform_flops(shape), 2 * bytes_of({x.shape()}, place.dtype())};
+  return {.inputs = {{"x", x}},
+          .forward = [=]() -> std::vector<Variable> { return {complex_to_pairs(fft(pairs_to_complex(x), 1))}; },
+          .forward_count = count,
+          .backward_count = count};
+}
+
+Work rfft_work(const Settings& s, const nn::Place& place) {
+  const Shape shape = shape_of(s);
+  const Variable x = normal_input(place, "x", shape);
+  const Count count = {transform_flops(shape), 2 * bytes_of({shape}, place.dtype())};
+  return {.inputs = {{"x", x}},
+          .forward = [=]() -> std::vector<Variable> { return {complex_to_pairs(rfft(x, 1))}; },
+          .forward_count = count,
+          .backward_count = count};
+}
+
+// Two transforms and one back; backward the spectrum of the gradient and those of both inputs, two back.
+Work circular_work(const Settings& s, const nn::Place& place,
+                   Variable (*op)(const Variable&, const Variable&, const Mask&)) {
+  const Shape shape = shape_of(s);
+  const Variable a = normal_input(place, "a", shape), b = normal_input(place, "b", shape);
+  const double bytes = bytes_of({shape}, place.dtype());
+  return {.inputs = {{"a", a}, {"b", b}},
+          .forward = [=]() -> std::vector<Variable> { return {op(a, b, {})}; },
+          .forward_count = {3 * transform_flops(shape), 3 * bytes},
+          .backward_count = {5 * transform_flops(shape), 5 * bytes}};
+}
+
+}  // namespace
+
+std::vector<Case> fft_cases() {
+  const std::vector<Setting> settings = {
+      {"n", "4096", "positions"}, {"d", "64", "channels"}, {"batch", "4", "samples"}};
+  const auto circular = [&](const char* name, const char* about, auto op) {
+    return Case{name, about, settings,
+                [op](const Settings& s, const nn::Place& place) { return circular_work(s, place, op); }};
+  };
+  return {{"fft", "complex transform along n", settings, fft_work},
+          {"rfft", "real transform along n", settings, rfft_work},
+          circular("circular_convolve", "cyclic convolution along n by three transforms", circular_convolve),
+          circular("circular_correlate", "cyclic correlation along n by three transforms", circular_correlate)};
+}
+
+}  // namespace subquad::bench
