@@ -13,6 +13,7 @@
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/autograd/ops/softmax.h"
 #include "subquad/autograd/record.h"
+#include "subquad/core/check.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/segments/segments.h"
 
@@ -155,6 +156,12 @@ Variable approximated(const Variable& q, const Variable& k, const Variable& valu
   return landmarks.to_tokens(matmul(z, gathered));  // [B, H, N, C]
 }
 
+void check_inputs(const Tensor& q, const Tensor& k, const Mask& mask) {
+  check_rank("nystrom", "q", q, 4);
+  check_shape("nystrom", "k", k, q.shape());
+  check_mask("nystrom", mask, q.dim(0), q.dim(2));
+}
+
 }  // namespace
 
 void check_nystrom(const NystromConfig& config) {
@@ -173,6 +180,9 @@ void check_nystrom(const NystromConfig& config) {
 Variable nystrom_attention(const Variable& q, const Variable& k, const Variable& values, const Variable& taps,
                            const Mask& mask, const NystromConfig& config) {
   check_nystrom(config);
+  check_inputs(q.value(), k.value(), mask);
+  check_rank("nystrom", "values", values.value(), 4);
+  check_shape("nystrom", "values", values.value(), q.shape().with(3, values.dim(3)));
   const bool covered = config.exact_when_covered && q.dim(2) <= config.landmarks;
   Variable mixed = (covered ? softmax_attention : approximated)(q, k, values, mask, config);
   if (taps.defined()) {
@@ -185,6 +195,7 @@ Variable nystrom_attention(const Variable& q, const Variable& k, const Variable&
 
 NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config) {
   check_nystrom(config);
+  check_inputs(q.value(), k.value(), mask);
   const NoGrad no_grad;
   NystromConfig always = config;
   always.exact_when_covered = false;

@@ -11,6 +11,7 @@
 #include "subquad/tests/nn/attention/slow_nystrom.h"
 #include "subquad/tests/nn/module_check.h"
 #include "subquad/tests/nn/slow.h"
+#include "subquad/tests/support/threads.h"
 
 namespace subquad::nn {
 namespace {
@@ -258,6 +259,48 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
     CHECK(same_bits(out.value(), swapped(in.run(config).value().contiguous())));
   }
 
+  TEST_CASE("nystrom_attention gives the same bits for any number of threads") {
+    const Inputs in = make_inputs({3, 2, 700, 8}, 5, prefix_mask({700, 130, 20}, 700), kFloat32);
+    const Tensor upstream = normal({3, 2, 700, 8}, kFloat32, 9);
+    CHECK(test::same_for_any_thread_count([&] {
+      for (Variable x : in.leaves()) x.zero_grad();
+      return run_back(in, {.landmarks = 32, .conv_kernel = 5}, upstream);
+    }));
+  }
+
+  TEST_CASE("isolated landmarks are the official ones where nothing is padded") {
+    const Inputs in = make_inputs({2, 2, 24, 4}, 5, {}, kFloat64);
+    const Tensor isolated = in.run({.landmarks = 6, .conv_kernel = 5}).value();
+    CHECK_CLOSE(in.run({.landmarks = 6, .conv_kernel = 5, .mask = NystromMask::official}).value(), isolated, 1e-14);
+  }
+
+  // With segments of the padded length, isolated landmarks still do not see how many empty ones there are.
+  TEST_CASE("empty landmarks change nothing when they are isolated") {
+    const Inputs in = make_inputs({1, 2, 48, 4}, 0, prefix_mask({12}, 48), kFloat32);
+    const auto cut = [&](const Variable& x, Index positions) {
+      return Variable(part(x.value(), 0, positions).contiguous());
+    };
+    const auto run = [&](Index positions) {  // segments of 4
+      return nystrom_attention(cut(in.q, positions), cut(in.k, positions), cut(in.v, positions), {},
+                               prefix_mask({12}, positions),
+                               {.landmarks = positions / 4,
+                                .conv_kernel = 0,
+                                .segments = NystromSegments::padded,
+                                .exact_when_covered = false});
+    };
+    const Tensor want = run(12).value();
+    for (const Index positions : {16, 32, 48}) CHECK_CLOSE(part(run(positions).value(), 0, 12), want, 1e-6);
+  }
+
+  TEST_CASE("a constant added to all values is added to what a well-conditioned A makes of them") {
+    Inputs in = make_inputs({1, 2, 24, 16}, 0, {}, kFloat64);
+    in.k = in.q = mul_scalar(in.q, 3);
+    const NystromConfig config{.landmarks = 6, .pinv_iterations = 20, .conv_kernel = 0};
+    const Tensor out = in.run(config).value();
+    in.v = add_scalar(in.v, 2);
+    CHECK_CLOSE(in.run(config).value(), add_scalar(Variable(out), 2).value(), 1e-9);
+  }
+
   TEST_CASE("nystrom_attention of tokens that are all alike is their mean") {
     const Variable q(full({1, 1, 16, 4}, 0.5, kFloat64, test::device())), v(normal({1, 1, 16, 4}, kFloat64, 1));
     const Tensor want = mean(v, {2}, true).value();
@@ -331,6 +374,21 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
     CHECK_FALSE(
         NystromAttention(test::place(kFloat32), module_config({.conv_kernel = 0})).state_dict().contains("conv"));
   }
+}
+
+TEST_CASE("nystrom_attention names what does not fit") {
+  const auto zero = [](const Shape& shape) { return Variable(zeros(shape, kFloat32, test::device())); };
+  const auto run = [&](const Shape& q, const Shape& k, const Shape& v, const Mask& mask) {
+    return nystrom_attention(zero(q), zero(k), zero(v), {}, mask, {.landmarks = 2});
+  };
+  CHECK_THROWS_WITH_AS(run({2, 6, 4}, {2, 6, 4}, {2, 6, 4}, {}), doctest::Contains("nystrom: q is [2, 6, 4]"),
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(run({1, 2, 6, 4}, {1, 2, 5, 4}, {1, 2, 6, 4}, {}),
+                       doctest::Contains("nystrom: k is [1, 2, 5, 4]"), ShapeError);
+  CHECK_THROWS_WITH_AS(run({1, 2, 6, 4}, {1, 2, 6, 4}, {1, 2, 5, 4}, {}),
+                       doctest::Contains("nystrom: values is [1, 2, 5, 4]"), ShapeError);
+  CHECK_THROWS_WITH_AS(run({1, 2, 6, 4}, {1, 2, 6, 4}, {1, 2, 6, 4}, prefix_mask({3}, 5)),
+                       doctest::Contains("nystrom: mask is [1, 5]"), ShapeError);
 }
 
 TEST_CASE("NystromAttention says which options are legal") {
