@@ -39,6 +39,7 @@ std::vector<Case> row_cases();        // softmax, layer norm, bias + GELU
 std::vector<Case> attention_cases();  // kernels/attention and its kin
 std::vector<Case> fsat_cases();       // what chooses FSAT's keys
 std::vector<Case> fft_cases();        // Fourier transforms
+std::vector<Case> combiner_cases();   // summaries of blocks
 std::vector<Case> paramixer_cases();  // sparse factors
 std::vector<Case> nystrom_cases();    // landmarks and the pseudo-inverse
 std::vector<Case> module_cases();     // the attentions of nn/attention
@@ -50,6 +51,9 @@ Case find_case(const std::string& op);
 // A leaf that requires a gradient, drawn from the standard normal; `name` decides the draw. Values are those of float32
 // in every dtype.
 Variable normal_input(const nn::Place& place, const std::string& name, const Shape& shape);
+
+// A leaf [B, H, N, E], laid out as a projection leaves it, from the settings batch, heads, n and d.
+Variable head_input(const nn::Place& place, const std::string& name, const Settings& settings);
 
 // Elements of the shapes, times `bytes_each`.
 double bytes_of(std::initializer_list<Shape> shapes, DType dtype);

@@ -10,15 +10,6 @@ namespace subquad::bench {
 
 namespace {
 
-// [B, H, N, E], laid out as a projection leaves it.
-Variable head_input(const nn::Place& place, const std::string& name, const Settings& s) {
-  const Index heads = s.size("heads"), width = s.size("d");
-  if (heads < 1 || width % heads != 0)
-    throw Error(cat("attention: --d ", width, " does not divide by --heads ", heads));
-  const Variable flat = normal_input(place, name, {s.size("batch"), s.size("n"), heads, width / heads});
-  return Variable(flat.value().transpose(1, 2), true);
-}
-
 Work attention_work(const Settings& s, const nn::Place& place) {
   const Variable q = head_input(place, "q", s), k = head_input(place, "k", s), v = head_input(place, "v", s);
   const AttentionOptions options = {.causal = s.flag("causal")};

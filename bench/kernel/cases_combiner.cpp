@@ -1,0 +1,139 @@
+// Combiner's parts: summaries of blocks of tokens, and attention to tokens and summaries.
+#include <bit>
+#include <cmath>
+
+#include "subquad/autograd/ops/block_attention.h"
+#include "subquad/autograd/ops/running_max.h"
+#include "subquad/autograd/ops/span_attention.h"
+#include "subquad/autograd/ops/span_pool.h"
+#include "subquad/bench/kernel/case.h"
+#include "subquad/kernels/spans/spans.h"
+#include "subquad/nn/choice.h"
+
+namespace subquad::bench {
+
+namespace {
+
+// The chosen one, or a power of two near sqrt(n).
+Index segment_of(const Settings& s) {
+  const Index segment = s.size("segment");
+  return segment > 0 ? segment : Index{1} << (std::bit_width(static_cast<std::uint64_t>(s.size("n"))) / 2);
+}
+
+Work span_pool_work(const Settings& s, const nn::Place& place) {
+  const nn::Choices<SpanPool, 4> pools = {{{"max", SpanPool::max},
+                                           {"mean", SpanPool::mean},
+                                           {"sum", SpanPool::sum},
+                                           {"log_sum_exp", SpanPool::log_sum_exp}}};
+  const SpanPool pool = nn::choose("span_pool: --pool", pools, s.text("pool"));
+  const Variable x = normal_input(place, "x", {s.size("batch"), s.size("n"), s.size("d")});
+  const Tensor spans = kernels::segment_spans(x.dim(1), segment_of(s)).to(place.device());
+  const double bytes = bytes_of({x.shape(), {x.dim(0), spans.dim(1), x.dim(2)}}, place.dtype());
+  const auto elements = static_cast<double>(x.value().size());
+  return {.inputs = {{"x", x}, {"spans", Variable(spans)}},
+          .forward = [=]() -> std::vector<Variable> { return {span_pool(x, spans, pool)}; },
+          .forward_count = {elements, bytes},
+          .backward_count = {elements, bytes}};
+}
+
+Work running_max_work(const Settings& s, const nn::Place& place) {
+  const Variable x = normal_input(place, "x", {s.size("batch"), s.size("n"), s.size("d")});
+  const nn::Choices<GridAxis, 2> axes = {{{"row", GridAxis::row}, {"column", GridAxis::column}}};
+  const RunningMaxOptions options = {.columns = segment_of(s),
+                                     .along = nn::choose("running_max: --along", axes, s.text("along"))};
+  const double bytes = bytes_of({x.shape()}, place.dtype());
+  const auto elements = static_cast<double>(x.value().size());
+  return {.inputs = {{"x", x}},
+          .forward = [=]() -> std::vector<Variable> { return {running_max(x, options)}; },
+          .forward_count = {elements, 2 * bytes},
+          .backward_count = {elements, 4 * bytes}};
+}
+
+Work span_attention_work(const Settings& s, const nn::Place& place) {
+  const Variable k = head_input(place, "k", s), v = head_input(place, "v", s);
+  const Tensor spans = kernels::segment_spans(k.dim(2), segment_of(s)).to(place.device());
+  const Variable q = normal_input(place, "q", {k.dim(0), k.dim(1), spans.dim(1), k.dim(3)});
+  const auto elements = static_cast<double>(k.value().size());
+  const double bytes = bytes_of({k.shape(), q.shape()}, place.dtype());
+  return {.inputs = {{"q", q}, {"k", k}, {"v", v}, {"spans", Variable(spans)}},
+          .forward = [=]() -> std::vector<Variable> { return {span_attention(q, k, v, spans)}; },
+          .forward_count = {4 * elements, 2 * bytes},
+          .backward_count = {10 * elements, 4 * bytes}};
+}
+
+const nn::Choices<BlockKind, 7> kPatterns = {{{"fixed", BlockKind::fixed},
+                                              {"logsparse", BlockKind::logsparse},
+                                              {"vertical", BlockKind::vertical},
+                                              {"horizontal", BlockKind::horizontal},
+                                              {"mixture", BlockKind::mixture},
+                                              {"rowmajor", BlockKind::rowmajor},
+                                              {"window", BlockKind::window}}};
+
+// Tokens and summaries that a query sees on average, as papers/combiner.md counts them.
+double entries_of(const BlockPattern& pattern, double n) {
+  const double columns = static_cast<double>(pattern.size), rows = n / std::max(columns, 1.0);
+  const double levels = std::max(1.0, std::ceil(std::log2(n)));
+  double entries = columns + rows;  // fixed, rowmajor
+  if (pattern.kind == BlockKind::logsparse) entries = 1 + levels;
+  if (pattern.kind == BlockKind::vertical) entries += 2 * columns;
+  if (pattern.kind == BlockKind::horizontal) entries += 2 * rows;
+  if (pattern.kind == BlockKind::mixture) entries += 2 * (columns + rows);
+  if (pattern.kind == BlockKind::window) entries = std::min(n, 2 * columns + 1);
+  return pattern.causal ? entries / 2 : entries;
+}
+
+// Tables of summaries are inputs, too.
+Work block_attention_work(const Settings& s, const nn::Place& place) {
+  const Variable q = head_input(place, "q", s), k = head_input(place, "k", s), v = head_input(place, "v", s);
+  const BlockPattern pattern = {.kind = nn::choose("block_attention: --pattern", kPatterns, s.text("pattern")),
+                                .size = s.text("pattern") == "logsparse" ? 0 : segment_of(s),
+                                .causal = s.flag("causal")};
+  std::map<std::string, Variable> inputs = {{"q", q}, {"k", k}, {"v", v}};
+  std::vector<BlockSummaries> tables;
+  double bytes = bytes_of({q.shape()}, place.dtype());
+  for (const Index rows : kernels::summary_rows(pattern, q.dim(2))) {
+    const Shape shape = {q.dim(0), q.dim(1), rows, q.dim(3)};
+    const std::string name = cat("summary.", tables.size());
+    tables.push_back({normal_input(place, name + ".k", shape), normal_input(place, name + ".v", shape)});
+    inputs[name + ".k"] = tables.back().k;
+    inputs[name + ".v"] = tables.back().v;
+    bytes += bytes_of({shape}, place.dtype()) / 2;
+  }
+  const double flops = 4 * entries_of(pattern, static_cast<double>(q.dim(2))) * static_cast<double>(q.value().size());
+  return {.inputs = std::move(inputs),
+          .forward = [=]() -> std::vector<Variable> { return {block_attention(q, k, v, tables, pattern).out}; },
+          .forward_count = {flops, 4 * bytes},
+          .backward_count = {2.5 * flops, 8 * bytes}};
+}
+
+}  // namespace
+
+std::vector<Case> combiner_cases() {
+  const Setting n = {"n", "4096", "positions"}, d = {"d", "64", "channels"}, batch = {"batch", "4", "samples"};
+  const Setting heads = {"heads", "2", "heads of d / heads features"};
+  const Setting segment = {"segment", "0", "positions of a segment, columns of a grid; 0 = about sqrt(n)"};
+  return {{"span_pool",
+           "each segment of x [batch, n, d] becomes one row",
+           {n, d, batch, segment, {"pool", "max", "max, mean, sum or log_sum_exp"}},
+           span_pool_work},
+          {"running_max",
+           "maxima of what precedes each cell of a grid",
+           {n, d, batch, segment, {"along", "row", "row or column"}},
+           running_max_work},
+          {"span_attention",
+           "one query per segment, to the segment's tokens",
+           {n, d, batch, heads, segment},
+           span_attention_work},
+          {"block_attention",
+           "tokens and summaries of blocks under one softmax",
+           {n,
+            d,
+            batch,
+            heads,
+            segment,
+            {"pattern", "fixed", "fixed, logsparse, vertical, horizontal, mixture, rowmajor or window"},
+            {"causal", "false", "nothing behind the query"}},
+           block_attention_work}};
+}
+
+}  // namespace subquad::bench
