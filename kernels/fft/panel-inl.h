@@ -71,7 +71,7 @@ class FftPanel {
   Spectral<T> Load(const FftCursor& at) const { return Rows().Load(at.row()); }
   void Store(Spectral<T> v, const FftCursor& at) const { Rows().Store(v, at.row()); }
 
-  // Transforms what source(j) gives for j = 0 ... n-1 (each asked for once, in any order).
+  // Transforms what source(j) gives for j = 0 ... n-1, asked for in this order.
   template <class Source>
   void Forward(const Source& source) {
     if (plan_.padded)
@@ -80,7 +80,7 @@ class FftPanel {
       SmoothForward(Rows(), source);
   }
 
-  // Hands target(j, x) the inverse transform, times n, of the spectrum that stands in the panel; destroys it.
+  // Hands target(j, x), j = 0 ... n-1, the inverse transform, times n, of the spectrum in the panel; destroys it.
   template <class Target>
   void Backward(const Target& target) {
     const FftRows<T> rows = ExchangedRows();  // the inverse transform is the transform between two exchanges of re, im
@@ -108,19 +108,20 @@ class FftPanel {
     FftRows<T> first, second;
   };
 
-  // Natural order (of the source) to the order of the spectrum. Numbers that a column reads and writes share its rows.
+  // Natural order to the order of the spectrum, in place: a column, and a run, has its results where its numbers were.
+  // The source is read into the panel first: its rows lie far apart in memory, and only in order are they prefetched.
   template <class Source>
   void SmoothForward(FftRows<T> rows, const Source& source) {
     const Index outer = smooth_.outer, inner = smooth_.inner, pitch = smooth_.pitch();
     const Buffers buffers(std::max(outer, inner));
+    for (Index a = 0, j = 0; a < outer; ++a)
+      for (Index c = 0; c < inner; ++c, ++j) rows.Store(source(j), a * pitch + c);
     for (Index c = 0; outer > 1 && c < inner; ++c) {
-      for (Index a = 0; a < outer; ++a) buffers.first.Store(source(c + inner * a), a);
-      TransformLine(smooth_.column, buffers.first, buffers.first, buffers.second, buffers.first);
       const FftRows<T> column = rows.From(c).Every(pitch);
+      TransformLine(smooth_.column, column, buffers.first, buffers.second, buffers.first);
       const T* turns = smooth_.turns.data() + 2 * outer * c;
       for (Index k = 0; k < outer; ++k) column.Store(Turned(buffers.first.Load(k), turns + 2 * k), k);
     }
-    for (Index j = 0; outer == 1 && j < inner; ++j) rows.Store(source(j), j);
     Runs(rows, buffers);
   }
 
@@ -133,10 +134,10 @@ class FftPanel {
       const FftRows<T> column = rows.From(c).Every(pitch);
       const T* turns = smooth_.turns.data() + 2 * outer * c;
       for (Index k = 0; k < outer; ++k) buffers.first.Store(Turned(column.Load(k), turns + 2 * k), k);
-      TransformLine(smooth_.column, buffers.first, buffers.first, buffers.second, buffers.first);
-      for (Index a = 0; a < outer; ++a) target(c + inner * a, buffers.first.Load(a));
+      TransformLine(smooth_.column, buffers.first, buffers.first, buffers.second, column);
     }
-    for (Index j = 0; outer == 1 && j < inner; ++j) target(j, rows.Load(j));
+    for (Index a = 0, j = 0; a < outer; ++a)
+      for (Index c = 0; c < inner; ++c, ++j) target(j, rows.Load(a * pitch + c));
   }
 
   void Runs(FftRows<T> rows, const Buffers& buffers) {
