@@ -60,6 +60,7 @@ void add_paramixer(CLI::App& app, nn::AttentionConfig& a) {
   add_whole(app, "--link-hidden", p.hidden, 1, kMostFeatures, "Hidden features of the MLPs for links and values");
   add_choice(app, "--residual", p.residual, nn::parse_mix_residual, nn::mix_residual_name,
              "Added after each factor: running (what went in), fixed (the first values) or none");
+  app.add_flag("--paramixer-mix-padding", p.mix_padding, "Links reach padding, too, as published");
   add_number(app, "--link-scale", p.link_scale, at_least(0), "Of the first values of the link MLPs' last layer");
 }
 

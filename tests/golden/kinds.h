@@ -29,6 +29,8 @@ struct GoldenErrors {
 GoldenErrors golden_softmax(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_chord_matmul(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_paramixer_block(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_paramixer_classifier(const SafetensorsFile& file, DType dtype);  // also of kind order
+GoldenErrors golden_paramixer_adding(const SafetensorsFile& file, DType dtype);
 
 // The parameters (or, with prefix "grad.param.", their gradients) of a Paramixer block under our names.
 nn::StateDict paramixer_state(const SafetensorsFile& file, const std::string& prefix, Index factors, DType dtype);
