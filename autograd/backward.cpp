@@ -1,6 +1,7 @@
 #include "subquad/autograd/backward.h"
 
 #include <algorithm>
+#include <numeric>
 #include <queue>
 #include <unordered_map>
 #include <utility>
@@ -13,9 +14,28 @@
 namespace subquad {
 namespace {
 
+// The dimensions as they lie in memory, the widest stride first.
+std::vector<int> memory_order(const Tensor& t) {
+  std::vector<int> order(static_cast<std::size_t>(t.rank()));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return t.strides()[a] > t.strides()[b]; });
+  return order;
+}
+
+// a + b as a new tensor that lies in memory as they do, where they lie alike: gradients of heads [B, H, N, E] are
+// stored as [B, N, H, E], which is what the merged heads before them want.
+Tensor add_as_they_lie(const Tensor& a, const Tensor& b) {
+  const std::vector<int> order = memory_order(a);
+  const Tensor rows = a.permute(order);
+  if (a.strides() != b.strides() || !rows.is_contiguous()) return kernels::add(a, b);
+  std::vector<int> back(order.size());
+  for (std::size_t d = 0; d < order.size(); ++d) back[static_cast<std::size_t>(order[d])] = static_cast<int>(d);
+  return kernels::add(rows, b.permute(order)).permute(back);
+}
+
 // a + b as a new tensor. Spectra are added as the pairs of real numbers that they are.
 Tensor added(const Tensor& a, const Tensor& b) {
-  if (!is_complex(a.dtype())) return kernels::add(a, b);
+  if (!is_complex(a.dtype())) return add_as_they_lie(a, b);
   const auto pairs = [](const Tensor& t) { return kernels::complex_to_pairs(t.contiguous()); };
   return kernels::pairs_to_complex(kernels::add(pairs(a), pairs(b)));
 }

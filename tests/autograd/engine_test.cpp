@@ -6,6 +6,7 @@
 #include "subquad/autograd/backward.h"
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/reduce.h"
+#include "subquad/autograd/ops/shape.h"
 #include "subquad/core/allocator.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/tests/support/compare.h"
@@ -15,6 +16,7 @@ namespace {
 
 using test::device;
 using test::here;
+using test::normal;
 
 Variable scalar(double value, bool requires_grad = true) {
   return Variable(here(tensor<double>({value}, {1})), requires_grad);
@@ -44,6 +46,19 @@ TEST_CASE("backward follows the chain rule through a diamond") {
   const Variable z = add(mul(y, y), y);  // x^4 + x^2: gradient 4 x^3 + 2 x
   backward(z);
   CHECK_EQ(value_of(x.grad()), 4 * 27 + 6);
+}
+
+TEST_CASE("gradients that lie alike in memory are added as they lie") {
+  const Tensor a = normal({3, 2, 4}, kFloat64, 2), b = normal({3, 2, 4}, kFloat64, 3);
+  const Variable x(normal({2, 3, 4}, kFloat64, 1), true);
+  Tensor arrived;
+  const Variable h = record("probe", x.value(), {x}, [&](const Tensor& dout, Grads& grads) {
+    arrived = dout;
+    grads.add(0, dout);
+  });
+  backward(add(sum(mul(transpose(h, 0, 1), Variable(a))), sum(mul(transpose(h, 0, 1), Variable(b)))));
+  CHECK(arrived.transpose(0, 1).is_contiguous());
+  CHECK_CLOSE(x.grad().transpose(0, 1), kernels::add(a, b), 0);
 }
 
 TEST_CASE("a second backward adds to the gradient") {
