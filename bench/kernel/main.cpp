@@ -47,7 +47,7 @@ Measured measure(Runner& runner, const Effort& effort) {
 Measured report(const Case& c, const Settings& settings, const Options& options, Runner& runner) {
   const Measured measured = measure(runner, options.effort);
   std::cout << record(settings, measured, context_of(options), c.op).dump() << std::endl;
-  std::cerr << line(settings, measured, c.op);
+  std::cerr << line(settings, measured, context_of(options), c.op);
   return measured;
 }
 

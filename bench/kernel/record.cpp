@@ -26,7 +26,14 @@ double load() {
   return average;
 }
 
-Json pass(const Measured& m, Seconds Repetition::*which, const Count& count) {
+// What a rate is taken of: processor time of one thread, which waiting for others does not lengthen; else wall time.
+double rate_seconds(const Measured& m, Seconds Repetition::*which, const Context& context) {
+  return quartiles(m.seconds(which, context.threads == 1 && context.device.is_cpu() ? &Seconds::cpu : &Seconds::wall))
+      .median;
+}
+
+Json pass(const Measured& m, Seconds Repetition::*which, const Count& count, const Context& context) {
+  const double rate = rate_seconds(m, which, context);
   const Quartiles cpu = quartiles(m.seconds(which, &Seconds::cpu)), wall = quartiles(m.seconds(which, &Seconds::wall));
   return {{"median_ms", cpu.median * 1e3},
           {"min_ms", cpu.min * 1e3},
@@ -35,8 +42,8 @@ Json pass(const Measured& m, Seconds Repetition::*which, const Count& count) {
           {"wall_median_ms", wall.median * 1e3},
           {"flops", count.flops},
           {"bytes", count.bytes},
-          {"gflops", count.flops / wall.median * 1e-9},
-          {"gbytes", count.bytes / wall.median * 1e-9}};
+          {"gflops", count.flops / rate * 1e-9},
+          {"gbytes", count.bytes / rate * 1e-9}};
 }
 
 }  // namespace
@@ -60,8 +67,8 @@ Json record(const Settings& settings, const Measured& m, const Context& context,
   json["threads"] = context.threads;
   json["reps"] = m.repetitions.size();
   json["cache"] = "hot";
-  json["forward"] = pass(m, &Repetition::forward, m.forward);
-  if (m.has_backward) json["backward"] = pass(m, &Repetition::backward, m.backward);
+  json["forward"] = pass(m, &Repetition::forward, m.forward, context);
+  if (m.has_backward) json["backward"] = pass(m, &Repetition::backward, m.backward, context);
   json["memory"] = {{"inputs", m.memory.inputs},
                     {"forward", m.memory.forward},
                     {"peak", m.memory.peak},
@@ -74,25 +81,24 @@ Json record(const Settings& settings, const Measured& m, const Context& context,
   return json;
 }
 
-std::string line(const Settings& settings, const Measured& m, const std::string& op) {
-  std::string shape;
-  for (const Setting& s : settings.all()) shape += cat(' ', s.name, ' ', s.value);
-  const auto text = [](const char* name, const Quartiles& t, double flops, double wall) {
-    char buffer[160];
-    std::snprintf(buffer, sizeof buffer, "  %-9s %10.3f ms CPU (%.3f ... %.3f), %8.2f GF/s\n", name, t.median * 1e3,
-                  t.q1 * 1e3, t.q3 * 1e3, flops / wall * 1e-9);
+std::string line(const Settings& settings, const Measured& m, const Context& context, const std::string& op) {
+  std::string text = op + ":";
+  for (const Setting& s : settings.all()) text += cat(' ', s.name, ' ', s.value);
+  const auto pass_line = [&](const char* name, Seconds Repetition::*which, const Count& count) {
+    const Quartiles cpu = quartiles(m.seconds(which, &Seconds::cpu)),
+                    wall = quartiles(m.seconds(which, &Seconds::wall));
+    char buffer[200];
+    std::snprintf(buffer, sizeof buffer, "\n  %-9s %10.3f ms CPU (%.3f ... %.3f), %.3f ms wall, %.2f GF/s", name,
+                  cpu.median * 1e3, cpu.q1 * 1e3, cpu.q3 * 1e3, wall.median * 1e3,
+                  count.flops / rate_seconds(m, which, context) * 1e-9);
     return std::string(buffer);
   };
-  const auto both = [&](const char* name, Seconds Repetition::*which, const Count& count) {
-    return text(name, quartiles(m.seconds(which, &Seconds::cpu)), count.flops,
-                quartiles(m.seconds(which, &Seconds::wall)).median);
-  };
-  std::string all = op + ":" + shape + "\n" + both("forward", &Repetition::forward, m.forward);
-  if (m.has_backward) all += both("backward", &Repetition::backward, m.backward);
-  char buffer[160];
-  std::snprintf(buffer, sizeof buffer, "  memory    %10.2f MB inputs, %.2f MB more at the peak (forward %.2f)\n",
+  text += pass_line("forward", &Repetition::forward, m.forward);
+  if (m.has_backward) text += pass_line("backward", &Repetition::backward, m.backward);
+  char buffer[200];
+  std::snprintf(buffer, sizeof buffer, "\n  memory    %10.2f MB inputs, %.2f MB more at the peak (forward %.2f)\n",
                 m.memory.inputs * 1e-6, m.memory.peak * 1e-6, m.memory.forward * 1e-6);
-  return all + buffer;
+  return text + buffer;
 }
 
 }  // namespace subquad::bench

@@ -26,6 +26,6 @@ struct Context {
 
 nlohmann::ordered_json record(const Settings& settings, const Measured& measured, const Context& context,
                               const std::string& op);
-std::string line(const Settings& settings, const Measured& measured, const std::string& op);
+std::string line(const Settings& settings, const Measured& measured, const Context& context, const std::string& op);
 
 }  // namespace subquad::bench
