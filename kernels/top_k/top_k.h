@@ -5,8 +5,10 @@
 //   x [..., N]   values [..., k]   indices int64 [..., k];   x float32 or float64, contiguous, CPU; 0 <= k <= N
 //
 // Of equal elements the one with the lower index comes first (-0 equals +0), so a result is a function of x alone. A
-// NaN is an Error that names its place. Work: one read of x that keeps what beats the k-th best so far; O(N + k log k)
-// comparisons for keys in random order, O(N log k) at worst. Source of the choice: papers/fsat.md, section 3.4.
+// NaN is an Error that names its place. Work: x is read three times, from the first-level cache when a row fits it: for
+// NaNs, for the maxima of 2 k groups of elements, whose k-th largest is a bar that the k best reach, and for what
+// reaches it; only that is sorted. O(N + k log k) comparisons, whatever the order of the elements.
+// Source of the choice: papers/fsat.md, section 3.4.
 #pragma once
 
 #include "subquad/core/mask.h"
