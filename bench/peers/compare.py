@@ -31,6 +31,8 @@ ROWS = [
     ("softmax", "softmax", {"causal": "false"}),
     ("nystrom", "nystrom", {"landmarks": "64", "iterations": "6", "conv": "35"}),
     ("fsat", "fsat", {"cross": "16", "hidden": "16", "lags": "64", "columns": "32", "window": "8"}),
+    ("paramixer", "paramixer", {"heads": "1", "protocol": "chord", "hidden": "32"}),
+    ("paramixer", "paramixer", {"heads": "1", "protocol": "cdil", "hidden": "32"}),
 ]
 
 
