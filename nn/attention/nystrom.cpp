@@ -43,6 +43,12 @@ Tensor rows(const Tensor& real) {
   return real.unsqueeze(1).unsqueeze(3);
 }
 
+// x [B, H, N, C] with zeros in padded rows; in memory [B, N, H, C], like what attention returns and takes.
+Variable real_rows(const Variable& x, const Mask& mask) {
+  const Tensor real = mask.real.unsqueeze(2).unsqueeze(3);  // [B, N, 1, 1]
+  return transpose(where(real, transpose(x, 1, 2), constant(0, x)), 1, 2);
+}
+
 // The landmarks of a batch, and the three matrices between them and the tokens.
 class Landmarks {
  public:
@@ -55,7 +61,7 @@ class Landmarks {
     k_means_ = segment_mean(k, starts_, seen, divisor_);
     if (!by_length && (mask.defined() || q.dim(2) % config.landmarks != 0))
       filled_ = kernels::filled_segments(starts_, mask, q.dim(2));
-    if (seen.defined()) q_ = where(rows(mask.real), q, constant(0, q));  // padded rows of F hold no surprises
+    if (seen.defined()) q_ = real_rows(q, mask);  // padded rows of F hold no surprises
     if (per_sample(config) && config.exact_when_covered && mask.defined())
       covered_ =
           kernels::less_equal(mask.lengths, full({1}, static_cast<double>(config.landmarks), kInt64, q.device()));
@@ -143,7 +149,7 @@ Variable softmax_attention(const Variable& q, const Variable& k, const Variable&
                            const NystromConfig& config) {
   if (config.mask == NystromMask::isolated) return attention(q, k, values, mask).out;
   const bool padded_as_zero = mask.defined() && config.mask != NystromMask::huggingface;
-  const Variable queries = padded_as_zero ? where(rows(mask.real), q, constant(0, q)) : q;
+  const Variable queries = padded_as_zero ? real_rows(q, mask) : q;
   return attention(queries, k, values, mask, {.skip_padded_queries = false}).out;
 }
 
@@ -190,7 +196,7 @@ Variable nystrom_attention(const Variable& q, const Variable& k, const Variable&
     mixed = conv1d(values, taps, seen, mixed);
   }
   if (config.mask != NystromMask::isolated || !mask.defined()) return mixed;
-  return where(rows(mask.real), mixed, constant(0, mixed));
+  return real_rows(mixed, mask);
 }
 
 NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config) {
@@ -205,7 +211,7 @@ NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask&
   };
   const Variable f = landmarks.to_tokens(unit(config.landmarks)), a = landmarks.between();
   const bool hidden = config.mask == NystromMask::isolated && mask.defined();
-  return {.f = hidden ? where(rows(mask.real), f, constant(0, f)).value() : f.value(),
+  return {.f = hidden ? real_rows(f, mask).value() : f.value(),
           .a = a.value(),
           .z = landmarks.inverse(a).value(),
           .s = landmarks.from_tokens(unit(q.dim(2))).value()};

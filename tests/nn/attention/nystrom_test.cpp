@@ -357,6 +357,42 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
     }
   }
 
+  TEST_CASE("NystromAttention does not see padded positions, nor does most published code") {
+    for (const NystromMask mode : {NystromMask::isolated, NystromMask::official, NystromMask::lucidrains})
+      for (const Index landmarks : {3, 16}) {
+        const auto module = make_attention(test::place(kFloat32),
+                                           module_config({.landmarks = landmarks, .conv_kernel = 3, .mask = mode}));
+        test::randomise(*module);
+        const Mask mask = scattered_mask(3, 16);
+        const auto filled = [&](const Tensor& x, double value) {
+          Tensor out = x.clone();
+          for (Index b = 0; b < 3; ++b)
+            for (Index i = 0; i < 16; ++i) {
+              Tensor row = out.select(0, b).select(0, i);
+              if (!test::slow::is_real(mask, b, i)) fill(row, value);
+            }
+          return out;
+        };
+        const Tensor x = normal({3, 16, 6}, kFloat32, 1);
+        const Variable upstream(filled(normal(x.shape(), kFloat32, 2), 0));
+        const auto run = [&](double padding) {
+          const Variable in(filled(x, padding), true);
+          module->zero_grad();
+          const Variable out = module->forward({in, in, mask, {}});
+          backward(sum(mul(out, upstream)));
+          std::vector<Tensor> results = {filled(out.value(), 0), in.grad()};
+          for (const Variable& p : module->parameters()) results.push_back(p.grad().clone());
+          return results;
+        };
+        const std::vector<Tensor> want = run(0);
+        CHECK(same_bits(want[1], filled(want[1], 0)));  // padded positions get no gradient
+        for (const double padding : {1.0, -1e6, 3e38}) {
+          const std::vector<Tensor> got = run(padding);
+          for (std::size_t i = 0; i < want.size(); ++i) CHECK_CLOSE(got[i], want[i], 0);
+        }
+      }
+  }
+
   TEST_CASE("NystromAttention gradients") {
     const auto module = make_attention(test::place(kFloat64), module_config({.landmarks = 3, .conv_kernel = 3}));
     test::randomise(*module);
