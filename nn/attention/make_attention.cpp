@@ -1,4 +1,6 @@
+#include "subquad/nn/attention/combiner.h"
 #include "subquad/nn/attention/fsat.h"
+#include "subquad/nn/attention/local.h"
 #include "subquad/nn/attention/nystrom.h"
 #include "subquad/nn/attention/paramixer.h"
 #include "subquad/nn/attention/softmax.h"
@@ -15,11 +17,13 @@ std::unique_ptr<Attention> make(const Place& place, const AttentionConfig& confi
   return std::make_unique<T>(place, config);
 }
 
-constexpr Choices<Maker, 4> kMakers = {{
+constexpr Choices<Maker, 6> kMakers = {{
     {"softmax", make<SoftmaxAttention>},
     {"nystrom", make<NystromAttention>},
     {"fsat", make<FsatAttention>},
     {"paramixer", make<Paramixer>},
+    {"combiner", make<CombinerAttention>},
+    {"local", make<LocalAttention>},
 }};
 
 }  // namespace

@@ -26,6 +26,7 @@ constexpr Kind kKinds[] = {
     {"paramixer", "classifier", golden_paramixer_classifier, kModel},
     {"paramixer", "order", golden_paramixer_classifier, kModel},
     {"paramixer", "adding", golden_paramixer_adding, kModel},
+    {"combiner", "attention", golden_combiner_attention, kOp},
     {"fsat", "cross", golden_fsat_cross, kOp},
     {"fsat", "topk", golden_fsat_topk, kOp},
     {"fsat", "gather", golden_fsat_gather, kOp},

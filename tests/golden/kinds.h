@@ -38,6 +38,7 @@ GoldenErrors golden_fsat_cross(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_fsat_topk(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_fsat_gather(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_fsat_module(const SafetensorsFile& file, DType dtype);
+GoldenErrors golden_combiner_attention(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_nystromformer_attention(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_nystromformer_pinv(const SafetensorsFile& file, DType dtype);
 GoldenErrors golden_nystromformer_layer(const SafetensorsFile& file, DType dtype);

@@ -1,0 +1,241 @@
+#include "subquad/nn/attention/combiner.h"
+
+#include <cmath>
+
+#include "subquad/autograd/ops/block_attention.h"
+#include "subquad/autograd/ops/elementwise.h"
+#include "subquad/autograd/ops/layer_norm.h"
+#include "subquad/autograd/ops/linear.h"
+#include "subquad/autograd/ops/running_max.h"
+#include "subquad/autograd/ops/shape.h"
+#include "subquad/autograd/ops/span_attention.h"
+#include "subquad/autograd/ops/span_pool.h"
+#include "subquad/kernels/spans/spans.h"
+
+namespace subquad::nn {
+
+namespace {
+
+bool is_deepset(CombinerPool pool) {
+  return pool == CombinerPool::deepset_max || pool == CombinerPool::deepset_mean || pool == CombinerPool::deepset_sum;
+}
+
+bool is_relu(CombinerPool pool) {
+  return pool == CombinerPool::relu_max || pool == CombinerPool::relu_mean || pool == CombinerPool::relu_sum;
+}
+
+SpanPool reduction(CombinerPool pool) {
+  switch (pool) {
+    case CombinerPool::max:
+    case CombinerPool::relu_max:
+    case CombinerPool::deepset_max: return SpanPool::max;
+    case CombinerPool::mean:
+    case CombinerPool::relu_mean:
+    case CombinerPool::deepset_mean: return SpanPool::mean;
+    case CombinerPool::sum:
+    case CombinerPool::relu_sum:
+    case CombinerPool::deepset_sum: return SpanPool::sum;
+  }
+  throw InternalError("combiner: a pool without a reduction");
+}
+
+bool is_projected(CombinerSummary summary) {
+  return summary == CombinerSummary::proj || summary == CombinerSummary::wsum_proj;
+}
+
+Variable merge_heads(const Variable& x) {  // [B, H, N, E] -> [B, N, H E]
+  return reshape(contiguous(transpose(x, 1, 2)), {x.dim(0), x.dim(2), x.dim(1) * x.dim(3)});
+}
+
+Variable split_heads(const Variable& x, Index heads) {  // [B, N, H E] -> [B, H, N, E]
+  return transpose(reshape(x, {x.dim(0), x.dim(1), heads, x.dim(2) / heads}), 1, 2);
+}
+
+// x [B, N, ...] with zeros at padded positions, so that no product can carry what stands there into a gradient.
+Variable real_rows(const Variable& x, const Mask& mask) {
+  if (!mask.defined()) return x;
+  Tensor real = mask.real;
+  while (real.rank() < x.rank()) real = real.unsqueeze(real.rank());
+  return where(real, x, Variable(zeros({1}, x.dtype(), x.device())));
+}
+
+// One call of the mechanism.
+class Combining {
+ public:
+  Combining(const Variable& q, const Variable& k, const Variable& v, const Mask& mask, const CombinerConfig& config,
+            bool causal, const CombinerLearned& learned, const RandomState& random)
+      : q_(q), k_(k), v_(v), mask_(mask), config_(config), causal_(causal), learned_(learned), random_(random) {}
+
+  CombinerResult run() const {
+    switch (config_.pattern) {
+      case CombinerPattern::fixed:
+        return over_spans(BlockKind::fixed, kernels::segment_spans(q_.dim(2), config_.segment));
+      case CombinerPattern::logsparse: return over_spans(BlockKind::logsparse, kernels::level_spans(q_.dim(2)));
+      case CombinerPattern::vertical: return over_grid(BlockKind::vertical);
+      case CombinerPattern::horizontal: return over_grid(BlockKind::horizontal);
+      case CombinerPattern::mixture: return over_grid(BlockKind::mixture);
+      case CombinerPattern::average: {
+        const Variable vertical = over_grid(BlockKind::vertical).out, horizontal = over_grid(BlockKind::horizontal).out;
+        return {.out = mul_scalar(add(vertical, horizontal), 0.5), .lse = {}, .q_span = {}, .k_span = {}, .v_span = {}};
+      }
+      case CombinerPattern::rowmajor: return over_rows();
+    }
+    throw InternalError("combiner: a pattern without a rule");
+  }
+
+ private:
+  // Options of attention with dropout on its direct weights; each use has a stream of its own.
+  BlockAttentionOptions dropped(std::string_view use) const {
+    if (!random_.defined() || config_.attention_dropout == 0) return {};
+    return {.dropout = config_.attention_dropout, .random = random_.with_stream(random_.stream ^ stream_id(use))};
+  }
+
+  BlockAttentionResult join(BlockKind kind, const std::vector<BlockSummaries>& summaries) const {
+    const BlockPattern pattern{
+        .kind = kind, .size = config_.segment, .causal = causal_, .own_span = config_.own_span && !causal_};
+    return block_attention(q_, k_, v_, summaries, pattern, mask_,
+                           dropped(kind == BlockKind::horizontal ? "horizontal" : "direct"));
+  }
+
+  Variable pool(const Variable& x, const Variable& weight, const Tensor& spans) const {  // [B, H, N, E] -> [B, H, S, E]
+    Variable rows = contiguous(transpose(x, 1, 2));                                      // [B, N, H, E]
+    if (is_deepset(config_.pool)) rows = relu(linear(real_rows(rows, mask_), weight));
+    if (is_relu(config_.pool)) rows = relu(rows);
+    const Variable merged = reshape(rows, {rows.dim(0), rows.dim(1), rows.dim(2) * rows.dim(3)});
+    return split_heads(span_pool(merged, spans, reduction(config_.pool), mask_), x.dim(1));
+  }
+
+  CombinerResult over_spans(BlockKind kind, const Tensor& spans) const {
+    const Variable q_span = pool(q_, learned_.pool_q, spans), k_span = pool(k_, learned_.pool_k, spans);
+    const BlockAttentionOptions drop = dropped("local");
+    const Variable v_span =
+        span_attention(q_span, k_, v_, spans, mask_, {.dropout = drop.dropout, .random = drop.random});
+    const BlockAttentionResult joint = join(kind, {{k_span, v_span}});
+    return {joint.out, joint.lse, q_span, k_span, v_span};
+  }
+
+  // Of what stands before or after each cell on its line: running maxima, and attention with them as queries.
+  BlockSummaries running(GridAxis axis, bool after, std::string_view use) const {
+    const RunningMaxOptions run{.columns = config_.segment, .along = axis, .after = after};
+    const auto maxima = [&](const Variable& x) {  // [B, H, N, E] -> [B, H, cells, E]
+      return split_heads(running_max(merge_heads(x), run, mask_), x.dim(1));
+    };
+    const BlockPattern line{.kind = axis == GridAxis::row ? BlockKind::row : BlockKind::column,
+                            .size = config_.segment,
+                            .sight = after ? LineSight::after : LineSight::before};
+    return {maxima(k_), block_attention(maxima(q_), k_, v_, {}, line, mask_, dropped(use)).out};
+  }
+
+  CombinerResult over_grid(BlockKind kind) const {
+    std::vector<BlockSummaries> summaries;
+    if (kind != BlockKind::horizontal) {
+      summaries.push_back(running(GridAxis::column, false, "above"));
+      if (!causal_) summaries.push_back(running(GridAxis::column, true, "below"));
+    }
+    if (kind != BlockKind::vertical) {
+      summaries.push_back(running(GridAxis::row, false, "left"));
+      summaries.push_back(running(GridAxis::row, true, "right"));
+    }
+    const BlockAttentionResult joint = join(kind, summaries);
+    return {.out = joint.out, .lse = joint.lse, .q_span = {}, .k_span = {}, .v_span = {}};
+  }
+
+  // What each token makes of its whole row.
+  Variable row_attention(const Variable& values) const {
+    const BlockPattern row{.kind = BlockKind::row, .size = config_.segment};
+    return block_attention(q_, k_, values, {}, row, mask_, dropped("row")).out;
+  }
+
+  Variable projected(const Variable& summary) const {
+    const Variable mixed = add(linear(merge_heads(summary), learned_.w_o), real_rows(learned_.x, mask_));  // [B, N, D]
+    const Variable normed = layer_norm(mixed, learned_.gamma, learned_.beta, learned_.epsilon);
+    return split_heads(linear(normed, learned_.w_k), q_.dim(1));
+  }
+
+  CombinerResult over_rows() const {
+    const Index width = v_.dim(3);
+    const bool sums_keys = config_.summary == CombinerSummary::wsum || config_.summary == CombinerSummary::wsum_proj;
+    const Variable sums = row_attention(sums_keys ? concat({v_, k_}, 3) : v_);  // [B, H, N, C (+ E)]
+    const Variable v_span = sums_keys ? slice(sums, 3, 0, width) : sums;
+    Variable k_span = k_;
+    if (sums_keys) k_span = slice(sums, 3, width, sums.dim(3));
+    if (config_.summary == CombinerSummary::wsum_proj) k_span = projected(k_span);
+    if (config_.summary == CombinerSummary::proj) {
+      const bool same = !learned_.values.defined() || learned_.values.impl() == v_.impl();
+      k_span = projected(same ? v_span : row_attention(learned_.values));
+    }
+    const BlockAttentionResult joint = join(BlockKind::rowmajor, {{k_span, v_span}});
+    return {joint.out, joint.lse, {}, k_span, v_span};
+  }
+
+  const Variable &q_, &k_, &v_;
+  const Mask& mask_;
+  const CombinerConfig& config_;
+  bool causal_;
+  const CombinerLearned& learned_;
+  const RandomState& random_;
+};
+
+}  // namespace
+
+void check_combiner(const CombinerConfig& config, bool causal) {
+  const std::string pattern(combiner_pattern_name(config.pattern));
+  if (config.segment < 0) throw Error(cat("combiner: segment is ", config.segment, ", expected 0 or more"));
+  if (config.pool != CombinerPool::max && config.pattern != CombinerPattern::fixed)
+    throw Error(cat("combiner: pool is ", combiner_pool_name(config.pool), " with pattern ", pattern,
+                    ", expected max: other pools go with pattern fixed alone"));
+  const bool has_own = config.pattern == CombinerPattern::fixed || config.pattern == CombinerPattern::rowmajor;
+  if (config.own_span && (!has_own || causal))
+    throw Error(cat("combiner: own_span is true with pattern ", pattern, causal ? " and causal" : "",
+                    ", expected false: it goes with patterns fixed and rowmajor that are not causal"));
+  if (!(config.attention_dropout >= 0 && config.attention_dropout < 1))
+    throw Error(cat("combiner: attention_dropout is ", config.attention_dropout, ", expected 0 <= p < 1"));
+}
+
+Index combiner_segment(const CombinerConfig& config, Index max_length) {
+  if (config.segment > 0 || config.pattern == CombinerPattern::logsparse) return config.segment;
+  if (max_length < 1)
+    throw Error(cat("combiner: segment is 0 and max_length is ", max_length,
+                    ", expected a segment, or the longest length to choose one by"));
+  return Index{1} << std::lround(std::log2(static_cast<double>(max_length)) / 2);
+}
+
+CombinerResult combiner_attention(const Variable& q, const Variable& k, const Variable& v, const Mask& mask,
+                                  const CombinerConfig& config, bool causal, const CombinerLearned& learned,
+                                  const RandomState& random) {
+  check_combiner(config, causal);
+  return Combining(q, k, v, mask, config, causal, learned, random).run();
+}
+
+CombinerAttention::CombinerAttention(const Place& place, const AttentionConfig& config)
+    : QkvAttention(place, config), config_(config.combiner), causal_(config.causal) {
+  check_combiner(config_, causal_);
+  config_.segment = combiner_segment(config_, config.max_length);
+  const Index merged = heads() * head_width();
+  if (is_deepset(config_.pool)) {
+    learned_.pool_q = parameter("pool.query", {head_width(), head_width()}, xavier_uniform());
+    learned_.pool_k = parameter("pool.key", {head_width(), head_width()}, xavier_uniform());
+  }
+  if (config_.pattern == CombinerPattern::rowmajor && is_projected(config_.summary)) {
+    learned_.w_o = parameter("summary.out", {merged, width()}, xavier_uniform());
+    learned_.gamma = parameter("summary.gamma", {width()}, ones_init());
+    learned_.beta = parameter("summary.beta", {width()}, zeros_init());
+    learned_.w_k = parameter("summary.key", {width(), merged}, xavier_uniform());
+  }
+}
+
+Variable CombinerAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values) const {
+  CombinerLearned learned = learned_;
+  learned.x = in.data;
+  learned.values = heads.v;
+  RandomState random;
+  if (training() && config_.attention_dropout > 0) {
+    if (!in.rng.defined())
+      throw Error(cat("combiner: '", path(), "' with attention_dropout = ", config_.attention_dropout,
+                      " is training and needs a RandomState, which is undefined"));
+    random = in.rng.with_stream(stream_id(path()));
+  }
+  return combiner_attention(heads.q, heads.k, values, in.mask, config_, causal_, learned, random).out;
+}
+
+}  // namespace subquad::nn

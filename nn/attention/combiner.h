@@ -1,0 +1,83 @@
+// Combiner: attention that keeps every token in sight, most of them through summaries of whole spans. Ren et al. 2021
+// (arXiv 2107.05768); papers/combiner.md.
+//
+//   q_S, k_S = pool over the span's tokens of q, of k        p(j | S) = softmax_{j in S}(q_S . k_j / sqrt(E))
+//   v_S = sum_{j in S} p(j | S) v_j                           the local expectation, made once for all queries
+//
+//   out_i = softmax over [q_i . k_j / sqrt(E), j direct; q_i . k_S / sqrt(E), spans S of i] applied to [v_j; v_S]
+//
+// Which tokens are direct and which spans a query has: kernels/block_attention. L = N / segment, P = log2 N:
+//
+//   pattern               summaries                         work per token, in 4 N E flops (softmax attention: N)
+//   fixed                 of segments, by `pool`            segment + L + 1
+//   logsparse             of aligned blocks of 2, 4, ...    1 + 2 P
+//   vertical, horizontal  running maxima along lines        3 (L + segment)
+//   mixture               both, in one softmax              5 (L + segment)       off-axis tokens count twice
+//   average               mean of vertical and horizontal   6 (L + segment)       the paper's mixture
+//   rowmajor              of a row as each token sees it    2 segment + L         k_S by `summary`
+//
+// rowmajor's k_S of row r in column y, with P the attention of token (r, y) to its whole row:
+//
+//   none   k of the token itself                       proj        LayerNorm(merge(P v) W_o + x) W_k
+//   wsum   P k                                         wsum_proj   the same of P k
+//
+// Padding: a padded token is in no direct set, pool or local softmax; a span without a real token does not exist;
+// results at padded positions are 0. Segments are cut over positions, and `segment` comes from max_length, so that the
+// amount of padding changes nothing.
+//
+// Dropout (attention_dropout, while training) is on p(j | S) and on direct weights, never on spans.
+//
+// Differs from the official code: own_span, which its TensorFlow version always has (the own segment then counts
+// twice), is an option; logsparse has as many levels as N - 1 has bits (the official one is a level short for N = 2^m +
+// 1); padding, and lengths that no segment divides, are taken.
+#pragma once
+
+#include <optional>
+
+#include "subquad/nn/attention/qkv_attention.h"
+#include "subquad/nn/layer_norm.h"
+
+namespace subquad::nn {
+
+// Error naming the option that has no legal value, or does not go with another one.
+void check_combiner(const CombinerConfig& config, bool causal);
+
+// config.segment, or for 0 the power of two next to sqrt(max_length); Error where there is neither.
+Index combiner_segment(const CombinerConfig& config, Index max_length);
+
+// What the mechanism learns, where its options ask for it.
+struct CombinerLearned {
+  Variable pool_q = {}, pool_k = {};  // deepset pools: [E, E], relu(q W) is pooled in place of q
+  Variable x = {};                    // proj, wsum_proj: [B, N, D]
+  Variable w_o = {}, w_k = {};        //   [H C, D] (wsum_proj: [H E, D]), [D, H E]
+  Variable gamma = {}, beta = {};     //   [D], of the LayerNorm between
+  Variable values = {};               // proj: what k_S is made of; undefined = v
+  double epsilon = 1e-6;
+};
+
+struct CombinerResult {
+  Variable out;                     // [B, H, N, C]; 0 at padded positions
+  Variable lse;                     // [B, H, N], -inf at padded positions; undefined for average
+  Variable q_span, k_span, v_span;  // fixed, logsparse: [B, H, S, .]; rowmajor, without q_span: [B, H, N, .]
+};
+
+// The mechanism without projections: q, k [B, H, N, E], v [B, H, N, C], linear in v. config.segment >= 1. With a random
+// state attention_dropout drops.
+CombinerResult combiner_attention(const Variable& q, const Variable& k, const Variable& v, const Mask& mask,
+                                  const CombinerConfig& config, bool causal, const CombinerLearned& learned = {},
+                                  const RandomState& random = {});
+
+class CombinerAttention : public QkvAttention {
+ public:
+  CombinerAttention(const Place& place, const AttentionConfig& config);
+
+ protected:
+  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const override;
+
+ private:
+  CombinerConfig config_;
+  bool causal_;
+  CombinerLearned learned_;
+};
+
+}  // namespace subquad::nn
