@@ -28,7 +28,6 @@ struct Chain {
   View<const T, 3> values;   // [B, N, D]
   Index factors, batch, positions, links, width;
   std::vector<Links> mirrors;
-  std::vector<T> zeros;  // the row of a link that drops out
 
   explicit Chain(const cpu::ChainArguments& a)
       : args(a),
@@ -38,8 +37,7 @@ struct Chain {
         batch(a.values.dim(0)),
         positions(a.values.dim(1)),
         links(a.weights.dim(3)),
-        width(a.values.dim(2)),
-        zeros(static_cast<std::size_t>(width)) {
+        width(a.values.dim(2)) {
     for (const Links& factor : a.links) mirrors.push_back(mirrored(factor));
   }
 
@@ -51,8 +49,6 @@ struct Chain {
   const T* values_of(Index b) const { return values.data() + b * positions * width; }
   // V_m of a sample among what the forward keeps; m = 1 ... M - 1
   Index kept_at(Index m, Index b) const { return ((m - 1) * batch + b) * positions * width; }
-
-  const T* row_of(const T* matrix, Index column) const { return column < 0 ? zeros.data() : matrix + column * width; }
 
   template <class F>
   void for_samples(const F& f) const {
@@ -91,13 +87,14 @@ template <class T>
 void ForwardRows(const Chain<T>& chain, Index m, Index b, Index n, const T* from, const T* start, T* to, Index begin,
                  Index end) {
   const hn::ScalableTag<T> d;
-  Columns columns(chain.pattern(m), begin, n);
-  std::vector<const T*> rows(static_cast<std::size_t>(chain.links));
-  const T* weights = chain.weights_of(m, b);
-  for (Index i = begin; i < end; ++i, columns.next_row()) {
-    for (std::size_t k = 0; k < rows.size(); ++k) rows[k] = chain.row_of(from, columns.data()[k]);
-    WeighRows(d, chain.links, weights + i * chain.links, rows.data(),
-              start != nullptr ? start + i * chain.width : start, chain.width, to + i * chain.width);
+  std::vector<Index> row_at;
+  for (Runs run(chain.pattern(m), begin, end, n); run.next();) {
+    row_at.clear();
+    for (const Index distance : run.distances()) row_at.push_back(distance * chain.width);
+    WeighRange(d,
+               Weighing<T>{run.count(), chain.weights_of(m, b), chain.links, run.links().data(), from, chain.width,
+                           row_at.data(), start, to},
+               run.begin(), run.end());
   }
 }
 
@@ -125,6 +122,11 @@ void Forward(const Chain<T>& chain, T* kept, T* out) {
   });
 }
 
+template <class T>
+HWY_INLINE void AddRows(const T* rows, Index begin, Index end, Index width, T* sum) {
+  for (Index i = begin * width; i < end * width; ++i) sum[i] += rows[i];
+}
+
 // Where a sample stands on its way back through factor m.
 template <class T>
 struct Step {
@@ -132,34 +134,53 @@ struct Step {
   const T* up;    // gradient of V_m
   const T* from;  // V_{m-1}
   const T* start;
-  T* to;     // gradient of V_{m-1}, `start` included
-  T* total;  // fixed residual: the sum of the gradients of V_1 ... V_M; else null
+  T* to;  // gradient of V_{m-1}, `start` included
   T* dweights;
 };
 
+// dweights of rows [begin, end): each row of `up` times the rows that its links address.
+template <class T>
+void DotRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index end) {
+  const hn::ScalableTag<T> d;
+  std::vector<Index> row_at;
+  std::vector<T> dots;
+  for (Runs run(chain.pattern(step.m), begin, end, step.n); run.next();) {
+    row_at.clear();
+    for (const Index distance : run.distances()) row_at.push_back(distance * chain.width);
+    while (row_at.size() % kPerBlock<T> != 0) row_at.push_back(row_at.back());
+    dots.resize(row_at.size());
+    const bool all = run.count() == chain.links;
+    const Index whole = all ? chain.links / kPerBlock<T> * kPerBlock<T> : 0;  // may be written in place
+    for (Index i = run.begin(); i < run.end(); ++i) {
+      const T *up = step.up + i * chain.width, *from = step.from + i * chain.width;
+      T* to = step.dweights + i * chain.links;
+      for (Index a = 0; a < run.count(); a += kPerBlock<T>)
+        DotGroup(d, up, from, row_at.data() + a, chain.width, (a < whole ? to : dots.data()) + a);
+      if (!all) std::fill_n(to, chain.links, T(0));
+      for (Index a = whole; a < run.count(); ++a) {
+        const auto at = static_cast<std::size_t>(a);
+        to[run.links()[at]] = dots[at];
+      }
+    }
+  }
+}
+
+// Rows [begin, end) of the transposed factor times `up`, plus those of `start`.
 template <class T>
 void BackwardRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index end) {
   const hn::ScalableTag<T> d;
-  const Index links = chain.links, width = chain.width;
-  Columns columns(chain.pattern(step.m), begin, step.n), readers(chain.mirror(step.m), begin, step.n);
-  std::vector<const T*> rows(static_cast<std::size_t>(links + kPerBlock<T>), chain.zeros.data());
-  std::vector<T> dots(rows.size()), reading(static_cast<std::size_t>(links));
-  const T* weights = chain.weights_of(step.m, step.b);
-  for (Index i = begin; i < end; ++i, columns.next_row(), readers.next_row()) {
-    const T* up = step.up + i * width;
-    for (Index k = 0; k < links; ++k) rows[static_cast<std::size_t>(k)] = chain.row_of(step.from, columns.data()[k]);
-    for (Index k = 0; k < links; k += kPerBlock<T>) DotGroup(d, up, rows.data() + k, width, dots.data() + k);
-    std::copy_n(dots.data(), links, step.dweights + i * links);
-
-    for (Index k = 0; k < links; ++k) {
-      const Index reader = readers.data()[k];
-      rows[static_cast<std::size_t>(k)] = chain.row_of(step.up, reader);
-      reading[static_cast<std::size_t>(k)] = reader < 0 ? T(0) : weights[reader * links + k];
+  std::vector<Index> row_at, weight_at;
+  for (Runs run(chain.mirror(step.m), begin, end, step.n); run.next();) {
+    row_at.clear();
+    weight_at.clear();
+    for (std::size_t a = 0; a < run.distances().size(); ++a) {
+      row_at.push_back(run.distances()[a] * chain.width);
+      weight_at.push_back(run.distances()[a] * chain.links + run.links()[a]);
     }
-    if (step.total != nullptr)
-      for (Index c = 0; c < width; ++c) step.total[i * width + c] += up[c];
-    WeighRows(d, links, reading.data(), rows.data(), step.start != nullptr ? step.start + i * width : nullptr, width,
-              step.to + i * width);
+    WeighRange(d,
+               Weighing<T>{run.count(), chain.weights_of(step.m, step.b), chain.links, weight_at.data(), step.up,
+                           chain.width, row_at.data(), step.start, step.to},
+               run.begin(), run.end());
   }
 }
 
@@ -172,7 +193,7 @@ void Backward(const Chain<T>& chain, const T* dout, const T* kept, T* dweights, 
     const Buffer<T> buffers[] = {Buffer<T>(chain.factors > 1 ? n * chain.width : 0),
                                  Buffer<T>(chain.factors > 2 ? n * chain.width : 0)};
     T* last = dvalues + b * size;
-    T* total = residual == MixResidual::fixed ? last : nullptr;
+    T* total = residual == MixResidual::fixed ? last : nullptr;  // the sum of the gradients of V_1 ... V_M
     if (total != nullptr) ZeroRows(total, 0, n, chain.width);
     const T* up = dout + b * size;
     for (Index m = chain.factors - 1; m >= 0; --m) {
@@ -180,8 +201,12 @@ void Backward(const Chain<T>& chain, const T* dout, const T* kept, T* dweights, 
       const T* start = residual == MixResidual::running ? up : nullptr;
       if (m == 0 && total != nullptr) start = total;
       T* to = m > 0 ? buffers[(chain.factors - 1 - m) % 2].data() : last;
-      const Step<T> step{m, b, n, up, from, start, to, total, dweights + (m * chain.batch + b) * weight_size};
-      chain.for_rows(n, 2, [&](Index begin, Index end) HWY_ATTR { BackwardRows(chain, step, begin, end); });
+      const Step<T> step{m, b, n, up, from, start, to, dweights + (m * chain.batch + b) * weight_size};
+      chain.for_rows(n, 2, [&](Index begin, Index end) HWY_ATTR {
+        DotRows(chain, step, begin, end);
+        if (total != nullptr) AddRows(up, begin, end, chain.width, total);
+        BackwardRows(chain, step, begin, end);
+      });
       ZeroRows(step.dweights, n, chain.positions, chain.links);
       up = to;
     }

@@ -19,62 +19,106 @@ HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
-// The columns that row after row addresses, without a division per row.
-class Columns {
+// The rows [first, last) of a factor in runs along which every link keeps its distance: inside a run nothing is wrapped
+// and no link drops out. for (Runs run(...); run.next();) use the rows [run.begin(), run.end()).
+class Runs {
  public:
-  Columns(const Links& links, Index row, Index positions) : links_(links), row_(row), positions_(positions) {
-    for (Index k = 0; k < links.count(); ++k) columns_.push_back(linked_column(links, row, k, positions));
-  }
-  const Index* data() const { return columns_.data(); }  // -1 where a link drops out
+  Runs(const Links& links, Index first, Index last, Index positions)
+      : links_(links), last_(last), positions_(positions), end_(first) {}
 
-  void next_row() {
-    ++row_;
-    if (links_.rule == LinkRule::circular) {
-      for (Index& column : columns_) column = column + 1 == positions_ ? 0 : column + 1;
-    } else {
-      for (std::size_t k = 0; k < columns_.size(); ++k) {
-        const Index partner = row_ ^ links_.offsets[k];
-        columns_[k] = partner < positions_ ? partner : -1;
+  bool next() {
+    begin_ = end_;
+    if (begin_ == last_) return false;
+    end_ = last_;
+    links_there_.clear();
+    distances_.clear();
+    for (Index k = 0; k < links_.count(); ++k) {
+      const Index column = linked_column(links_, begin_, k, positions_);
+      const Index offset = links_.offsets[static_cast<std::size_t>(k)];
+      if (links_.rule == LinkRule::flip && offset != 0) {  // flips the same bits up to the next multiple of the lowest
+        const Index lowest = offset & -offset;
+        end_ = std::min(end_, (begin_ | (lowest - 1)) + 1);
       }
+      if (column < 0) continue;
+      end_ = std::min(end_, begin_ + positions_ - column);
+      links_there_.push_back(k);
+      distances_.push_back(column - begin_);
     }
+    return true;
   }
+
+  Index begin() const { return begin_; }
+  Index end() const { return end_; }
+  Index count() const { return static_cast<Index>(distances_.size()); }
+  const std::vector<Index>& links() const { return links_there_; }    // those that do not drop out
+  const std::vector<Index>& distances() const { return distances_; }  // from the row to their columns
 
  private:
   const Links& links_;
-  Index row_, positions_;
-  std::vector<Index> columns_;
+  Index last_, positions_;
+  Index begin_ = 0, end_;
+  std::vector<Index> links_there_, distances_;
 };
 
-// to[0, width) = start[0, width) + sum_k weights[k] rows[k][0, width); no start is 0. Each element is one chain of
-// multiply-adds in the order of k.
-template <int kVectors, class Lanes, class D, class T = hn::TFromD<D>>
-HWY_INLINE void WeighPart(D d, const Lanes& lanes, Index count, const T* weights, const T* const* rows, const T* start,
-                          Index at, T* to) {
+// to[i] = start[i] + sum_a weights[i * weight_row + weight_at[a]] from[i * width + row_at[a]] for rows i of `width`
+// numbers; no start is 0. Each element is one chain of multiply-adds in the order of a.
+template <class T>
+struct Weighing {
+  Index count;
+  const T* weights;
+  Index weight_row;
+  const Index* weight_at;
+  const T* from;
+  Index width;
+  const Index* row_at;
+  const T* start;
+  T* to;
+};
+
+// kRows rows from row i on, kVectors vectors from column c on.
+template <int kRows, int kVectors, class Lanes, class D, class T = hn::TFromD<D>>
+HWY_INLINE void WeighTile(D d, const Lanes& lanes, const Weighing<T>& w, Index i, Index c) {
   constexpr Index kLanes = hn::MaxLanes(d);
-  hn::Vec<D> sum[kVectors];
-  for (int v = 0; v < kVectors; ++v) sum[v] = start != nullptr ? lanes.Load(start + at + v * kLanes) : hn::Zero(d);
-  for (Index k = 0; k < count; ++k) {
-    const auto weight = hn::Set(d, weights[k]);
-    const T* row = rows[k] + at;
-    for (int v = 0; v < kVectors; ++v) sum[v] = hn::MulAdd(weight, lanes.Load(row + v * kLanes), sum[v]);
+  const Index at = i * w.width + c;
+  hn::Vec<D> sum[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v)
+      sum[r][v] = w.start != nullptr ? lanes.Load(w.start + at + r * w.width + v * kLanes) : hn::Zero(d);
+  for (Index a = 0; a < w.count; ++a) {
+    const T* weight = w.weights + i * w.weight_row + w.weight_at[a];
+    const T* row = w.from + at + w.row_at[a];
+    for (int r = 0; r < kRows; ++r) {
+      const auto factor = hn::Set(d, weight[r * w.weight_row]);
+      for (int v = 0; v < kVectors; ++v)
+        sum[r][v] = hn::MulAdd(factor, lanes.Load(row + r * w.width + v * kLanes), sum[r][v]);
+    }
   }
-  for (int v = 0; v < kVectors; ++v) lanes.Store(sum[v], to + at + v * kLanes);
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v) lanes.Store(sum[r][v], w.to + at + r * w.width + v * kLanes);
 }
 
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE void WeighRows(D d, Index count, const T* weights, const T* const* rows, const T* start, Index width,
-                          T* to) {
+// All columns of kRows rows, up to four vectors at a time.
+template <int kRows, class D, class T = hn::TFromD<D>>
+HWY_INLINE void WeighRows(D d, const Weighing<T>& w, Index i) {
   constexpr Index kLanes = hn::MaxLanes(d);
   const WholeVector<D> whole;
   Index c = 0;
-  for (; c + 4 * kLanes <= width; c += 4 * kLanes) WeighPart<4>(d, whole, count, weights, rows, start, c, to);
-  for (; c + 2 * kLanes <= width; c += 2 * kLanes) WeighPart<2>(d, whole, count, weights, rows, start, c, to);
-  for (; c + kLanes <= width; c += kLanes) WeighPart<1>(d, whole, count, weights, rows, start, c, to);
+  for (; c + 4 * kLanes <= w.width; c += 4 * kLanes) WeighTile<kRows, 4>(d, whole, w, i, c);
+  for (; c + 2 * kLanes <= w.width; c += 2 * kLanes) WeighTile<kRows, 2>(d, whole, w, i, c);
+  for (; c + kLanes <= w.width; c += kLanes) WeighTile<kRows, 1>(d, whole, w, i, c);
   if constexpr (kLanes > 1)
-    if (c < width) {
-      const PartVector<D> part{hn::FirstN(d, static_cast<std::size_t>(width - c))};
-      WeighPart<1>(d, part, count, weights, rows, start, c, to);
+    if (c < w.width) {
+      const PartVector<D> part{hn::FirstN(d, static_cast<std::size_t>(w.width - c))};
+      WeighTile<kRows, 1>(d, part, w, i, c);
     }
+}
+
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void WeighRange(D d, const Weighing<T>& w, Index begin, Index end) {
+  constexpr int kTogether = HWY_TARGET == HWY_AVX3 ? 4 : 2;
+  Index i = begin;
+  for (; i + kTogether <= end; i += kTogether) WeighRows<kTogether>(d, w, i);
+  for (; i < end; ++i) WeighRows<1>(d, w, i);
 }
 
 // Adds the 16-byte blocks of a vector; the sums stand in the first one.
@@ -95,18 +139,18 @@ HWY_INLINE auto AddBlocks(D /*d*/, hn::Vec<D> v) {
 }
 #endif
 
-// to[k] = sum_c row[c] rows[k][c] for kPerBlock numbers k.
+// to[g] = sum_c row[c] other[row_at[g] + c] for kPerBlock numbers g.
 template <class D, class T = hn::TFromD<D>>
-HWY_INLINE void DotGroup(D d, const T* row, const T* const* rows, Index width, T* to) {
+HWY_INLINE void DotGroup(D d, const T* row, const T* other, const Index* row_at, Index width, T* to) {
   hn::Vec<D> sums[kPerBlock<T>];
   for (auto& sum : sums) sum = hn::Zero(d);
   ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
     const auto left = lanes.Load(row + c);
-    for (Index k = 0; k < kPerBlock<T>; ++k) sums[k] = hn::MulAdd(left, lanes.Load(rows[k] + c), sums[k]);
+    for (Index g = 0; g < kPerBlock<T>; ++g) sums[g] = hn::MulAdd(left, lanes.Load(other + row_at[g] + c), sums[g]);
   });
   TransposeBlocks(d, sums);
   auto total = sums[0];
-  for (Index k = 1; k < kPerBlock<T>; ++k) total = hn::Add(total, sums[k]);
+  for (Index g = 1; g < kPerBlock<T>; ++g) total = hn::Add(total, sums[g]);
   const hn::CappedTag<T, static_cast<std::size_t>(kPerBlock<T>)> first;
   hn::StoreU(AddBlocks(d, total), first, to);
 }
