@@ -56,7 +56,7 @@ void add_paramixer(CLI::App& app, nn::AttentionConfig& a) {
   add_whole(app, "--factors", p.factors, 0, 64, "Sparse factors; 0: by the rule");
   add_choice(app, "--factor-rule", p.rule, nn::parse_factor_rule, nn::factor_rule_name,
              "ceil or floor of log2(max-length)");
-  add_whole(app, "--links", p.links, 0, 64, "Links per row; 0: factors + 1 for chord, 9 for cdil, 2 for butterfly");
+  add_whole(app, "--links", p.links, 0, 1023, "Links per row; 0: factors + 1 for chord, 9 for cdil, 2 for butterfly");
   add_whole(app, "--link-hidden", p.hidden, 1, kMostFeatures, "Hidden features of the MLPs for links and values");
   add_choice(app, "--residual", p.residual, nn::parse_mix_residual, nn::mix_residual_name,
              "Added after each factor: running (what went in), fixed (the first values) or none");
@@ -74,8 +74,7 @@ void add_combiner(CLI::App& app, nn::AttentionConfig& a) {
              "fixed: max, mean or sum; with relu_ or deepset_ before it, too");
   add_choice(app, "--combiner-summary", c.summary, nn::parse_combiner_summary, nn::combiner_summary_name,
              "rowmajor: none, wsum, proj or wsum_proj");
-  app.add_flag("--own-span", c.own_span,
-               "fixed, rowmajor: the own summary is seen, too, as by published TensorFlow code");
+  app.add_flag("--own-span", c.own_span, "fixed, rowmajor: the own span counts twice, as in published TensorFlow code");
   add_number(app, "--combiner-dropout", c.attention_dropout, between(0, 0.99), "On its attention weights");
 }
 

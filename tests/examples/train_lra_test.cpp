@@ -12,6 +12,7 @@
 #include "subquad/core/error.h"
 #include "subquad/core/safetensors.h"
 #include "subquad/examples/lra/listops_tsv.h"
+#include "subquad/nn/attention/attention.h"
 #include "subquad/tests/examples/scratch_folder.h"
 #include "subquad/tests/support/device.h"
 #include "subquad/tests/support/subprocess.h"
@@ -302,6 +303,38 @@ TEST_CASE("train_lra: options of attention") {
   CHECK_EQ(train({"--resume", bench.run("run")}).status, 0);
 }
 
+TEST_CASE("train_lra: an attention that a config does not suit says so before data are read") {
+  const Bench bench;
+  const auto refused = [&](const Args& more, const std::string& text) {
+    Args args = more;
+    args.insert(args.end(), {"--data", bench.run("no data"), "--out", bench.run("run")});
+    check_fails(args, 2, text);
+  };
+  refused({"--attention", "nystrom", "--causal"}, "nystrom: causal is true, expected false");
+  refused({"--attention", "fsat", "--lags", "0", "--columns", "0"}, "fsat: ");
+  refused({"--attention", "paramixer", "--heads", "2"}, "paramixer: heads is 2, expected 1");
+  refused({"--attention", "paramixer", "--protocol", "cdil", "--links", "4"}, "paramixer: links is 4, expected an odd");
+  refused({"--attention", "combiner", "--combiner-pattern", "average", "--own-span"}, "combiner: own_span is true");
+  refused({"--attention", "local", "--segment", "8"}, "--segment 8 belongs to --attention combiner; this is local");
+}
+
+TEST_CASE("train_lra: every attention trains, resumes and says what it is") {
+  const Bench bench;
+  for (const std::string& kind : nn::attention_kinds()) {
+    CAPTURE(kind);
+    // Paramixer stands in the mixer, which has none of the encoder's options.
+    Args more = {"--attention", kind, "--steps", "6", "--max-minutes", "0.0000001"};
+    if (kind == "paramixer") more.insert(more.end(), {"--heads", "1", "--feed-forward", "128", "--head-hidden", "128"});
+    const Finished limited = train(bench.args(kind, more));
+    CAPTURE(limited.err);
+    REQUIRE_EQ(limited.status, 0);
+    const Finished finished = train({"--resume", bench.run(kind), "--max-minutes", "0"});
+    CAPTURE(finished.err);
+    REQUIRE_EQ(finished.status, 0);
+    CHECK_NE(finished.out.find(kind + " attention"), std::string::npos);
+  }
+}
+
 TEST_CASE("train_lra: the mixer") {
   const Bench bench;
   const auto args = [&](const std::string& name, Args more) {  // without those that belong to the encoder
@@ -341,14 +374,17 @@ TEST_CASE("train_lra: presets") {
 
 TEST_CASE("train_lra: the presets that come with it are understood") {
   const Bench bench;
-  for (const char* name : {"listops-softmax", "listops-quick"}) {
+  Index presets = 0;
+  for (const auto& entry : fs::directory_iterator(cat(SUBQUAD_SOURCE_DIR, "/examples/lra/presets"))) {
+    const std::string name = entry.path().stem().string();
     CAPTURE(name);
-    const Args args = bench.args(name, {"--preset", cat(SUBQUAD_SOURCE_DIR, "/examples/lra/presets/", name, ".toml"),
-                                        "--steps", "1", "--pad-to", "0"});
-    const Finished finished = train(args);
+    const Finished finished = train({"--preset", entry.path().string(), "--data", bench.data, "--out", bench.run(name),
+                                     "--threads", "1", "--steps", "1", "--batch-size", "4", "--progress-seconds", "0"});
     CAPTURE(finished.err);
     CHECK_EQ(finished.status, 0);
+    ++presets;
   }
+  CHECK_GE(presets, 10);
 }
 
 TEST_CASE("train_lra: folders") {
