@@ -16,7 +16,7 @@ namespace subquad::nn {
 using kernels::PinvStart;
 enum class NystromMask { isolated, official, huggingface, lucidrains };  // what padding does
 enum class NystromSegments { automatic, per_sample, padded };            // what the landmarks are cut over
-enum class NystromOrder { values_first, kernels_first };                 // F (Z (B v)) or (F Z) (B v)
+enum class NystromOrder { values_first, kernels_first };                 // F (Z (S v)) or (F Z) (S v)
 
 PinvStart parse_pinv_start(std::string_view name);
 std::string_view pinv_start_name(PinvStart start);
@@ -77,7 +77,7 @@ struct ParamixerConfig {
   Index hidden = 32;
   MixResidual residual = MixResidual::running;
   bool mix_padding = false;  // as published: padding is mixed like tokens, masks are not read
-  double link_scale = 1;  // of the first values of the link MLPs' last layer
+  double link_scale = 1;     // of the first values of the link MLPs' last layer
 };
 
 // Combiner; combiner.h.

@@ -1,4 +1,4 @@
-// Nystromformer: softmax attention by way of m landmarks. Xiong et al. 2021 (arXiv 2102.03902), equations 13 to 15;
+// Nystromformer: softmax attention by way of m landmarks. Xiong et al. 2021 (arXiv 2102.03902), equations 15 and 16;
 // papers/nystromformer.md.
 //
 //   q~, k~ = means of q and k over m segments            [B, H, m, E]
@@ -9,7 +9,8 @@
 //
 // F and S are applied by the fused attention: time N m E + T m^3, memory N E + T m^2. Z is a damped inverse, and T
 // belongs to the model: see kernels/pinv. Where the tokens are no more than the landmarks nothing is approximated
-// (exact_when_covered): then every token is its own landmark, and the heads are softmax attention.
+// (exact_when_covered): then every token is its own landmark, and the heads are softmax attention. The order (F Z) (S
+// v) of published code is there for comparison: it stores F Z [B, H, N, m].
 //
 // What padding does (config.mask; real = real tokens, filled = landmarks of segments that hold one):
 //
