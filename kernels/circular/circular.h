@@ -14,7 +14,7 @@
 //   correlate   da = correlate(dout, b)   db = convolve(dout, a)
 //
 // By the FFT (kernels/fft): three real transforms per pair of sequences, of length n when n is an even product of 2, 3,
-// 5, else of the smallest such number from 2 n - 1 on. Deterministic: a sequence is worked on by one thread.
+// 5, else of the smallest 2^a, 3 2^a or 5 2^a >= 2 n - 1. Deterministic: a sequence is worked on by one thread.
 #pragma once
 
 #include "subquad/core/mask.h"

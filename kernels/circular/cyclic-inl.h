@@ -1,9 +1,9 @@
 // Products of the spectra of real sequences whose indices run modulo any n, lane by lane. Include inside the per-target
 // part of a kernel (after targets.h and hwy/highway.h); the functions live in subquad::kernels::HWY_NAMESPACE.
 //
-// Transforms have an even smooth length M, n itself or one >= 2 n - 1. Then the one sequence is followed by zeros and
-// the other is continued periodically, where its products with the first are looked for: no number of the result is
-// folded together from two.
+// Transforms have an even smooth length M, n itself or a padded one >= 2 n - 1. Then the one sequence is followed by
+// zeros and the other is continued periodically, where its products with the first are looked for: no number of the
+// result is folded together from two.
 #if defined(SUBQUAD_KERNELS_CIRCULAR_CYCLIC_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SUBQUAD_KERNELS_CIRCULAR_CYCLIC_INL_H_
 #undef SUBQUAD_KERNELS_CIRCULAR_CYCLIC_INL_H_
@@ -26,7 +26,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <class T>
 std::shared_ptr<const cpu::FftPlan<T>> CyclicPlan(Index n) {
   const bool own = n % 2 == 0 && cpu::is_smooth(n);
-  return cpu::fft_plan<T>((own ? n : cpu::smooth_even_length(2 * n - 1)) / 2);
+  return cpu::fft_plan<T>((own ? n : cpu::padded_length(2 * n - 1)) / 2);
 }
 
 // What stands behind the n numbers of a sequence, up to the transform's length M.

@@ -84,7 +84,7 @@ std::vector<Complex> transform(const std::vector<Complex>& x) {
 template <class T>
 void make_bluestein(FftPlan<T>& plan) {
   const Index n = plan.length;
-  plan.padded = fft_plan<T>(smooth_even_length(2 * n - 1));
+  plan.padded = fft_plan<T>(padded_length(2 * n - 1));
   const Index m = plan.padded->length;
   std::vector<Complex> filter(static_cast<std::size_t>(m));
   for (Index j = 0; j < n; ++j) {
@@ -125,8 +125,7 @@ struct Cache {
 constexpr std::size_t kCached = 48;
 
 template <class T>
-std::shared_ptr<const FftPlan<T>> find(Cache<T>& cache, Index n) {
-  const std::lock_guard lock(cache.mutex);
+std::shared_ptr<const FftPlan<T>> find(Cache<T>& cache, Index n) {  // under the lock
   const auto found =
       std::find_if(cache.plans.begin(), cache.plans.end(), [n](const auto& plan) { return plan->length == n; });
   if (found == cache.plans.end()) return nullptr;
@@ -142,18 +141,26 @@ bool is_smooth(Index n) {
   return n == 1;
 }
 
-Index smooth_even_length(Index n) {
-  n = std::max<Index>(2, n + n % 2);
-  while (!is_smooth(n)) n += 2;
-  return n;
+Index padded_length(Index n) {
+  Index best = 0;
+  for (const Index factor : {1, 3, 5}) {
+    Index length = 2 * factor;
+    while (length < n) length *= 2;
+    if (best == 0 || length < best) best = length;
+  }
+  return best;
 }
 
 template <class T>
 std::shared_ptr<const FftPlan<T>> fft_plan(Index n) {
   static Cache<T> cache;
-  if (auto plan = find(cache, n)) return plan;
+  {
+    const std::lock_guard lock(cache.mutex);
+    if (auto plan = find(cache, n)) return plan;
+  }
   auto plan = make_plan<T>(n);  // without the lock: a plan may need another
   const std::lock_guard lock(cache.mutex);
+  if (auto made_by_another_thread = find(cache, n)) return made_by_another_thread;
   cache.plans.push_front(plan);
   if (cache.plans.size() > kCached) cache.plans.pop_back();
   return plan;

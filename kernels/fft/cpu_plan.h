@@ -58,7 +58,8 @@ std::shared_ptr<const FftPlan<T>> fft_plan(Index n);
 // Does n have no prime factor above 5?
 bool is_smooth(Index n);
 
-// The smallest even number >= n (and >= 2) without a prime factor above 5.
-Index smooth_even_length(Index n);
+// The smallest 2^a, 3 * 2^a or 5 * 2^a >= n with a >= 1: what convolutions of n numbers are padded to. Other smooth
+// lengths lie closer, but so few keep the plans of samples of many lengths in the cache.
+Index padded_length(Index n);
 
 }  // namespace subquad::kernels::cpu

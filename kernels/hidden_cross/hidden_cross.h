@@ -15,7 +15,7 @@
 // and are 0 in every result; a sample's results do not depend, in any bit, on N or on other samples.
 //
 // By the FFT (kernels/fft): O(C n log n) per sample, no n x n array. Per pair of sequences forward 3 real transforms,
-// backward 5, of length n when n is an even product of 2, 3, 5, else of the smallest such number from 2n-1 on.
+// backward 5, of length n when n is an even product of 2, 3, 5, else of the smallest 2^a, 3 2^a or 5 2^a >= 2 n - 1.
 // Deterministic: a channel is worked on by one thread. Source: papers/fsat.md, sections 3.2 and 4.
 #pragma once
 
