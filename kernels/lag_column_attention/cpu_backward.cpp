@@ -176,11 +176,11 @@ void QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted
     strip.load(head, first, lanes);
     for (Index s = 0; s < head.lags(); s += kBlock) {
       const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, 1, chosen.n);
-      ShiftedDots(strip.q.data(), k, starts, width, p);
+      ShiftedDots(strip.q.data(), k, starts, p);
       AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, p);
-      ShiftedDots(strip.dout.data(), v, starts, value_width, ds);
+      ShiftedDots(strip.dout.data(), v, starts, ds);
       for (Index r = 0; r < starts.count; ++r) DifferentiateRow(p + r * kStrip<T>, ds + r * kStrip<T>, strip.rows(), 0);
-      ShiftedSums(ds, k, starts, width, strip.dq.data());
+      ShiftedSums(ds, k, starts, strip.dq.data());
       AddLanes(ds, starts.count, head.lag_sums(range) + s);
     }
     for (Index s = 0; s < columns; s += kBlock) {
@@ -224,13 +224,13 @@ void KeyRange(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T
     dv_strip.zero();
     for (Index s = 0; s < head.lags(); s += kBlock) {
       const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, -1, chosen.n);
-      ShiftedDots(k_strip.data(), q, starts, width, p);
+      ShiftedDots(k_strip.data(), q, starts, p);
       AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, p);
-      ShiftedDots(v_strip.data(), dout, starts, value_width, ds);
+      ShiftedDots(v_strip.data(), dout, starts, ds);
       for (Index r = 0; r < starts.count; ++r)
         DifferentiateRow(p + r * kStrip<T>, ds + r * kStrip<T>, queries, starts.at[r]);
-      ShiftedSums(ds, q, starts, width, dk_strip.data());
-      ShiftedSums(p, dout, starts, value_width, dv_strip.data());
+      ShiftedSums(ds, q, starts, dk_strip.data());
+      ShiftedSums(p, dout, starts, dv_strip.data());
     }
     StoreStrip(dk_strip.data(), ones, width, rows(args.dk, spare.data()));
     StoreStrip(dv_strip.data(), ones, value_width, rows(args.dv, spare.data()));

@@ -58,10 +58,10 @@ void LagColumnRange(const LagColumnForward<T>& args, const Chosen<T>& chosen, co
     Online<T> online = NothingYet<T>();
     for (std::size_t s = 0; s < chosen.lags.size(); s += kBlock) {
       const Starts starts(chosen.lags, s, first, 1, chosen.n);
-      ShiftedDots(q_strip.data(), k, starts, width, block);
+      ShiftedDots(q_strip.data(), k, starts, block);
       AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, block);
       Weigh(block, starts.count, online, out_strip.data(), value_width);
-      ShiftedSums(block, v, starts, value_width, out_strip.data());
+      ShiftedSums(block, v, starts, out_strip.data());
     }
     const Index columns = static_cast<Index>(chosen.columns.size());
     for (Index s = 0; s < columns; s += kBlock) {

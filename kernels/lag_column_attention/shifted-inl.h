@@ -31,19 +31,15 @@ Index RangeCount(Index positions) {
   return (positions + kRange<T> - 1) / kRange<T>;
 }
 
-// What a strip reads beyond the end is the start again: rows have so many columns for n positions. A row never is a
-// multiple of a page, or all rows of a column would share one set of the cache.
+// What a strip reads beyond the end is the start again: rows have so many columns for n positions.
 template <class T>
 Index WrappedColumns(Index n) {
   return n + kStrip<T>;
 }
-template <class T>
-Index WrappedRow(Index n) {
-  const Index row = WholeVectors<T>(WrappedColumns<T>(n));
-  return row % (4 * kStrip<T>) == 0 ? row + kLanes<T> : row;
-}
 
-// Features of all positions of one head as rows: at(e, x) = scale * x[b, h, x mod n, e]
+// Features of all positions of one head as rows, cut into blocks of one vector's columns: [blocks][E][kLanes], where
+// element (e, x) is scale * x[b, h, x mod n, e]. A strip that starts anywhere lies in three blocks side by side: what
+// is read is contiguous, and each line of the cache is needed whole.
 template <class T>
 class Shifted {
  public:
@@ -53,34 +49,68 @@ class Shifted {
         h_(h),
         n_(n),
         scale_(scale),
-        row_(WrappedRow<T>(n)),
-        memory_(n == 0 ? 0 : row_ * from.dim(3)) {}
+        width_(from.dim(3)),
+        blocks_(n == 0 ? 0 : (n - 1) / kLanes<T> + 3),
+        memory_(blocks_ * width_ * kLanes<T>) {}
 
-  // Column blocks [begin, end) of kLanes; all of them: 0 ... blocks().
-  void pack(Index begin, Index end) {
+  void pack(Index begin, Index end) {  // blocks
     const Vector<T> d;
     for (Index block = begin; block < end; ++block) {
       const T* rows[kLanes<T>];
       for (Index lane = 0; lane < kLanes<T>; ++lane) rows[lane] = &from_(b_, h_, (block * kLanes<T> + lane) % n_, 0);
-      RowsToLanes(d, rows, from_.dim(3), hn::Set(d, scale_), memory_.data() + block * kLanes<T>, row_);
+      RowsToLanes(d, rows, width_, hn::Set(d, scale_), memory_.data() + block * width_ * kLanes<T>, kLanes<T>);
     }
   }
-  Index blocks() const { return n_ == 0 ? 0 : WholeVectors<T>(WrappedColumns<T>(n_)) / kLanes<T>; }
-
-  const T* at(Index e, Index x) const { return memory_.data() + e * row_ + x; }
-  Index row() const { return row_; }
+  Index blocks() const { return blocks_; }
+  const T* block(Index x) const { return memory_.data() + x / kLanes<T> * width_ * kLanes<T>; }  // that holds column x
+  Index width() const { return width_; }
 
  private:
   View<const T, 4> from_;
   Index b_, h_, n_;
   T scale_;
-  Index row_;
+  Index width_, blocks_;
   Buffer<T> memory_;
 };
 
+// Reads a strip that starts at column x: row e of three blocks, turned by the same number of lanes and joined.
+template <class T>
+struct ShiftedReader {
+  using V = hn::Vec<Vector<T>>;
+  const T* first;
+  Index step;
+  decltype(hn::SetTableIndices(Vector<T>(), static_cast<const hwy::MakeSigned<T>*>(nullptr))) turn;
+  hn::Mask<Vector<T>> before;  // lanes that come from the block before
+
+  HWY_INLINE ShiftedReader() = default;
+  HWY_INLINE void start(const Shifted<T>& rows, Index x) {
+    const Vector<T> d;
+    HWY_ALIGN hwy::MakeSigned<T> lanes[kLanes<T>];
+    const Index shift = x % kLanes<T>;
+    for (Index lane = 0; lane < kLanes<T>; ++lane)
+      lanes[lane] = static_cast<hwy::MakeSigned<T>>((lane + shift) % kLanes<T>);
+    turn = hn::SetTableIndices(d, lanes);
+    before = hn::FirstN(d, static_cast<std::size_t>(kLanes<T> - shift));
+    first = rows.block(x);
+    step = rows.width() * kLanes<T>;
+  }
+  HWY_INLINE void read(Index e, V& a, V& b) const {
+    const Vector<T> d;
+    const T* row = first + e * kLanes<T>;
+    const auto x = hn::TableLookupLanes(hn::Load(d, row), turn),
+               y = hn::TableLookupLanes(hn::Load(d, row + step), turn),
+               z = hn::TableLookupLanes(hn::Load(d, row + 2 * step), turn);
+    a = hn::IfThenElse(before, x, y);
+    b = hn::IfThenElse(before, y, z);
+  }
+};
+
+// Lags, or features, that are worked on together.
+inline constexpr int kShiftTile = HWY_TARGET == HWY_AVX3 ? 4 : 2;
+
 template <class T>
 void PackAll(std::vector<Shifted<T>>& heads) {
-  constexpr Index kBlocks = 64;  // per task
+  constexpr Index kBlocks = 32;  // per task
   Index most = 0;
   for (const Shifted<T>& head : heads) most = std::max(most, head.blocks());
   const Index tasks = (most + kBlocks - 1) / kBlocks;
@@ -136,20 +166,21 @@ struct Starts {
 
 // block[s][lane] = sum_e strip[e][lane] rows(e, starts[s] + lane) for R starts, in the order of e.
 template <int R, class T>
-HWY_INLINE void ShiftedDotsTile(const T* strip, const Shifted<T>& rows, const Index* starts, Index depth, T* block) {
+HWY_INLINE void ShiftedDotsTile(const T* strip, const Shifted<T>& rows, const Index* starts, T* block) {
   const Vector<T> d;
   hn::Vec<Vector<T>> sum[R][2];
-  const T* from[R];
+  ShiftedReader<T> reader[R];
   for (int r = 0; r < R; ++r) {
     sum[r][0] = sum[r][1] = hn::Zero(d);
-    from[r] = rows.at(0, starts[r]);
+    reader[r].start(rows, starts[r]);
   }
-  for (Index e = 0; e < depth; ++e) {
+  for (Index e = 0; e < rows.width(); ++e) {
     const auto a = hn::Load(d, strip + e * kStrip<T>), b = hn::Load(d, strip + e * kStrip<T> + kLanes<T>);
     for (int r = 0; r < R; ++r) {
-      const T* row = from[r] + e * rows.row();
-      sum[r][0] = hn::MulAdd(a, hn::LoadU(d, row), sum[r][0]);
-      sum[r][1] = hn::MulAdd(b, hn::LoadU(d, row + kLanes<T>), sum[r][1]);
+      hn::Vec<Vector<T>> x, y;
+      reader[r].read(e, x, y);
+      sum[r][0] = hn::MulAdd(a, x, sum[r][0]);
+      sum[r][1] = hn::MulAdd(b, y, sum[r][1]);
     }
   }
   for (int r = 0; r < R; ++r) {
@@ -159,42 +190,44 @@ HWY_INLINE void ShiftedDotsTile(const T* strip, const Shifted<T>& rows, const In
 }
 
 template <class T>
-HWY_INLINE void ShiftedDots(const T* strip, const Shifted<T>& rows, const Starts& starts, Index depth, T* block) {
+HWY_INLINE void ShiftedDots(const T* strip, const Shifted<T>& rows, const Starts& starts, T* block) {
   Index s = 0;
-  for (; s + kTileRows <= starts.count; s += kTileRows)
-    ShiftedDotsTile<kTileRows>(strip, rows, starts.at + s, depth, block + s * kStrip<T>);
-  for (; s < starts.count; ++s) ShiftedDotsTile<1>(strip, rows, starts.at + s, depth, block + s * kStrip<T>);
+  for (; s + kShiftTile <= starts.count; s += kShiftTile)
+    ShiftedDotsTile<kShiftTile>(strip, rows, starts.at + s, block + s * kStrip<T>);
+  for (; s < starts.count; ++s) ShiftedDotsTile<1>(strip, rows, starts.at + s, block + s * kStrip<T>);
 }
 
-// sum[e][lane] += sum_s block[s][lane] rows(e, starts[s] + lane) for R rows e, in the order of s.
+// sums[e][lane] += sum_s block[s][lane] rows(e, starts[s] + lane), in the order of s, R slots in one pass over e.
 template <int R, class T>
-HWY_INLINE void ShiftedSumsTile(const T* block, const Shifted<T>& rows, Index e, const Starts& starts, T* sums) {
+HWY_INLINE void ShiftedSumsTile(const T* block, const Shifted<T>& rows, const Index* starts, T* sums) {
   const Vector<T> d;
-  hn::Vec<Vector<T>> sum[R][2];
+  hn::Vec<Vector<T>> weight[R][2];
+  ShiftedReader<T> reader[R];
   for (int r = 0; r < R; ++r) {
-    sum[r][0] = hn::Load(d, sums + (e + r) * kStrip<T>);
-    sum[r][1] = hn::Load(d, sums + (e + r) * kStrip<T> + kLanes<T>);
+    weight[r][0] = hn::Load(d, block + r * kStrip<T>);
+    weight[r][1] = hn::Load(d, block + r * kStrip<T> + kLanes<T>);
+    reader[r].start(rows, starts[r]);
   }
-  for (Index s = 0; s < starts.count; ++s) {
-    const auto a = hn::Load(d, block + s * kStrip<T>), b = hn::Load(d, block + s * kStrip<T> + kLanes<T>);
-    const T* from = rows.at(e, starts.at[s]);
+  for (Index e = 0; e < rows.width(); ++e) {
+    T* sum = sums + e * kStrip<T>;
+    auto a = hn::Load(d, sum), b = hn::Load(d, sum + kLanes<T>);
     for (int r = 0; r < R; ++r) {
-      const T* row = from + r * rows.row();
-      sum[r][0] = hn::MulAdd(a, hn::LoadU(d, row), sum[r][0]);
-      sum[r][1] = hn::MulAdd(b, hn::LoadU(d, row + kLanes<T>), sum[r][1]);
+      hn::Vec<Vector<T>> x, y;
+      reader[r].read(e, x, y);
+      a = hn::MulAdd(weight[r][0], x, a);
+      b = hn::MulAdd(weight[r][1], y, b);
     }
-  }
-  for (int r = 0; r < R; ++r) {
-    hn::Store(sum[r][0], d, sums + (e + r) * kStrip<T>);
-    hn::Store(sum[r][1], d, sums + (e + r) * kStrip<T> + kLanes<T>);
+    hn::Store(a, d, sum);
+    hn::Store(b, d, sum + kLanes<T>);
   }
 }
 
 template <class T>
-HWY_INLINE void ShiftedSums(const T* block, const Shifted<T>& rows, const Starts& starts, Index width, T* sums) {
-  Index e = 0;
-  for (; e + kTileRows <= width; e += kTileRows) ShiftedSumsTile<kTileRows>(block, rows, e, starts, sums);
-  for (; e < width; ++e) ShiftedSumsTile<1>(block, rows, e, starts, sums);
+HWY_INLINE void ShiftedSums(const T* block, const Shifted<T>& rows, const Starts& starts, T* sums) {
+  Index s = 0;
+  for (; s + kShiftTile <= starts.count; s += kShiftTile)
+    ShiftedSumsTile<kShiftTile>(block + s * kStrip<T>, rows, starts.at + s, sums);
+  for (; s < starts.count; ++s) ShiftedSumsTile<1>(block + s * kStrip<T>, rows, starts.at + s, sums);
 }
 
 // block[s][:] += score[slots[s]]; nothing without scores.
