@@ -195,10 +195,8 @@ Work module_work(const Mechanism& mechanism, const Settings& s, const nn::Place&
 }  // namespace
 
 std::vector<Case> module_cases() {
-  const std::vector<std::string> kinds = nn::attention_kinds();
   std::vector<Case> cases;
   for (const Mechanism& mechanism : mechanisms()) {
-    if (std::find(kinds.begin(), kinds.end(), mechanism.kind) == kinds.end()) continue;
     std::vector<Setting> settings = {{"n", "4096", "positions"},
                                      {"d", "64", "features of all heads"},
                                      {"batch", "4", "samples"},

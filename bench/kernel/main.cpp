@@ -24,7 +24,7 @@ struct Options {
   int threads = 1;
   std::uint64_t seed = 1;
   Effort effort;
-  bool list = false, growth = false, turns = false;
+  bool list = false, growth = false, turns = false, cold = false;
   Index from = 1 << 10, to = 1 << 16;
 };
 
@@ -36,7 +36,7 @@ nn::Place place_of(const Options& options) {
 
 Context context_of(const Options& options) {
   const nn::Place place = place_of(options);
-  return {place.device(), place.dtype(), num_threads()};
+  return {place.device(), place.dtype(), num_threads(), options.cold};
 }
 
 Measured measure(Runner& runner, const Effort& effort) {
@@ -55,7 +55,7 @@ void report_growth(const Case& c, Settings settings, const Options& options) {
   std::vector<Point> points;
   for (Index n = options.from; n <= options.to; n *= 2) {
     settings.set("n", cat(n));
-    Runner runner(c.make(settings, place_of(options)));
+    Runner runner(c.make(settings, place_of(options)), options.cold);
     const Measured m = report(c, settings, options, runner);
     points.push_back({static_cast<double>(n), m.cpu(), m.forward.flops + m.backward.flops, m.memory.peak,
                       m.forward.bytes + m.backward.bytes});
@@ -104,7 +104,7 @@ void run(const Options& options, const Case& c, const Settings& settings) {
   if (!options.turns && options.dtype == dtype_name(kFloat32) && !c.turns_on_rounding)
     check_against_float64(c, settings, place_of(options));
   if (options.growth) return report_growth(c, settings, options);
-  Runner runner(c.make(settings, place_of(options)));
+  Runner runner(c.make(settings, place_of(options)), options.cold);
   if (!options.dump.empty()) write_safetensors(options.dump, {.metadata = {{"op", c.op}}, .tensors = runner.results()});
   if (options.turns) return take_turns(runner);
   if (options.dump.empty()) report(c, settings, options, runner);
@@ -121,7 +121,8 @@ int run_program(int argc, char** argv) {
   app.add_option("--seed", options.seed, "of the random inputs")->capture_default_str();
   app.add_option("--seconds", options.effort.seconds, "measure at least so long")->capture_default_str();
   app.add_option("--repetitions", options.effort.repetitions, "and so often")->capture_default_str();
-  app.add_flag("--growth", options.growth, "over n, doubled from --from to --to, with fitted exponents");
+  app.add_flag("--cold", options.cold, "inputs come from memory, not from a cache");
+  app.add_flag("--growth", options.growth, "cold, over n, doubled from --from to --to, with fitted exponents");
   app.add_option("--from", options.from, "first n")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--to", options.to, "last n")->capture_default_str();
   app.add_option("--dump", options.dump, "write inputs, results and gradients to this safetensors file");
@@ -142,6 +143,7 @@ int run_program(int argc, char** argv) {
     list_cases();
     return 0;
   }
+  options.cold = options.cold || options.growth;
   if (!named) find_case(options.op);  // throws: it says which names there are
   run(options, c, settings);
   return 0;

@@ -23,7 +23,9 @@ struct Memory {         // bytes, from the allocator's statistics
 
 class Runner {
  public:
-  explicit Runner(Work work);
+  // cold: each pass finds its inputs in memory, not in a cache. So times at different sizes differ by their work, not
+  // by the cache that the smaller ones fit.
+  explicit Runner(Work work, bool cold = false);
 
   const Work& work() const { return work_; }
   bool has_backward() const { return !leaves_.empty(); }
@@ -39,11 +41,13 @@ class Runner {
 
  private:
   std::vector<Tensor> upstream(const std::vector<Variable>& outs);
+  void sweep_cache();
 
   Work work_;
   Device device_;
   std::vector<Variable> leaves_;
   std::vector<Tensor> upstream_;
+  std::vector<unsigned char> swept_;  // as large as twice the last cache; empty when hot
 };
 
 struct Quartiles {

@@ -66,7 +66,7 @@ Json record(const Settings& settings, const Measured& m, const Context& context,
   json["device"] = device_name(context.device);
   json["threads"] = context.threads;
   json["reps"] = m.repetitions.size();
-  json["cache"] = "hot";
+  json["cache"] = context.cold ? "cold" : "hot";
   json["forward"] = pass(m, &Repetition::forward, m.forward, context);
   if (m.has_backward) json["backward"] = pass(m, &Repetition::backward, m.backward, context);
   json["memory"] = {{"inputs", m.memory.inputs},

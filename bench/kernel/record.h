@@ -22,6 +22,7 @@ struct Context {
   Device device;
   DType dtype = kFloat32;
   int threads = 1;
+  bool cold = false;
 };
 
 nlohmann::ordered_json record(const Settings& settings, const Measured& measured, const Context& context,

@@ -4,6 +4,7 @@ and summaries, all logits stored. N must be a multiple of the segment (logsparse
 import math
 
 import torch
+import torch.nn.functional as F
 
 from projections import output, queries_keys_values
 
@@ -95,5 +96,26 @@ def axial(t, shape):
     return output(t, mixed.flatten(2, 3))
 
 
-PATTERNS = {"fixed": fixed, "logsparse": logsparse, "vertical": axial, "horizontal": axial, "mixture": axial}
+def rowmajor(t, shape):
+    """A row is summarised by its token in the query's column: that token's attention over the row, and a key made of it."""
+    q, k, v = scaled(t, shape)
+    columns, causal = int(shape["segment"]), shape["causal"] == "true"
+    rows = q.shape[2] // columns
+    q, k, v = (z.unflatten(2, (rows, columns)) for z in (q, k, v))
+    row_logits = torch.einsum("bhrcd,bhrxd->bhrcx", q, k)
+    v_span = torch.softmax(row_logits, -1) @ v
+    merged = v_span.permute(0, 2, 3, 1, 4).flatten(3)  # [B, R, C, H E]
+    x = t["x"].unflatten(1, (rows, columns))
+    normed = F.layer_norm(merged @ t["summary.out"] + x, x.shape[-1:], t["summary.gamma"], t["summary.beta"], 1e-6)
+    k_span = (normed @ t["summary.key"]).unflatten(-1, (q.shape[1], -1)).permute(0, 3, 1, 2, 4)
+    r, c = torch.arange(rows), torch.arange(columns)
+    row, other_row = r[:, None, None], r[None, None, :]
+    direct = row_logits + NEVER * (c[None, :] > c[:, None]) if causal else row_logits
+    spans = torch.einsum("bhrcd,bhxcd->bhrcx", q, k_span) + NEVER * (other_row >= row if causal else other_row == row)
+    weights = torch.softmax(torch.cat([direct, spans], -1), -1)
+    mixed = weights[..., :columns] @ v + torch.einsum("bhrcx,bhxcd->bhrcd", weights[..., columns:], v_span)
+    return output(t, mixed.flatten(2, 3))
+
+
+PATTERNS = {"fixed": fixed, "rowmajor": rowmajor, "logsparse": logsparse, "vertical": axial, "horizontal": axial, "mixture": axial}
 WAYS = {"official operations": lambda t, shape: PATTERNS[shape["pattern"]](t, shape)}
