@@ -35,17 +35,6 @@ nn::NystromMask mask_mode(const SafetensorsFile& file) {
   return nn::parse_nystrom_mask(text.substr(0, text.find(' ')));
 }
 
-nn::NystromSegments segments(const SafetensorsFile& file, nn::NystromMask mask) {
-  const std::string& rule = golden_option(file, "landmark_rule");
-  const bool from_end = mask == nn::NystromMask::lucidrains;
-  if (from_end && rule == "left zero padding, then equal segments") return nn::NystromSegments::padded;
-  if (!from_end && (rule == "equal segments" || rule.starts_with("uneven segments")))
-    return nn::NystromSegments::padded;
-  if (mask == nn::NystromMask::isolated && (rule.starts_with("per_sample") || rule.starts_with("per sample")))
-    return nn::NystromSegments::per_sample;
-  throw Error(cat("landmark_rule is '", rule, "', which mask_mode ", nn::nystrom_mask_name(mask), " does not have"));
-}
-
 // The official code takes the softmax branch where there are as many landmarks as tokens; a file may say so itself.
 bool takes_softmax(const SafetensorsFile& file) {
   if (!file.metadata.contains("branch")) return golden_number(file, "num_landmarks") >= golden_number(file, "seq_len");
@@ -53,6 +42,19 @@ bool takes_softmax(const SafetensorsFile& file) {
   if (branch != "softmax" && branch != "nystrom")
     throw Error(cat("branch is '", branch, "', expected nystrom or softmax"));
   return branch == "softmax";
+}
+
+nn::NystromSegments segments(const SafetensorsFile& file, nn::NystromMask mask) {
+  const std::string& rule = golden_option(file, "landmark_rule");
+  const bool divisible = golden_number(file, "seq_len") % golden_number(file, "num_landmarks") == 0;
+  const bool from_end = mask == nn::NystromMask::lucidrains;
+  if (rule == "equal segments" && (divisible || takes_softmax(file))) return nn::NystromSegments::padded;
+  if (from_end && rule == "left zero padding, then equal segments") return nn::NystromSegments::padded;
+  if (!from_end && rule.starts_with("uneven segments")) return nn::NystromSegments::padded;
+  if (mask == nn::NystromMask::isolated && (rule.starts_with("per_sample") || rule.starts_with("per sample")))
+    return nn::NystromSegments::per_sample;
+  throw Error(cat("landmark_rule is '", rule, "', which does not go with mask_mode ", nn::nystrom_mask_name(mask),
+                  " and these sizes"));
 }
 
 Tensor input(const SafetensorsFile& file, const std::string& name, DType dtype) {
