@@ -111,6 +111,13 @@ void add_attention_options(CLI::App& app, nn::AttentionConfig& config) {
   }
 }
 
+std::vector<std::string> groups_of_others(const nn::AttentionConfig& config) {
+  std::vector<std::string> titles;
+  for (const Mechanism& mechanism : kMechanisms)
+    if (mechanism.kind != config.kind) titles.push_back(title(mechanism));
+  return titles;
+}
+
 void check_attention(const CLI::App& app, const nn::AttentionConfig& config) {
   for (const Mechanism& other : kMechanisms)
     if (other.kind != config.kind)

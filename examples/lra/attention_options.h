@@ -9,6 +9,9 @@ namespace subquad::lra {
 
 void add_attention_options(CLI::App& app, nn::AttentionConfig& config);
 
+// Titles of the groups of options that only other mechanisms read.
+std::vector<std::string> groups_of_others(const nn::AttentionConfig& config);
+
 // To be called after parsing. OptionError for an option of another mechanism whose value is not its default ("--lags 9
 // belongs to --attention fsat; this is softmax"), and for a config that the mechanism refuses; then the message is its
 // own, which says what is legal. `config` must have its width and max_length by now.

@@ -82,6 +82,12 @@ void settle_model_options(CLI::App& app, ModelOptions& options) {
   }
 }
 
+std::vector<std::string> unread_groups(const ModelOptions& options) {
+  std::vector<std::string> titles = groups_of_others(options.encoder.attention);
+  titles.emplace_back(options.kind == ModelKind::encoder ? kMixer : kEncoder);
+  return titles;
+}
+
 void check_model_options(const CLI::App& app, const ModelOptions& options, Index pad_to) {
   const bool mixer = options.kind == ModelKind::mixer;
   const Index length = options.encoder.max_length;

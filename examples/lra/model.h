@@ -28,6 +28,9 @@ void add_model_options(CLI::App& app, ModelOptions& options);
 // mixer and has one head.
 void settle_model_options(CLI::App& app, ModelOptions& options);
 
+// Titles of the groups of options that this model does not read.
+std::vector<std::string> unread_groups(const ModelOptions& options);
+
 // OptionError for options that do not go with each other. `pad_to` is the batches' number of positions, 0 if it varies.
 void check_model_options(const CLI::App& app, const ModelOptions& options, Index pad_to);
 

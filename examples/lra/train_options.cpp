@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <sstream>
 
 #include "subquad/examples/lra/attention_options.h"
 #include "subquad/examples/lra/run_folder.h"
@@ -87,7 +88,8 @@ std::unique_ptr<CLI::App> make_app(TrainOptions& options) {
       ->check(not_empty());
   app->set_config("--preset", "", "TOML file with any of these options, without the dashes")->type_name("FILE");
   app->footer(
-      "Example: train_lra --preset examples/lra/presets/listops-softmax-quick.toml --data data/listops-quick --out runs/first\n"
+      "Example: train_lra --preset examples/lra/presets/listops-softmax-quick.toml --data data/listops-quick --out "
+      "runs/first\n"
       "Exit status: 0 done, or time limit reached; 1 error; 2 wrong option; 130 Ctrl-C; 143 SIGTERM.");
   return app;
 }
@@ -106,6 +108,18 @@ std::vector<std::string> resumed_arguments(const CLI::App& app, const RunFolder&
   return args;
 }
 
+// The lines of a TOML file but for those of options in these groups, and for blank ones.
+std::string without_groups(const std::string& toml, const CLI::App& app, const std::vector<std::string>& groups) {
+  std::string kept;
+  std::istringstream lines(toml);
+  for (std::string line; std::getline(lines, line);) {
+    const CLI::Option* option = app.get_option_no_throw("--" + line.substr(0, line.find('=')));
+    const bool out = option != nullptr && std::find(groups.begin(), groups.end(), option->get_group()) != groups.end();
+    if (!out && !line.empty()) kept += line + '\n';
+  }
+  return kept;
+}
+
 void finish(CLI::App& app, TrainOptions& options) {
   if (options.data.folder.empty()) throw OptionError("--data is required");
   if (options.out.empty()) throw OptionError("--out is required");
@@ -121,7 +135,7 @@ void finish(CLI::App& app, TrainOptions& options) {
   check_model_options(app, options.model, options.batches.pad_to);
   options.batches.max_length = max_length;
   options.schedule.total = options.steps;
-  options.config = app.config_to_str(true, false);
+  options.config = without_groups(app.config_to_str(true, false), app, unread_groups(options.model));
   options.config_with_help = app.config_to_str(true, true);
 }
 

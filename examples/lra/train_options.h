@@ -38,8 +38,8 @@ struct TrainOptions {
   double max_minutes = 0;  // 0: no limit
   double progress_seconds = 5;
 
-  std::string config;  // the resolved configuration as TOML, without comments
-  std::string config_with_help;
+  std::string config;            // the resolved configuration as TOML, as far as this model reads it
+  std::string config_with_help;  // all of it, with comments
 };
 
 // False when --help was asked for and has been printed. OptionError for whatever is wrong with the options alone; the

@@ -293,6 +293,8 @@ TEST_CASE("train_lra: options of attention") {
   const Finished finished = train(bench.args("run", {"--steps", "2", "--attention-bias", "false", "--causal"}));
   CAPTURE(finished.err);
   REQUIRE_EQ(finished.status, 0);
+  CHECK_NE(finished.err.find("feed-forward=8"), std::string::npos);
+  CHECK_EQ(finished.err.find("landmarks="), std::string::npos);  // not read by this attention, so not shown
   const std::string config = read_text(fs::path(bench.run("run")) / "config.toml");
   for (const char* line :
        {"attention-bias=false", "causal=true", "landmarks=64", "pinv-start=\"exact\"", "exact-when-covered=true",
