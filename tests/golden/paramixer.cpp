@@ -18,6 +18,11 @@ class ParamixerCase {
   Tensor input(const std::string& name) const { return here(want(name).to(dtype_)); }
   const std::string& option(const char* key) const { return file_.metadata.at(key); }
   Index number(const char* key) const { return std::stoll(option(key)); }
+  void expect(const char* key, const std::string& known) const {  // of what a file need not say
+    const auto found = file_.metadata.find(key);
+    if (found != file_.metadata.end() && found->second != known)
+      throw Error(cat(key, " is ", found->second, ", expected ", known));
+  }
 
   const SafetensorsFile& file_;
   DType dtype_;
@@ -73,8 +78,8 @@ class BlockCase : public ParamixerCase {
   using ParamixerCase::ParamixerCase;
 
   GoldenErrors run() {
-    if (option("activation") != "gelu (erf)") throw Error("activation is " + option("activation") + ", expected gelu");
-    if (number("dropout") != 0) throw Error("dropout is " + option("dropout") + ", expected 0");
+    expect("activation", "gelu (erf)");
+    expect("dropout", "0");
     nn::AttentionConfig config{.kind = "paramixer", .width = number("dim"), .max_length = number("seq_len")};
     config.paramixer = {.protocol = nn::parse_link_protocol(option("protocol")),
                         .factors = number("n_factors"),
