@@ -81,9 +81,8 @@ BlockAttentionOutput block_attention(const Tensor& q, const Tensor& k, const Ten
   constexpr const char* kOp = "block_attention";
   check_inputs(kOp, q, k, v, summaries, pattern, mask, options);
   const Shape rows = q.shape().without(3);
-  BlockAttentionOutput result{zero_heads(kOp, q, v.dim(3)),
-                              full(rows, -std::numeric_limits<double>::infinity(), q.dtype(), q.device(), kOp),
-                              zeros(rows, q.dtype(), q.device(), kOp)};
+  BlockAttentionOutput result{empty_heads(kOp, q, v.dim(3)), empty(rows, q.dtype(), q.device(), kOp),
+                              empty(rows, q.dtype(), q.device(), kOp)};
   cpu::block_attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), with_unit_strides(summaries),
                        pattern, mask, with_scale(options, q.dim(3)), result);
   return result;
@@ -107,7 +106,7 @@ BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse,
   check("lse_rest", forward.lse_rest, rows);
   if (dlse.defined()) check("dlse", dlse, rows);
   BlockAttentionGrads grads{
-      zero_heads(kOp, q, q.dim(3)), zero_heads(kOp, k, k.dim(3)), zero_heads(kOp, v, v.dim(3)), {}};
+      empty_heads(kOp, q, q.dim(3)), zero_heads(kOp, k, k.dim(3)), zero_heads(kOp, v, v.dim(3)), {}};
   for (const Summaries& table : summaries)
     grads.dsummaries.push_back({zero_heads(kOp, table.k, k.dim(3)), zero_heads(kOp, table.v, v.dim(3))});
   cpu::block_attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k), with_unit_stride(v),

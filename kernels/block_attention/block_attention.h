@@ -41,9 +41,9 @@
 // One dtype (float32, float64), on the CPU; any strides (copied where the last is not 1); `out` and gradients lie in
 // memory as [B, N, H, E]. Deterministic: the same bits for any number of threads. Work: 2 (E + C) flops per query and
 // entry forward, 2 (3 E + 2 C) backward, where queries of a line (segment, row, column, 32 neighbours) take 32 at a
-// time whatever one of them sees. Memory: one line's entries per thread; in backward, gradients of the rows that several
-// lines see (tables of fixed and logsparse, tokens of window) once more per 1024 tokens, at most eight times. Source: Ren
-// et al. 2021 (Combiner), section 3; papers/combiner.md, sections 1 to 5.
+// time whatever one of them sees. Memory: one line's entries per thread; in backward, gradients of the rows that
+// several lines see (spans of fixed, large blocks of logsparse, rims of window) once more for each of eight chunks.
+// Source: Ren et al. 2021 (Combiner), section 3; papers/combiner.md, sections 1 to 5.
 #pragma once
 
 #include <vector>

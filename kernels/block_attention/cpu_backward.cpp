@@ -43,8 +43,27 @@ struct GradArguments {
 // Where a table's gradients for one head are added up.
 template <class T>
 struct Target {
-  T *k, *v;
+  T *k, *v;            // of row `first`
   Index k_row, v_row;  // from one row to the next
+  Index first = 0;
+};
+
+template <class T>
+struct Targets {
+  std::vector<Target<T>> tables;
+  RowRange shared;  // these rows have a place of their own
+  Target<T> place = {};
+
+  Targets(const GradArguments<T>& args, Index b, Index h) {
+    for (std::size_t t = 0; t < args.dk.size(); ++t) {
+      const View<T, 4>&dk = args.dk[t], &dv = args.dv[t];
+      tables.push_back({dk.data() + b * dk.stride(0) + h * dk.stride(1),
+                        dv.data() + b * dv.stride(0) + h * dv.stride(1), dk.stride(2), dv.stride(2), 0});
+    }
+  }
+  const Target<T>& of(const Entry& entry) const {
+    return shared.holds(entry) ? place : tables[static_cast<std::size_t>(entry.table)];
+  }
 };
 
 template <class T>
@@ -59,9 +78,11 @@ void PackQueries(const GradArguments<T>& args, Index b, Index h, GradMemory<T>& 
   const Index count = static_cast<Index>(memory.line.positions.size());
   T *q = memory.q.of(count * args.width()), *dout = memory.dout.of(count * args.value_width());
   T *lse = memory.lse.of(count), *rest = memory.rest.of(count), *delta = memory.delta.of(count);
+  const Index width = args.width();
   for (const Index i : memory.line.positions) {
     const T* from = &args.q(b, h, i, 0);
-    for (Index e = 0; e < args.width(); ++e) *q++ = args.scale * from[e];
+    for (Index e = 0; e < width; ++e) q[e] = args.scale * from[e];
+    q += width;
     dout = std::copy_n(&args.dout(b, h, i, 0), args.value_width(), dout);
     const T known = args.lse(b, h, i);  // -inf where the query sees nothing: then every p is 0
     *lse++ = known == -std::numeric_limits<T>::infinity() ? std::numeric_limits<T>::max() : known;
@@ -129,14 +150,25 @@ void AddStrip(const T* strip, Index width, const StripRows<T>& to, std::size_t c
     for (Index e = 0; e < width; ++e) to.row[lane][e] += share.row[lane][e];
 }
 
+// The first of a line's queries that sees one of the entries, and behind the last.
+inline std::pair<Index, Index> QueriesOf(std::span<const Entry> entries, const std::vector<Index>& numbers) {
+  Index low = std::numeric_limits<Index>::max(), high = 0;
+  for (const Entry& entry : entries) {
+    low = std::min(low, entry.inverted ? 0 : entry.low);
+    high = std::max(high, entry.inverted ? std::numeric_limits<Index>::max() : entry.high);
+  }
+  return {std::lower_bound(numbers.begin(), numbers.end(), low) - numbers.begin(),
+          std::lower_bound(numbers.begin(), numbers.end(), high) - numbers.begin()};
+}
+
 // The shares of a line's queries in the gradients of a strip of its entries, and of those in its queries'.
 template <class T>
 void BackwardStrip(const GradArguments<T>& args, Index b, Index h, std::span<const Entry> entries,
-                   const std::vector<Target<T>>& targets, GradMemory<T>& memory) {
+                   const Targets<T>& targets, GradMemory<T>& memory) {
   const Vector<T> d;
   const Line& line = memory.line;
   const Index width = args.width(), value_width = args.value_width(), padded_width = args.padded_width();
-  const Index keys = static_cast<Index>(entries.size()), queries = static_cast<Index>(line.positions.size());
+  const Index keys = static_cast<Index>(entries.size());
   T *k_strip = memory.k_strip.of(width * kStrip<T>), *v_strip = memory.v_strip.of(value_width * kStrip<T>);
   T *dk_strip = memory.dk_strip.of(width * kStrip<T>), *dv_strip = memory.dv_strip.of(value_width * kStrip<T>);
   T *k_rows = memory.k_rows.of(kStrip<T> * padded_width), *spare = memory.spare.of(std::max(width, value_width));
@@ -147,11 +179,11 @@ void BackwardStrip(const GradArguments<T>& args, Index b, Index h, std::span<con
   StripRows<T> dk(spare), dv(spare);
   for (std::size_t lane = 0; lane < entries.size(); ++lane) {
     const Entry& entry = entries[lane];
-    const Target<T>& target = targets[static_cast<std::size_t>(entry.table)];
+    const Target<T>& target = targets.of(entry);
     k.row[lane] = RowOf(args.tables.k, b, h, entry);
     v.row[lane] = RowOf(args.tables.v, b, h, entry);
-    dk.row[lane] = target.k + entry.row * target.k_row;
-    dv.row[lane] = target.v + entry.row * target.v_row;
+    dk.row[lane] = target.k + (entry.row - target.first) * target.k_row;
+    dv.row[lane] = target.v + (entry.row - target.first) * target.v_row;
   }
   LoadStrip(k, width, T(1), k_strip);
   LoadStrip(v, value_width, T(1), v_strip);
@@ -160,8 +192,9 @@ void BackwardStrip(const GradArguments<T>& args, Index b, Index h, std::span<con
   HWY_ALIGN T p_block[kBlock * kStrip<T>], ds_block[kBlock * kStrip<T>];
   const Panel<T> p{p_block, kStrip<T>}, ds{ds_block, kStrip<T>};
 
-  for (Index i = 0; i < queries; i += kBlock) {
-    const Index rows = std::min(kBlock, queries - i);
+  const auto [begin, end] = QueriesOf(entries, line.numbers);
+  for (Index i = begin; i < end; i += kBlock) {
+    const Index rows = std::min(kBlock, end - i);
     const Index *numbers = line.numbers.data() + i, *positions = line.positions.data() + i;
     const Coverage seen = CoverageOf(entries.data(), keys, numbers[0], numbers[rows - 1]);
     if (seen == Coverage::none) continue;
@@ -186,11 +219,13 @@ void BackwardStrip(const GradArguments<T>& args, Index b, Index h, std::span<con
 // them, to their entries.
 template <class T>
 void BackwardLines(const GradArguments<T>& args, Index b, Index h, int stage, Index begin, Index end,
-                   const std::vector<Target<T>>& targets) {
+                   const Targets<T>& targets) {
   GradMemory<T> memory;
   const Line& line = memory.line;
   for (Index number = begin; number < end; ++number) {
     args.sight.find(b, stage, number, memory.line);
+    for (const Index i : line.blind)
+      if (stage == 0) std::fill_n(&args.dq(b, h, i, 0), args.width(), T(0));
     if (line.entries.empty()) continue;
     PackQueries(args, b, h, memory);
     const std::span<const Entry> entries(line.entries);
@@ -201,24 +236,14 @@ void BackwardLines(const GradArguments<T>& args, Index b, Index h, int stage, In
     const T* row = memory.dq.of(0);
     for (const Index i : line.positions) {
       T* dq = &args.dq(b, h, i, 0);
-      for (Index e = 0; e < args.width(); ++e) dq[e] += row[e];
+      for (Index e = 0; e < args.width(); ++e) dq[e] = stage == 0 ? row[e] : dq[e] + row[e];
       row += args.padded_width();
     }
   }
 }
 
-template <class T>
-std::vector<Target<T>> TargetsOf(const GradArguments<T>& args, Index b, Index h) {
-  std::vector<Target<T>> targets;
-  for (std::size_t t = 0; t < args.dk.size(); ++t)
-    targets.push_back({args.dk[t].data() + b * args.dk[t].stride(0) + h * args.dk[t].stride(1),
-                       args.dv[t].data() + b * args.dv[t].stride(0) + h * args.dv[t].stride(1), args.dk[t].stride(2),
-                       args.dv[t].stride(2)});
-  return targets;
-}
-
-// Where lines share the rows of a table, they are cut into chunks, by the sample's length alone; each adds up
-// a table of its own, and these are added in order. So a head can occupy several threads and still gives the same bits.
+// Where lines share rows of a table, they are cut into chunks, by the sample's length alone; each adds up such rows in
+// a place of its own, and these are added in order. So a head can occupy several threads and still gives the same bits.
 constexpr Index kChunk = 1024, kMaxChunks = 8;  // tokens; chunks of a head
 
 Index ChunkCount(Index extent) {
@@ -226,40 +251,44 @@ Index ChunkCount(Index extent) {
 }
 
 template <class T>
-struct Share {  // of one chunk in the gradients of the shared table
+struct Share {  // of one chunk in the gradients of shared rows
+  RowRange rows;
   Buffer<T> dk{0}, dv{0};
 };
 
 template <class T>
 Share<T> SharedChunk(const GradArguments<T>& args, Index head, Index chunk) {
-  const Index b = head / args.q.dim(1), h = head % args.q.dim(1);
-  const auto table = static_cast<std::size_t>(args.sight.shared_table());
-  const Index rows = args.dk[table].dim(2);
-  const Index extent = args.sight.extent(b), chunks = ChunkCount(extent), length = args.sight.line_length(0);
+  const Index b = head / args.q.dim(1), h = head % args.q.dim(1), extent = args.sight.extent(b);
+  const Index chunks = ChunkCount(extent), length = args.sight.line_length(0);
   Share<T> share;
-  if (chunk >= chunks || extent == 0) return share;
-  share.dk = Buffer<T>(rows * args.width());
-  share.dv = Buffer<T>(rows * args.value_width());
+  if (chunk >= chunks) return share;
+  const Index lines = (extent + length - 1) / length, per_chunk = (lines + chunks - 1) / chunks;
+  const Index begin = std::min(lines, chunk * per_chunk), end = std::min(lines, begin + per_chunk);
+  share.rows = args.sight.shared_rows(begin, end);
+  share.dk = Buffer<T>(share.rows.count * args.width());
+  share.dv = Buffer<T>(share.rows.count * args.value_width());
   share.dk.zero();
   share.dv.zero();
-  std::vector<Target<T>> targets = TargetsOf(args, b, h);
-  targets[table] = {share.dk.data(), share.dv.data(), args.width(), args.value_width()};
-  const Index lines = (extent + length - 1) / length, per_chunk = (lines + chunks - 1) / chunks;
-  BackwardLines(args, b, h, 0, std::min(lines, chunk * per_chunk), std::min(lines, (chunk + 1) * per_chunk), targets);
+  Targets<T> targets(args, b, h);
+  targets.shared = share.rows;
+  targets.place = {share.dk.data(), share.dv.data(), args.width(), args.value_width(), share.rows.first};
+  BackwardLines(args, b, h, 0, begin, chunk + 1 < chunks ? end : args.sight.lines(0), targets);  // and padded ones
   return share;
 }
 
 template <class T>
 void AddShare(const GradArguments<T>& args, Index head, const Share<T>& share) {
+  if (share.rows.table < 0) return;
   const Index b = head / args.q.dim(1), h = head % args.q.dim(1);
   const auto add = [&](const Buffer<T>& from, const View<T, 4>& to) {
     const Index width = to.dim(3);
-    for (Index row = 0; row < from.size() / width; ++row)
-      for (Index e = 0; e < width; ++e) to(b, h, row, e) += from.data()[row * width + e];
+    for (Index row = 0; row < share.rows.count; ++row) {
+      T* sum = &to(b, h, share.rows.first + row, 0);
+      for (Index e = 0; e < width; ++e) sum[e] += from.data()[row * width + e];
+    }
   };
-  const auto table = static_cast<std::size_t>(args.sight.shared_table());
-  add(share.dk, args.dk[table]);
-  add(share.dv, args.dv[table]);
+  add(share.dk, args.dk[static_cast<std::size_t>(share.rows.table)]);
+  add(share.dv, args.dv[static_cast<std::size_t>(share.rows.table)]);
 }
 
 // Heads side by side where there are enough of them, else chunks; the bits are the same.
@@ -286,14 +315,14 @@ void Backward(const GradArguments<T>& args) {
   const Index heads = args.q.dim(1), n = args.q.dim(2);
   const Index work = 64 * (3 * args.width() + 2 * args.value_width()) / 8;  // of a query, about
   if (args.q.dim(0) * heads * n == 0) return;
-  if (args.sight.shared_table() >= 0) return BackwardShared(args, n * work);
+  if (args.sight.shares_rows()) return BackwardShared(args, n * work);
   for (int stage = 0; stage < args.sight.stages(); ++stage) {
     const Index lines = args.sight.lines(stage);
     const Index per_task = std::max<Index>(1, kQueries / args.sight.line_length(stage));
     const Index tasks = (lines + per_task - 1) / per_task;
     parallel_for(args.q.dim(0) * heads * tasks, kQueries * work, [&](Index task) {
       const Index b = task / tasks / heads, h = task / tasks % heads, begin = task % tasks * per_task;
-      BackwardLines(args, b, h, stage, begin, std::min(lines, begin + per_task), TargetsOf(args, b, h));
+      BackwardLines(args, b, h, stage, begin, std::min(lines, begin + per_task), Targets<T>(args, b, h));
     });
   }
 }

@@ -50,6 +50,15 @@ T* PackEntries(const std::vector<View<const T, 4>>& tables, Index b, Index h, co
   return packed;
 }
 
+// The first entry that one of the queries number lowest ... highest sees, and behind the last.
+inline std::pair<Index, Index> EntriesOf(const std::vector<Entry>& entries, Index lowest, Index highest) {
+  Index begin = 0, end = static_cast<Index>(entries.size());
+  const auto blind = [&](Index e) { return entries[static_cast<std::size_t>(e)].seen_by_none(lowest, highest); };
+  while (begin < end && blind(begin)) ++begin;
+  while (begin < end && blind(end - 1)) --end;
+  return {begin, end};
+}
+
 // Rows of the block are entries; lanes whose query does not see one get -inf.
 template <class T>
 HWY_INLINE void HideEntries(T* block, const Entry* entries, Index count, const T* numbers) {
@@ -105,17 +114,28 @@ void PutDown(const ForwardArguments<T>& args, Index b, Index h, std::span<const 
     if (sums.sum[lane] == 0) sums.share[lane] = 0;  // has seen nothing
   StoreStrip(out_strip, sums.share, args.out.dim(3), StripRows<T>(args.out, b, h, positions, spare));
   std::fill_n(spare, args.out.dim(3), T(0));
-  for (std::size_t lane = 0; lane < positions.size(); ++lane)
-    if (sums.sum[lane] > 0)
-      sums.store_lse(lane, &args.lse(b, h, positions[lane]), &args.lse_rest(b, h, positions[lane]));
+  for (std::size_t lane = 0; lane < positions.size(); ++lane) {
+    T *lse = &args.lse(b, h, positions[lane]), *rest = &args.lse_rest(b, h, positions[lane]);
+    *lse = -std::numeric_limits<T>::infinity();
+    *rest = 0;
+    if (sums.sum[lane] > 0) sums.store_lse(lane, lse, rest);
+  }
 }
 
 template <class T>
-void ForwardLine(const ForwardArguments<T>& args, Index b, Index h, ForwardMemory<T>& memory) {
+void PutNothing(const ForwardArguments<T>& args, Index b, Index h, const std::vector<Index>& blind) {
+  for (const Index i : blind) {
+    std::fill_n(&args.out(b, h, i, 0), args.out.dim(3), T(0));
+    args.lse(b, h, i) = -std::numeric_limits<T>::infinity();
+    args.lse_rest(b, h, i) = 0;
+  }
+}
+
+template <class T>
+void ForwardLine(const ForwardArguments<T>& args, Index b, Index h, bool resume, ForwardMemory<T>& memory) {
   const Vector<T> d;
   const Line& line = memory.line;
   const Index width = args.q.dim(3), value_width = args.out.dim(3);
-  const Index entries = static_cast<Index>(line.entries.size());
   const T *k_rows = PackEntries(args.tables.k, b, h, line.entries, memory.k),
           *v_rows = PackEntries(args.tables.v, b, h, line.entries, memory.v);
   T *q_strip = memory.q.of(width * kStrip<T>), *out_strip = memory.out.of(value_width * kStrip<T>);
@@ -133,9 +153,12 @@ void ForwardLine(const ForwardArguments<T>& args, Index b, Index h, ForwardMemor
     for (std::size_t lane = 0; lane < positions.size(); ++lane)
       numbers[lane] = static_cast<T>(line.numbers[first + lane]);
     LoadStrip(StripRows<const T>(args.q, b, h, positions, spare), width, args.scale, q_strip);
-    Online<T> online = TakeUp(args, b, h, positions, spare, out_strip);
-    for (Index e = 0; e < entries; e += kBlock) {
-      const Index rows = std::min(kBlock, entries - e);
+    Online<T> online = NothingYet<T>();
+    std::fill_n(out_strip, value_width * kStrip<T>, T(0));
+    if (resume) online = TakeUp(args, b, h, positions, spare, out_strip);
+    const auto [begin, end] = EntriesOf(line.entries, lowest, highest);
+    for (Index e = begin; e < end; e += kBlock) {
+      const Index rows = std::min(kBlock, end - e);
       const Entry* some = line.entries.data() + e;
       const Coverage seen = CoverageOf(some, rows, lowest, highest);
       if (seen == Coverage::none) continue;
@@ -165,7 +188,8 @@ void Forward(const ForwardArguments<T>& args) {
       ForwardMemory<T> memory;
       for (Index number = begin; number < std::min(lines, begin + per_task); ++number) {
         args.sight.find(b, stage, number, memory.line);
-        if (!memory.line.entries.empty()) ForwardLine(args, b, h, memory);
+        if (stage == 0) PutNothing(args, b, h, memory.line.blind);
+        if (!memory.line.entries.empty()) ForwardLine(args, b, h, stage > 0, memory);
       }
     });
   }

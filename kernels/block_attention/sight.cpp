@@ -82,9 +82,21 @@ int Sight::stages() const {
   return is_grid(pattern_.kind) || pattern_.kind == BlockKind::rowmajor ? 2 : 1;
 }
 
-int Sight::shared_table() const {
-  if (pattern_.kind == BlockKind::window) return 0;
-  return pattern_.kind == BlockKind::fixed || pattern_.kind == BlockKind::logsparse ? 1 : -1;
+bool Sight::shares_rows() const {
+  return pattern_.kind == BlockKind::fixed || pattern_.kind == BlockKind::logsparse ||
+         pattern_.kind == BlockKind::window;
+}
+
+RowRange Sight::shared_rows(Index first_line, Index last_line) const {
+  if (pattern_.kind == BlockKind::window) {
+    const Index first = std::max<Index>(0, first_line * kWindowLine - pattern_.size);
+    return {0, first, std::min(n_, last_line * kWindowLine + pattern_.size) - first};
+  }
+  const Index rows = shares_rows() ? summary_rows(pattern_, n_)[0] : 0;
+  if (pattern_.kind == BlockKind::fixed) return {1, 0, rows};
+  Index local = 0;  // blocks that lie in one line
+  for (Index size = 2; size < std::min(kLevelsLine, n_); size *= 2) local += ceil_div(n_, size);
+  return {1, local, rows - local};
 }
 
 Index Sight::extent(Index b) const {
@@ -107,17 +119,29 @@ Sight::Steps Sight::steps(int stage) const {
 
 void Sight::find(Index b, int stage, Index number, Line& line) const {
   line.positions.clear();
+  line.blind.clear();
   line.numbers.clear();
   line.entries.clear();
   const Steps along = steps(stage);
   for (Index t = 0; t < along.length; ++t) {
     const Index i = number * along.between + t * along.step;
     if (i >= (every_cell_ ? cells_ : n_)) break;
-    if (!every_cell_ && !real(b, i)) continue;
+    if (!every_cell_ && !real(b, i)) {
+      line.blind.push_back(i);
+      continue;
+    }
     line.positions.push_back(i);
     line.numbers.push_back(t);
   }
-  if (line.positions.empty()) return;
+  if (!line.positions.empty()) see(b, stage, number, line);
+  if (!line.entries.empty()) return;
+  line.blind.insert(line.blind.end(), line.positions.begin(), line.positions.end());
+  line.positions.clear();
+  line.numbers.clear();
+}
+
+void Sight::see(Index b, int stage, Index number, Line& line) const {
+  const Steps along = steps(stage);
   const auto is_real = [&](Index i) { return real(b, i); };
   const Relation own = pattern_.causal ? Relation::up_to : Relation::all;
   const Relation across = pattern_.causal ? Relation::before : Relation::others;

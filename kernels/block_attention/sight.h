@@ -28,7 +28,18 @@ struct Entry {
 struct Line {
   std::vector<Index> positions;  // of the real queries
   std::vector<Index> numbers;    // of the same, rising
+  std::vector<Index> blind;      // positions of the line that are no queries; all of them where there is no entry
   std::vector<Entry> entries;    // of real tokens, and of spans that hold one
+};
+
+// Rows first ... first + count - 1 of a table; of no table where it is -1.
+struct RowRange {
+  int table = -1;
+  Index first = 0, count = 0;
+
+  bool holds(const Entry& entry) const {
+    return entry.table == table && entry.row >= first && entry.row < first + count;
+  }
 };
 
 class Sight {
@@ -38,8 +49,10 @@ class Sight {
   int stages() const;
   Index lines(int stage) const { return steps(stage).count; }
   Index line_length(int stage) const { return steps(stage).length; }
-  int shared_table() const;     // the table of which several lines see one row; -1: none
-  Index extent(Index b) const;  // positions up to the last real one
+  bool shares_rows() const;  // do several lines see one row?
+  RowRange shared_rows(Index first_line,
+                       Index last_line) const;  // that lines from first to before last see, and others
+  Index extent(Index b) const;                  // positions up to the last real one
   void find(Index b, int stage, Index number, Line& line) const;  // line number `number` of a stage
 
  private:
@@ -53,6 +66,7 @@ class Sight {
   bool any(Index b, Index begin, Index end) const;  // is a position in [begin, end), clipped to n, real?
   bool real(Index b, Index i) const { return any(b, i, i + 1); }
 
+  void see(Index b, int stage, Index number, Line& line) const;
   template <class Alive>
   void see_line(const Steps& steps, Index g, int table, Relation relation, const Alive& alive, Line& line) const;
   void see_segments(Index b, Index own, Line& line) const;
