@@ -27,6 +27,11 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
       const Tensor want = attention(all.q, all.k, all.v, all.mask).out.value();
       CHECK(same_bits(out.slice(0, 1, 3), want.slice(0, 1, 3)));
       CHECK_FALSE(same_bits(out.slice(0, 0, 1), want.slice(0, 0, 1)));
+
+      Tensor sharper = all.q.value().clone(), short_samples = sharper.slice(0, 1, 3);
+      fill(short_samples, 20);  // their A has columns that sum to m: no part of a coefficient that a batch shares
+      const Variable other = nystrom_attention(Variable(sharper), all.k, all.v, {}, all.mask, started);
+      CHECK(same_bits(other.value().slice(0, 0, 1), out.slice(0, 0, 1)));
     }
   }
 
@@ -73,6 +78,44 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
           CHECK(same_bits(other.run(config).value(), alone(want[0])));
         }
       }
+  }
+
+  // Any shape: a padded batch gives each sample what it gets alone, and nothing to what stands behind it.
+  TEST_CASE("nystrom_attention of a padded batch is that of each sample alone") {
+    for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+      CAPTURE(seed);
+      Rng rng(seed);
+      const Shape shape = {1 + rng.below(3), 1 + rng.below(3), 1 + rng.below(90), 1 + rng.below(9)};
+      const Index positions = shape[2], taps = 2 * rng.below(4) + 1;
+      const NystromConfig config{.landmarks = 1 + rng.below(20), .conv_kernel = taps};
+      std::vector<std::int64_t> lengths;
+      for (Index b = 0; b < shape[0]; ++b) lengths.push_back(rng.below(positions + 1));
+      Inputs in = make_inputs(shape, taps, prefix_mask(lengths, positions), kFloat32, seed);
+      Tensor upstream = normal(shape, kFloat32, seed + 100);
+      for (Index b = 0; b < shape[0]; ++b) {
+        const auto pad = [&](Tensor x, double value) {
+          Tensor padding = part(x.slice(0, b, b + 1), lengths[static_cast<std::size_t>(b)], positions);
+          fill(padding, value);
+        };
+        pad(in.q.mutable_value(), 3e38);
+        pad(in.k.mutable_value(), -3e38);
+        pad(in.v.mutable_value(), 3e38);
+        pad(upstream, 0);
+      }
+      const std::vector<Tensor> got = run_back(in, config, upstream);
+      for (Index b = 0; b < shape[0]; ++b) {
+        const Index length = lengths[static_cast<std::size_t>(b)];
+        const auto alone = [&](const Tensor& x) { return part(x.slice(0, b, b + 1), 0, length).contiguous(); };
+        const auto leaf = [&](const Variable& x) { return Variable(alone(x.value()), true); };
+        const Inputs sample{leaf(in.q), leaf(in.k), leaf(in.v), Variable(in.taps.value(), true), {}};
+        const std::vector<Tensor> want = run_back(sample, config, alone(upstream));
+        for (std::size_t i = 0; i < 4; ++i) {
+          CHECK(same_bits(alone(got[i]), want[i]));
+          const Tensor behind = part(got[i].slice(0, b, b + 1), length, positions);
+          CHECK_CLOSE(behind, zeros(behind.shape(), kFloat64, kCpu), 0);
+        }
+      }
+    }
   }
 
   // Between which real tokens the padding stands is nobody's business either, but for the convolution.

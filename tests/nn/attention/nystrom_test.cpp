@@ -1,5 +1,6 @@
 #include "subquad/nn/attention/nystrom.h"
 
+#include <cmath>
 #include <ostream>
 
 #include "subquad/autograd/ops/attention.h"
@@ -9,6 +10,7 @@
 #include "subquad/autograd/ops/reduce.h"
 #include "subquad/tests/nn/attention/nystrom_cases.h"
 #include "subquad/tests/nn/attention/slow_nystrom.h"
+#include "subquad/tests/nn/slow.h"
 
 namespace subquad::nn {
 namespace {
@@ -160,7 +162,24 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
             matmul(matmul(Variable(factors.f), Variable(factors.z)), matmul(Variable(factors.s), in.v));
         CHECK_CLOSE(product.value(), in.run(config).value(), 1e-11);
         CHECK(factors.a.shape() == Shape{2, 2, 4, 4});
+        if (config.mask != NystromMask::isolated || !mask.defined()) continue;
+        for (Index i = 0; i < 17; ++i)  // rows of padded positions
+          if (!test::slow::is_real(mask, 1, i))
+            CHECK_CLOSE(factors.f.slice(0, 1, 2).slice(2, i, i + 1), zeros({1, 2, 1, 4}, kFloat64, kCpu), 0);
       }
+  }
+
+  TEST_CASE("nystrom_factors leave out empty landmarks") {
+    const Inputs in = make_inputs({1, 1, 8, 3}, 0, prefix_mask({2}, 8), kFloat64);
+    const NystromFactors factors = nystrom_factors(in.q, in.k, in.mask, {.landmarks = 4});
+    for (Index j = 2; j < 4; ++j) {
+      CHECK_CLOSE(part(factors.s, j, j + 1), zeros({1, 1, 1, 8}, kFloat64, kCpu), 0);
+      CHECK_CLOSE(factors.f.slice(3, j, j + 1), zeros({1, 1, 8, 1}, kFloat64, kCpu), 0);
+      for (Index i = 0; i < 4; ++i) {
+        CHECK(test::at(factors.a, {0, 0, j, i}) == (i == j));
+        CHECK(std::fabs(test::at(factors.z, {0, 0, j, i}) - (i == j ? 1 : 0)) < 1e-12);
+      }
+    }
   }
 }
 
