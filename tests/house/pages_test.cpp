@@ -54,7 +54,10 @@ bool is_program(const std::string& name) {
     return is_program(name.substr(0, name.size() - interpreted.size()));
   if (name.starts_with("bench_")) return fs::exists(kRoot / "bench" / name.substr(6));
   if (name.starts_with("test_")) return fs::exists(kRoot / "tests" / name.substr(5));
-  return fs::exists(kRoot / "examples" / (name + ".cpp")) || fs::exists(kRoot / "examples/lra" / (name + "_main.cpp"));
+  if (fs::exists(kRoot / "examples" / (name + ".cpp"))) return true;
+  for (const auto& entry : fs::directory_iterator(kRoot / "examples"))
+    if (fs::exists(entry.path() / (name + "_main.cpp"))) return true;
+  return false;
 }
 
 // The words of a shown command that name a script, a preset or a program of ours and are not there.
