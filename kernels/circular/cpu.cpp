@@ -17,14 +17,14 @@ void Circular(const CyclicTask<T>& task, const T* a, const T* b, bool correlate,
   task.ZeroFrom(task.n, out);
   if (task.n == 0) return;
   const auto plan = CyclicPlan<T>(task.n);
-  FftPanel<T> first(*plan), second(*plan);
+  const FftLines<T> lines(*plan);
+  FftPanel<T> first(*plan, lines), second(*plan, lines);
   CyclicForward(first, task.n, Continued::by_zeros, [&](Index j) HWY_ATTR { return task.Load(a, j); });
   CyclicForward(second, task.n, correlate ? Continued::ahead : Continued::behind,
                 [&](Index j) HWY_ATTR { return task.Load(b, j); });
-  ForPairs(first, [&](Index /*k*/, const FftCursor& low, const FftCursor& high, const T* w) HWY_ATTR {
-    const SpectralPair<T> x = LoadPair(first, low, high, w), y = LoadPair(second, low, high, w);
-    StorePair(Product(correlate ? Conjugate(x) : x, y), first, low, high, w);
-  });
+  CyclicProducts(std::array{&first, &second}, std::array{&first},
+                 [=](const SpectralPair<T>* x, SpectralPair<T>* y)
+                     HWY_ATTR { y[0] = Times(correlate ? Conjugate(x[0]) : x[0], x[1]); });
   CyclicBackward(first, task.n, CyclicScale(first),
                  [&](Index j, auto numbers) HWY_ATTR { task.Store(numbers, out, j); });
 }

@@ -13,6 +13,9 @@
 
 #include <hwy/highway.h>
 
+#include <array>
+#include <memory>
+
 #include "subquad/core/parallel.h"
 #include "subquad/core/prefix_mask.h"
 #include "subquad/kernels/fft/lanes-inl.h"
@@ -36,7 +39,7 @@ enum class Continued {
   behind,  // numbers M - n + 1 ... M - 1 stand for -(n - 1) ... -1, for b[j - i]
 };
 
-// The spectrum of the sequence value(0), ..., value(n - 1), left in the panel.
+// Begins the transform of the sequence value(0), ..., value(n - 1): its columns.
 template <class T, class Value>
 void CyclicForward(FftPanel<T>& panel, Index n, Continued how, const Value& value) {
   const Index length = 2 * panel.plan().length;
@@ -46,14 +49,40 @@ void CyclicForward(FftPanel<T>& panel, Index n, Continued how, const Value& valu
     if (how == Continued::behind && j > length - n) return value(j - length + n);
     return hn::Zero(FftLanes<T>());
   };
-  panel.Forward([&](Index e) HWY_ATTR { return Spectral<T>{number(2 * e), number(2 * e + 1)}; });
+  panel.ForwardColumns([&](Index e) HWY_ATTR { return Spectral<T>{number(2 * e), number(2 * e + 1)}; });
 }
 
-// target(j, numbers) for j < n: the sequence whose spectrum stands in the panel, times `scale`.
+// Ends both: the spectra of the panels `in` are completed run by run, product(spectra of in, spectra of out) makes
+// numbers k and h - k of new ones, which take the places in `out` (panels of `in`) and are begun to be transformed
+// back.
+template <class T, std::size_t kIn, std::size_t kOut, class Product>
+void CyclicProducts(const std::array<FftPanel<T>*, kIn>& in, const std::array<FftPanel<T>*, kOut>& out,
+                    const Product& product) {
+  ForPairsOfRuns(
+      in[0]->plan(),
+      [&](Index run) HWY_ATTR {
+        for (FftPanel<T>* panel : in) panel->ForwardRun(run);
+      },
+      [&](Index low, Index high, Spectral<T> w) HWY_ATTR {
+        SpectralPair<T> x[kIn], y[kOut];
+        for (std::size_t i = 0; i < kIn; ++i) x[i] = Unpacked(in[i]->Load(low), in[i]->Load(high), w);
+        product(x, y);
+        for (std::size_t i = 0; i < kOut; ++i) {
+          const SpectralPair<T> z = Packed(y[i], w);
+          out[i]->Store(z.low, low);
+          out[i]->Store(z.high, high);
+        }
+      },
+      [&](Index run) HWY_ATTR {
+        for (FftPanel<T>* panel : out) panel->BackwardRun(run);
+      });
+}
+
+// target(j, numbers) for j < n: the sequence of which CyclicProducts left the transform's runs, times `scale`.
 template <class T, class Target>
 void CyclicBackward(FftPanel<T>& panel, Index n, T scale, const Target& target) {
   const auto factor = hn::Set(FftLanes<T>(), scale);
-  panel.Backward([&](Index e, Spectral<T> x) HWY_ATTR {
+  panel.BackwardColumns([&](Index e, Spectral<T> x) HWY_ATTR {
     if (2 * e < n) target(2 * e, hn::Mul(x.re, factor));
     if (2 * e + 1 < n) target(2 * e + 1, hn::Mul(x.im, factor));
   });
@@ -67,25 +96,12 @@ T CyclicScale(const FftPanel<T>& panel) {
 }
 
 template <class T>
-HWY_INLINE SpectralPair<T> Product(SpectralPair<T> a, SpectralPair<T> b) {
+HWY_INLINE SpectralPair<T> Times(SpectralPair<T> a, SpectralPair<T> b) {
   return {Times(a.low, b.low), Times(a.high, b.high)};
 }
 template <class T>
 HWY_INLINE SpectralPair<T> Conjugate(SpectralPair<T> a) {
   return {Conjugate(a.low), Conjugate(a.high)};
-}
-
-// Numbers k and h - k of the spectrum in a panel, and the same put back.
-template <class T>
-HWY_INLINE SpectralPair<T> LoadPair(const FftPanel<T>& panel, const FftCursor& low, const FftCursor& high, const T* w) {
-  return Unpacked(panel.Load(low), panel.Load(high), w);
-}
-template <class T>
-HWY_INLINE void StorePair(SpectralPair<T> x, FftPanel<T>& panel, const FftCursor& low, const FftCursor& high,
-                          const T* w) {
-  const SpectralPair<T> z = Packed(x, w);
-  panel.Store(z.low, low);
-  panel.Store(z.high, high);
 }
 
 // The lanes of one vector of features of one sample, and the sample's length.

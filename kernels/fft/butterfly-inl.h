@@ -53,16 +53,15 @@ HWY_INLINE Spectral<T> Scaled(Spectral<T> a, T factor) {
   const auto f = hn::Set(FftLanes<T>(), factor);
   return {hn::Mul(a.re, f), hn::Mul(a.im, f)};
 }
-// a w, and a conj(w), with w = w[0] + i w[1] the same in all lanes
+// w[0] + i w[1] in all lanes
 template <class T>
-HWY_INLINE Spectral<T> Turned(Spectral<T> a, const T* w) {
+HWY_INLINE Spectral<T> Broadcast(const T* w) {
   const FftLanes<T> d;
-  return Times(a, Spectral<T>{hn::Set(d, w[0]), hn::Set(d, w[1])});
+  return {hn::Set(d, w[0]), hn::Set(d, w[1])};
 }
 template <class T>
-HWY_INLINE Spectral<T> TurnedBack(Spectral<T> a, const T* w) {
-  const FftLanes<T> d;
-  return Times(a, Spectral<T>{hn::Set(d, w[0]), hn::Set(d, -w[1])});
+HWY_INLINE Spectral<T> Turned(Spectral<T> a, const T* w) {
+  return Times(a, Broadcast(w));
 }
 
 // x[k] = sum_j e^(-2 pi i j k / R) x[j], in place

@@ -21,7 +21,8 @@ template <class T, class F>
 void ForVectorsOfSignals(const FftSignals<T>& signals, Index n, const F& f) {
   const auto plan = cpu::fft_plan<T>(n);
   parallel_for(signals.Vectors(), 50 * n, [&](Index vector) HWY_ATTR {
-    FftPanel<T> panel(*plan);
+    const FftLines<T> lines(*plan);
+    FftPanel<T> panel(*plan, lines);
     f(panel, vector);
   });
 }
@@ -48,7 +49,7 @@ void RealEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* 
     const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
     panel.Forward([&](Index j) HWY_ATTR { return Spectral<T>{row.Load(x, 2 * j), row.Load(x, 2 * j + 1)}; });
     const T half = scale / 2;  // Unpacked gives the double
-    ForPairs(panel, [&](Index k, const FftCursor& low, const FftCursor& high, const T* w) HWY_ATTR {
+    ForPairs(panel, [&](Index k, const FftCursor& low, const FftCursor& high, Spectral<T> w) HWY_ATTR {
       const SpectralPair<T> pair = Unpacked(panel.Load(low), panel.Load(high), w);
       const T factor = k == 0 ? half : half * inside;
       spectrum.StoreComplex(Scaled(pair.low, factor), out, k);
@@ -76,7 +77,7 @@ template <class T>
 void InverseEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
   ForVectorsOfSignals(signals, n / 2, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
-    ForPairs(panel, [&](Index k, const FftCursor& low, const FftCursor& high, const T* w) HWY_ATTR {
+    ForPairs(panel, [&](Index k, const FftCursor& low, const FftCursor& high, Spectral<T> w) HWY_ATTR {
       SpectralPair<T> pair = {spectrum.LoadComplex(x, k), spectrum.LoadComplex(x, n / 2 - k)};
       if (k == 0) pair.low.im = pair.high.im = hn::Zero(FftLanes<T>());
       const T factor = k == 0 ? scale : scale * inside;

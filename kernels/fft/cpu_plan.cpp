@@ -108,6 +108,7 @@ std::shared_ptr<const FftPlan<T>> make_plan(Index n) {
     plan->inner = n / plan->outer;
     plan->column = make_line<T>(plan->outer);
     plan->run = make_line<T>(plan->inner);
+    for (Index k = 0; k < plan->inner; ++k) append(plan->run_half_turns, root(k, 2 * plan->inner));
     for (Index c = 0; plan->outer > 1 && c < plan->inner; ++c)
       for (Index k = 0; k < plan->outer; ++k) append(plan->turns, root(c * k, n));
   } else {

@@ -52,12 +52,38 @@ class FftCursor {
   Index fast_, size_, fast_step_, turn_, row_;
 };
 
+// What panels of one plan work with beside themselves: some columns at a time, so that a signal is read, and a panel
+// written, in pieces of neighbouring rows, and one line more.
+template <class T>
+class FftLines {
+ public:
+  static constexpr Index kRow = 2 * kFftLanes<T>;
+  static constexpr Index kColumns = 8;
+
+  explicit FftLines(const cpu::FftPlan<T>& plan)
+      : step_(std::max(Smooth(plan).outer, Smooth(plan).inner) + 1),
+        memory_(empty({(kColumns + 1) * step_ * kRow}, dtype_of<T>(), kCpu, "fft")),
+        data_(memory_.data<T>()) {}
+
+  FftRows<T> operator[](Index c) const { return {data_ + c * step_ * kRow, kFftLanes<T>, kRow}; }
+  FftRows<T> Spare() const { return (*this)[kColumns]; }
+
+  // The transform that is really made: the plan's own, or the padded one.
+  static const cpu::FftPlan<T>& Smooth(const cpu::FftPlan<T>& plan) { return plan.padded ? *plan.padded : plan; }
+
+ private:
+  Index step_;  // rows from one line to the next; odd where lengths are powers of two, for the cache's sets
+  Tensor memory_;
+  T* data_;
+};
+
 template <class T>
 class FftPanel {
  public:
-  explicit FftPanel(const cpu::FftPlan<T>& plan)
+  FftPanel(const cpu::FftPlan<T>& plan, const FftLines<T>& lines)
       : plan_(plan),
-        smooth_(plan.padded ? *plan.padded : plan),
+        smooth_(FftLines<T>::Smooth(plan)),
+        lines_(lines),
         memory_(empty({smooth_.rows() * kRow}, dtype_of<T>(), kCpu, "fft")),
         data_(memory_.data<T>()) {}
 
@@ -68,83 +94,91 @@ class FftPanel {
     if (plan_.padded) return Natural(k);
     return {k, smooth_.outer, smooth_.pitch(), 1};
   }
-  Spectral<T> Load(const FftCursor& at) const { return Rows().Load(at.row()); }
-  void Store(Spectral<T> v, const FftCursor& at) const { Rows().Store(v, at.row()); }
+  Spectral<T> Load(const FftCursor& at) const { return Load(at.row()); }
+  void Store(Spectral<T> v, const FftCursor& at) const { Store(v, at.row()); }
+  Spectral<T> Load(Index row) const { return Rows().Load(row); }
+  void Store(Spectral<T> v, Index row) const { Rows().Store(v, row); }
 
-  // Transforms what source(j) gives for j = 0 ... n-1, asked for in this order.
+  // Transforms what source(j) gives for j = 0 ... n-1, asked for once each.
   template <class Source>
   void Forward(const Source& source) {
-    if (plan_.padded)
-      Convolve(Rows(), source);
-    else
-      SmoothForward(Rows(), source);
+    if (plan_.padded) return Convolve(Rows(), source);
+    ForwardColumns(source);
+    for (Index k = 0; k < smooth_.outer; ++k) ForwardRun(k);
   }
 
-  // Hands target(j, x), j = 0 ... n-1, the inverse transform, times n, of the spectrum in the panel; destroys it.
+  // Hands target(j, x) the inverse transform, times n, of the spectrum that stands in the panel; destroys it.
   template <class Target>
   void Backward(const Target& target) {
-    const FftRows<T> rows = ExchangedRows();  // the inverse transform is the transform between two exchanges of re, im
-    const auto exchanged = [&](Index j, Spectral<T> x) HWY_ATTR { target(j, Spectral<T>{x.im, x.re}); };
-    if (!plan_.padded) return SmoothBackward(rows, exchanged);
+    if (!plan_.padded) {
+      for (Index k = 0; k < smooth_.outer; ++k) BackwardRun(k);
+      return BackwardColumns(target);
+    }
+    const FftRows<T> rows = ExchangedRows();
     Convolve(rows, [&](Index j) HWY_ATTR { return rows.Load(Natural(j).row()); });
     FftCursor at = Natural(0);
-    for (Index j = 0; j < plan_.length; ++j, at.Next()) exchanged(j, rows.Load(at.row()));
+    for (Index j = 0; j < plan_.length; ++j, at.Next()) target(j, Exchanged(rows.Load(at.row())));
+  }
+
+  // The halves of Forward and Backward for plans that are not padded: run k1 holds the numbers k1 + outer k2 of the
+  // spectrum in rows k1 pitch + k2, so that products of spectra can be made run by run, in the cache.
+  template <class Source>
+  void ForwardColumns(const Source& source) {
+    Columns(Rows(), source);
+  }
+  void ForwardRun(Index k1) { Run(Rows(), k1); }
+  void BackwardRun(Index k1) { Run(ExchangedRows(), k1); }
+  template <class Target>
+  void BackwardColumns(const Target& target) {
+    ColumnsBack(ExchangedRows(), [&](Index j, Spectral<T> x) HWY_ATTR { target(j, Exchanged(x)); });
   }
 
  private:
-  static constexpr Index kRow = 2 * kFftLanes<T>;
+  static constexpr Index kRow = FftLines<T>::kRow;
+  static constexpr Index kColumns = FftLines<T>::kColumns;
 
+  // The inverse transform is the transform between two exchanges of real and imaginary parts.
+  static Spectral<T> Exchanged(Spectral<T> x) { return {x.im, x.re}; }
   FftRows<T> Rows() const { return {data_, kFftLanes<T>, kRow}; }
   FftRows<T> ExchangedRows() const { return {data_ + kFftLanes<T>, -kFftLanes<T>, kRow}; }
   FftCursor Natural(Index j) const { return {j, smooth_.inner, 1, smooth_.pitch()}; }
 
-  // Two lines' worth of rows beside the panel.
-  struct Buffers {
-    explicit Buffers(Index length)
-        : memory(empty({2 * length * kRow}, dtype_of<T>(), kCpu, "fft")),
-          first{memory.data<T>(), kFftLanes<T>, kRow},
-          second(first.From(length)) {}
-    Tensor memory;
-    FftRows<T> first, second;
-  };
-
-  // Natural order to the order of the spectrum, in place: a column, and a run, has its results where its numbers were.
-  // The source is read into the panel first: its rows lie far apart in memory, and only in order are they prefetched.
+  // In place: a column, and a run, has its results where its numbers were.
   template <class Source>
-  void SmoothForward(FftRows<T> rows, const Source& source) {
+  void Columns(FftRows<T> rows, const Source& source) {
     const Index outer = smooth_.outer, inner = smooth_.inner, pitch = smooth_.pitch();
-    const Buffers buffers(std::max(outer, inner));
-    for (Index a = 0, j = 0; a < outer; ++a)
-      for (Index c = 0; c < inner; ++c, ++j) rows.Store(source(j), a * pitch + c);
-    for (Index c = 0; outer > 1 && c < inner; ++c) {
-      const FftRows<T> column = rows.From(c).Every(pitch);
-      TransformLine(smooth_.column, column, buffers.first, buffers.second, buffers.first);
-      const T* turns = smooth_.turns.data() + 2 * outer * c;
-      for (Index k = 0; k < outer; ++k) column.Store(Turned(buffers.first.Load(k), turns + 2 * k), k);
+    for (Index j = 0; outer == 1 && j < inner; ++j) rows.Store(source(j), j);
+    for (Index first = 0; outer > 1 && first < inner; first += kColumns) {
+      const Index count = std::min(kColumns, inner - first);
+      const T* turns = smooth_.turns.data() + 2 * outer * first;
+      for (Index a = 0; a < outer; ++a)
+        for (Index c = 0; c < count; ++c) lines_[c].Store(source(first + c + inner * a), a);
+      for (Index c = 0; c < count; ++c) TransformLine(smooth_.column, lines_[c], lines_[c], lines_.Spare(), lines_[c]);
+      for (Index k = 0; k < outer; ++k)
+        for (Index c = 0; c < count; ++c)
+          rows.Store(Turned(lines_[c].Load(k), turns + 2 * (outer * c + k)), k * pitch + first + c);
     }
-    Runs(rows, buffers);
   }
 
   template <class Target>
-  void SmoothBackward(FftRows<T> rows, const Target& target) {
+  void ColumnsBack(FftRows<T> rows, const Target& target) {
     const Index outer = smooth_.outer, inner = smooth_.inner, pitch = smooth_.pitch();
-    const Buffers buffers(std::max(outer, inner));
-    Runs(rows, buffers);
-    for (Index c = 0; outer > 1 && c < inner; ++c) {
-      const FftRows<T> column = rows.From(c).Every(pitch);
-      const T* turns = smooth_.turns.data() + 2 * outer * c;
-      for (Index k = 0; k < outer; ++k) buffers.first.Store(Turned(column.Load(k), turns + 2 * k), k);
-      TransformLine(smooth_.column, buffers.first, buffers.first, buffers.second, column);
+    for (Index j = 0; outer == 1 && j < inner; ++j) target(j, rows.Load(j));
+    for (Index first = 0; outer > 1 && first < inner; first += kColumns) {
+      const Index count = std::min(kColumns, inner - first);
+      const T* turns = smooth_.turns.data() + 2 * outer * first;
+      for (Index k = 0; k < outer; ++k)
+        for (Index c = 0; c < count; ++c)
+          lines_[c].Store(Turned(rows.Load(k * pitch + first + c), turns + 2 * (outer * c + k)), k);
+      for (Index c = 0; c < count; ++c) TransformLine(smooth_.column, lines_[c], lines_[c], lines_.Spare(), lines_[c]);
+      for (Index a = 0; a < outer; ++a)
+        for (Index c = 0; c < count; ++c) target(first + c + inner * a, lines_[c].Load(a));
     }
-    for (Index a = 0, j = 0; a < outer; ++a)
-      for (Index c = 0; c < inner; ++c, ++j) target(j, rows.Load(a * pitch + c));
   }
 
-  void Runs(FftRows<T> rows, const Buffers& buffers) {
-    for (Index k = 0; k < smooth_.outer; ++k) {
-      const FftRows<T> run = rows.From(k * smooth_.pitch());
-      TransformLine(smooth_.run, run, buffers.first, buffers.second, run);
-    }
+  void Run(FftRows<T> rows, Index k1) {
+    const FftRows<T> run = rows.From(k1 * smooth_.pitch());
+    TransformLine(smooth_.run, run, lines_[0], lines_.Spare(), run);
   }
 
   // Bluestein's convolution; the result stands in natural order.
@@ -152,24 +186,27 @@ class FftPanel {
   void Convolve(FftRows<T> rows, const Source& source) {
     const Index n = plan_.length;
     const T *chirp = plan_.chirp.data(), *filter = plan_.filter.data();
-    const auto zero = hn::Zero(FftLanes<T>());
-    SmoothForward(rows, [&](Index j) HWY_ATTR {
+    const FftRows<T> exchanged = {rows.re + rows.im, -rows.im, rows.step};
+    Columns(rows, [&](Index j) HWY_ATTR {
+      const auto zero = hn::Zero(FftLanes<T>());
       return j < n ? Turned(source(j), chirp + 2 * j) : Spectral<T>{zero, zero};
     });
-    // The inverse transform, exchanged as in Backward.
-    const FftRows<T> exchanged = {rows.re + rows.im, -rows.im, rows.step};
-    for (Index k1 = 0; k1 < smooth_.outer; ++k1)
+    for (Index k1 = 0; k1 < smooth_.outer; ++k1) {
+      Run(rows, k1);
       for (Index k2 = 0; k2 < smooth_.inner; ++k2, filter += 2) {
         const Index row = k1 * smooth_.pitch() + k2;
         rows.Store(Turned(rows.Load(row), filter), row);
       }
-    SmoothBackward(exchanged, [&](Index j, Spectral<T> x) HWY_ATTR {
-      if (j < n) rows.Store(Turned(Spectral<T>{x.im, x.re}, chirp + 2 * j), Natural(j).row());
+      Run(exchanged, k1);
+    }
+    ColumnsBack(exchanged, [&](Index j, Spectral<T> x) HWY_ATTR {
+      if (j < n) rows.Store(Turned(Exchanged(x), chirp + 2 * j), Natural(j).row());
     });
   }
 
   const cpu::FftPlan<T>& plan_;
-  const cpu::FftPlan<T>& smooth_;  // the transform that is really made: the plan's own, or the padded one
+  const cpu::FftPlan<T>& smooth_;
+  const FftLines<T>& lines_;
   Tensor memory_;
   T* data_;
 };

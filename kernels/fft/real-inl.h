@@ -27,30 +27,50 @@ struct SpectralPair {
 //   even = Z[k] + conj Z[h - k]   odd = -i (Z[k] - conj Z[h - k])   2 X[k] = even + w odd   2 X[h - k] = conj(even - w
 //   odd)
 template <class T>
-HWY_INLINE SpectralPair<T> Unpacked(Spectral<T> z, Spectral<T> mirror, const T* w) {
-  const auto even = z + Conjugate(mirror), odd = Turned(TimesMinusI(z - Conjugate(mirror)), w);
+HWY_INLINE SpectralPair<T> Unpacked(Spectral<T> z, Spectral<T> mirror, Spectral<T> w) {
+  const auto even = z + Conjugate(mirror), odd = Times(TimesMinusI(z - Conjugate(mirror)), w);
   return {even + odd, Conjugate(even - odd)};
 }
 
 // 2 Z[k] and 2 Z[h - k] from X[k] and X[h - k]: the way back.
 template <class T>
-HWY_INLINE SpectralPair<T> Packed(SpectralPair<T> x, const T* w) {
-  const auto even = x.low + Conjugate(x.high), odd = TurnedBack(x.low - Conjugate(x.high), w);
+HWY_INLINE SpectralPair<T> Packed(SpectralPair<T> x, Spectral<T> w) {
+  const auto even = x.low + Conjugate(x.high), odd = Times(x.low - Conjugate(x.high), Conjugate(w));
   const auto turned = TimesMinusI(odd);  // even + i odd = even - turned
   return {even - turned, Conjugate(even + turned)};
 }
 
-// Calls f(k, row of k, row of h - k, w) for k = 0 ... h / 2, where row h is row 0, and both rows are the same at k = 0
-// and 2 k = h.
+// Calls f(k, place of k, place of h - k, w) for k = 0 ... h / 2, where h stands at 0, and both places are the same at
+// k = 0 and 2 k = h.
 template <class T, class F>
 HWY_INLINE void ForPairs(const FftPanel<T>& panel, const F& f) {
   const Index half = panel.plan().length;
   FftCursor low = panel.Spectrum(0), high = panel.Spectrum(half - 1);
   const T* w = panel.plan().half_turns.data();
-  f(Index{0}, low, low, w);
+  f(Index{0}, low, low, Broadcast(w));
   for (Index k = 1; 2 * k <= half; ++k, high.Previous()) {
     low.Next();
-    f(k, low, high, w + 2 * k);
+    f(k, low, high, Broadcast(w + 2 * k));
+  }
+}
+
+// The same pairs in the order of the panel, two runs at a time: before(k1) for both runs, f(row of k, row of h - k, w)
+// for their pairs, after(k1) for both. For plans that are not padded.
+template <class T, class Before, class F, class After>
+HWY_INLINE void ForPairsOfRuns(const cpu::FftPlan<T>& plan, const Before& before, const F& f, const After& after) {
+  const Index outer = plan.outer, inner = plan.inner, pitch = plan.pitch();
+  for (Index run = 0; 2 * run <= outer; ++run) {
+    const Index mirror = run == 0 ? 0 : outer - run;
+    before(run);
+    if (mirror != run) before(mirror);
+    const Spectral<T> first = Broadcast(plan.half_turns.data() + 2 * run);
+    const Index pairs = run == 0 ? inner / 2 + 1 : mirror == run ? (inner + 1) / 2 : inner;
+    for (Index k2 = 0; k2 < pairs; ++k2) {
+      const Index opposite = run > 0 ? inner - 1 - k2 : k2 > 0 ? inner - k2 : 0;
+      f(run * pitch + k2, mirror * pitch + opposite, Times(first, Broadcast(plan.run_half_turns.data() + 2 * k2)));
+    }
+    after(run);
+    if (mirror != run) after(mirror);
   }
 }
 

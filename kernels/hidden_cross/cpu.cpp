@@ -41,15 +41,17 @@ void Cross(const CyclicTask<T>& task, const T* a, const T* b, T* lag, T* col) {
   const auto centred_a = [&](Index j) HWY_ATTR { return hn::Sub(task.Load(a, j), a_mean); };
   const auto centred_b = [&](Index j) HWY_ATTR { return hn::Sub(task.Load(b, j), b_mean); };
 
-  for (Index j = 0; j < n; ++j) task.Store(hn::Mul(a_mean, centred_b(j)), col, j);
   const auto plan = CyclicPlan<T>(n);
-  FftPanel<T> first(*plan), second(*plan);
+  const FftLines<T> lines(*plan);
+  FftPanel<T> first(*plan, lines), second(*plan, lines);
   CyclicForward(first, n, Continued::by_zeros, centred_a);
-  CyclicForward(second, n, Continued::ahead, centred_b);
-  ForPairs(first, [&](Index /*k*/, const FftCursor& low, const FftCursor& high, const T* w) HWY_ATTR {
-    const SpectralPair<T> x = LoadPair(first, low, high, w), y = LoadPair(second, low, high, w);
-    StorePair(Product(Conjugate(x), y), first, low, high, w);
+  CyclicForward(second, n, Continued::ahead, [&](Index j) HWY_ATTR {  // some j are asked for twice, and stored twice
+    const auto y = centred_b(j);
+    task.Store(hn::Mul(a_mean, y), col, j);
+    return y;
   });
+  CyclicProducts(std::array{&first, &second}, std::array{&first},
+                 [](const SpectralPair<T>* x, SpectralPair<T>* y) HWY_ATTR { y[0] = Times(Conjugate(x[0]), x[1]); });
   CyclicBackward(first, n, CyclicScale(first) / static_cast<T>(n),
                  [&](Index t, Numbers<T> x) HWY_ATTR { task.Store(x, lag, t); });
 }
@@ -66,28 +68,23 @@ void CrossGrad(const CyclicTask<T>& task, const T* dlag, const T* dcol, const T*
   const auto centred_b = [&](Index j) HWY_ATTR { return hn::Sub(task.Load(b, j), b_mean); };
 
   const auto plan = CyclicPlan<T>(n);
-  FftPanel<T> up(*plan), first(*plan), second(*plan);
+  const FftLines<T> lines(*plan);
+  FftPanel<T> up(*plan, lines), first(*plan, lines), second(*plan, lines);
   CyclicForward(up, n, Continued::by_zeros, load(dlag));
   CyclicForward(first, n, Continued::behind, centred_a);
   CyclicForward(second, n, Continued::ahead, centred_b);
-  ForPairs(up, [&](Index /*k*/, const FftCursor& low, const FftCursor& high, const T* w) HWY_ATTR {
-    const SpectralPair<T> e = LoadPair(up, low, high, w);
-    const SpectralPair<T> x = LoadPair(first, low, high, w), y = LoadPair(second, low, high, w);
-    StorePair(Product(Conjugate(e), y), second, low, high, w);  // dat: e correlated with bt
-    StorePair(Product(e, x), first, low, high, w);              // dbt: e convolved with at
-  });
-  const T scale = CyclicScale(up) / static_cast<T>(n);
-  CyclicBackward(second, n, scale, [&](Index j, Numbers<T> x) HWY_ATTR { task.Store(x, da, j); });
-  CyclicBackward(first, n, scale,
-                 [&](Index j, Numbers<T> x) HWY_ATTR { task.Store(hn::MulAdd(a_mean, task.Load(dcol, j), x), db, j); });
-
-  // da = dat - mean(dat) + mean(dcol bt)      db = dbt - mean(dbt)
+  CyclicProducts(std::array{&up, &first, &second}, std::array{&first, &second},
+                 [](const SpectralPair<T>* x, SpectralPair<T>* y) HWY_ATTR {
+                   y[0] = Times(x[0], x[1]);             // dbt: e convolved with at
+                   y[1] = Times(Conjugate(x[0]), x[2]);  // dat: e correlated with bt
+                 });
+  const auto up_mean = Mean<T>(n, load(dcol));
   const auto columns = Mean<T>(n, [&](Index j) HWY_ATTR { return hn::Mul(task.Load(dcol, j), centred_b(j)); });
-  const auto shift_a = hn::Sub(columns, Mean<T>(n, load(da))), shift_b = Mean<T>(n, load(db));
-  for (Index j = 0; j < n; ++j) {
-    task.Store(hn::Add(task.Load(da, j), shift_a), da, j);
-    task.Store(hn::Sub(task.Load(db, j), shift_b), db, j);
-  }
+  const T scale = CyclicScale(up) / static_cast<T>(n);
+  CyclicBackward(second, n, scale, [&](Index j, Numbers<T> x) HWY_ATTR { task.Store(hn::Add(x, columns), da, j); });
+  CyclicBackward(first, n, scale, [&](Index j, Numbers<T> x) HWY_ATTR {
+    task.Store(hn::MulAdd(a_mean, hn::Sub(task.Load(dcol, j), up_mean), x), db, j);
+  });
 }
 
 }  // namespace

@@ -6,8 +6,10 @@
 //
 // and, with e = dlag / n,
 //
-//   dat[i] = sum_t e[t] bt[(i + t) mod n]        dbt[j] = sum_t e[t] at[(j - t) mod n] + abar dcol[j]
-//   da = dat - mean(dat) + 1/n sum_j dcol[j] bt[j]            db = dbt - mean(dbt)
+//   da[i] = sum_t e[t] bt[(i + t) mod n] + 1/n sum_j dcol[j] bt[j]
+//   db[j] = sum_t e[t] at[(j - t) mod n] + abar (dcol[j] - 1/n sum_i dcol[i])
+//
+// (the gradient of centring takes means off, but those of the sums over t are 0, since at and bt are centred).
 //
 //   a, b, lag, col and their gradients [B, N, C]; contiguous, one dtype (float32, float64), CPU; any extent may be 0
 //
