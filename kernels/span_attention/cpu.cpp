@@ -69,67 +69,70 @@ struct Arguments {
   }
 };
 
-// A span's real positions and their logits.
+// A span's real positions and their weights p(j | S).
 template <class T>
-struct SpanLogits {
+struct SpanWeights {
   std::vector<Index> positions;
-  std::vector<T> logits;
+  std::vector<T> weights;
 
-  void find(const Arguments<T>& args, Index b, Index h, Index s) {
+  void find(const Arguments<T>& args, Index b, Index s) {
     positions.clear();
     const Span span = span_at(args.spans, b, s, args.k.dim(2));
     const bool* real = args.mask.defined() ? args.mask.real.template data<bool>() + b * args.k.dim(2) : nullptr;
     for (Index i = span.begin; i < span.end; ++i)
       if (real == nullptr || real[i]) positions.push_back(i);
-    logits.resize(positions.size());
+    weights.resize(positions.size());
+  }
+  // Returns lse. Backward makes the same bits again, rather than trust a large lse that has been rounded.
+  T weigh(const Arguments<T>& args, Index b, Index h, Index s) {
+    const hn::ScalableTag<T> d;
     const T* q = &args.q(b, h, s, 0);
     for (std::size_t a = 0; a < positions.size(); ++a)
-      logits[a] = args.scale * DotRows(q, &args.k(b, h, positions[a], 0), args.q.dim(3));
+      weights[a] = args.scale * DotRows(q, &args.k(b, h, positions[a], 0), args.q.dim(3));
+    T* p = weights.data();
+    const T shift = RowShift(d, p, count()), sum = ExponentialsOfRow(d, p, shift, count(), p);
+    ScaleRow(d, 1 / sum, count(), p);
+    return shift + std::log(sum);
   }
   Index count() const { return static_cast<Index>(positions.size()); }
 };
 
 template <class T>
-void ForwardSpan(const Arguments<T>& args, Index b, Index h, Index s, SpanLogits<T>& span, View<T, 4> out,
+void ForwardSpan(const Arguments<T>& args, Index b, Index h, Index s, SpanWeights<T>& span, View<T, 4> out,
                  View<T, 3> lse) {
-  const hn::ScalableTag<T> d;
-  span.find(args, b, h, s);
+  span.find(args, b, s);
   T* to = &out(b, h, s, 0);
   std::fill_n(to, out.dim(3), T(0));
   lse(b, h, s) = -std::numeric_limits<T>::infinity();
   if (span.count() == 0) return;
-  T* p = span.logits.data();
-  const T shift = RowShift(d, p, span.count()), sum = ExponentialsOfRow(d, p, shift, span.count(), p);
-  lse(b, h, s) = shift + std::log(sum);
+  lse(b, h, s) = span.weigh(args, b, h, s);
   for (Index a = 0; a < span.count(); ++a) {
     const Index j = span.positions[static_cast<std::size_t>(a)];
-    const T weight = args.keep ? p[a] * args.factor(b, h, s, j) : p[a];
-    AddRow(weight / sum, &args.v(b, h, j, 0), out.dim(3), to);
+    const T p = span.weights[static_cast<std::size_t>(a)];
+    AddRow(args.keep ? p * args.factor(b, h, s, j) : p, &args.v(b, h, j, 0), out.dim(3), to);
   }
 }
 
 template <class T>
 struct GradViews {
   View<const T, 4> dout, out;
-  View<const T, 3> lse;
   View<T, 4> dq, dk, dv;
 };
 
 template <class T>
-void BackwardSpan(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, Index s, SpanLogits<T>& span) {
-  const hn::ScalableTag<T> d;
+void BackwardSpan(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, Index s,
+                  SpanWeights<T>& span) {
   const Index width = args.q.dim(3), value_width = args.v.dim(3);
-  span.find(args, b, h, s);
+  span.find(args, b, s);
   if (span.count() == 0) return;
-  T* p = span.logits.data();
-  ExponentialsOfRow(d, p, views.lse(b, h, s), span.count(), p);
+  span.weigh(args, b, h, s);
   const T *dout = &views.dout(b, h, s, 0), *q = &args.q(b, h, s, 0);
   const T delta = DotRows(dout, &views.out(b, h, s, 0), value_width);
   for (Index a = 0; a < span.count(); ++a) {
     const Index j = span.positions[static_cast<std::size_t>(a)];
-    const T factor = args.keep ? args.factor(b, h, s, j) : T(1);
-    const T ds = args.scale * p[a] * (factor * DotRows(dout, &args.v(b, h, j, 0), value_width) - delta);
-    AddRow(factor * p[a], dout, value_width, &views.dv(b, h, j, 0));
+    const T factor = args.keep ? args.factor(b, h, s, j) : T(1), p = span.weights[static_cast<std::size_t>(a)];
+    const T ds = args.scale * p * (factor * DotRows(dout, &args.v(b, h, j, 0), value_width) - delta);
+    AddRow(factor * p, dout, value_width, &views.dv(b, h, j, 0));
     AddRow(ds, q, width, &views.dk(b, h, j, 0));
     AddRow(ds, &args.k(b, h, j, 0), width, &views.dq(b, h, s, 0));
   }
@@ -147,7 +150,7 @@ void Forward(const Arguments<T>& args, View<T, 4> out, View<T, 3> lse) {
   const Index tasks = (count + per_task - 1) / per_task, work = 256 * (args.q.dim(3) + args.v.dim(3)) / 4;
   parallel_for(args.q.dim(0) * heads * tasks, work, [&](Index task) {
     const Index b = task / tasks / heads, h = task / tasks % heads, begin = task % tasks * per_task;
-    SpanLogits<T> span;
+    SpanWeights<T> span;
     for (Index s = begin; s < std::min(count, begin + per_task); ++s) ForwardSpan(args, b, h, s, span, out, lse);
   });
 }
@@ -159,7 +162,7 @@ void Backward(const Arguments<T>& args, const GradViews<T>& views) {
   const Index batch = args.q.dim(0), heads = args.q.dim(1), count = args.spans.dim(1), per_task = SpansPerTask(args);
   const Index work = (3 * args.q.dim(3) + 2 * args.v.dim(3)) / 4;  // of a position
   const auto spans = [&](Index b, Index h, Index begin, Index end) {
-    SpanLogits<T> span;
+    SpanWeights<T> span;
     for (Index s = begin; s < end; ++s) BackwardSpan(args, views, b, h, s, span);
   };
   if (args.spans.dim(0) != 1) {
@@ -186,13 +189,12 @@ void SpanAttention(const Tensor& q, const Tensor& k, const Tensor& v, const Tens
 }
 
 void SpanAttentionGrad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans,
-                       const SpanAttentionOutput& forward, const Mask& mask, const SpanAttentionOptions& options,
+                       const Tensor& out, const Mask& mask, const SpanAttentionOptions& options,
                        SpanAttentionGrads& grads) {
   if (q.size() == 0) return;
   visit_float("span_attention_grad", q.dtype(), [&]<class T>(Type<T>) {
-    Backward<T>({q, k, v, spans, mask, options},
-                {dout.view<const T, 4>(), forward.out.view<const T, 4>(), forward.lse.view<const T, 3>(),
-                 grads.dq.view<T, 4>(), grads.dk.view<T, 4>(), grads.dv.view<T, 4>()});
+    Backward<T>({q, k, v, spans, mask, options}, {dout.view<const T, 4>(), out.view<const T, 4>(),
+                                                  grads.dq.view<T, 4>(), grads.dk.view<T, 4>(), grads.dv.view<T, 4>()});
   });
 }
 
@@ -212,9 +214,9 @@ void cpu::span_attention(const Tensor& q, const Tensor& k, const Tensor& v, cons
 }
 
 void cpu::span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-                              const Tensor& spans, const SpanAttentionOutput& forward, const Mask& mask,
+                              const Tensor& spans, const Tensor& out, const Mask& mask,
                               const SpanAttentionOptions& options, SpanAttentionGrads& grads) {
-  SUBQUAD_DISPATCH(SpanAttentionGrad)(dout, q, k, v, spans, forward, mask, options, grads);
+  SUBQUAD_DISPATCH(SpanAttentionGrad)(dout, q, k, v, spans, out, mask, options, grads);
 }
 
 }  // namespace subquad::kernels

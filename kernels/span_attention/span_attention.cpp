@@ -46,20 +46,18 @@ SpanAttentionOutput span_attention(const Tensor& q, const Tensor& k, const Tenso
 }
 
 SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-                                       const Tensor& spans, const SpanAttentionOutput& forward, const Mask& mask,
+                                       const Tensor& spans, const Tensor& out, const Mask& mask,
                                        const SpanAttentionOptions& options) {
   constexpr const char* kOp = "span_attention_grad";
   check_inputs(kOp, q, k, v, spans, mask, options);
   const Shape shape = {q.dim(0), q.dim(1), q.dim(2), v.dim(3)};
   check_shape(kOp, "dout", dout, shape);
   check_same_kind(kOp, "q", q, "dout", dout);
-  check_shape(kOp, "out", forward.out, shape);
-  check_same_kind(kOp, "q", q, "out", forward.out);
-  check_shape(kOp, "lse", forward.lse, q.shape().without(3));
-  check_same_kind(kOp, "q", q, "lse", forward.lse);
+  check_shape(kOp, "out", out, shape);
+  check_same_kind(kOp, "q", q, "out", out);
   SpanAttentionGrads grads{zero_heads(kOp, q, q.dim(3)), zero_heads(kOp, k, k.dim(3)), zero_heads(kOp, v, v.dim(3))};
   cpu::span_attention_grad(with_unit_stride(dout), with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), spans,
-                           {with_unit_stride(forward.out), forward.lse}, mask, with_scale(options, q.dim(3)), grads);
+                           with_unit_stride(out), mask, with_scale(options, q.dim(3)), grads);
   return grads;
 }
 

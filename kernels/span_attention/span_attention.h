@@ -38,7 +38,7 @@ struct SpanAttentionOutput {
 SpanAttentionOutput span_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans,
                                    const Mask& mask = {}, const SpanAttentionOptions& options = {});
 
-// Gradients of sum(out * dout). With p = exp(s - lse), made anew from q and k:
+// Gradients of sum(out * dout), with out as span_attention returned it and p = exp(s - lse) made anew from q and k:
 //
 //   ds[s, j] = p[s, j] (dout[s] . v[j] - dout[s] . out[s])     dq[s] = scale sum_j ds[s, j] k[j]
 //   dk[j] = scale sum_s ds[s, j] q[s]                          dv[j] = sum_s p[s, j] dout[s]
@@ -46,7 +46,7 @@ struct SpanAttentionGrads {
   Tensor dq, dk, dv;
 };
 SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-                                       const Tensor& spans, const SpanAttentionOutput& forward, const Mask& mask = {},
+                                       const Tensor& spans, const Tensor& out, const Mask& mask = {},
                                        const SpanAttentionOptions& options = {});
 
 }  // namespace subquad::kernels

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "subquad/kernels/segments/segments.h"
 
 namespace subquad::test {
@@ -18,7 +20,8 @@ TEST_SUITE_BEGIN("cpu");
 
 TEST_CASE("spans: segments, levels and starts") {
   CHECK(bounds(kernels::segment_spans(7, 3)) == std::vector<Index>{0, 3, 3, 6, 6, 9});
-  CHECK(bounds(kernels::segment_spans(2, 100)) == std::vector<Index>{0, 2});
+  CHECK(bounds(kernels::segment_spans(2, 100)) == std::vector<Index>{0, 100});
+  CHECK(kernels::segment_spans(2, std::numeric_limits<Index>::max()).shape() == Shape{1, 1, 2});
   CHECK(kernels::segment_spans(0, 4).shape() == Shape{1, 0, 2});
   CHECK(bounds(kernels::level_spans(5)) == std::vector<Index>{0, 2, 2, 4, 4, 6, 0, 4, 4, 8});
   CHECK(kernels::level_spans(2).shape() == Shape{1, 0, 2});

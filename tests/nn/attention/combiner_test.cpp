@@ -318,14 +318,22 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
         if (o.config.pool >= CombinerPool::deepset_max) continue;  // products of BLAS
         if (o.projects()) continue;
         CAPTURE(o);
-        const Inputs in = make_inputs(100, prefix_mask({90, 57, 7}, 100), kFloat32);
-        const Tensor out = in.run(o).value();
+        const Mask mask = prefix_mask({90, 57, 7}, 100);
+        const Inputs in = make_inputs(100, mask, kFloat32);
+        const Tensor dout = normal(in.v.shape(), kFloat32, 9);
+        const auto run = [&](const Inputs& x, const Tensor& upstream) -> std::vector<Tensor> {
+          const Variable out = x.run(o);
+          backward(out, upstream);
+          return {out.value(), x.q.grad(), x.k.grad(), x.v.grad()};
+        };
+        const std::vector<Tensor> want = run(in, dout);
         for (Index b = 0; b < 3; ++b) {
           const auto cut = [&](const Tensor& t) {
-            return t.slice(0, b, b + 1).slice(2, 0, lengths[static_cast<std::size_t>(b)]);
+            return t.slice(0, b, b + 1).slice(2, 0, lengths[static_cast<std::size_t>(b)]).contiguous();
           };
-          const auto alone = [&](const Variable& x) { return Variable(cut(x.value()).contiguous()); };
-          CHECK(same_bits(Inputs{alone(in.q), alone(in.k), alone(in.v), {}, {}}.run(o).value(), cut(out)));
+          const auto alone = [&](const Variable& x) { return Variable(cut(x.value()), true); };
+          const std::vector<Tensor> got = run({alone(in.q), alone(in.k), alone(in.v), {}, {}}, cut(dout));
+          for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], cut(want[i])));
         }
       }
   }
