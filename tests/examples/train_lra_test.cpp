@@ -350,6 +350,14 @@ TEST_CASE("train_lra: the mixer") {
   check_fails(args("run", {"--mix-padding"}), 2, "--mix-padding needs --pad-to 16, the --max-length: ");
   CHECK_FALSE(fs::exists(bench.run("run")));
 
+  const Finished by_default = train({"--attention", "paramixer", "--data", bench.data, "--out", bench.run("default"),
+                                     "--max-length", "16", "--steps", "1", "--progress-seconds", "0"});
+  CAPTURE(by_default.err);
+  REQUIRE_EQ(by_default.status, 0);
+  const std::string config = read_text(fs::path(bench.run("default")) / "config.toml");
+  CHECK_NE(config.find("model=\"mixer\""), std::string::npos);
+  CHECK_NE(config.find("heads=1"), std::string::npos);
+
   REQUIRE_EQ(train(args("whole", {"--steps", "20"})).status, 0);
   REQUIRE_EQ(train(args("limited", {"--steps", "20", "--max-minutes", "0.0000001"})).status, 0);
   REQUIRE_EQ(train({"--resume", bench.run("limited"), "--max-minutes", "0"}).status, 0);

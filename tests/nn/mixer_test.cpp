@@ -16,6 +16,12 @@ namespace slow = test::slow;
 
 constexpr Index kVocabulary = 7, kLength = 8, kWidth = 6;
 
+// Paramixer has no CUDA kernels yet.
+std::vector<std::string> kinds() {
+  return test::device().is_cpu() ? std::vector<std::string>{"softmax", "paramixer"}
+                                 : std::vector<std::string>{"softmax"};
+}
+
 MixerConfig config(Pooling pooling, bool masked = true, double dropout = 0) {
   return {.outputs = 3,
           .max_length = kLength,
@@ -79,34 +85,41 @@ TEST_CASE("Mixer: flatten and cls heads") {
 }
 
 TEST_CASE("Mixer gradients") {
-  for (const Pooling pooling : {Pooling::mean, Pooling::cls, Pooling::flatten}) {
-    const TokenMixer model(test::place(kFloat64), token_config(pooling, pooling != Pooling::flatten, 0.25));
-    test::randomise(model);
-    const Tensor tokens = random_tokens(2, kLength, kVocabulary, 1);
-    const Mask mask = prefix_mask({kLength, 5}, kLength);
-    CHECK_MODULE_GRADIENTS(model, [&](const auto&) { return model(tokens, mask, random_state(2)); });
-  }
+  for (const std::string& kind : kinds())
+    for (const Pooling pooling : {Pooling::mean, Pooling::cls, Pooling::flatten}) {
+      TokenMixerConfig c = token_config(pooling, pooling != Pooling::flatten, 0.25);
+      c.mixer.attention = {.kind = kind, .heads = kind == "paramixer" ? 1 : 2};
+      c.mixer.attention.paramixer.hidden = 4;
+      const TokenMixer model(test::place(kFloat64), c);
+      test::randomise(model);
+      const Tensor tokens = random_tokens(2, kLength, kVocabulary, 1);
+      const Mask mask = prefix_mask({kLength, 5}, kLength);
+      CHECK_MODULE_GRADIENTS(model, [&](const auto&) { return model(tokens, mask, random_state(2)); });
+    }
   const FeatureMixer model(test::place(kFloat64), 2, config(Pooling::flatten, false));
   test::randomise(model);
   CHECK_MODULE_GRADIENTS(model, [&](const auto& in) { return model(in[0], {}, {}); }, {test::leaf({2, kLength, 2}, 1)});
 }
 
 TEST_CASE("Mixer: a masked sample depends on its real tokens alone") {
-  for (const Pooling pooling : {Pooling::mean, Pooling::cls}) {
-    const TokenMixer model(test::place(kFloat32), token_config(pooling));
-    test::randomise(model);
-    const Tensor tokens = random_tokens(2, 6, kVocabulary, 1);
-    const Mask mask = prefix_mask({4, 6}, 6);
-    const Tensor want = model(tokens, mask, {}).value();
-    for (std::uint64_t seed = 2; seed < 5; ++seed) {
-      Tensor other = tokens.to(kCpu).clone();
-      Rng rng(seed);
-      for (const Index i : {4, 5}) other.view<std::int64_t, 2>()(0, i) = rng.below(kVocabulary);
-      CHECK(test::same_bits(model(test::here(other), mask, {}).value(), want));
+  for (const std::string& kind : kinds())
+    for (const Pooling pooling : {Pooling::mean, Pooling::cls}) {
+      TokenMixerConfig c = token_config(pooling);
+      c.mixer.attention = {.kind = kind, .heads = kind == "paramixer" ? 1 : 2};
+      const TokenMixer model(test::place(kFloat32), c);
+      test::randomise(model);
+      const Tensor tokens = random_tokens(2, 6, kVocabulary, 1);
+      const Mask mask = prefix_mask({4, 6}, 6);
+      const Tensor want = model(tokens, mask, {}).value();
+      for (std::uint64_t seed = 2; seed < 5; ++seed) {
+        Tensor other = tokens.to(kCpu).clone();
+        Rng rng(seed);
+        for (const Index i : {4, 5}) other.view<std::int64_t, 2>()(0, i) = rng.below(kVocabulary);
+        CHECK(test::same_bits(model(test::here(other), mask, {}).value(), want));
+      }
+      const Tensor alone = tokens.slice(0, 0, 1).slice(1, 0, 4).contiguous();
+      CHECK_CLOSE(model(alone, {}, {}).value(), want.slice(0, 0, 1), test::dot_tolerance(kFloat32, 60));
     }
-    const Tensor alone = tokens.slice(0, 0, 1).slice(1, 0, 4).contiguous();
-    CHECK_CLOSE(model(alone, {}, {}).value(), want.slice(0, 0, 1), test::dot_tolerance(kFloat32, 60));
-  }
 }
 
 TEST_CASE("Mixer: the value path is dropped twice, by masks of their own") {
@@ -155,6 +168,44 @@ TEST_CASE("TokenMixer: what becomes of the padding row") {
     CHECK((gradient == 0) == (row != PaddingRow::trained));
     CHECK(parse_padding_row(padding_row_name(row)) == row);
   }
+}
+
+TEST_CASE("TokenMixer and FeatureMixer have the parameters of the published models") {
+  struct Published {
+    Index vocabulary, length, width, hidden, blocks, classes;
+    Pooling pooling;
+    PositionKind positions;
+    Index chord, cdil;
+  };
+  // papers/paramixer.md, section 8; Text and Adding without the tables that no one reads there.
+  const Published all[] = {
+      {17, 1999, 128, 32, 1, 10, Pooling::flatten, PositionKind::learned, 2874894, 2873805},           // ListOps
+      {256, 1024, 32, 32, 1, 10, Pooling::flatten, PositionKind::learned, 384952, 384292},             // Image
+      {225, 1024, 64, 32, 1, 2, Pooling::flatten, PositionKind::learned, 239632, 238972},              // Pathfinder
+      {97, 4097, 32, 128, 3, 2, Pooling::cls, PositionKind::none, 394500 - 131104, 369345 - 131104}};  // Text
+  const auto mixer = [](const Published& p, LinkProtocol protocol) {
+    MixerConfig c{.outputs = p.classes,
+                  .max_length = p.length,
+                  .width = p.width,
+                  .blocks = p.blocks,
+                  .positions = p.positions,
+                  .pooling = p.pooling,
+                  .masked = false};
+    c.attention.paramixer.protocol = protocol;
+    c.attention.paramixer.hidden = p.hidden;
+    return c;
+  };
+  for (const Published& p : all)
+    for (const LinkProtocol protocol : {LinkProtocol::chord, LinkProtocol::cdil}) {
+      const TokenMixer model(test::place(kFloat32),
+                             {.vocabulary = p.vocabulary, .mixer = mixer(p, protocol), .own_cls = true});
+      CHECK(model.parameter_count() == (protocol == LinkProtocol::chord ? p.chord : p.cdil));
+    }
+  const Published adding = {0, 1024, 32, 32, 1, 1, Pooling::flatten, PositionKind::none, 81967 - 32768 - 32, 0};
+  CHECK(FeatureMixer(test::place(kFloat32), 2, mixer(adding, LinkProtocol::chord)).parameter_count() == adding.chord);
+  const Published order = {6, 1024, 32, 32, 1, 4, Pooling::flatten, PositionKind::learned, 180338, 0};
+  CHECK(TokenMixer(test::place(kFloat32), {.vocabulary = 6, .mixer = mixer(order, LinkProtocol::chord)})
+            .parameter_count() == order.chord);
 }
 
 TEST_CASE("Mixer names what does not fit") {
