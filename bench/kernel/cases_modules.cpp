@@ -138,7 +138,7 @@ const std::vector<Mechanism>& mechanisms() {
        choose_nystrom,
        count_nystrom},
       {"fsat",
-       "FSAT: lags and columns that an FFT predicts",
+       "FSAT, our reconstruction: lags and columns that an FFT predicts",
        {{"cross", "16", "channels of a head"},
         {"hidden", "16", "of a score head"},
         {"lags", "64", "diagonals that are kept"},
