@@ -40,6 +40,9 @@ MixerConfig with_cls(const TokenMixerConfig& config) {
 }
 
 Init table_init(const TokenMixerConfig& config) {
+  if (config.padding_token < 0 || config.padding_token >= config.vocabulary)
+    throw Error(
+        cat("mixer: padding_token is ", config.padding_token, ", expected one of the ", config.vocabulary, " tokens"));
   const Init all =
       config.embedding_bound > 0 ? uniform_init(-config.embedding_bound, config.embedding_bound) : normal_init(1);
   if (config.padding_row != PaddingRow::zero) return all;

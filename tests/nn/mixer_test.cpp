@@ -223,6 +223,10 @@ TEST_CASE("Mixer names what does not fit") {
       cat("mixer: embedded is [2, 9, 6] float32 ", test::device(), ", expected at most 8 positions (max_length)")
           .c_str(),
       ShapeError);
+  TokenMixerConfig outside = token_config(Pooling::mean);
+  outside.padding_token = kVocabulary;
+  CHECK_THROWS_WITH_AS(TokenMixer(test::place(kFloat32), outside),
+                       "mixer: padding_token is 7, expected one of the 7 tokens", Error);
   CHECK_THROWS_WITH_AS(parse_padding_row("kept"), "padding row: 'kept', expected one of trained, frozen, zero", Error);
 }
 
