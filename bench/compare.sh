@@ -6,6 +6,7 @@
 #   bench/compare.sh --rows nystrom      peers and growth: rows whose names match a regular expression (grep -E)
 #   bench/compare.sh --quick             under 10 minutes: shorter runs, growth up to 2^13, memory at 2^15
 #   bench/compare.sh --out DIR           where results go; else build/compare
+#   bench/compare.sh --bin PROGRAM       a bench_kernel that is built already; else build/release is brought up to date
 #
 # peers: each attention at N = 1024 and 4096 beside the same work in PyTorch, results compared first (bench/peers). PyTorch comes
 # from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers.
@@ -14,7 +15,7 @@
 # Ends with status 1 where results differ or memory is exceeded; what was timed is printed, and judged by its reader.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-bin=$root/build/release/bin/bench_kernel
+bin=
 out=$root/build/compare
 parts=peers,growth,memory
 rows=
@@ -28,9 +29,10 @@ while [ $# -gt 0 ]; do
   case $1 in
     --only) parts=${2:?compare: --only needs parts, such as peers,growth}; shift ;;
     --rows) rows=${2:?compare: --rows needs a regular expression}; shift ;;
+    --bin) bin=${2:?compare: --bin needs the program bench_kernel}; shift ;;
     --out) out=${2:?compare: --out needs a folder}; shift ;;
     --quick) seconds=1 largest=8192 long=32768 ;;
-    *) stop "unknown option $1; there are --only, --rows, --out and --quick" 2 ;;
+    *) stop "unknown option $1; there are --only, --rows, --bin, --out and --quick" 2 ;;
   esac
   shift
 done
@@ -39,8 +41,12 @@ for part in ${parts//,/ }; do
 done
 
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
-bash "$root/cmake/build.sh" --no-install release bench_kernel >"$root/build/compare.log" 2>&1 ||
-  stop "the build failed; see build/compare.log"
+if [ -z "$bin" ]; then
+  bin=$root/build/release/bin/bench_kernel
+  mkdir -p "$root/build"
+  bash "$root/cmake/build.sh" --no-install release bench_kernel >"$root/build/compare.log" 2>&1 ||
+    stop "the build failed; see build/compare.log"
+fi
 mkdir -p "$out"
 status=0
 
@@ -83,7 +89,7 @@ memory() {
   local op peak resident
   : >"$out/memory.jsonl"
   for op in nystrom fsat paramixer combiner; do
-    "$bin" "$op" --n "$long" --batch 1 --repetitions 1 --seconds 0 2>/dev/null >>"$out/memory.jsonl" || { status=1; continue; }
+    "$bin" "$op" --n "$long" --batch 1 --d 64 --repetitions 1 --seconds 0 2>/dev/null >>"$out/memory.jsonl" || { status=1; continue; }
     peak=$(tail -n 1 "$out/memory.jsonl" | sed 's/.*"peak":\([0-9.e+]*\).*/\1/')
     resident=$(tail -n 1 "$out/memory.jsonl" | sed 's/.*"resident":\([0-9.e+]*\).*/\1/')
     awk -v op="$op" -v n="$long" -v peak="$peak" -v resident="$resident" 'BEGIN {
