@@ -64,7 +64,7 @@ class PackedRows {
     for (Index i = first; i < first + count; ++i, to += width_) {
       const bool there = i >= 0 && i < x.dim(2) && (real == nullptr || real[i]);
       const Index features = there ? x.dim(3) : 0;
-      if (there) std::copy_n(&x(chunk.b, chunk.h, i, 0), features, to);
+      if (features > 0) std::copy_n(&x(chunk.b, chunk.h, i, 0), features, to);
       std::fill(to + features, to + width_, T(0));
     }
   }
