@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "subquad/core/allocator.h"
 #include "subquad/core/parallel.h"
@@ -336,7 +337,7 @@ TEST_SUITE("cpu") {
   TEST_CASE("lag_column_attention names what does not fit") {
     const Tensor x = zeros({2, 1, 5, 4}, kFloat32, kCpu);
     const Mask mask = Mask::from_lengths(tensor<Index>({5, 3}, {2}), 5);
-    const auto call = [&](std::initializer_list<Index> second, const Mask& with) {
+    const auto call = [&](const std::vector<Index>& second, const Mask& with) {
       Tensor lags = tensor<Index>({0, 1, 2, 0, 0, 0}, {2, 1, 3});
       std::copy(second.begin(), second.end(), lags.data<Index>() + 3);
       return kernels::lag_column_attention(x, x, x, {lags, tensor<Index>({0, 1}, {2, 1, 1})}, {}, with);
@@ -348,7 +349,7 @@ TEST_SUITE("cpu") {
         "sample has 3 positions), then -1",
         Error);
     CHECK_NOTHROW(call({0, 1, 3}, {}));
-    for (const auto& list : std::vector<std::initializer_list<Index>>{{0, 0, 1}, {2, 1, -1}, {0, -1, 1}, {-2, 0, 1}})
+    for (const auto& list : std::vector<std::vector<Index>>{{0, 0, 1}, {2, 1, -1}, {0, -1, 1}, {-2, 0, 1}})
       CHECK_THROWS_WITH_AS(call(list, mask), doctest::Contains("expected lags to be rising numbers"), Error);
     const Mask holes =
         Mask::from_bool(tensor<bool>({true, false, true, true, true, true, true, true, true, true}, {2, 5}));
