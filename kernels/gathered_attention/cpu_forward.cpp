@@ -54,7 +54,12 @@ void GatheredQuery(const GatheredForward<T>& args, const Slots& slots, Index hea
   const T* bias = args.bias == nullptr ? nullptr : args.bias + (head * slots.queries + i) * slots.count;
   Index* keys = live.data();
   Index count = 0;
+  const bool prefetch = i + 1 < slots.queries && !slots.skipped(i + 1);
   for (Index t = 0; t < slots.count && !slots.skipped(i); ++t) {
+    if (const Index next = prefetch ? slots.key(i + 1, t) : -1; next >= 0) {
+      PrefetchRow(k[next], width);
+      PrefetchRow(v[next], value_width);
+    }
     const Index j = slots.key(i, t);
     if (j < 0) continue;
     keys[count] = j;

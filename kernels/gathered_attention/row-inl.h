@@ -7,7 +7,10 @@
 #define SUBQUAD_KERNELS_GATHERED_ATTENTION_ROW_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
+
+#include <cstdint>
 
 #include "subquad/kernels/attention/strip-inl.h"
 #include "subquad/kernels/gathered_attention/slots.h"
@@ -52,6 +55,17 @@ HWY_INLINE void WeightedSum(const T* weights, Index count, const F& row_of, Inde
     for (Index t = 0; t < count; ++t) sum = hn::MulAdd(hn::Set(d, weights[t]), lanes.Load(row_of(t) + c), sum);
     lanes.Store(sum, out + c);
   });
+}
+
+// Asks for a row that will be read soon: rows that slots name lie anywhere, so that no prefetcher of the processor sees
+// them coming. Of a long row it asks for the beginning, which shows where the rest is.
+template <class T>
+HWY_INLINE void PrefetchRow(const T* row, Index width) {
+  constexpr std::uintptr_t kLine = 64, kMost = 4 * kLine;
+  const auto begin = reinterpret_cast<std::uintptr_t>(row);
+  const auto end = begin + std::min(static_cast<std::uintptr_t>(width) * sizeof(T), kMost);
+  for (std::uintptr_t line = begin / kLine * kLine; line < end; line += kLine)
+    hwy::Prefetch(reinterpret_cast<const char*>(line));
 }
 
 inline constexpr Index kQueriesPerTask = 64;
