@@ -8,8 +8,8 @@
 //
 // Mixer is this; TokenMixer embeds tokens for it, FeatureMixer real numbers (Adding problem).
 //
-// Source: papers/paramixer.md, section 5; first values as there: linear layers U(-a, a) with a = 1 / sqrt(inputs),
-// tables N(0, 1).
+// Source: Yu et al. 2022, class Paramixer of LRA/paramixer.py in their code; first values as there: linear layers
+// U(-a, a) with a = 1 / sqrt(inputs), tables N(0, 1).
 // Differs from the published code: padding is left out of everything (`masked`), where theirs is mixed like any token.
 #pragma once
 

@@ -13,7 +13,7 @@ struct LagColumnScores {
   Variable lag, col;  // [B, H, N]
 };
 
-// What the scores do in the logits (papers/fsat.md, section 3.6).
+// What the scores do in the logits (nn/attention/fsat.h).
 enum class ScoreMode {
   straight_through,  // nothing: their value counts as 0, their gradient as that of a term of the logits
   bias,              // they are added

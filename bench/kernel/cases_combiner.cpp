@@ -69,7 +69,7 @@ const nn::Choices<BlockKind, 7> kPatterns = {{{"fixed", BlockKind::fixed},
                                               {"rowmajor", BlockKind::rowmajor},
                                               {"window", BlockKind::window}}};
 
-// Tokens and summaries that a query sees on average, as papers/combiner.md counts them.
+// Tokens and summaries that a query sees on average, by the table of kernels/block_attention/block_attention.h.
 double entries_of(const BlockPattern& pattern, double n) {
   const double columns = static_cast<double>(pattern.size), rows = n / std::max(columns, 1.0);
   const double levels = std::max(1.0, std::ceil(std::log2(n)));

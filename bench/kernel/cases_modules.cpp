@@ -46,7 +46,7 @@ Mechanics count_softmax(const AttentionConfig& c, double n) {
   return {(c.causal ? 2 : 4) * n * n * size(c.width), 2.5, n * size(c.heads)};
 }
 
-// --- papers/nystromformer.md, section 10, with F (Z (B v))
+// --- the products of nn/attention/nystrom.h, in the order F (Z (S v))
 void choose_nystrom(const Settings& s, AttentionConfig& config) {
   config.nystrom.landmarks = s.size("landmarks");
   config.nystrom.pinv_iterations = static_cast<int>(s.size("iterations"));
@@ -61,7 +61,7 @@ Mechanics count_nystrom(const AttentionConfig& c, double n) {
   return {flops, 2.5, (n + m) * h + 4 * m * d + (steps + 1) * m * m * h};
 }
 
-// --- papers/fsat.md, section 6
+// --- nn/attention/fsat.h: projections a and b, transforms of length 2^p, score heads; then K keys for each query
 void choose_fsat(const Settings& s, AttentionConfig& config) {
   config.fsat.cross = s.size("cross");
   config.fsat.hidden = s.size("hidden");
@@ -77,7 +77,7 @@ Mechanics count_fsat(const AttentionConfig& c, double n) {
   return {predictor + 4 * n * keys * d, 2.5, 4 * n * h * r + 3 * n * h};
 }
 
-// --- papers/paramixer.md, section 8
+// --- as nn/attention/paramixer.h counts
 void choose_paramixer(const Settings& s, AttentionConfig& config) {
   config.paramixer.protocol = nn::parse_link_protocol(s.text("protocol"));
   config.paramixer.hidden = s.size("hidden");
@@ -92,7 +92,7 @@ Mechanics count_paramixer(const AttentionConfig& c, double n) {
   return {flops, 2.5, factors * n * (links + d)};
 }
 
-// --- papers/combiner.md, sections 3 to 5: so many tokens or summaries for each query
+// --- the table of nn/attention/combiner.h: so many tokens or summaries for each query
 void choose_combiner(const Settings& s, AttentionConfig& config) {
   config.causal = s.flag("causal");
   config.combiner.pattern = nn::parse_combiner_pattern(s.text("pattern"));

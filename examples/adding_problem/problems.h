@@ -1,4 +1,5 @@
-// Two synthetic tasks whose answer hangs on two positions far apart: papers/paramixer.md, section 9.2.
+// Two synthetic tasks whose answer hangs on two positions far apart, as synth_data_generation.py in the official code
+// of Yu et al. 2022 (Paramixer) makes them.
 //
 //   adding   position t holds (x_t, y_t), x_t uniform in (-1, 1], y_t = 1 at two positions p < q, 0 elsewhere;
 //            target 1/2 + (x_p + x_q) / 4; an answer within 0.04 of it counts as right

@@ -43,7 +43,7 @@
 // entry forward, 2 (3 E + 2 C) backward, where queries of a line (segment, row, column, 32 neighbours) take 32 at a
 // time whatever one of them sees. Memory: one line's entries per thread; in backward, gradients of the rows that
 // several lines see (spans of fixed, large blocks of logsparse, rims of window) once more for each of eight chunks.
-// Source: Ren et al. 2021 (Combiner), section 3; papers/combiner.md, sections 1 to 5.
+// Source: Ren et al. 2021 (Combiner); nn/attention/combiner.h tells what is theirs and what is ours.
 #pragma once
 
 #include <vector>

@@ -19,7 +19,7 @@
 //
 // Deterministic: every element has one writer and one order of summation. Work per factor: 2 B N L D flops forward, 4 B
 // N L D backward. Memory: forward reads weights and values and writes V_m, B N (L + 2 D) numbers per factor; backward
-// holds two [N, D] beside its results for every thread. Source: papers/paramixer.md, sections 2 and 4.
+// holds two [N, D] beside its results for every thread. Source: Yu et al. 2022 (Paramixer).
 #pragma once
 
 #include "subquad/core/mask.h"

@@ -4,7 +4,7 @@
 //   flip       link k of row i stands in column i XOR offsets[k]; a column that is not there drops out
 //
 // n is the number of positions that a sample really has. Two links of a row may share a column: their weights add up.
-// Source: papers/paramixer.md, section 3; flip is the classical butterfly of the fast Fourier transform.
+// Source: LRA/paramixer.py of Yu et al. 2022; flip is the classical butterfly of the fast Fourier transform.
 #pragma once
 
 #include <vector>

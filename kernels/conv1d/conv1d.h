@@ -11,7 +11,7 @@
 //
 // Deterministic: an element is summed by one thread in the order of the positions; dtaps adds partial sums of 256
 // positions in order. Work: 2 K flops per element of out, 4 K backward. Memory: 256 + K rows of a head per thread.
-// Source: papers/nystromformer.md, section 7 (the skip over the values in the official code).
+// Source: the skip over the values in the official code of Xiong et al. 2021, LRA/code/attention_nystrom.py.
 #pragma once
 
 #include "subquad/core/mask.h"

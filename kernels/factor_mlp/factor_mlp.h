@@ -14,7 +14,7 @@
 // Work: 2 M B N H (I + O) flops and M B N H erf forward; three times that backward, which computes z anew. Memory:
 // beside results, the parameters once more, some 64 rows per thread, and one set of gradients per chunk (at most 64
 // sets, and 64 MiB where there is more than one).
-// Source: papers/paramixer.md, sections 2 and 4 (f_m, and g as M = 1).
+// Source: Yu et al. 2022 (Paramixer): f_m, and g as M = 1.
 #pragma once
 
 #include "subquad/core/mask.h"

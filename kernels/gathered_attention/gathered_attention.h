@@ -17,7 +17,7 @@
 // Deterministic: one writer per element, the same bits for any number of threads. Work: 2 Nq K (E + Ev) flops per head
 // forward, 2 Nq K (4 E + 3 Ev) backward (products are made again for dk and dv, which each key adds up alone), plus Nq
 // K exponentials, twice in backward. Memory in backward: the index by keys, 8 Nq K bytes per head. Source:
-// papers/fsat.md, sections 3.6 and 4.
+// Vaswani et al. 2017, equation 1, over the keys of the index.
 #pragma once
 
 #include "subquad/kernels/attention/attention.h"

@@ -7,7 +7,7 @@
 //
 // So a number depends on seed, stream, step, sample number, position and head alone: neither on the batch that a sample
 // is drawn into, nor on the padding behind it, nor on threads. With scale 1 numbers lie in (-2.9, 17.4).
-// Source: papers/fsat.md, sections 3.4 and 7.
+// Source: our reconstruction of FSAT, nn/attention/fsat.h, which chooses by scores with such noise on them.
 #pragma once
 
 #include "subquad/core/rng.h"

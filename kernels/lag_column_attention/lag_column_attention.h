@@ -20,7 +20,7 @@
 // No N x K array exists, in forward or backward. Work, with K = Kl + Kc: 2 N K (E + Ev) flops per head forward,
 // 2 N K (3 E + 2 Ev) backward, plus 2 N Kl (E + Ev) more there (a lag's products are made twice, for its queries and
 // for its keys, so that each adds up its own gradient), and N K exponentials. Memory: k and v once more, in backward q
-// and dout, too, and Kc rows for every 512 positions. Source: papers/fsat.md, sections 3.5, 3.6, 4 and 6.
+// and dout, too, and Kc rows for every 512 positions. Source: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
 #include "subquad/kernels/attention/attention.h"
@@ -49,8 +49,8 @@ AttentionOutput lag_column_attention(const Tensor& q, const Tensor& k, const Ten
 //   dq[i] = scale sum ds k[key]     dk[key] += scale ds q[i]     dv[key] += p dout[i]
 //   dlag_score[lag] = sum_i ds at the slots of the lag           dcol_score[column] likewise; 0 where nothing is chosen
 //
-// The scores' gradients are the same with and without scores in the logits (papers/fsat.md, section 3.6: the modes
-// "bias" and "st").
+// The scores' gradients are the same with and without scores in the logits (both modes of FSAT:
+// autograd/ops/lag_column_attention.h).
 struct LagColumnGrads {
   Tensor dq, dk, dv;              // shaped like q, k, v; memory laid out as [B, N, H, E]
   Tensor dlag_score, dcol_score;  // [B, H, N]

@@ -19,7 +19,7 @@
 //
 // Deterministic: one thread works on a matrix. Work: 8 M^3 flops per step forward, 22 M^3 backward, which computes X
 // again. Memory: three matrices per thread beside the results, nine in backward.
-// Source: papers/nystromformer.md, sections 4 and 5 (the paper's equation as corrected; the official code's starts).
+// Source: Xiong et al. 2021, the iteration as corrected; starts as in the official code (product: before March 2021).
 #pragma once
 
 #include "subquad/core/tensor.h"

@@ -13,7 +13,8 @@
 //
 // The gradient of a maximum goes to the position that attained it, of equal ones to the one that the run met first. No
 // index is kept: walking back, a position takes what has gathered behind it if it is above the maximum that it met.
-// Deterministic: a line is walked by one thread. Source: papers/combiner.md, section 5a.
+// Deterministic: a line is walked by one thread. Source: Combiner (Ren et al. 2021), AxialMixtureSelfAttLayer of
+// layer.py in the official code, which takes inclusive maxima and shifts them by one cell.
 #pragma once
 
 #include "subquad/core/mask.h"

@@ -13,7 +13,7 @@
 // z is never stored: 64 positions' worth of it live on the stack, and backward computes it again. Deterministic: sums
 // over positions run over 64 of a sample at a time, and these parts are added in order, so that rows of zero dscore at
 // a sample's end (padding) change no bit. Work: B N H (4 R M + 2 R + 2 M) flops and as many gelus as hidden values
-// forward, 3 times the products backward. Source: papers/fsat.md, sections 3.3 and 4.
+// forward, 3 times the products backward. Source: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
 #include "subquad/core/tensor.h"

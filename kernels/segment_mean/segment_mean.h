@@ -10,8 +10,8 @@
 // x: float32 or float64, any strides. Padded positions are not read.
 //
 // Deterministic: a segment is summed in the order of its positions by one thread, so its mean does not depend on what
-// stands outside of it. Reads x once. Source: papers/nystromformer.md, section 2 (equation 16 of the paper, whose bound
-// and divisor must read N / m) and section 6 (the divisors of different implementations).
+// stands outside of it. Reads x once. Source: Xiong et al. 2021, equation 16, whose bound and divisor
+// must read N / m.
 #pragma once
 
 #include "subquad/core/mask.h"

@@ -6,7 +6,7 @@
 // Segments may be empty, and may hold padded positions, which reductions skip by their mask. No segment depends on
 // another sample of the batch.
 //
-// Source: the even rule is that of the official Nystromformer code for images (papers/nystromformer.md, section 2).
+// Source: the even rule is that of the official Nystromformer code for images, token_nystromformer.py.
 #pragma once
 
 #include "subquad/core/mask.h"

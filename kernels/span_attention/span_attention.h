@@ -16,7 +16,7 @@
 //
 // Deterministic: a span is summed in the order of its positions, and a position adds up what its spans give it in the
 // order of the table. Work: 2 (E + C) flops per position of each span forward, 2 (3 E + 2 C) backward. Memory: one
-// span's weights per thread. Source: papers/combiner.md, section 1 (p(j|S) and v_S) and section 3 (backward).
+// span's weights per thread. Source: Ren et al. 2021 (Combiner), the local expectation.
 #pragma once
 
 #include "subquad/core/mask.h"

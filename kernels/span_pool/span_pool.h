@@ -12,7 +12,7 @@
 // and get gradient 0. x: float32 or float64, on the CPU, last stride 1 or copied.
 //
 // Deterministic: a span is reduced in the order of its positions, and a position adds up what its spans give it in the
-// order of the table. Reads each position once per span. Source: papers/combiner.md, sections 1 and 2.
+// order of the table. Reads each position once per span. Source: Ren et al. 2021 (Combiner).
 #pragma once
 
 #include "subquad/core/mask.h"

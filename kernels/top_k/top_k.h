@@ -8,7 +8,7 @@
 // NaN is an Error that names its place. Work: x is read three times, from the first-level cache when a row fits it: for
 // NaNs, for the maxima of 2 k groups of elements, whose k-th largest is a bar that the k best reach, and for what
 // reaches it; only that is sorted. O(N + k log k) comparisons, whatever the order of the elements.
-// Source of the choice: papers/fsat.md, section 3.4.
+// Source of the choice: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
 #include "subquad/core/mask.h"

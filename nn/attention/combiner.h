@@ -1,5 +1,5 @@
-// Combiner: attention that keeps every token in sight, most of them through summaries of whole spans. Ren et al. 2021
-// (arXiv 2107.05768); papers/combiner.md.
+// Combiner: attention that keeps every token in sight, most of them through summaries of whole spans. Ren et al. 2021;
+// official code: layer.py (JAX), approx_attention.py (TensorFlow).
 //
 //   q_S, k_S = pool over the span's tokens of q, of k        p(j | S) = softmax_{j in S}(q_S . k_j / sqrt(E))
 //   v_S = sum_{j in S} p(j | S) v_j                           the local expectation, made once for all queries
@@ -27,9 +27,13 @@
 //
 // Dropout (attention_dropout, while training) is on p(j | S) and on direct weights, never on spans.
 //
-// Differs from the official code: own_span, which its TensorFlow version always has (the own segment then counts
-// twice), is an option; logsparse has as many levels as N - 1 has bits (the official one is a level short for N = 2^m +
-// 1); padding, and lengths that no segment divides, are taken.
+// Whose is what: causal patterns are the paper's, and so are fixed and rowmajor in both directions. horizontal's two
+// spans of a row, left and right of the query's column, and mixture's one softmax are those of layer.py. Bidirectional
+// logsparse, vertical, horizontal and mixture are ours: the paper's appendix could not be read.
+//
+// Differs from the official code: own_span, which its bidirectional TensorFlow version always has (the own segment then
+// counts twice), is an option; logsparse has as many levels as N - 1 has bits (the official one is a level short for N
+// = 2^m + 1); padding, and lengths that no segment divides, are taken.
 #pragma once
 
 #include <optional>

@@ -1,7 +1,15 @@
 // FSAT, our reconstruction: attention along the diagonals (lags) and columns that a pooled cross of the hidden states
-// makes out to matter. The paper (Zhuang, Zhang, Tu, ACL 2022) publishes neither equations nor code; papers/fsat.md
-// says which of its sentences are certain and why the rest is built so. Per head, all indices modulo a sample's own
-// length:
+// makes out to matter. Of the paper (Zhuang, Zhang, Tu 2022) we could read the abstract alone, and know of no public
+// code. Certain is what the abstract says: a hidden-state cross by the FFT captures and pools the n*n combinations in
+// O(n log n); from what it gives, a second part predicts which elements of the attention matrix dominate; their index
+// is learnt by reparameterization and gradient truncation; the whole costs O(n log n).
+//
+// Ours is all the rest: the cross is a centred circular correlation, since that is how an FFT pools n*n products; what
+// is predicted are whole diagonals and columns, since their means are what the softmax leaves of the simplest picture
+// of a matrix of logits (rows + columns + diagonals), and since both are cheap to gather; the score heads, how many
+// elements are kept, the noise, and what straight_through and `truncate` mean. Results with it are not the paper's.
+//
+// Per head, all indices modulo a sample's own length:
 //
 //   a = x Wa + ba, b = x Wb                     R channels per head; with `truncate` x passes no gradient
 //   lag, col = hidden_cross(a, b)               all n*n products, pooled along diagonals and columns in O(n log n)

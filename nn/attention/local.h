@@ -2,7 +2,7 @@
 //
 //   A[i, j] = softmax_j(q_i . k_j / sqrt(E)) over real positions j with |i - j| <= window (causal: and j <= i)
 //
-// Work: 4 N (2 window + 1) E flops per head. Long Range Arena's local attention; papers/lra.md.
+// Work: 4 N (2 window + 1) E flops per head. The local attention of Long Range Arena (Tay et al. 2021).
 #pragma once
 
 #include "subquad/nn/attention/qkv_attention.h"

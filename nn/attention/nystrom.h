@@ -1,5 +1,5 @@
-// Nystromformer: softmax attention by way of m landmarks. Xiong et al. 2021 (arXiv 2102.03902), equations 15 and 16;
-// papers/nystromformer.md.
+// Nystromformer: softmax attention by way of m landmarks. Xiong et al. 2021; official code:
+// LRA/code/attention_nystrom.py.
 //
 //   q~, k~ = means of q and k over m segments            [B, H, m, E]
 //   F = softmax(q k~^T / sqrt(E))                        [B, H, N, m], never stored

@@ -1,5 +1,5 @@
 // Paramixer (Yu et al. 2022): the mixing matrix is a product of M sparse factors, whose nonzeros small perceptrons make
-// from the data, row by row. No query, no key, no softmax, one head. papers/paramixer.md, sections 2 and 3.
+// from the data, row by row. No query, no key, no softmax, one head. Official code: LRA/paramixer.py.
 //
 //   V_0 = g(values)                        g: D -> hidden -> D
 //   w_m = f_m(data)                        f_m: D -> hidden -> L, the L nonzeros of every row of W_m

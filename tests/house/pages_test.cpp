@@ -1,6 +1,7 @@
 // What the Markdown pages promise: links lead somewhere, commands name programs that exist, no page is long.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <regex>
@@ -76,6 +77,17 @@ std::vector<std::string> missing_files(const std::string& command) {
   return missing;
 }
 
+// The files of ours, or pages of notes, that a line's comment sends its reader to and that are not there.
+std::vector<std::string> dead_references(const std::string& line) {
+  static const std::regex kReference(
+      R"((?:^|[\s(])((?:core|kernels|autograd|nn|examples|tests|bench|cmake|papers)/[\w/-]+\.(?:h|cuh|cpp|md))\b)");
+  std::vector<std::string> dead;
+  const std::string comment = line.substr(std::min(line.find("//"), line.size()));
+  for (std::sregex_iterator found(comment.begin(), comment.end(), kReference), end; found != end; ++found)
+    if (!fs::exists(kRoot / (*found)[1].str())) dead.push_back((*found)[1]);
+  return dead;
+}
+
 }  // namespace
 
 TEST_CASE("house: the readers of pages work") {
@@ -84,6 +96,9 @@ TEST_CASE("house: the readers of pages work") {
   CHECK(missing_files("bash tests/walk.sh") == std::vector<std::string>{"tests/walk.sh"});
   CHECK(missing_files("build/release/bin/no_such_program --steps 5") ==
         std::vector<std::string>{"build/release/bin/no_such_program"});
+  CHECK(dead_references("// Source: papers/fsat.md, section 3, and (nn/attention/fsat.h)") ==
+        std::vector<std::string>{"papers/fsat.md"});
+  CHECK(dead_references("f(\"kernels/no_such_file.h\");").empty());
   const SourceFile page{"tests/README.md", {}};
   CHECK(broken(page, "run.sh") == "");
   CHECK(broken(page, "walk.sh") == "the link walk.sh leads nowhere");
@@ -112,6 +127,15 @@ TEST_CASE("house: commands that pages show exist") {
       for (const std::string& name : missing_files(page.lines[i]))
         CHECK_MESSAGE(false, place(page, i) << name << " is not there");
     }
+  }
+}
+
+TEST_CASE("house: files that comments name exist") {
+  for (const SourceFile& file : source_files(".", {".h", ".cpp", ".cu", ".cuh"})) {
+    if (file.path == "tests/house/pages_test.cpp") continue;
+    for (std::size_t i = 0; i < file.lines.size(); ++i)
+      for (const std::string& name : dead_references(file.lines[i]))
+        CHECK_MESSAGE(false, place(file, i) << name << " is not there");
   }
 }
 

@@ -177,7 +177,7 @@ TEST_CASE("TokenMixer and FeatureMixer have the parameters of the published mode
     PositionKind positions;
     Index chord, cdil;
   };
-  // papers/paramixer.md, section 8; Text and Adding without the tables that no one reads there.
+  // Counted on the official code's models; Text and Adding without the tables that no one reads there.
   const Published all[] = {
       {17, 1999, 128, 32, 1, 10, Pooling::flatten, PositionKind::learned, 2874894, 2873805},           // ListOps
       {256, 1024, 32, 32, 1, 10, Pooling::flatten, PositionKind::learned, 384952, 384292},             // Image

@@ -43,7 +43,7 @@ std::vector<Case> cases();
 Tensor real_part(const Tensor& x, const Mask& mask);
 Tensor with_padding(const Tensor& x, const Mask& mask, double value);
 
-// The equations of papers/fsat.md, section 3, one sample and one head at a time. Positions are those of real tokens
+// The equations of nn/attention/fsat.h, one sample and one head at a time. Positions are those of real tokens
 // alone.
 Tensor slow_matrix(const Tensor& x, const test::slow::Weights& w, const Case& c, const Mask& mask);  // [B, H, N, N]
 Tensor slow_module(const Tensor& x, const test::slow::Weights& w, const Case& c, const Mask& mask);  // [B, N, D]

@@ -1,5 +1,5 @@
-// What the paper says of its factors: full rank, and a product that reaches every position (papers/paramixer.md,
-// section 7). Ranks and determinants come from Gaussian elimination with complete pivoting in double.
+// What the paper says of its factors, that they have full rank, and that their product reaches every position. Ranks
+// and determinants come from Gaussian elimination with complete pivoting in double.
 #include <algorithm>
 #include <cmath>
 

@@ -269,7 +269,7 @@ TEST_CASE("Paramixer drops results while training") {
 
 TEST_CASE("Paramixer starts as the published code does, its link weights scaled on demand") {
   AttentionConfig config{.kind = "paramixer", .width = 128, .max_length = 1999};
-  CHECK(Paramixer(test::place(kFloat32), config).parameter_count() == 58116);  // ListOps, papers/paramixer.md section 8
+  CHECK(Paramixer(test::place(kFloat32), config).parameter_count() == 58116);  // the official ListOps model's
   config.paramixer.link_scale = 0;
   const Paramixer quiet(test::place(kFloat32), config);
   const Variable x(test::normal({1, 6, 128}, kFloat32, 1));

@@ -1,5 +1,4 @@
-// Combiner by its index sets (papers/combiner.md, sections 1 to 5), loop by loop in double; shares nothing with the
-// kernels.
+// Combiner (nn/attention/combiner.h) by its index sets, loop by loop in double; shares nothing with the kernels.
 #pragma once
 
 #include "subquad/nn/attention/combiner.h"
