@@ -7,9 +7,9 @@
 //   precision                       core/precision.h     thread-local guard
 //   thread count                    core/parallel.h      set once, by main
 //   SIMD target                     below                set once, by main or the environment
-//   BLAS handle                     kernels/blas/blas.h  opened at first use
+//   BLAS handle; FFT plans          kernels/blas/, fft/  opened at first use; the 48 used last, under a mutex
 //   cuBLAS handle per device        kernels/cublas/gemm.h  made at first use, guarded by a mutex
-//   grad mode, anomaly mode         autograd/            thread-local guards
+//   grad and anomaly mode; numbers  autograd/            thread-local guards; an atomic counter of graph nodes
 #pragma once
 
 #include <string>
