@@ -81,8 +81,11 @@ std::vector<Setting> with_heads(std::vector<Setting> more) {
 }  // namespace
 
 std::vector<Case> attention_cases() {
-  return {{"attention", "exact softmax attention, logits never stored",
-           with_heads({{"causal", "false", "no key behind the query"}}), attention_work},
+  return {{.op = "attention",
+           .about = "exact softmax attention, logits never stored",
+           .settings = with_heads({{"causal", "false", "no key behind the query"}}),
+           .make = attention_work,
+           .on_cuda = true},
           {"gathered_attention", "each query to keys of its own, drawn at random",
            with_heads({{"keys", "32", "of each query; at most n"}}), gathered_attention_work},
           {"lag_column_attention", "each query along chosen diagonals and columns, scores with gradients",

@@ -37,15 +37,20 @@ Work linear_work(const Settings& s, const nn::Place& place) {
 }  // namespace
 
 std::vector<Case> product_cases() {
-  return {
-      {"matmul",
-       "a [batch, m, k] times b [batch, k, n]",
-       {{"m", "512", "rows"}, {"n", "512", "columns"}, {"k", "512", "summed over"}, {"batch", "1", "products"}},
-       matmul_work},
-      {"linear",
-       "x [batch, n, d] times a weight [d, outputs], plus a bias",
-       {{"n", "4096", "positions"}, {"d", "64", "features"}, {"outputs", "64", "features"}, {"batch", "4", "samples"}},
-       linear_work}};
+  return {{.op = "matmul",
+           .about = "a [batch, m, k] times b [batch, k, n]",
+           .settings =
+               {{"m", "512", "rows"}, {"n", "512", "columns"}, {"k", "512", "summed over"}, {"batch", "1", "products"}},
+           .make = matmul_work,
+           .on_cuda = true},
+          {.op = "linear",
+           .about = "x [batch, n, d] times a weight [d, outputs], plus a bias",
+           .settings = {{"n", "4096", "positions"},
+                        {"d", "64", "features"},
+                        {"outputs", "64", "features"},
+                        {"batch", "4", "samples"}},
+           .make = linear_work,
+           .on_cuda = true}};
 }
 
 }  // namespace subquad::bench

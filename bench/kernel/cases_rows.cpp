@@ -45,9 +45,12 @@ Work bias_gelu_work(const Settings& s, const nn::Place& place) {
 }  // namespace
 
 std::vector<Case> row_cases() {
-  return {{"row_softmax", "softmax of each row", kRows, softmax_work},
-          {"layer_norm", "each row to mean 0 and variance 1, times gamma, plus beta", kRows, layer_norm_work},
-          {"bias_gelu", "gelu(x + bias)", kRows, bias_gelu_work}};
+  std::vector<Case> cases = {
+      {"row_softmax", "softmax of each row", kRows, softmax_work},
+      {"layer_norm", "each row to mean 0 and variance 1, times gamma, plus beta", kRows, layer_norm_work},
+      {"bias_gelu", "gelu(x + bias)", kRows, bias_gelu_work}};
+  for (Case& c : cases) c.on_cuda = true;
+  return cases;
 }
 
 }  // namespace subquad::bench

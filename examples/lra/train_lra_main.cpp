@@ -9,6 +9,7 @@
 #include "subquad/core/file.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
+#include "subquad/examples/lra/attention_options.h"
 #include "subquad/examples/lra/program.h"
 #include "subquad/examples/lra/report.h"
 #include "subquad/kernels/blas/blas.h"
@@ -63,7 +64,7 @@ int stopped(const TrainOptions& options, const Trainer& trainer, const StopReque
 int train_lra(const std::vector<std::string>& args) {
   TrainOptions options;
   if (!parse_train_options(args, options)) return 0;
-  parse_device(options.device);
+  check_attention_device(options.model.encoder.attention, parse_device(options.device));
   if (options.resume.empty()) RunFolder::check_new(options.out);
   set_up_processor(options);
   const Task task = load_task(options.data);

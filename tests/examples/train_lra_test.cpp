@@ -11,6 +11,7 @@
 
 #include "subquad/core/error.h"
 #include "subquad/core/safetensors.h"
+#include "subquad/examples/lra/attention_options.h"
 #include "subquad/examples/lra/listops_tsv.h"
 #include "subquad/nn/attention/attention.h"
 #include "subquad/tests/examples/scratch_folder.h"
@@ -318,6 +319,20 @@ TEST_CASE("train_lra: an attention that a config does not suit says so before da
   refused({"--attention", "paramixer", "--protocol", "cdil", "--links", "4"}, "paramixer: links is 4, expected an odd");
   refused({"--attention", "combiner", "--combiner-pattern", "average", "--own-span"}, "combiner: own_span is true");
   refused({"--attention", "local", "--segment", "8"}, "--segment 8 belongs to --attention combiner; this is local");
+}
+
+TEST_CASE("train_lra: an attention without kernels for the device is refused") {
+  const Device gpu = {DeviceType::cuda, 1};
+  CHECK_THROWS_WITH_AS(check_attention_device({.kind = "nystrom"}, gpu),
+                       "--attention nystrom has no CUDA kernels yet: on --device cuda:1 it can be softmax; all run on "
+                       "cpu",
+                       OptionError);
+  CHECK_NOTHROW(check_attention_device({.kind = "softmax"}, gpu));
+  for (const std::string& kind : nn::attention_kinds()) CHECK_NOTHROW(check_attention_device({.kind = kind}, kCpu));
+  if (cuda_device_count() > 0) return;
+  const Bench bench;  // what a build or a machine lacks is said first, and before data are read
+  check_fails({"--attention", "nystrom", "--device", "cuda", "--data", bench.run("no data"), "--out", bench.run("run")},
+              1, "'cuda' cannot be used: this ");
 }
 
 TEST_CASE("train_lra: every attention trains, resumes and says what it is") {

@@ -163,7 +163,9 @@ TEST_CASE("make_attention lists what is legal") {
                        "attention: width 6 does not divide by 4 heads; give head_width or another number of heads",
                        Error);
   CHECK(make({.width = 6, .heads = 4, .head_width = 3})->parameter_count() == 3 * (6 * 12 + 12) + 12 * 6 + 6);
-  CHECK(attention_kinds().front() == "softmax");
+  using Kinds = std::vector<std::string>;
+  CHECK(attention_kinds() == Kinds{"softmax", "nystrom", "fsat", "paramixer", "combiner", "local"});
+  CHECK(attention_kinds(DeviceType::cuda) == Kinds{"softmax"});
 }
 
 }  // namespace
