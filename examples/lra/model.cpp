@@ -12,6 +12,17 @@ constexpr nn::Choices<ModelKind, 2> kModels = {{{"encoder", ModelKind::encoder},
 const char* const kEncoder = "Model encoder";
 const char* const kMixer = "Model mixer";
 
+// The option by which a sample's result depends on how much padding it has; "" where it does not.
+std::string padding_option(const ModelOptions& options) {
+  const nn::AttentionConfig& a = options.encoder.attention;
+  if (options.mix_padding) return "--mix-padding";
+  if (a.kind == "paramixer" && a.paramixer.mix_padding) return "--paramixer-mix-padding";
+  if (a.kind == "nystrom" && a.nystrom.mask != nn::NystromMask::isolated)
+    return cat("--nystrom-mask ", nn::nystrom_mask_name(a.nystrom.mask));
+  if (a.kind == "nystrom" && a.nystrom.segments == nn::NystromSegments::padded) return "--nystrom-segments padded";
+  return "";
+}
+
 nn::AttentionConfig attention_of(const ModelOptions& options) {
   return options.kind == ModelKind::encoder ? nn::attention_config(options.encoder)
                                             : nn::attention_config(mixer_config(options).mixer);
@@ -95,9 +106,9 @@ void check_model_options(const CLI::App& app, const ModelOptions& options, Index
                mixer ? "--model encoder; this is mixer" : "--model mixer; this is encoder");
   if (mixer && !options.mix_padding && options.encoder.pooling == nn::Pooling::flatten)
     throw OptionError("--pooling flatten of a mixer needs --mix-padding; without, --pooling is mean or cls");
-  if (options.mix_padding && pad_to != length)
-    throw OptionError(cat("--mix-padding needs --pad-to ", length,
-                          ", the --max-length: a sequence's result would depend ", "on its batch"));
+  if (const std::string padding = padding_option(options); !padding.empty() && pad_to != length)
+    throw OptionError(
+        cat(padding, " needs --pad-to ", length, ", the --max-length: a sequence's result would depend on its batch"));
   check_attention(app, attention_of(options));
 }
 

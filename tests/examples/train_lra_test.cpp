@@ -318,6 +318,11 @@ TEST_CASE("train_lra: an attention that a config does not suit says so before da
   refused({"--attention", "paramixer", "--heads", "2"}, "paramixer: heads is 2, expected 1");
   refused({"--attention", "paramixer", "--protocol", "cdil", "--links", "4"}, "paramixer: links is 4, expected an odd");
   refused({"--attention", "combiner", "--combiner-pattern", "average", "--own-span"}, "combiner: own_span is true");
+  const std::string padded = " needs --pad-to 2048, the --max-length: a sequence's result would depend on its batch";
+  refused({"--attention", "paramixer", "--paramixer-mix-padding"}, "--paramixer-mix-padding" + padded);
+  refused({"--attention", "nystrom", "--nystrom-mask", "official"}, "--nystrom-mask official" + padded);
+  refused({"--attention", "nystrom", "--nystrom-segments", "padded", "--pad-to", "9"},
+          "--nystrom-segments padded" + padded);
   refused({"--attention", "local", "--segment", "8"}, "--segment 8 belongs to --attention combiner; this is local");
 }
 
