@@ -97,6 +97,7 @@ void choose_combiner(const Settings& s, AttentionConfig& config) {
   config.causal = s.flag("causal");
   config.combiner.pattern = nn::parse_combiner_pattern(s.text("pattern"));
   config.combiner.segment = s.size("segment");
+  config.combiner.pool = nn::parse_combiner_pool(s.text("pool"));
 }
 
 Mechanics count_combiner(const AttentionConfig& c, double n) {
@@ -113,7 +114,9 @@ Mechanics count_combiner(const AttentionConfig& c, double n) {
     case average: entries = 6 * both, summaries = 4 * n; break;
     case rowmajor: entries = 1.5 * side + n / side + d; break;  // the summary's projections
   }
-  return {4 * n * entries * d / (c.causal ? 2 : 1), 2.5, 3 * summaries * d + n * size(c.heads)};
+  const bool layered = nn::combiner_pool_name(c.combiner.pool).starts_with("deepset");  // q W and k W of each head
+  const double pooled = layered ? 4 * n * d * d / size(c.heads) : 0;
+  return {4 * n * entries * d / (c.causal ? 2 : 1) + pooled, 2.5, 3 * summaries * d + n * size(c.heads)};
 }
 
 // --- neighbours alone
@@ -156,6 +159,7 @@ const std::vector<Mechanism>& mechanisms() {
        "Combiner: direct tokens and summaries of all others",
        {{"pattern", "fixed", "fixed, logsparse, vertical, horizontal, mixture, average, rowmajor"},
         {"segment", "0", "tokens of a segment, columns of a grid; 0 = about sqrt(n)"},
+        {"pool", "max", "fixed: max, mean or sum; with relu_ or deepset_ before it, too"},
         kCausal},
        choose_combiner,
        count_combiner},

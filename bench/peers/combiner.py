@@ -1,5 +1,6 @@
-"""Combiner as the official JAX layers do it: segments, blocks or a grid as axes, maxima as summaries, one softmax over direct tokens
-and summaries, all logits stored. N must be a multiple of the segment (logsparse: a power of two)."""
+"""Combiner as the official JAX layers do it: segments, blocks or a grid as axes, maxima as summaries (fixed: or another pool of the
+TensorFlow code), one softmax over direct tokens and summaries, all logits stored. N must be a multiple of the segment (logsparse: a
+power of two)."""
 
 import math
 
@@ -16,10 +17,26 @@ def scaled(t, shape):
     return q / math.sqrt(q.shape[-1]), k, v
 
 
-def summary_of(q, k, v):
+def largest(x, name):
+    return x.amax(-2)
+
+
+def chosen_pool(t, shape):
+    """What `fixed` summarises queries and keys by: max, mean or sum, of the tokens, or of relu of them or of a layer over them."""
+    before, _, how = shape.get("pool", "max").rpartition("_")
+
+    def pool(x, name):
+        if before:
+            x = F.relu(x @ t["pool." + name] if before == "deepset" else x)
+        return {"max": x.amax, "mean": x.mean, "sum": x.sum}[how](-2)
+
+    return pool
+
+
+def summary_of(q, k, v, pool=largest):
     """Key and value that stand for the tokens of an axis: [..., T, E] -> [..., E]."""
-    weights = torch.softmax(torch.einsum("...d,...jd->...j", q.amax(-2), k), -1)
-    return k.amax(-2), torch.einsum("...j,...jd->...d", weights, v)
+    weights = torch.softmax(torch.einsum("...d,...jd->...j", pool(q, "query"), k), -1)
+    return pool(k, "key"), torch.einsum("...j,...jd->...d", weights, v)
 
 
 def fixed(t, shape):
@@ -27,7 +44,7 @@ def fixed(t, shape):
     n, size = q.shape[2], int(shape["segment"])
     count = n // size
     q, k, v = (z.unflatten(2, (count, size)) for z in (q, k, v))
-    k_span, v_span = summary_of(q, k, v)
+    k_span, v_span = summary_of(q, k, v, chosen_pool(t, shape))
     direct = torch.einsum("bhgid,bhgjd->bhgij", q, k)
     spans = torch.einsum("bhgid,bhsd->bhgis", q, k_span)
     if shape["causal"] == "true":
@@ -70,9 +87,8 @@ def running(q, k, v, backward):
     return (k_run.flip(-2), v_run.flip(-2)) if backward else (k_run, v_run)
 
 
-def axial(t, shape):
-    q, k, v = scaled(t, shape)
-    columns, causal, pattern = int(shape["segment"]), shape["causal"] == "true", shape["pattern"]
+def along_lines(q, k, v, shape, pattern):
+    columns, causal = int(shape["segment"]), shape["causal"] == "true"
     rows = q.shape[2] // columns
     q, k, v = (z.unflatten(2, (rows, columns)) for z in (q, k, v))  # [B, H, R, C, E]
     r, c = torch.arange(rows), torch.arange(columns)
@@ -93,7 +109,17 @@ def axial(t, shape):
     weights = torch.softmax(torch.cat(logits, -1), -1).split([z.shape[-1] for z in logits], -1)
     mixed = sum(torch.einsum("bhrcx,bhrxd->bhrcd" if how == by_row else "bhrcx,bhxcd->bhrcd", w, values)
                 for w, (how, _, values, _) in zip(weights, terms))
-    return output(t, mixed.flatten(2, 3))
+    return mixed.flatten(2, 3)
+
+
+def axial(t, shape):
+    return output(t, along_lines(*scaled(t, shape), shape, shape["pattern"]))
+
+
+def average(t, shape):
+    """The paper's mixture: the mean of two whole attentions."""
+    heads = scaled(t, shape)
+    return output(t, (along_lines(*heads, shape, "vertical") + along_lines(*heads, shape, "horizontal")) / 2)
 
 
 def rowmajor(t, shape):
@@ -117,5 +143,6 @@ def rowmajor(t, shape):
     return output(t, mixed.flatten(2, 3))
 
 
-PATTERNS = {"fixed": fixed, "rowmajor": rowmajor, "logsparse": logsparse, "vertical": axial, "horizontal": axial, "mixture": axial}
+PATTERNS = {"fixed": fixed, "rowmajor": rowmajor, "logsparse": logsparse, "vertical": axial, "horizontal": axial, "mixture": axial,
+            "average": average}
 WAYS = {"official operations": lambda t, shape: PATTERNS[shape["pattern"]](t, shape)}

@@ -36,7 +36,8 @@ ROWS = [
     *(("combiner", "combiner", {"pattern": pattern, "segment": segment, "causal": causal})
       for pattern, segment, causal in (("fixed", "64", "false"), ("fixed", "64", "true"), ("logsparse", "0", "false"),
                                        ("vertical", "64", "false"), ("horizontal", "64", "false"), ("mixture", "64", "false"),
-                                       ("rowmajor", "64", "false"))),
+                                       ("average", "64", "false"), ("rowmajor", "64", "false"))),
+    ("combiner", "combiner", {"pattern": "fixed", "segment": "64", "causal": "false", "pool": "deepset_max"}),
 ]
 
 
