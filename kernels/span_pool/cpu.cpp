@@ -72,7 +72,7 @@ void SumOfSpan(const SpanRows<T>& span, Index b, T factor, T* out) {
   for (Index c = 0; c < width; ++c) out[c] *= factor;
 }
 
-// e^(row - shift), in place of `out` or added to it
+// e^(x - shift)
 template <class T>
 HWY_INLINE hn::Vec<hn::ScalableTag<T>> ExpOfDifference(hn::Vec<hn::ScalableTag<T>> x,
                                                        hn::Vec<hn::ScalableTag<T>> shift) {
@@ -93,7 +93,8 @@ void LogSumExpOfSpan(const SpanRows<T>& span, Index b, T* out, T* sums, Index* a
                   sums + c);
     });
   }
-  for (Index c = 0; c < width; ++c) out[c] += std::log(sums[c]);
+  for (Index c = 0; c < width; ++c)
+    if (!std::isinf(out[c])) out[c] += std::log(sums[c]);  // an infinite maximum is the result: no inf - inf
 }
 
 // Spans of a task: some 1024 positions of them.
@@ -153,9 +154,14 @@ void AddSpanGrad(const GradArguments<T>& args, const SpanRows<T>& span, Index b,
     const T* row = &args.x(b, i, 0);
     T* to = &args.dx(b, i, 0);
     ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
-      const auto weight =
-          args.pool == SpanPool::log_sum_exp ? ExpOfDifference<T>(lanes.Load(row + c), lanes.Load(out + c)) : factor;
-      lanes.Store(hn::MulAdd(lanes.Load(dout + c), weight, lanes.Load(to + c)), to + c);
+      const auto before = lanes.Load(to + c), up = lanes.Load(dout + c);
+      if (args.pool == SpanPool::log_sum_exp) {
+        const auto result = lanes.Load(out + c);
+        const auto added = hn::MulAdd(up, ExpOfDifference<T>(lanes.Load(row + c), result), before);
+        lanes.Store(hn::IfThenElse(hn::IsInf(result), before, added), to + c);
+      } else {
+        lanes.Store(hn::MulAdd(up, factor, before), to + c);
+      }
     });
   }
 }

@@ -5,11 +5,13 @@
 //   sum           out[b, s, c] = sum_i x[b, i, c]
 //   log_sum_exp   out[b, s, c] = ln sum_i exp(x[b, i, c])
 //
-//   x [B, N, C]   spans [1 or B, S, 2] (kernels/spans), which may overlap   mask [B, N], undefined = every position is
-//   real out [B, S, C]   arg [B, S, C], int64: the position of the maximum, the first of equal ones; max alone
+//   x [B, N, C]   spans [1 or B, S, 2] (kernels/spans), which may overlap
+//   mask [B, N], undefined = every position is real
+//   out [B, S, C]   arg [B, S, C], int64: the position of the maximum, the first of equal ones; max alone
 //
 // A span without a real position gives 0 (log_sum_exp: -inf), arg -1, and no gradient. Padded positions are not read,
-// and get gradient 0. x: float32 or float64, on the CPU, last stride 1 or copied.
+// and get gradient 0. log_sum_exp of -inf alone is -inf, with a +inf it is +inf; neither has a gradient, and beside
+// finite numbers a -inf counts as 0. x: float32 or float64, on the CPU, last stride 1 or copied.
 //
 // Deterministic: a span is reduced in the order of its positions, and a position adds up what its spans give it in the
 // order of the table. Reads each position once per span. Source: Ren et al. 2021 (Combiner).
@@ -29,7 +31,7 @@ struct SpanPooled {
 SpanPooled span_pool(const Tensor& x, const Tensor& spans, SpanPool pool, const Mask& mask = {});
 
 //   max    dx[arg[s, c], c] += dout[s, c]         mean, sum   dx[i, c] += dout[s, c] / count, dout[s, c]
-//   log_sum_exp   dx[i, c] += dout[s, c] exp(x[i, c] - out[s, c])
+//   log_sum_exp   dx[i, c] += dout[s, c] exp(x[i, c] - out[s, c]), where out is finite
 //
 // `forward` is what span_pool returned for the same arguments. dx [B, N, C].
 Tensor span_pool_grad(const Tensor& dout, const Tensor& x, const Tensor& spans, SpanPool pool,

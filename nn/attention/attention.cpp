@@ -35,7 +35,7 @@ Variable Attention::forward(const AttentionInput& in) const {
   const ModuleScope scope = enter();
   check(in);
   const Heads heads = project(in);
-  return output(in, mix(in, heads, heads.v));
+  return output(in, mix(in, heads, heads.v, training()));
 }
 
 Tensor Attention::mixing_matrix(const AttentionInput& in) const {
@@ -54,7 +54,8 @@ Tensor Attention::mixing_matrix(const AttentionInput& in) const {
     }
     const Tensor values = columns.expand({batch, heads_, positions, head_width_}).contiguous();
     Tensor target = matrix.slice(3, start, stop);
-    copy(mix(in, heads, Variable(values)).value().slice(3, 0, stop - start), target);  // [B, H, N, stop - start]
+    copy(mix(in, heads, Variable(values), /*draws=*/false).value().slice(3, 0, stop - start),
+         target);  // [B, H, N, stop - start]
   }
   return matrix;
 }

@@ -3,8 +3,8 @@
 //   forward(in) = output(mix(in, heads, heads.v)) with heads = project(in)
 //
 //   project   q, k, v [B, H, N, E]   from in.data and in.values
-//   mix       A V     [B, H, N, C]   the mechanism; A comes from heads and in.data, and is applied to any V [B, H, N,
-//   C] output            [B, N, D]      merged heads, output projection, dropout
+//   mix       A V     [B, H, N, C]   the mechanism; A comes from heads and in.data, and goes to any V [B, H, N, C]
+//   output            [B, N, D]      merged heads, output projection, dropout
 //
 // The three steps are one formula for training and for pictures: mixing_matrix feeds identity columns to mix as V.
 #pragma once
@@ -39,8 +39,8 @@ class Attention : public Module {
   // gradient; what comes out at padded positions is finite and otherwise unspecified.
   Variable forward(const AttentionInput& in) const;
 
-  // A [B, H, N, N] with mix = A V, without dropout and outside any graph: row i holds what position i
-  // makes of all others. Costs N / E forwards of mix.
+  // A [B, H, N, N] with mix = A V: row i holds what position i makes of all others. That of evaluation, without dropout
+  // and noise also while training, and outside any graph. Costs N / E forwards of mix.
   Tensor mixing_matrix(const AttentionInput& in) const;
 
   Index width() const { return width_; }
@@ -49,7 +49,8 @@ class Attention : public Module {
 
  protected:
   virtual Heads project(const AttentionInput& in) const = 0;
-  virtual Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const = 0;
+  // Dropout and noise, drawn from in.rng, only where `draws`: forward's training().
+  virtual Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const = 0;
   virtual Variable output(const AttentionInput& in, const Variable& mixed) const = 0;
 
  private:

@@ -224,12 +224,13 @@ CombinerAttention::CombinerAttention(const Place& place, const AttentionConfig& 
   }
 }
 
-Variable CombinerAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values) const {
+Variable CombinerAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values,
+                                bool draws) const {
   CombinerLearned learned = learned_;
   learned.x = in.data;
   learned.values = heads.v;
   RandomState random;
-  if (training() && config_.attention_dropout > 0) {
+  if (draws && config_.attention_dropout > 0) {
     if (!in.rng.defined())
       throw Error(cat("combiner: '", path(), "' with attention_dropout = ", config_.attention_dropout,
                       " is training and needs a RandomState, which is undefined"));

@@ -76,7 +76,7 @@ class CombinerAttention : public QkvAttention {
   CombinerAttention(const Place& place, const AttentionConfig& config);
 
  protected:
-  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const override;
+  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const override;
 
  private:
   CombinerConfig config_;

@@ -78,27 +78,28 @@ Tensor FsatAttention::noise(std::string_view choice, const Variable& score, cons
                                {.scale = options_.gamma, .fade_steps = options_.gamma_steps});
 }
 
-// What is chosen by: the scores, while training with noise on them.
-Tensor FsatAttention::keys(std::string_view choice, const Variable& score, const RandomState& rng) const {
-  if (!training() || options_.gamma == 0) return score.value();
+// What is chosen by: the scores, or with noise on them.
+Tensor FsatAttention::keys(std::string_view choice, const Variable& score, const RandomState& rng, bool draws) const {
+  if (!draws || options_.gamma == 0) return score.value();
   return kernels::add(score.value(), noise(choice, score, rng));
 }
 
-FsatAttention::Decision FsatAttention::decide(const AttentionInput& in) const {
+FsatAttention::Decision FsatAttention::decide(const AttentionInput& in, bool draws) const {
   const Mask mask = kernels::compact(in.mask);
   const Variable x = compact(options_.truncate ? in.data.detach() : in.data, in.mask);  // [B, N, D]
   const auto [lag, col] = hidden_cross(cross_a_(x), cross_b_(x), mask);                 // [B, N, H R]
   const LagColumnScores scores{.lag = lag_head_(lag), .col = col_head_(col)};           // [B, H, N]
-  const Tensor lag_keys = keys("lags", scores.lag, in.rng), col_keys = keys("columns", scores.col, in.rng);
+  const Tensor lag_keys = keys("lags", scores.lag, in.rng, draws);
+  const Tensor col_keys = keys("columns", scores.col, in.rng, draws);
   return {.scores = scores,
           .chosen = {.lags = kernels::choose_top_k(lag_keys, options_.lags, options_.window, mask),
                      .columns = kernels::choose_top_k(col_keys, options_.columns, -1, mask)}};
 }
 
-Variable FsatAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values) const {
+Variable FsatAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const {
   const Mask mask = kernels::compact(in.mask);
   const auto front = [&](const Variable& x) { return compact(x, in.mask, 2); };  // [B, H, N, E]
-  const Decision decision = decide(in);
+  const Decision decision = decide(in, draws);
   const ScoreMode mode = options_.mode == FsatMode::bias ? ScoreMode::bias : ScoreMode::straight_through;
   const Variable mixed =
       lag_column_attention(front(heads.q), front(heads.k), front(values), decision.chosen, decision.scores, mode, mask)

@@ -51,16 +51,17 @@ class FsatAttention : public QkvAttention {
     LagColumnScores scores;
     LagColumns chosen;
   };
-  Decision decide(const AttentionInput& in) const;
+  Decision decide(const AttentionInput& in) const { return decide(in, training()); }
 
  protected:
-  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const override;
+  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const override;
 
   // Noise [B, H, N] on the scores that one of the two choices is made by. A test gives its own.
   virtual Tensor noise(std::string_view choice, const Variable& score, const RandomState& rng) const;
 
  private:
-  Tensor keys(std::string_view choice, const Variable& score, const RandomState& rng) const;
+  Decision decide(const AttentionInput& in, bool draws) const;
+  Tensor keys(std::string_view choice, const Variable& score, const RandomState& rng, bool draws) const;
 
   FsatConfig options_;
   Linear cross_a_;

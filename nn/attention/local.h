@@ -14,7 +14,7 @@ class LocalAttention : public QkvAttention {
   LocalAttention(const Place& place, const AttentionConfig& config);  // Error when the window is negative
 
  protected:
-  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const override;
+  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const override;
 
  private:
   Index window_;

@@ -226,7 +226,8 @@ NystromAttention::NystromAttention(const Place& place, const AttentionConfig& co
   taps_ = parameter("conv", {heads(), config_.conv_kernel}, uniform_init(-bound, bound));
 }
 
-Variable NystromAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values) const {
+Variable NystromAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values,
+                               bool /*draws*/) const {
   return nystrom_attention(heads.q, heads.k, values, taps_, in.mask, config_);
 }
 

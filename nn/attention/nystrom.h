@@ -54,7 +54,7 @@ class NystromAttention : public QkvAttention {
   NystromFactors factors(const AttentionInput& in) const;
 
  protected:
-  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const override;
+  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const override;
 
  private:
   NystromConfig config_;

@@ -99,7 +99,8 @@ Heads Paramixer::project(const AttentionInput& in) const {
   return {.q = {}, .k = {}, .v = transpose(v, 0, 1)};         // [B, 1, N, D]
 }
 
-Variable Paramixer::mix(const AttentionInput& in, const Heads& /*heads*/, const Variable& values) const {
+Variable Paramixer::mix(const AttentionInput& in, const Heads& /*heads*/, const Variable& values,
+                        bool /*draws*/) const {
   // Indices run modulo the number of real positions, which must therefore stand in front.
   const Mask mask = mask_of(in), front = kernels::compact(mask);
   const Variable w = f_(compact(contiguous(in.data), mask), front);                 // [M, B, N, L]

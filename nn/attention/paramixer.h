@@ -36,7 +36,7 @@ class Paramixer : public Attention {
 
  protected:
   Heads project(const AttentionInput& in) const override;
-  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const override;
+  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const override;
   Variable output(const AttentionInput& in, const Variable& mixed) const override;
 
  private:

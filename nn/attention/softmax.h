@@ -12,7 +12,7 @@ class SoftmaxAttention : public QkvAttention {
   SoftmaxAttention(const Place& place, const AttentionConfig& config);
 
  protected:
-  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values) const override;
+  Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const override;
 
  private:
   bool causal_;

@@ -119,6 +119,37 @@ TEST_CASE("span_pool reads no padded position, not even NaN") {
   }
 }
 
+TEST_CASE("span_pool: log_sum_exp of infinities, with the gradients that are left") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      const double inf = std::numeric_limits<double>::infinity(), e = std::exp(1);
+      struct Pair {
+        double a, b, out, da, db;
+      };
+      const std::vector<Pair> pairs = {{-inf, -inf, -inf, 0, 0}, {1, inf, inf, 0, 0},
+                                       {inf, 1, inf, 0, 0},      {inf, inf, inf, 0, 0},
+                                       {-inf, inf, inf, 0, 0},   {-inf, 1, 1, 0, 3},
+                                       {1, -inf, 1, 3, 0},       {0, 1, std::log(1 + e), 3 / (1 + e), 3 * e / (1 + e)}};
+      const Index channels = static_cast<Index>(pairs.size());
+      for (const Index width : {channels, 3 * channels + 1}) {  // whole vectors, and a rest
+        Tensor x = zeros({1, 2, width}, kFloat64, kCpu), out = zeros({1, 1, width}, kFloat64, kCpu), dx = zeros_like(x);
+        for (Index c = 0; c < width; ++c) {
+          const Pair& p = pairs[static_cast<std::size_t>(c % channels)];
+          x.data<double>()[c] = p.a, x.data<double>()[width + c] = p.b;
+          dx.data<double>()[c] = p.da, dx.data<double>()[width + c] = p.db;
+          out.data<double>()[c] = p.out;
+        }
+        const Tensor values = x.to(dtype), spans = kernels::segment_spans(2, 2),
+                     dout = full({1, 1, width}, 3, dtype, kCpu);
+        const SpanPooled got = kernels::span_pool(values, spans, SpanPool::log_sum_exp);
+        CHECK_CLOSE(got.out, out, dot_tolerance(dtype, 4));
+        CHECK_CLOSE(kernels::span_pool_grad(dout, values, spans, SpanPool::log_sum_exp, got), dx,
+                    dot_tolerance(dtype, 4));
+      }
+    });
+  });
+}
+
 TEST_CASE("span_pool gives the same bits for any number of threads") {
   const Tensor x = normal({2, 5000, 24}, kFloat32, 1), spans = kernels::level_spans(5000);
   for (const SpanPool pool : kPools)
