@@ -3,10 +3,12 @@
 #include "subquad/kernels/chord_matmul/cpu.h"
 #include "subquad/kernels/simd/targets.h"
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/chord_matmul/rows-inl.h"
@@ -19,7 +21,8 @@ namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
 inline constexpr Index kManySamples = 8;
-inline constexpr Index kRows = 64;  // rows to a task
+inline constexpr Index kRows = 256;  // rows to a task: what a run is prepared with is little beside them
+inline constexpr Index kPastCaches = Index{16} << 20;  // bytes, half of a last cache of 32 MiB
 
 template <class T>
 struct Chain {
@@ -60,8 +63,8 @@ struct Chain {
   }
 
   template <class F>
-  void for_rows(Index rows, Index work, const F& f) const {
-    parallel_chunks(rows, kRows, links * width * work / 8, f);
+  void for_rows(Index rows, const F& f) const {
+    parallel_chunks(rows, kRows, links * width / 8, f);
   }
 };
 
@@ -77,6 +80,15 @@ class Buffer {
   T* data_;
 };
 
+// Shall n rows be written at `to` past the caches? Where what is read and what is written do not fit into the last one
+// together, lines that are fetched only to be overwritten cost more than rows that the next factor does not find there.
+template <class T>
+bool PastCaches(const T* to, Index n, Index width) {
+  const auto bytes = static_cast<Index>(sizeof(T)) * width;
+  return n * bytes >= kPastCaches && bytes % HWY_MAX_BYTES == 0 &&
+         reinterpret_cast<std::uintptr_t>(to) % HWY_MAX_BYTES == 0;
+}
+
 template <class T>
 HWY_INLINE void ZeroRows(T* matrix, Index begin, Index end, Index width) {
   std::fill(matrix + begin * width, matrix + end * width, T(0));
@@ -87,15 +99,18 @@ template <class T>
 void ForwardRows(const Chain<T>& chain, Index m, Index b, Index n, const T* from, const T* start, T* to, Index begin,
                  Index end) {
   const hn::ScalableTag<T> d;
+  const bool past = PastCaches(to, n, chain.width);
   std::vector<Index> row_at;
+  row_at.reserve(static_cast<std::size_t>(chain.links));
   for (Runs run(chain.pattern(m), begin, end, n); run.next();) {
     row_at.clear();
     for (const Index distance : run.distances()) row_at.push_back(distance * chain.width);
     WeighRange(d,
                Weighing<T>{run.count(), chain.weights_of(m, b), chain.links, run.links().data(), from, chain.width,
-                           row_at.data(), start, to},
+                           row_at.data(), start, to, past},
                run.begin(), run.end());
   }
+  if (past) hwy::FlushStream();
 }
 
 template <class T>
@@ -115,7 +130,7 @@ void Forward(const Chain<T>& chain, T* kept, T* out) {
       const T* start = chain.args.residual == MixResidual::running ? from : nullptr;
       if (chain.args.residual == MixResidual::fixed) start = chain.values_of(b);
       chain.for_rows(
-          n, 1, [&](Index begin, Index end) HWY_ATTR { ForwardRows(chain, m, b, n, from, start, to, begin, end); });
+          n, [&](Index begin, Index end) HWY_ATTR { ForwardRows(chain, m, b, n, from, start, to, begin, end); });
       if (to != spare.data()) ZeroRows(to, n, chain.positions, chain.width);
       from = to;
     }
@@ -169,7 +184,10 @@ void DotRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index end)
 template <class T>
 void BackwardRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index end) {
   const hn::ScalableTag<T> d;
+  const bool past = PastCaches(step.to, step.n, chain.width);
   std::vector<Index> row_at, weight_at;
+  row_at.reserve(static_cast<std::size_t>(chain.links));
+  weight_at.reserve(static_cast<std::size_t>(chain.links));
   for (Runs run(chain.mirror(step.m), begin, end, step.n); run.next();) {
     row_at.clear();
     weight_at.clear();
@@ -179,9 +197,10 @@ void BackwardRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index
     }
     WeighRange(d,
                Weighing<T>{run.count(), chain.weights_of(step.m, step.b), chain.links, weight_at.data(), step.up,
-                           chain.width, row_at.data(), step.start, step.to},
+                           chain.width, row_at.data(), step.start, step.to, past},
                run.begin(), run.end());
   }
+  if (past) hwy::FlushStream();
 }
 
 template <class T>
@@ -202,8 +221,9 @@ void Backward(const Chain<T>& chain, const T* dout, const T* kept, T* dweights, 
       if (m == 0 && total != nullptr) start = total;
       T* to = m > 0 ? buffers[(chain.factors - 1 - m) % 2].data() : last;
       const Step<T> step{m, b, n, up, from, start, to, dweights + (m * chain.batch + b) * weight_size};
-      chain.for_rows(n, 2, [&](Index begin, Index end) HWY_ATTR {
-        DotRows(chain, step, begin, end);
+      // One after the other, so that far rows of one matrix only, first `from`, then `up`, are wanted in the caches.
+      chain.for_rows(n, [&](Index begin, Index end) HWY_ATTR { DotRows(chain, step, begin, end); });
+      chain.for_rows(n, [&](Index begin, Index end) HWY_ATTR {
         if (total != nullptr) AddRows(up, begin, end, chain.width, total);
         BackwardRows(chain, step, begin, end);
       });

@@ -36,7 +36,8 @@ Index linked_column(const Links& links, Index row, Index k, Index positions) {
     const Index partner = row ^ offset;
     return partner < positions ? partner : -1;
   }
-  const Index forward = offset % positions;  // of the offset's sign
+  const bool short_of_all = -positions < offset && offset < positions;
+  const Index forward = short_of_all ? offset : offset % positions;  // of the offset's sign
   const Index column = row + forward;
   if (column < 0) return column + positions;
   return column < positions ? column : column - positions;

@@ -24,7 +24,10 @@ namespace {
 class Runs {
  public:
   Runs(const Links& links, Index first, Index last, Index positions)
-      : links_(links), last_(last), positions_(positions), end_(first) {}
+      : links_(links), last_(last), positions_(positions), end_(first) {
+    links_there_.reserve(static_cast<std::size_t>(links.count()));
+    distances_.reserve(static_cast<std::size_t>(links.count()));
+  }
 
   bool next() {
     begin_ = end_;
@@ -73,6 +76,7 @@ struct Weighing {
   const Index* row_at;
   const T* start;
   T* to;
+  bool past_caches;  // written by streaming stores: `to` is aligned and `width` is in whole vectors
 };
 
 // kRows rows from row i on, kVectors vectors from column c on.
@@ -94,7 +98,13 @@ HWY_INLINE void WeighTile(D d, const Lanes& lanes, const Weighing<T>& w, Index i
     }
   }
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v) lanes.Store(sum[r][v], w.to + at + r * w.width + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      T* to = w.to + at + r * w.width + v * kLanes;
+      if (w.past_caches)
+        hn::Stream(sum[r][v], d, to);
+      else
+        lanes.Store(sum[r][v], to);
+    }
 }
 
 // All columns of kRows rows, up to four vectors at a time.
