@@ -102,8 +102,7 @@ std::vector<std::string> resumed_arguments(const CLI::App& app, const RunFolder&
     if (option->count() == 0 || name == "resume") continue;
     if (std::find(kFreeOnResume.begin(), kFreeOnResume.end(), name) == kFreeOnResume.end())
       throw OptionError(cat("--", name, " cannot be given with --resume; it comes from ", folder.config().string()));
-    args.push_back("--" + name);
-    for (const std::string& value : option->results()) args.push_back(value);
+    args.push_back(cat("--", name, "=", option->results().front()));  // in one word: a flag takes no second one
   }
   return args;
 }
