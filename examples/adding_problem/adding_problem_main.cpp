@@ -56,8 +56,6 @@ void check_options(const CLI::App& app, Options& o) {
     throw OptionError("--schedule one_cycle moves beta1, too, which this program does not; train_lra does");
   if (l.train_items > 0 && l.train_items % l.batch_size != 0)
     throw OptionError(cat("--train-items ", l.train_items, " does not divide by --batch-size ", l.batch_size));
-  if (l.width % l.attention.heads != 0)
-    throw OptionError(cat("--width ", l.width, " does not divide by --heads ", l.attention.heads));
   l.source.seed = l.seed;
   l.schedule.total = o.steps;
   lra::check_attention(app, nn::attention_config(mixer_config(l)));
@@ -66,7 +64,7 @@ void check_options(const CLI::App& app, Options& o) {
 void print_line(const Options& o, Index step, double loss, double error, double seconds) {
   std::cout << std::setw(7) << step << std::fixed << std::setprecision(6) << std::setw(12) << loss
             << std::setprecision(2) << std::setw(9) << 100 * error << std::setw(10) << lra::duration_text(seconds);
-  if (o.learner.source.problem == Problem::adding && loss > 0.9 * kPlateauLoss)
+  if (o.learner.source.problem == Problem::adding && on_plateau(loss))
     std::cout << "   plateau: always answering 1/2 has loss " << std::setprecision(4) << kPlateauLoss;
   std::cout << std::endl;
 }

@@ -1,6 +1,7 @@
 #include "subquad/examples/adding_problem/problems.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "subquad/core/rng.h"
@@ -51,6 +52,10 @@ Problem parse_problem(std::string_view name) {
 
 std::string_view problem_name(Problem problem) {
   return nn::name_of(kProblems, problem);
+}
+
+bool on_plateau(double loss) {
+  return std::abs(loss / kPlateauLoss - 1) < 0.1;
 }
 
 Items Source::items(Set set, Index first, Index count) const {

@@ -22,6 +22,7 @@ std::string_view problem_name(Problem problem);
 
 inline constexpr double kRight = 0.04;
 inline constexpr double kPlateauLoss = 1.0 / 24;  // mean squared error of always answering 1/2
+bool on_plateau(double loss);                     // within a tenth of it
 inline constexpr Index kSymbols = 6;
 inline constexpr Index kOrders = 4;
 

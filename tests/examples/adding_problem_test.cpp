@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <set>
 
 #include "subquad/core/error.h"
@@ -54,6 +55,11 @@ TEST_CASE("order problem: the label is the order of the two rare symbols") {
   CHECK_EQ(labels.size(), 4);
 }
 
+TEST_CASE("adding problem: a loss near that of always answering 1/2 is the plateau") {
+  for (const double loss : {0.038, kPlateauLoss, 0.045}) CHECK(on_plateau(loss));
+  for (const double loss : {0.0, 0.037, 0.046, 0.21, std::nan("")}) CHECK_FALSE(on_plateau(loss));
+}
+
 TEST_CASE("adding problem: an item depends on seed, set and number alone") {
   const Source source{.length = 16};
   const Items all = source.items(Set::train, 0, 8);
@@ -71,11 +77,17 @@ TEST_CASE("adding problem: wrong options, and a short run of the program") {
     CHECK_EQ(finished.status, 2);
     CHECK_NE(finished.err.find(text), std::string::npos);
   };
-  fails({"--task", "copy"}, "--task: task: 'copy', expected one of adding, order");
+  fails({"--task", "copy"}, "--task: 'copy', expected one of adding, order");
   fails({"--length", "1"}, "--length: 1, expected a whole number between 2 and");
   fails({"--train-items", "41"}, "--train-items 41 does not divide by --batch-size 40");
   fails({"--schedule", "one_cycle"}, "--schedule one_cycle moves beta1");
   fails({"--landmarks", "9"}, "--landmarks 9 belongs to --attention nystrom; this is paramixer");
+  fails({"--attention", "softmax", "--heads", "3"}, "--width 32 does not divide by --heads 3");
+  const test::Finished narrow = test::run_program(
+      "adding_problem",
+      {"--attention", "softmax", "--heads", "3", "--head-width", "5", "--length", "8", "--steps", "1"});
+  CAPTURE(narrow.err);
+  CHECK_EQ(narrow.status, 0);
   for (const char* task : {"adding", "order"}) {
     const test::Finished run = test::run_program("adding_problem", {"--task", task, "--length", "16", "--steps", "4",
                                                                     "--evaluate-every", "3", "--test-items", "50"});
