@@ -21,7 +21,7 @@ void add_shared(CLI::App& app, nn::AttentionConfig& a) {
 void add_nystrom(CLI::App& app, nn::AttentionConfig& a) {
   nn::NystromConfig& n = a.nystrom;
   add_whole(app, "--landmarks", n.landmarks, 1, kMostPositions, "Segments whose means stand for all positions");
-  add_whole(app, "--pinv-iterations", n.pinv_iterations, 0, 1000, "Steps of the pseudo-inverse");
+  add_whole(app, "--pinv-iterations", n.pinv_iterations, 1, 20, "Steps of the pseudo-inverse");
   add_choice(app, "--pinv-start", n.pinv_start, nn::parse_pinv_start, nn::pinv_start_name,
              "exact (per matrix), original or product (one coefficient for the whole batch)");
   app.add_flag("--detach-coefficient", n.detach_coefficient, "No gradient through the start's coefficient");
@@ -55,7 +55,7 @@ void add_paramixer(CLI::App& app, nn::AttentionConfig& a) {
   nn::ParamixerConfig& p = a.paramixer;
   add_choice(app, "--protocol", p.protocol, nn::parse_link_protocol, nn::link_protocol_name,
              "Which positions a factor links: chord, cdil or butterfly");
-  add_whole(app, "--factors", p.factors, 0, 64, "Sparse factors; 0: by the rule");
+  add_whole(app, "--factors", p.factors, 0, 40, "Sparse factors; 0: by the rule");
   add_choice(app, "--factor-rule", p.rule, nn::parse_factor_rule, nn::factor_rule_name,
              "ceil or floor of log2(max-length)");
   add_whole(app, "--links", p.links, 0, 1023, "Links per row; 0: factors + 1 for chord, 9 for cdil, 2 for butterfly");
@@ -100,6 +100,20 @@ std::string title(const Mechanism& mechanism) {
   return cat("Attention ", mechanism.kind);
 }
 
+// Options that another one of the same mechanism leaves unread.
+void refuse_unread(const CLI::App& app, const nn::AttentionConfig& config) {
+  const nn::CombinerConfig& c = config.combiner;
+  if (config.kind == "combiner" && c.pattern != nn::CombinerPattern::rowmajor)
+    refuse_option(app, "--combiner-summary",
+                  cat("--combiner-pattern rowmajor; this is ", nn::combiner_pattern_name(c.pattern)));
+  if (config.kind == "combiner" && c.pattern == nn::CombinerPattern::logsparse)
+    refuse_option(app, "--segment", "any other --combiner-pattern; this is logsparse");
+  if (config.kind == "fsat" && config.fsat.gamma == 0)
+    refuse_option(app, "--gamma-steps", "--gamma above 0; this is 0");
+  if (config.kind == "paramixer" && config.paramixer.factors > 0)
+    refuse_option(app, "--factor-rule", cat("--factors 0; this is ", config.paramixer.factors));
+}
+
 }  // namespace
 
 void add_attention_options(CLI::App& app, nn::AttentionConfig& config) {
@@ -124,6 +138,7 @@ void check_attention(const CLI::App& app, const nn::AttentionConfig& config) {
   for (const Mechanism& other : kMechanisms)
     if (other.kind != config.kind)
       refuse_group(app, title(other), cat("--attention ", other.kind, "; this is ", config.kind));
+  refuse_unread(app, config);
   if (config.head_width == 0 && config.width % config.heads != 0)
     throw OptionError(cat("--width ", config.width, " does not divide by --heads ", config.heads));
   try {

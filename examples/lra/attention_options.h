@@ -13,8 +13,9 @@ void add_attention_options(CLI::App& app, nn::AttentionConfig& config);
 std::vector<std::string> groups_of_others(const nn::AttentionConfig& config);
 
 // To be called after parsing. OptionError for an option of another mechanism whose value is not its default ("--lags 9
-// belongs to --attention fsat; this is softmax"), and for a config that the mechanism refuses; then the message is its
-// own, which says what is legal. `config` must have its width and max_length by now.
+// belongs to --attention fsat; this is softmax"), or that another option leaves unread, and for a config that the
+// mechanism refuses; then the message is its own, which says what is legal. `config` must have its width and max_length
+// by now.
 void check_attention(const CLI::App& app, const nn::AttentionConfig& config);
 
 // OptionError where the attention has no kernels for the device; it names those that have. `device` can be used.

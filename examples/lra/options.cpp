@@ -228,14 +228,18 @@ OptionGroup::~OptionGroup() {
   app_.option_defaults()->group(before_);
 }
 
+void refuse_option(const CLI::App& app, const std::string& name, const std::string& where) {
+  const CLI::Option* option = app.get_option(name);
+  if (option->count() == 0) return;
+  const std::string value = option->results().front();
+  const bool flag = option->get_expected_min() == 0;
+  if (value != (flag ? "false" : option->get_default_str()))
+    throw OptionError(cat(option->get_name(), flag ? "" : " " + value, " belongs to ", where));
+}
+
 void refuse_group(const CLI::App& app, const std::string& title, const std::string& where) {
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->get_group() != title || option->count() == 0) continue;
-    const std::string value = option->results().front();
-    const bool flag = option->get_expected_min() == 0;
-    if (value != (flag ? "false" : option->get_default_str()))
-      throw OptionError(cat(option->get_name(), flag ? "" : " " + value, " belongs to ", where));
-  }
+  for (const CLI::Option* option : app.get_options())
+    if (option->get_group() == title) refuse_option(app, option->get_name(), where);
 }
 
 CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CLI::Validator& check, const char* help) {

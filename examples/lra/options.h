@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -64,7 +65,9 @@ class OptionGroup {
   std::string before_;
 };
 
-// OptionError "--lags 9 belongs to WHERE" for the first option of a group that has another value than its default.
+// OptionError "--lags 9 belongs to WHERE" when the option has another value than its default.
+void refuse_option(const CLI::App& app, const std::string& name, const std::string& where);
+// The same for the first such option of a group.
 void refuse_group(const CLI::App& app, const std::string& title, const std::string& where);
 
 // Options with their checks; --help shows what `value` is now as the default.
@@ -79,7 +82,7 @@ CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CL
 // Takes true or false, for what is true by default.
 CLI::Option* add_truth(CLI::App& app, const char* name, bool& value, const char* help);
 
-// An option for an enumeration with its parser, which throws an Error for a wrong name.
+// An option for an enumeration with its parser, which throws an Error "what: 'x', expected ..." for a wrong name.
 template <class T>
 CLI::Option* add_choice(CLI::App& app, const char* name, T& value, T (*parse)(std::string_view),
                         std::string_view (*spell)(T), const char* help) {
@@ -88,7 +91,8 @@ CLI::Option* add_choice(CLI::App& app, const char* name, T& value, T (*parse)(st
       parse(text);
       return std::string();
     } catch (const Error& error) {
-      return std::string(error.what());
+      const std::string found = error.what();
+      return found.substr(std::min(found.find('\''), found.size()));  // "what" is the option, which is named already
     }
   };
   return app

@@ -282,7 +282,7 @@ TEST_CASE("train_lra: wrong options") {
 TEST_CASE("train_lra: options of attention") {
   const Bench bench;
   check_fails(bench.args("run", {"--pinv-start", "zero"}), 2,
-              "--pinv-start: pinv start: 'zero', expected one of exact, original, product");
+              "--pinv-start: 'zero', expected one of exact, original, product");
   check_fails(bench.args("run", {"--lags", "9"}), 2, "--lags 9 belongs to --attention fsat; this is softmax");
   check_fails(bench.args("run", {"--own-span"}), 2, "--own-span belongs to --attention combiner; this is softmax");
   check_fails(bench.args("run", {"--truncate", "no"}), 2, "--truncate: 'no', expected true or false");
@@ -324,6 +324,25 @@ TEST_CASE("train_lra: an attention that a config does not suit says so before da
   refused({"--attention", "nystrom", "--nystrom-segments", "padded", "--pad-to", "9"},
           "--nystrom-segments padded" + padded);
   refused({"--attention", "local", "--segment", "8"}, "--segment 8 belongs to --attention combiner; this is local");
+  refused({"--attention", "combiner", "--combiner-summary", "wsum"},
+          "--combiner-summary wsum belongs to --combiner-pattern rowmajor; this is fixed");
+  refused({"--attention", "combiner", "--combiner-pattern", "logsparse", "--segment", "7"},
+          "--segment 7 belongs to any other --combiner-pattern; this is logsparse");
+  refused({"--attention", "fsat", "--gamma-steps", "50"}, "--gamma-steps 50 belongs to --gamma above 0; this is 0");
+  refused({"--attention", "paramixer", "--factors", "5", "--factor-rule", "floor"},
+          "--factor-rule floor belongs to --factors 0; this is 5");
+  refused({"--attention", "nystrom", "--pinv-iterations", "21"}, "expected a whole number between 1 and 20");
+  refused({"--attention", "paramixer", "--factors", "41"}, "expected a whole number between 0 and 40");
+  const std::string no_data = "there is no such folder";  // these are read, so what stops them comes later
+  const auto taken = [&](Args more) {
+    more.insert(more.end(), {"--data", bench.run("no data"), "--out", bench.run("run")});
+    check_fails(more, 1, no_data);
+  };
+  taken({"--attention", "combiner", "--combiner-pattern", "rowmajor", "--combiner-summary", "wsum", "--segment", "7"});
+  taken({"--attention", "fsat", "--gamma", "0.5", "--gamma-steps", "50"});
+  taken({"--attention", "paramixer", "--factor-rule", "floor"});
+  taken({"--attention", "paramixer", "--factors", "40"});
+  taken({"--attention", "nystrom", "--pinv-iterations", "20"});
 }
 
 TEST_CASE("train_lra: an attention without kernels for the device is refused") {
@@ -520,6 +539,12 @@ TEST_CASE("train_lra: a resumed run keeps its configuration and its data") {
   const Bench bench;
   REQUIRE_EQ(train(bench.args("run", {"--steps", "10"})).status, 0);
   check_fails({"--resume", bench.run("run"), "--width", "16"}, 2, "--width cannot be given with --resume");
+  check_fails({"--resume", bench.run("run"), "--cuda-graph"}, 2, "--cuda-graph needs --device cuda");
+  for (const char* free : {"--cuda-graph=false", "--device=cpu", "--threads=2", "--progress-seconds=1e3"}) {
+    const Finished again = train({"--resume", bench.run("run"), free});
+    CAPTURE(again.err);
+    CHECK_EQ(again.status, 0);
+  }
   const fs::path moved = bench.run("moved-data");
   fs::rename(bench.data, moved);
   check_fails({"--resume", bench.run("run")}, 1, "make it with: make_data");
