@@ -42,9 +42,9 @@ Tensor choose_top_k(const Tensor& keys, Index k, Index window, const Mask& mask)
   check_prefix_mask(kOp, mask, keys.dim(0), keys.dim(2));
   if (k < 0) throw Error(cat(kOp, ": k is ", k, ", expected 0 or more"));
   if (window < -1) throw Error(cat(kOp, ": window is ", window, ", expected -1 (nothing forced) or more"));
-  if (window >= 0 && k < 2 * window + 1)
-    throw Error(cat(kOp, ": window is ", window, " and k is ", k, ", expected k >= ", 2 * window + 1,
-                    " = 2 window + 1, or window = -1 (nothing forced)"));
+  if (window >= 0 && k - window <= window)  // 2 window + 1 could overflow
+    throw Error(cat(kOp, ": window is ", window, " and k is ", k,
+                    ", expected k >= 2 window + 1, or window = -1 (nothing forced)"));
   Tensor chosen = empty({keys.dim(0), keys.dim(1), k}, kInt64, keys.device());
   cpu::choose_top_k(keys, window, mask, chosen);
   return chosen;

@@ -1,5 +1,6 @@
 #include "subquad/nn/attention/fsat.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "subquad/autograd/ops/compact.h"
@@ -24,11 +25,11 @@ const AttentionConfig& legal(const AttentionConfig& config) {
   require(f.hidden >= 1, "hidden", f.hidden, "at least 1");
   require(f.lags >= 0, "lags", f.lags, "0 or more");
   require(f.columns >= 0, "columns", f.columns, "0 or more");
-  require(f.lags + f.columns >= 1, "lags + columns", 0, "at least 1: a query must see something");
+  require(f.lags > 0 || f.columns > 0, "lags + columns", 0, "at least 1: a query must see something");
   require(f.window >= -1, "window", f.window, "-1 (no lag is forced) or more");
   require(f.lags > 0 || f.window == -1, "window", f.window, "-1: without lags there is nothing to force");
-  require(f.lags == 0 || f.lags >= 2 * f.window + 1, "lags", f.lags, "0, or at least ", 2 * f.window + 1, ": window ",
-          f.window, " forces so many");
+  require(f.lags == 0 || f.window <= (f.lags - 1) / 2, "window", f.window, "at most ", (f.lags - 1) / 2,
+          ": it forces 2 window + 1 of the ", f.lags, " lags");
   require(f.gamma >= 0 && std::isfinite(f.gamma), "gamma", f.gamma, "a finite number from 0 on");
   require(f.gamma_steps >= 0, "gamma_steps", f.gamma_steps, "0 (gamma stays) or more");
   return config;
@@ -91,9 +92,11 @@ FsatAttention::Decision FsatAttention::decide(const AttentionInput& in, bool dra
   const LagColumnScores scores{.lag = lag_head_(lag), .col = col_head_(col)};           // [B, H, N]
   const Tensor lag_keys = keys("lags", scores.lag, in.rng, draws);
   const Tensor col_keys = keys("columns", scores.col, in.rng, draws);
+  const Index positions = x.dim(1), lags = std::min(options_.lags, positions);  // lists have no room for more than N
+  const Index window = lags < positions ? options_.window : -1;                 // all are taken: none need be forced
   return {.scores = scores,
-          .chosen = {.lags = kernels::choose_top_k(lag_keys, options_.lags, options_.window, mask),
-                     .columns = kernels::choose_top_k(col_keys, options_.columns, -1, mask)}};
+          .chosen = {.lags = kernels::choose_top_k(lag_keys, lags, window, mask),
+                     .columns = kernels::choose_top_k(col_keys, std::min(options_.columns, positions), -1, mask)}};
 }
 
 Variable FsatAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const {

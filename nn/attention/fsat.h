@@ -45,8 +45,8 @@ class FsatAttention : public QkvAttention {
  public:
   FsatAttention(const Place& place, const AttentionConfig& config);
 
-  // What forward decides for in.data: scores of every lag and column, and those that were chosen. With a mask that is
-  // not a prefix these are about the compacted sample.
+  // What forward decides for in.data: scores of every lag and column, and those that were chosen, in lists of
+  // min(lags, N) and min(columns, N). With a mask that is not a prefix these are about the compacted sample.
   struct Decision {
     LagColumnScores scores;
     LagColumns chosen;

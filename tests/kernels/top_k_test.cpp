@@ -160,9 +160,9 @@ TEST_SUITE("cpu") {
                          ShapeError);
     CHECK_THROWS_WITH_AS(
         kernels::choose_top_k(keys, 4, 2),
-        "choose_top_k: window is 2 and k is 4, expected k >= 5 = 2 window + 1, or window = -1 (nothing "
-        "forced)",
-        Error);
+        "choose_top_k: window is 2 and k is 4, expected k >= 2 window + 1, or window = -1 (nothing forced)", Error);
+    CHECK_THROWS_AS(kernels::choose_top_k(keys, 5, Index{1} << 62), Error);
+    CHECK_THROWS_AS(kernels::choose_top_k(keys, 0, 0), Error);
     CHECK_THROWS_WITH_AS(kernels::choose_top_k(keys, -1), "choose_top_k: k is -1, expected 0 or more", Error);
     CHECK_THROWS_WITH_AS(kernels::choose_top_k(keys, 1, -2),
                          "choose_top_k: window is -2, expected -1 (nothing forced) or more", Error);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/reduce.h"
@@ -174,10 +175,23 @@ TEST_SUITE("cpu") {
     const Variable x(c.input(kFloat64));
     const LagColumns chosen = module->decide({x, x, c.mask(), {}}).chosen;
     const auto row = [&](const Tensor& list, Index b) { return list.select(0, b).select(0, 1); };
-    CHECK(test::same_bits(row(chosen.lags, 0), tensor<Index>({0, 1, 2, -1, -1, -1, -1}, {7})));
-    CHECK(test::same_bits(row(chosen.lags, 1), tensor<Index>({0, -1, -1, -1, -1, -1, -1}, {7})));
+    CHECK(test::same_bits(row(chosen.lags, 0), tensor<Index>({0, 1, 2, -1, -1}, {5})));  // room for N, no more
+    CHECK(test::same_bits(row(chosen.lags, 1), tensor<Index>({0, -1, -1, -1, -1}, {5})));
     CHECK(test::same_bits(row(chosen.columns, 0), tensor<Index>({0, 1, 2, -1}, {4})));
     CHECK(test::same_bits(row(chosen.columns, 2), tensor<Index>({-1, -1, -1, -1}, {4})));
+  }
+
+  TEST_CASE("FsatAttention: a budget beyond any memory takes all there is") {
+    constexpr Index kMost = std::numeric_limits<Index>::max();
+    Case c;
+    c.fsat = {.cross = 3, .hidden = 4, .lags = kMost, .columns = kMost, .window = kMost / 2};
+    const auto greedy = c.attention(kFloat64);
+    c.fsat.lags = c.fsat.columns = c.positions;
+    c.fsat.window = -1;
+    const auto enough = c.attention(kFloat64);
+    const Variable x(c.input(kFloat64));
+    const auto out = [&](const FsatAttention& module) { return module.forward({x, x, c.mask(), {}}).value(); };
+    CHECK(test::same_bits(out(*greedy), out(*enough)));
   }
 
   TEST_CASE("FsatAttention: noise moves the choice while training, never a logit") {
@@ -247,8 +261,9 @@ TEST_SUITE("cpu") {
     CHECK_THROWS_WITH_AS(make({.window = -2}), "fsat: window is -2, expected -1 (no lag is forced) or more", Error);
     CHECK_THROWS_WITH_AS(make({.lags = 0}), "fsat: window is 8, expected -1: without lags there is nothing to force",
                          Error);
-    CHECK_THROWS_WITH_AS(make({.lags = 16}), "fsat: lags is 16, expected 0, or at least 17: window 8 forces so many",
-                         Error);
+    CHECK_THROWS_WITH_AS(make({.lags = 16}),
+                         "fsat: window is 8, expected at most 7: it forces 2 window + 1 of the 16 lags", Error);
+    CHECK_THROWS_AS(make({.lags = 5, .window = Index{1} << 62}), Error);
     CHECK_THROWS_WITH_AS(make({.gamma = -1}), "fsat: gamma is -1, expected a finite number from 0 on", Error);
     CHECK_THROWS_WITH_AS(make({.gamma_steps = -1}), "fsat: gamma_steps is -1, expected 0 (gamma stays) or more", Error);
   }
