@@ -74,6 +74,12 @@ class Landmarks {
     return where(rows(mask_.real), out, mean(x, {2}, true));
   }
 
+  // (F z) x, or for a covered sample, whose z is the identity, F x: the softmax attention that it gets alone
+  Variable by_kernels(const Variable& z, const Variable& x) const {  // [B, H, m, C] -> [B, H, N, C]
+    const Variable out = matmul(to_tokens(z), x);
+    return covered_.defined() ? where(per_head(covered_), to_tokens(x), out) : out;
+  }
+
   // S x, or for a covered sample its tokens   [B, H, N, C] -> [B, H, m, C]
   Variable from_tokens(const Variable& x) const {
     const Variable out = attention(q_means_, k_, x, mask_, {.skip_padded_queries = false}).out;
@@ -158,7 +164,7 @@ Variable approximated(const Variable& q, const Variable& k, const Variable& valu
   const Landmarks landmarks(q, k, mask, config);
   const Variable z = landmarks.inverse(landmarks.between());  // [B, H, m, m]
   const Variable gathered = landmarks.from_tokens(values);    // [B, H, m, C]
-  if (config.order == NystromOrder::kernels_first) return matmul(landmarks.to_tokens(z), gathered);
+  if (config.order == NystromOrder::kernels_first) return landmarks.by_kernels(z, gathered);
   return landmarks.to_tokens(matmul(z, gathered));  // [B, H, N, C]
 }
 

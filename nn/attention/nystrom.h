@@ -9,8 +9,9 @@
 //
 // F and S are applied by the fused attention: time N m E + T m^3, memory N E + T m^2. Z is a damped inverse, and T
 // belongs to the model: see kernels/pinv. Where the tokens are no more than the landmarks nothing is approximated
-// (exact_when_covered): then every token is its own landmark, and the heads are softmax attention. The order (F Z) (S
-// v) of published code is there for comparison: it stores F Z [B, H, N, m].
+// (exact_when_covered): then every token is its own landmark, and the heads are softmax attention. The order
+// (F Z) (S v) of published code is there for comparison: it stores F Z [B, H, N, m] and, where a mask may leave some
+// samples covered, computes theirs beside it.
 //
 // What padding does (config.mask; real = real tokens, filled = landmarks of segments that hold one):
 //
@@ -26,7 +27,8 @@
 //   segments       of the real tokens      of N                of N           of N, counted from the end
 //
 // Only `isolated` keeps the promise that a sample's result depends neither on its padding nor, with the exact start of
-// pinv, on the rest of the batch; the others reproduce published code. There, a row of S that sees no token is 0.
+// pinv, on the rest of the batch; the others reproduce published code. There, a row of S that sees no token is 0. With
+// kernels_first what is not covered keeps it up to rounding: the product with F Z is a BLAS's, whose sums N cuts.
 #pragma once
 
 #include "subquad/nn/attention/qkv_attention.h"

@@ -1,4 +1,5 @@
-// Whole models learn one fixed batch by heart, with every attention there is.
+// Whole models learn one fixed batch by heart, with every attention there is. The label has to come through it: the
+// classifier reads the CLS token alone, which without attention is the same in every sequence.
 #include "subquad/nn/losses.h"
 #include "subquad/nn/mixer.h"
 #include "subquad/nn/optim/clip.h"

@@ -38,7 +38,8 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
   TEST_CASE("nystrom_attention sees neither the contents nor the amount of padding, nor other samples") {
     for (const Index landmarks : {4, 8, 32})
       for (const Index taps : {0, 5}) {
-        const NystromConfig config{.landmarks = landmarks, .conv_kernel = taps};
+        const NystromOrder order = taps == 0 ? NystromOrder::kernels_first : NystromOrder::values_first;
+        const NystromConfig config{.landmarks = landmarks, .conv_kernel = taps, .order = order};
         const Index positions = 50, length = 21;
         const Mask mask = prefix_mask({50, length}, positions);
         const Inputs in = make_inputs({2, 2, positions, 4}, taps, mask, kFloat32);
@@ -85,9 +86,11 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
     for (std::uint64_t seed = 1; seed <= 40; ++seed) {
       CAPTURE(seed);
       Rng rng(seed);
-      const Shape shape = {1 + rng.below(3), 1 + rng.below(3), 1 + rng.below(90), 1 + rng.below(9)};
+      const Index longest = seed % 10 == 0 ? 4000 : 90;  // the one length is more than a BLAS takes at once
+      const Shape shape = {1 + rng.below(3), 1 + rng.below(3), 1 + rng.below(longest), 1 + rng.below(9)};
       const Index positions = shape[2], taps = 2 * rng.below(4) + 1;
-      const NystromConfig config{.landmarks = 1 + rng.below(20), .conv_kernel = taps};
+      const NystromOrder order = seed % 2 == 0 ? NystromOrder::kernels_first : NystromOrder::values_first;
+      const NystromConfig config{.landmarks = 1 + rng.below(20), .conv_kernel = taps, .order = order};
       std::vector<std::int64_t> lengths;
       for (Index b = 0; b < shape[0]; ++b) lengths.push_back(rng.below(positions + 1));
       Inputs in = make_inputs(shape, taps, prefix_mask(lengths, positions), kFloat32, seed);
@@ -110,7 +113,10 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
         const Inputs sample{leaf(in.q), leaf(in.k), leaf(in.v), Variable(in.taps.value(), true), {}};
         const std::vector<Tensor> want = run_back(sample, config, alone(upstream));
         for (std::size_t i = 0; i < 4; ++i) {
-          CHECK(same_bits(alone(got[i]), want[i]));
+          if (order == NystromOrder::values_first || length <= config.landmarks)
+            CHECK(same_bits(alone(got[i]), want[i]));
+          else
+            CHECK_CLOSE(alone(got[i]), want[i], 8 * test::dot_tolerance(kFloat32, 8 * positions));
           const Tensor behind = part(got[i].slice(0, b, b + 1), length, positions);
           CHECK_CLOSE(behind, zeros(behind.shape(), kFloat64, kCpu), 0);
         }

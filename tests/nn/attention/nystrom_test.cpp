@@ -97,12 +97,13 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
       }
     // covered by its landmarks: all samples, or one of them
     for (const Index landmarks : {4, 8})
-      CHECK_GRADIENTS(
-          [&](const auto& in) {
-            return std::vector{nystrom_attention(in[0], in[1], in[2], {}, prefix_mask({7, 4}, 7),
-                                                 {.landmarks = landmarks, .conv_kernel = 0})};
-          },
-          {leaf(shape, 1), leaf(shape, 2), leaf(shape, 3)});
+      for (const NystromOrder order : {NystromOrder::values_first, NystromOrder::kernels_first})
+        CHECK_GRADIENTS(
+            [&](const auto& in) {
+              return std::vector{nystrom_attention(in[0], in[1], in[2], {}, prefix_mask({7, 4}, 7),
+                                                   {.landmarks = landmarks, .conv_kernel = 0, .order = order})};
+            },
+            {leaf(shape, 1), leaf(shape, 2), leaf(shape, 3)});
   }
 
   TEST_CASE("nystrom_attention without approximation is softmax attention") {
