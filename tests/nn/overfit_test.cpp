@@ -1,5 +1,8 @@
 // Whole models learn one fixed batch by heart, with every attention there is. The label has to come through it: the
 // classifier reads the CLS token alone, which without attention is the same in every sequence.
+#include <cmath>
+#include <functional>
+
 #include "subquad/nn/losses.h"
 #include "subquad/nn/mixer.h"
 #include "subquad/nn/optim/clip.h"
@@ -15,8 +18,10 @@ using test::random_tokens;
 
 constexpr Index kBatch = 8, kLength = 24, kVocabulary = 12, kClasses = 4;
 
-// Mean loss before the first and before the last of `steps` steps on eight sequences with labels of no rule.
-std::pair<double, double> learn(Classifier& model, int steps) {
+// Mean loss before the first and before the last of `steps` steps on eight sequences with labels of no rule. After each
+// step `constrain` may do something to the model.
+std::pair<double, double> learn(
+    Classifier& model, int steps, const std::function<void()>& constrain = [] {}) {
   const Tensor tokens = random_tokens(kBatch, kLength, kVocabulary, 1);
   const Tensor labels = test::here(tensor<std::int64_t>({0, 1, 2, 3, 3, 1, 0, 2}, {kBatch}));
   const Mask mask = prefix_mask({24, 20, 17, 24, 5, 9, 23, 11}, kLength);
@@ -29,6 +34,7 @@ std::pair<double, double> learn(Classifier& model, int steps) {
     arena.zero_grad();
     backward(loss);
     optimizer->step(clip_global_norm(arena, 1).scale);
+    constrain();
     last = test::at(loss.value(), 0);
     if (step == 0) first = last;
   }
@@ -45,6 +51,30 @@ AttentionConfig attention(const std::string& kind) {
   return config;
 }
 
+SequenceClassifierConfig in_encoder(const std::string& kind) {
+  return {.vocabulary = kVocabulary,
+          .classes = kClasses,
+          .max_length = kLength,
+          .width = 16,
+          .layers = 2,
+          .hidden = 24,
+          .attention = attention(kind),
+          .dropout = 0,
+          .attention_dropout = 0,
+          .pooling = Pooling::cls,
+          .head_hidden = 16};
+}
+
+TokenMixerConfig in_mixer(const std::string& kind) {
+  return {.vocabulary = kVocabulary,
+          .mixer = {.outputs = kClasses,
+                    .max_length = kLength,
+                    .width = 16,
+                    .blocks = 1,
+                    .attention = attention(kind),
+                    .pooling = Pooling::cls}};
+}
+
 }  // namespace
 
 TEST_SUITE_BEGIN("cpu");
@@ -52,16 +82,7 @@ TEST_SUITE_BEGIN("cpu");
 TEST_CASE("every attention in the encoder learns one batch by heart") {
   for (const std::string& kind : attention_kinds()) {
     CAPTURE(kind);
-    SequenceClassifier model(test::place(kFloat32), {.vocabulary = kVocabulary,
-                                                     .classes = kClasses,
-                                                     .max_length = kLength,
-                                                     .width = 16,
-                                                     .layers = 2,
-                                                     .hidden = 24,
-                                                     .attention = attention(kind),
-                                                     .dropout = 0,
-                                                     .attention_dropout = 0,
-                                                     .head_hidden = 16});
+    SequenceClassifier model(test::place(kFloat32), in_encoder(kind));
     const auto [first, last] = learn(model, 200);
     CHECK(first > 1);
     CHECK(last < 0.02);
@@ -71,15 +92,24 @@ TEST_CASE("every attention in the encoder learns one batch by heart") {
 TEST_CASE("every attention in the mixer learns one batch by heart") {
   for (const std::string& kind : attention_kinds()) {
     CAPTURE(kind);
-    TokenMixer model(
-        test::place(kFloat32),
-        {.vocabulary = kVocabulary,
-         .mixer = {
-             .outputs = kClasses, .max_length = kLength, .width = 16, .blocks = 1, .attention = attention(kind)}});
+    TokenMixer model(test::place(kFloat32), in_mixer(kind));
     const auto [first, last] = learn(model, 200);
     CHECK(first > 1);
     CHECK(last < 0.02);
   }
+}
+
+TEST_CASE("without attention these models know no more than how often each label comes") {
+  const auto learn_without = [](Classifier& model) {
+    return learn(model, 200, [&] {
+      for (Variable p : model.parameters())
+        if (p.name().find(".out.") != std::string::npos) fill(p.mutable_value(), 0);
+    });
+  };
+  SequenceClassifier encoder(test::place(kFloat32), in_encoder("softmax"));
+  CHECK(learn_without(encoder).second > std::log(double(kClasses)) - 1e-3);
+  TokenMixer mixer(test::place(kFloat32), in_mixer("softmax"));
+  CHECK(learn_without(mixer).second > std::log(double(kClasses)) - 1e-3);
 }
 
 TEST_SUITE_END();
