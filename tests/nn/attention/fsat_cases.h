@@ -39,9 +39,8 @@ struct Case {
 
 std::vector<Case> cases();
 
-// What stands at real positions, 0 elsewhere; and x with other contents at padded ones.
+// What stands at real positions, 0 elsewhere.
 Tensor real_part(const Tensor& x, const Mask& mask);
-Tensor with_padding(const Tensor& x, const Mask& mask, double value);
 
 // The equations of nn/attention/fsat.h, one sample and one head at a time. Positions are those of real tokens
 // alone.

@@ -98,60 +98,6 @@ TEST_SUITE("cpu") {
     CHECK(test::largest_error(cut[1], whole[1]) > 1e-3);
   }
 
-  TEST_CASE("FsatAttention does not see padded positions") {
-    for (const Case& c : cases()) {
-      if (c.positions * c.batch() == 0) continue;
-      const auto module = c.attention(kFloat32);
-      const Mask mask = c.mask();
-      const Tensor x = c.input(kFloat32);
-      const Variable upstream(real_part(c.input(kFloat32, 2), mask));
-      const auto run = [&](double padding) {
-        const Variable in(with_padding(x, mask, padding), true);
-        module->zero_grad();
-        const Variable out = module->forward({in, in, mask, {}});
-        backward(sum(mul(out, upstream)));
-        std::vector<Tensor> results = {real_part(out.value(), mask), in.grad()};
-        for (const Variable& p : module->parameters()) results.push_back(p.grad().clone());
-        return results;
-      };
-      const std::vector<Tensor> want = run(0);
-      CHECK_CLOSE(want[1], real_part(want[1], mask), 0);  // padded positions get no gradient
-      for (const double padding : {1.0, -1e6, 3e38}) {
-        const std::vector<Tensor> got = run(padding);
-        for (std::size_t i = 0; i < want.size(); ++i) CHECK_CLOSE(got[i], want[i], 0);
-      }
-    }
-  }
-
-  TEST_CASE("FsatAttention depends neither on the amount of padding nor on the rest of the batch") {
-    Rng rng(12);
-    for (int draw = 0; draw < 20; ++draw) {
-      const Index n = 1 + rng.below(30), more = rng.below(20);
-      Case c{.lengths = {n, 1 + rng.below(n)}, .positions = n};
-      c.fsat.lags = 3 + rng.below(8);
-      c.fsat.columns = rng.below(6);
-      c.fsat.mode = draw % 2 == 0 ? FsatMode::bias : FsatMode::straight_through;
-      const auto module = c.attention(kFloat64);
-      const Tensor x = c.input(kFloat64);
-      const auto run = [&](const Tensor& input, const Mask& mask) {
-        const Variable in(input);
-        return module->forward({in, in, mask, {}}).value();
-      };
-      const Tensor both = run(x, c.mask());
-      Tensor longer = test::normal({2, n + more, c.width}, kFloat64, 3);
-      Tensor front = longer.slice(1, 0, n);
-      copy(x, front);
-      const Tensor padded = run(longer, prefix_mask(c.lengths, n + more));
-      for (Index b = 0; b < 2; ++b) {
-        const Index length = c.lengths[static_cast<std::size_t>(b)];
-        const auto cut = [&](const Tensor& t) { return t.slice(0, b, b + 1).slice(1, 0, length); };
-        const double tolerance = test::dot_tolerance(kFloat64, 64);
-        CHECK_CLOSE(cut(padded), cut(both), tolerance);
-        CHECK_CLOSE(run(cut(x).contiguous(), {}), cut(both), tolerance);
-      }
-    }
-  }
-
   TEST_CASE("FsatAttention: a cyclic shift moves columns along and leaves lags alone") {
     const Case c{.lengths = {11}};
     const auto module = c.attention(kFloat64);
