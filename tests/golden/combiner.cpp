@@ -1,6 +1,8 @@
 // Combiner: the mechanism alone, every pattern and option, with its summaries.
 #include <bit>
 #include <cmath>
+#include <set>
+#include <sstream>
 #include <string>
 
 #include "subquad/autograd/backward.h"
@@ -13,13 +15,8 @@ namespace {
 
 class CombinerCase {
  public:
-  CombinerCase(const SafetensorsFile& file, DType dtype) : file_(file), dtype_(dtype) {
-    if (has("in.mask")) {
-      const Tensor real = doubles(want("in.mask"));
-      Tensor flags = empty(real.shape(), kBool, kCpu);
-      for (Index i = 0; i < real.size(); ++i) flags.data<bool>()[i] = real.data<double>()[i] != 0;
-      mask_ = Mask::from_bool(flags);
-    }
+  CombinerCase(const GoldenFile& file, DType dtype) : file_(file), dtype_(dtype), mask_(file.mask()) {
+    sizes();
     read_options();
   }
 
@@ -34,53 +31,68 @@ class CombinerCase {
   }
 
  private:
-  bool has(const std::string& name) const { return file_.tensors.contains(name); }
-  const Tensor& want(const std::string& name) const { return file_.tensors.at(name); }
-  std::string option(const std::string& name) const { return file_.metadata.at(name); }
-  std::string option(const std::string& name, const std::string& otherwise) const {
-    return file_.metadata.contains(name) ? option(name) : otherwise;
+  bool has(const std::string& name) const { return file_.has(name); }
+  const Tensor& want(const std::string& name) const { return file_.tensor(name); }
+
+  void sizes() const {
+    file_.tensor("in.q", {"batch", "heads", "seq_len", "head_dim"});
+    file_.tensor("in.k", {"batch", "heads", "seq_len", "head_dim"});
+    file_.tensor("in.v", {"batch", "heads", "seq_len", "value_dim"});
+    if (has("param.w_o")) {
+      file_.tensor("in.x", {"batch", "seq_len", "model_dim"});
+      file_.tensor("param.w_o", {"heads", "", "model_dim"});  // value_dim; with wsum_proj head_dim
+      file_.tensor("param.gamma", {"model_dim"});
+      file_.tensor("param.beta", {"model_dim"});
+      file_.tensor("param.w_k", {"model_dim", "heads", "head_dim"});
+    }
+    if (file_.says("parameters")) same_parameters();
   }
 
-  bool flag(const std::string& name, const std::string& value) const {
-    if (value == "true" || value == "1") return true;
-    if (value == "false" || value == "0") return false;
-    throw Error(cat("combiner: ", name, " is '", value, "', expected true or false"));
+  // "w_o,gamma,beta,w_k" in any order: those that the file has.
+  void same_parameters() const {
+    std::set<std::string> named, there;
+    std::istringstream list(file_.option("parameters"));
+    for (std::string name; std::getline(list, name, ',');) named.insert(name);
+    std::ostringstream words;
+    for (const auto& [name, value] : file_.tensors()) {
+      if (!name.starts_with("param.")) continue;
+      there.insert(name.substr(6));
+      words << (there.size() > 1 ? "," : "") << name.substr(6);
+    }
+    if (named != there)
+      throw Error(cat("parameters is '", file_.option("parameters"), "', but the file has ", words.str()));
   }
 
   void read_options() {
-    if (std::stod(option("dropout", "0")) != 0) throw Error(cat("combiner: dropout is ", option("dropout")));
-    if (option("scale", "1/sqrt(head_dim)") != "1/sqrt(head_dim)")
-      throw Error(cat("combiner: scale is '", option("scale"), "', expected 1/sqrt(head_dim)"));
-    config_.pattern = nn::parse_combiner_pattern(option("pattern"));
-    causal_ = flag("causal", option("causal"));
+    file_.allow("scale", "1/sqrt(head_dim)");
+    config_.pattern = nn::parse_combiner_pattern(file_.option("pattern"));
+    causal_ = file_.truth("causal");
     if (config_.pattern == nn::CombinerPattern::fixed) {
-      std::string pool = option("pool", "max");
+      std::string pool = file_.option("pool", "max");
       if (pool.starts_with("identity-")) pool = pool.substr(9);
       for (char& c : pool)
         if (c == '-') c = '_';
       config_.pool = nn::parse_combiner_pool(pool);
-      config_.segment = std::stoll(option("segment"));
-      config_.own_span = flag("own_span", option("own_span", "false"));
+      config_.segment = file_.number("segment", 1);
+      config_.own_span = file_.truth("own_span", false);
     } else if (config_.pattern == nn::CombinerPattern::logsparse) {
       const auto last = static_cast<std::uint64_t>(std::max<Index>(want("in.q").dim(2) - 1, 0));
-      const int levels = static_cast<int>(std::bit_width(last));
-      if (std::stoi(option("levels", std::to_string(levels))) != levels)
-        throw Error(cat("combiner: levels is ", option("levels"), ", expected ", levels));
+      file_.allow("levels", std::to_string(std::bit_width(last)));
     } else {
-      config_.segment = std::stoll(option("columns"));
+      config_.segment = file_.number("columns", 1);
     }
     if (config_.pattern == nn::CombinerPattern::rowmajor) {
-      config_.summary = nn::parse_combiner_summary(option("summary"));
-      config_.own_span = flag("own_row", option("own_row", "false"));
-    } else if (config_.pattern != nn::CombinerPattern::fixed && option("pool", "max") != "max") {
-      throw Error(cat("combiner: pool is ", option("pool"), ", expected max"));
+      config_.summary = nn::parse_combiner_summary(file_.option("summary"));
+      config_.own_span = file_.truth("own_row", false);
+    } else if (config_.pattern != nn::CombinerPattern::fixed) {
+      file_.allow("pool", "max");
     }
     if (causal_) config_.own_span = false;  // the reference has no use for it there
   }
 
   Variable leaf(const std::string& name, const Shape& shape) {
     Variable made(want(name).to(dtype_).contiguous().clone().reshape(shape), true);
-    leaves_.emplace_back("grad." + (name.starts_with("in.") ? name.substr(3) : name), made);
+    leaves_.emplace_back(name, made);
     return made;
   }
   Variable input(const std::string& name) { return leaf("in." + name, want("in." + name).shape()); }
@@ -96,7 +108,7 @@ class CombinerCase {
       learned.w_k = leaf("param.w_k", {width, want("param.w_k").size() / width});
       learned.gamma = leaf("param.gamma", {width});
       learned.beta = leaf("param.beta", {width});
-      learned.epsilon = std::stod(option("layer_norm_eps"));
+      learned.epsilon = file_.real("layer_norm_eps");
     }
     return learned;
   }
@@ -114,28 +126,31 @@ class CombinerCase {
   }
 
   void compare(const nn::CombinerResult& got, double scale) {
-    errors_.result(got.out.value(), want("out"));
-    if (has("mid.lse")) errors_.result(real_part(got.lse.value()), want("mid.lse"));
-    if (has("mid.q_span")) {  // the files pool the scaled queries
+    errors_.result(file_, "out", got.out.value());
+    if (config_.pattern != nn::CombinerPattern::average)  // which has two softmaxes
+      errors_.result(file_, "mid.lse", real_part(got.lse.value()));
+    const bool of_tokens = config_.pattern == nn::CombinerPattern::rowmajor;
+    if (config_.pattern == nn::CombinerPattern::fixed) {  // the files pool the scaled queries
       Tensor scaled = doubles(got.q_span.value().contiguous()).clone();
       for (double& x : scaled.span<double>()) x *= scale;
-      errors_.result(scaled, want("mid.q_span"));
+      errors_.result(file_, "mid.q_span", scaled);
+    } else if (!of_tokens) {
+      return;
     }
-    const bool of_tokens = config_.pattern == nn::CombinerPattern::rowmajor;
     const auto summary = [&](const Variable& x) { return of_tokens ? real_part(x.value()) : x.value(); };
-    if (has("mid.k_span")) errors_.result(summary(got.k_span), want("mid.k_span"));
-    if (has("mid.v_span")) errors_.result(summary(got.v_span), want("mid.v_span"));
+    errors_.result(file_, "mid.k_span", summary(got.k_span));
+    errors_.result(file_, "mid.v_span", summary(got.v_span));
   }
 
   void compare_gradients() {
-    for (const auto& [name, variable] : leaves_) {
-      const Tensor expected = want(name);
+    for (const auto& [name, variable] : leaves_) {  // "in.q" -> "grad.q", "param.w_k" -> "grad.param.w_k"
       const Tensor got = variable.grad().defined() ? variable.grad() : zeros_like(variable.value());
-      errors_.gradient(got.contiguous().reshape(expected.shape()), expected);
+      errors_.gradient(file_, "grad." + (name.starts_with("in.") ? name.substr(3) : name),
+                       got.contiguous().reshape(want(name).shape()));
     }
   }
 
-  const SafetensorsFile& file_;
+  const GoldenFile& file_;
   DType dtype_;
   Mask mask_;
   nn::CombinerConfig config_;
@@ -146,7 +161,7 @@ class CombinerCase {
 
 }  // namespace
 
-GoldenErrors golden_combiner_attention(const SafetensorsFile& file, DType dtype) {
+GoldenErrors golden_combiner_attention(const GoldenFile& file, DType dtype) {
   return CombinerCase(file, dtype).run();
 }
 

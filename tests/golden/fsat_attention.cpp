@@ -20,31 +20,13 @@ namespace {
 // One file: its tensors as leaves, its options, and the comparison of results up to each sample's length.
 class FsatFile {
  public:
-  FsatFile(const SafetensorsFile& file, DType dtype, Index positions)
-      : file_(file),
-        dtype_(dtype),
-        lengths_(file.tensors.at("lengths")),
-        mask_(Mask::from_lengths(lengths_, positions).to(device())) {}
+  FsatFile(const GoldenFile& file, DType dtype, Index positions)
+      : file_(file), dtype_(dtype), mask_(Mask::from_lengths(file.lengths(), positions).to(device())) {}
 
-  bool has(const std::string& name) const { return file_.tensors.contains(name); }
-  const Tensor& want(const std::string& name) const { return file_.tensors.at(name); }
-  Tensor input(const std::string& name) const { return here(want(name).to(dtype_)); }
+  const GoldenFile& golden() const { return file_; }
+  Tensor input(const std::string& name) const { return file_.input(name, dtype_); }
   const Mask& mask() const { return mask_; }
-  const Tensor& lengths() const { return lengths_; }
   DType dtype() const { return dtype_; }
-
-  std::string option(const std::string& name, const std::string& otherwise = "") const {
-    const auto found = file_.metadata.find(name);
-    if (found != file_.metadata.end()) return found->second;
-    if (otherwise.empty()) throw Error(cat("the metadata names no ", name));
-    return otherwise;
-  }
-  Index whole(const std::string& name) const { return std::stoll(option(name)); }
-  bool truth(const std::string& name, const std::string& otherwise = "") const {
-    const std::string value = option(name, otherwise);
-    if (value != "0" && value != "1") throw Error(cat("the metadata's ", name, " is '", value, "', expected 0 or 1"));
-    return value == "1";
-  }
 
   // A leaf, whose gradient finish() compares; and an inner value, compared up to each sample's length along `dim`.
   Variable leaf(const std::string& name) { return leaves_[name] = Variable(input(name), true); }
@@ -55,25 +37,19 @@ class FsatFile {
     real_rows(got.value(), name, dim);
     return kept;
   }
-  void real_rows(const Tensor& got, const std::string& name, int dim) {
-    for (Index b = 0; b < lengths_.dim(0); ++b) {
-      const auto cut = [&](const Tensor& t) { return t.slice(0, b, b + 1).slice(dim, 0, lengths_.data<Index>()[b]); };
-      errors_.result(cut(got), cut(want(name)));
-    }
-  }
-  void result(const Tensor& got, const Tensor& expected) { errors_.result(got, expected); }
-  void gradient(const Tensor& got, const std::string& name) {
-    errors_.gradient(got.defined() ? got : zeros_like(want(name)), want(name));  // undefined: nothing reached it
+  void real_rows(const Tensor& got, const std::string& name, int dim) { errors_.real_rows(file_, name, got, dim); }
+  void result(const Tensor& got, const std::string& name) { errors_.result(file_, name, got); }
+  void gradient(const Tensor& got, const std::string& name, const Tensor& of) {
+    errors_.gradient(file_, name, got.defined() ? got : zeros_like(of));  // undefined: nothing reached it
   }
   GoldenErrors finish() {
-    for (const auto& [name, variable] : leaves_) gradient(variable.grad(), "grad_" + name);
+    for (const auto& [name, variable] : leaves_) gradient(variable.grad(), "grad_" + name, variable.value());
     return errors_;
   }
 
  private:
-  const SafetensorsFile& file_;
+  const GoldenFile& file_;
   DType dtype_;
-  Tensor lengths_;
   Mask mask_;
   std::map<std::string, Variable> leaves_;
   GoldenErrors errors_;
@@ -81,23 +57,42 @@ class FsatFile {
 
 struct ModuleOptions {
   Index heads;
+  bool noise;
+  bool dense;
   nn::FsatConfig fsat;
 
-  explicit ModuleOptions(const FsatFile& file)
-      : heads(file.whole("heads")),
-        fsat{.cross = file.whole("cross"),
-             .hidden = file.whole("hidden"),
-             .lags = file.whole("n_lag"),
-             .columns = file.whole("n_col"),
-             .window = file.whole("window"),
+  explicit ModuleOptions(const GoldenFile& file)
+      : heads(file.number("heads", 1)),
+        noise(file.truth("noise", false)),
+        dense(file.truth("dense", false)),
+        fsat{.cross = file.number("cross", 1),
+             .hidden = file.number("hidden", 1),
+             .lags = file.number("n_lag", 0),
+             .columns = file.number("n_col", 0),
+             .window = file.number("window", -1),
              .mode = mode(file.option("mode")),
              .truncate = file.truth("truncate"),
-             .gamma = file.truth("noise", "0") ? std::stod(file.option("gamma")) : 0} {}
+             .gamma = file.real("gamma")} {
+    if (!noise) fsat.gamma = 0;
+    sizes(file);
+  }
 
   static nn::FsatMode mode(const std::string& name) {
     if (name == "st") return nn::FsatMode::straight_through;
     if (name == "bias") return nn::FsatMode::bias;
-    throw Error(cat("the metadata's mode is '", name, "', expected st or bias"));
+    throw Error(cat("mode is '", name, "', expected st or bias"));
+  }
+
+  void sizes(const GoldenFile& file) const {
+    file.tensor("x", {"batch", "length", "width"});
+    file.tensor("q", {"batch", "heads", "length", ""});
+    file.tensor("lags", {"batch", "heads", "n_lag"});
+    file.tensor("cols", {"batch", "heads", "n_col"});
+    for (const std::string choice : {"lag", "col"}) {
+      file.tensor(choice + "_u", {"heads", "cross"});
+      file.tensor(choice + "_w1", {"heads", "cross", "hidden"});
+      if (noise) file.tensor("noise_" + choice, {"batch", "heads", "length"});
+    }
   }
 };
 
@@ -131,10 +126,10 @@ void check_steps(FsatFile& file, const ModuleOptions& options) {
       kernels::choose_top_k(keys(file, options, lag_score, "noise_lag"), options.fsat.lags, options.fsat.window,
                             file.mask()),
       kernels::choose_top_k(keys(file, options, col_score, "noise_col"), options.fsat.columns, -1, file.mask())};
-  file.result(chosen.lags, file.want("lags"));
-  file.result(chosen.columns, file.want("cols"));
-  file.result(keys_of_queries(chosen.lags.to(kCpu), chosen.columns.to(kCpu), file.lengths(), positions),
-              file.want("index"));
+  file.result(chosen.lags, "lags");
+  file.result(chosen.columns, "cols");
+  const Tensor lags = chosen.lags.to(kCpu), columns = chosen.columns.to(kCpu);
+  file.result(keys_of_queries(lags, columns, file.golden().lengths(), positions), "index");
   const ScoreMode mode = options.fsat.mode == nn::FsatMode::bias ? ScoreMode::bias : ScoreMode::straight_through;
   const AttentionResult result =
       lag_column_attention(q, k, v, chosen, {.lag = lag_score, .col = col_score}, mode, file.mask());
@@ -180,35 +175,40 @@ void check_module(FsatFile& file, const ModuleOptions& options) {
   const Variable out = attention.forward({.values = x, .data = x, .mask = file.mask(), .rng = {}});
   file.real_rows(out.value(), "out", 1);
   backward(out, file.input("grad_out"));
-  file.gradient(x.grad(), "grad_x");
-  for (const Variable& p : attention.parameters()) file.gradient(p.grad(), "grad_" + kParameters.at(p.name()));
-  if (!file.truth("dense", "0")) return;
-  file.real_rows(out.value(), "out_dense", 1);
-  file.gradient(x.grad(), "dense_grad_x");
+  file.gradient(x.grad(), "grad_x", x.value());
   for (const Variable& p : attention.parameters())
-    if (const std::string name = "dense_grad_" + kParameters.at(p.name()); file.has(name))
-      file.gradient(p.grad(), name);
+    file.gradient(p.grad(), "grad_" + kParameters.at(p.name()), p.value());
+  if (!options.dense) return;
+  file.real_rows(out.value(), "out_dense", 1);
+  file.gradient(x.grad(), "dense_grad_x", x.value());
+  for (const Variable& p : attention.parameters()) {  // wq, bq, ... bo: what dense attention has, too
+    const std::string& name = kParameters.at(p.name());
+    if (name.size() == 2 && std::string_view("qkvo").find(name.back()) != std::string_view::npos)
+      file.gradient(p.grad(), "dense_grad_" + name, p.value());
+  }
 }
 
 }  // namespace
 
-GoldenErrors golden_fsat_gather(const SafetensorsFile& data, DType dtype) {
-  FsatFile file(data, dtype, data.tensors.at("q").dim(2));
-  const Variable bias = file.truth("with_bias") ? file.leaf("bias") : Variable();
+GoldenErrors golden_fsat_gather(const GoldenFile& golden, DType dtype) {
+  for (const char* name : {"q", "k", "v"}) golden.tensor(name, {"batch", "heads", "length", "width"});
+  const Tensor& index = golden.tensor("index", {"batch", "heads", "length", "slots"});
+  FsatFile file(golden, dtype, golden.tensor("q").dim(2));
+  const Variable bias = golden.truth("with_bias") ? file.leaf("bias") : Variable();
   const Variable q = file.leaf("q"), k = file.leaf("k"), v = file.leaf("v");
-  const AttentionResult result = gathered_attention(q, k, v, here(file.want("index")), bias, file.mask());
-  file.result(result.out.value(), file.want("out"));
+  const AttentionResult result = gathered_attention(q, k, v, here(index), bias, file.mask());
+  file.result(result.out.value(), "out");
   // A row without any key: -inf here, 0 in the file.
   const Tensor lse = result.lse.value(), zero = zeros_like(lse);
-  file.result(kernels::where(kernels::less(kernels::mul_scalar(lse, 0), full({1}, 1, dtype, lse.device())), lse, zero),
-              file.want("lse"));
+  const Tensor has_keys = kernels::less(kernels::mul_scalar(lse, 0), full({1}, 1, dtype, lse.device()));
+  file.result(kernels::where(has_keys, lse, zero), "lse");
   backward(result.out, file.input("grad_out"));
   return file.finish();
 }
 
-GoldenErrors golden_fsat_module(const SafetensorsFile& data, DType dtype) {
-  FsatFile file(data, dtype, data.tensors.at("x").dim(1));
-  const ModuleOptions options(file);
+GoldenErrors golden_fsat_module(const GoldenFile& golden, DType dtype) {
+  const ModuleOptions options(golden);
+  FsatFile file(golden, dtype, golden.tensor("x").dim(1));
   check_steps(file, options);
   check_module(file, options);
   return file.finish();

@@ -1,6 +1,8 @@
 // What FSAT decides by: the hidden-state cross alone, and the choice of lags and columns alone.
 #include "subquad/tests/golden/fsat_choice.h"
 
+#include <bit>
+
 #include "subquad/kernels/fft/fft.h"
 #include "subquad/kernels/hidden_cross/hidden_cross.h"
 #include "subquad/kernels/top_k/top_k.h"
@@ -48,35 +50,42 @@ Tensor spectra(const Tensor& x, const Tensor& lengths, Index bins) {
 
 }  // namespace
 
-GoldenErrors golden_fsat_cross(const SafetensorsFile& file, DType dtype) {
-  const auto input = [&](const char* name) { return here(file.tensors.at(name).to(dtype)); };
-  const Tensor a = input("a"), b = input("b");
-  const Mask mask = Mask::from_lengths(file.tensors.at("lengths"), a.dim(1)).to(device());
+GoldenErrors golden_fsat_cross(const GoldenFile& file, DType dtype) {
+  for (const char* name : {"a", "b"}) file.tensor(name, {"batch", "length", "channels"});
+  const Tensor a = file.input("a", dtype), b = file.input("b", dtype);
+  const Mask mask = Mask::from_lengths(file.lengths(), a.dim(1)).to(device());
   GoldenErrors errors;
   const kernels::HiddenCross f = kernels::hidden_cross(a, b, mask);
-  errors.result(f.lag, file.tensors.at("lag"));
-  errors.result(f.col, file.tensors.at("col"));
-  const kernels::HiddenCrossGrads g = kernels::hidden_cross_grad(input("grad_lag"), input("grad_col"), a, b, mask);
-  errors.gradient(g.da, file.tensors.at("grad_a"));
-  errors.gradient(g.db, file.tensors.at("grad_b"));
-  for (const auto& [name, x] : {std::pair("a_hat", a), std::pair("b_hat", b)})
-    if (const auto want = file.tensors.find(name);
-        want != file.tensors.end())  // an intermediate value, not in all files
-      errors.result(spectra(x, file.tensors.at("lengths"), want->second.dim(1)), want->second);
+  errors.result(file, "lag", f.lag);
+  errors.result(file, "col", f.col);
+  const kernels::HiddenCrossGrads g =
+      kernels::hidden_cross_grad(file.input("grad_lag", dtype), file.input("grad_col", dtype), a, b, mask);
+  errors.gradient(file, "grad_a", g.da);
+  errors.gradient(file, "grad_b", g.db);
+  for (const auto& [name, x] : {std::pair("a_hat", a), std::pair("b_hat", b)}) {
+    if (!file.has(name)) continue;  // an intermediate value, not in all files
+    const Index bins = file.tensor(name, {"batch", "", "channels", ""}).dim(1);
+    const auto padded = std::bit_ceil(2 * static_cast<std::uint64_t>(a.dim(1)));
+    if (bins != static_cast<Index>(padded / 2 + 1))
+      throw ShapeError(cat(name, " has ", bins, " bins, not those of ", padded));
+    errors.result(file, name, spectra(x, file.lengths(), bins));
+  }
   return errors;
 }
 
-GoldenErrors golden_fsat_topk(const SafetensorsFile& file, DType dtype) {
-  const auto keys = [&](const char* name) { return here(file.tensors.at(name).to(dtype)); };
-  const auto option = [&](const char* name) { return std::stoll(file.metadata.at(name)); };
-  const Tensor lag_key = keys("lag_key"), lengths = file.tensors.at("lengths");
-  const Mask mask = Mask::from_lengths(lengths, lag_key.dim(2)).to(device());
-  const Tensor lags = kernels::choose_top_k(lag_key, option("n_lag"), option("window"), mask).to(kCpu);
-  const Tensor cols = kernels::choose_top_k(keys("col_key"), option("n_col"), -1, mask).to(kCpu);
+GoldenErrors golden_fsat_topk(const GoldenFile& file, DType dtype) {
+  for (const char* name : {"lag_key", "col_key"}) file.tensor(name, {"batch", "heads", "length"});
+  const Tensor lag_key = file.input("lag_key", dtype);
+  const Index n_lag = file.number("n_lag", 0), n_col = file.number("n_col", 0), window = file.number("window", -1);
+  file.tensor("lags", {"batch", "heads", "n_lag"});
+  file.tensor("cols", {"batch", "heads", "n_col"});
+  const Mask mask = Mask::from_lengths(file.lengths(), lag_key.dim(2)).to(device());
+  const Tensor lags = kernels::choose_top_k(lag_key, n_lag, window, mask).to(kCpu);
+  const Tensor cols = kernels::choose_top_k(file.input("col_key", dtype), n_col, -1, mask).to(kCpu);
   GoldenErrors errors;  // indices are equal or off by one at least
-  errors.result(lags, file.tensors.at("lags"));
-  errors.result(cols, file.tensors.at("cols"));
-  errors.result(keys_of_queries(lags, cols, lengths, lag_key.dim(2)), file.tensors.at("index"));
+  errors.result(file, "lags", lags);
+  errors.result(file, "cols", cols);
+  errors.result(file, "index", keys_of_queries(lags, cols, file.lengths(), lag_key.dim(2)));
   return errors;
 }
 

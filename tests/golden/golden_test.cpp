@@ -3,9 +3,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <sstream>
 #include <vector>
 
 #include "subquad/tests/golden/kinds.h"
+#include "subquad/tests/support/temporary_folder.h"
 
 namespace subquad::test {
 namespace {
@@ -13,7 +15,7 @@ namespace {
 struct Kind {
   const char* mechanism;
   const char* kind;
-  GoldenErrors (*check)(const SafetensorsFile& file, DType dtype);
+  GoldenErrors (*check)(const GoldenFile& file, DType dtype);
   double float32_bound;  // on both errors; float64's is kFloat64Bound for all
   bool has_cuda = false;
 };
@@ -51,25 +53,22 @@ std::vector<std::filesystem::path> golden_files() {
   return files;
 }
 
-const Kind& kind_of(const SafetensorsFile& file) {
-  const auto named = [&](const char* key) {
-    const auto found = file.metadata.find(key);
-    if (found == file.metadata.end()) throw Error(cat("the metadata names no ", key));
-    return found->second;
-  };
-  const std::string mechanism = named("mechanism"), kind = named("kind");
+const Kind& kind_of(const GoldenFile& file) {
+  const std::string &mechanism = file.option("mechanism"), &kind = file.option("kind");
   for (const Kind& known : kKinds)
     if (mechanism == known.mechanism && kind == known.kind) return known;
   throw Error(cat("no check understands kind ", kind, " of ", mechanism));
 }
 
 // Appends the errors to `line`; true when all of them are within their bounds.
-bool check(const SafetensorsFile& file, std::ostream& line) {
+bool check(const GoldenFile& file, std::ostream& line) {
   const Kind& kind = kind_of(file);
   if (!device().is_cpu() && !kind.has_cuda) {
     line << " has no CUDA kernels yet, not run,";
     return true;
   }
+  if (file.says("dropout") && file.real("dropout") != 0)
+    throw Error(cat("dropout is '", file.option("dropout"), "', expected 0"));
   bool passed = true;
   for (const DType dtype : {kFloat64, kFloat32}) {
     GoldenErrors errors;
@@ -78,20 +77,64 @@ bool check(const SafetensorsFile& file, std::ostream& line) {
     const double bound = dtype == kFloat64 ? kFloat64Bound : kind.float32_bound;
     passed = passed && errors.results <= bound && errors.gradients <= bound;
   }
+  file.check_all_read();
   return passed;
 }
 
-bool check(const std::filesystem::path& path) {
+// Its line goes to `out`.
+bool check(const std::filesystem::path& path, std::ostream& out) {
   std::ostringstream line;
   line.precision(2);
   bool passed = false;
   try {
-    passed = check(read_safetensors(path), line);
+    passed = check(GoldenFile(read_safetensors(path)), line);
   } catch (const std::exception& error) {
     line << ' ' << error.what() << ',';
   }
-  std::cout << path.stem().string() << ':' << line.str() << (passed ? " pass" : " fail") << '\n';
+  out << path.stem().string() << ':' << line.str() << (passed ? " pass" : " fail") << '\n';
   return passed;
+}
+
+// What the program says of a file, written and read back.
+std::string verdict(const SafetensorsFile& file) {
+  const TemporaryFolder folder;
+  write_safetensors(folder / "case.safetensors", file);
+  std::ostringstream line;
+  const bool passed = check(folder / "case.safetensors", line);
+  CHECK(line.str().ends_with(passed ? " pass\n" : " fail\n"));
+  return line.str();
+}
+
+SafetensorsFile file_here(const std::string& name) {
+  return read_safetensors(std::filesystem::path(SUBQUAD_SOURCE_DIR) / "tests/golden" / (name + ".safetensors"));
+}
+
+Tensor twice(const Tensor& t) {  // [2 n, ...] of [n, ...]
+  const Tensor both = empty(t.shape().inserted(0, 2), t.dtype(), kCpu);
+  for (Index i = 0; i < 2; ++i) {
+    Tensor one = both.select(0, i);
+    copy(t, one);
+  }
+  std::vector<Index> sizes = {2 * t.dim(0)};
+  for (int d = 1; d < t.rank(); ++d) sizes.push_back(t.dim(d));
+  return both.reshape(Shape(sizes));
+}
+
+// Butterfly links 0 and 1 of 4 positions: rows 0 and 1 see each other, and so do 2 and 3.
+SafetensorsFile butterfly_case() {
+  SafetensorsFile file;
+  file.metadata = {{"mechanism", "paramixer"}, {"kind", "chord_matmul"}, {"protocol", "butterfly"}, {"n_links", "2"}};
+  file.tensors["offsets"] = tensor<Index>({0, 1}, {2});
+  file.tensors["index.rows"] = tensor<Index>({0, 0, 1, 1, 2, 2, 3, 3}, {8});
+  file.tensors["index.cols"] = tensor<Index>({0, 1, 1, 0, 2, 3, 3, 2}, {8});
+  file.tensors["in.weights"] = tensor<double>({1, 2, 3, 4, 5, 6, 7, 8}, {1, 4, 2});
+  file.tensors["in.values"] = tensor<double>({1, 10, 100, 1000}, {1, 4, 1});
+  file.tensors["mid.dense"] = tensor<double>({1, 2, 0, 0, 4, 3, 0, 0, 0, 0, 5, 6, 0, 0, 8, 7}, {1, 4, 4});
+  file.tensors["out"] = tensor<double>({21, 34, 6500, 7800}, {1, 4, 1});
+  file.tensors["up.out"] = tensor<double>({1, 1, 1, 1}, {1, 4, 1});
+  file.tensors["grad.weights"] = tensor<double>({1, 10, 10, 1, 100, 1000, 1000, 100}, {1, 4, 2});
+  file.tensors["grad.values"] = tensor<double>({5, 5, 13, 13}, {1, 4, 1});
+  return file;
 }
 
 }  // namespace
@@ -99,16 +142,84 @@ bool check(const std::filesystem::path& path) {
 TEST_CASE("golden files") {
   const std::vector<std::filesystem::path> files = golden_files();
   CHECK_MESSAGE(!files.empty(), "no .safetensors file in " << golden_folder());
-  for (const std::filesystem::path& file : files) CHECK_MESSAGE(check(file), file);
+  for (const std::filesystem::path& file : files) CHECK_MESSAGE(check(file, std::cout), file);
+}
+
+TEST_CASE("a golden file can be of butterfly links") {
+  CHECK(verdict(butterfly_case()).ends_with(" pass\n"));
+}
+
+TEST_CASE("a golden file whose tensor is missing or has another shape fails") {
+  if (!device().is_cpu()) return;  // kinds without CUDA kernels are not read there
+  for (const char* name : {"combiner_fixed_causal", "fsat_topk_ties", "paramixer_matmul_cdil", "softmax_pad"}) {
+    const SafetensorsFile good = file_here(name);
+    for (const auto& [tensor_name, value] : good.tensors) {
+      const auto with = [&, tensor_name = tensor_name](const Tensor& other) {
+        SafetensorsFile changed = good;
+        changed.tensors[tensor_name] = other;
+        return verdict(changed);
+      };
+      CAPTURE(tensor_name);
+      CHECK(with(empty({0}, value.dtype(), kCpu)).ends_with(" fail\n"));
+      CHECK(with(twice(value)).ends_with(" fail\n"));
+      if (value.rank() > 1) CHECK(with(value.reshape({value.size()})).ends_with(" fail\n"));
+      SafetensorsFile without = good;
+      without.tensors.erase(tensor_name);
+      CHECK(verdict(without) == "case: the file has no tensor " + tensor_name + ", fail\n");
+    }
+  }
+  SafetensorsFile half = butterfly_case();
+  half.tensors["out"] = half.tensors["out"].slice(1, 0, 2);
+  CHECK(verdict(half) == "case: out is [1, 2, 1], expected [1, 4, 1], fail\n");
+}
+
+TEST_CASE("a golden file whose metadata are not understood or contradict its tensors fails") {
+  if (!device().is_cpu()) return;
+  struct Change {
+    std::string file, key, value, says;
+  };
+  const Change changes[] = {
+      {"combiner_fixed_causal", "mask", "right padding", "mask is 'right padding', but the file has no in.mask"},
+      {"combiner_fixed_causal", "heads", "3", "heads is 3, but in.q is [2, 2, 32, 8]"},
+      {"combiner_fixed_causal_deepset", "parameters", "w_o", "parameters is 'w_o', but the file has w_pool_k,w_pool_q"},
+      {"combiner_rowmajor_causal_proj", "model_dim", "8", "model_dim is 8, but in.x is [2, 32, 16]"},
+      {"fsat_module_st", "heads", "0", "heads is '0', expected a whole number of at least 1"},
+      {"fsat_module_st", "n_col", "0", "n_col is 0, but cols is"},
+      {"fsat_module_st", "noise", "1", "the file has no tensor noise_lag"},
+      {"fsat_module_st", "causal", "1", "the check has no use for causal = '1' in the metadata"},
+      {"nystromformer_conv", "num_landmarks", "0", "num_landmarks is '0', expected a whole number of at least 1"},
+      {"nystromformer_conv", "scale", "1/head_dim", "the check has no use for scale = '1/head_dim'"},
+      {"nystromformer_conv", "dropout", "0.5", "dropout is '0.5', expected 0"},
+      {"nystromformer_conv", "branch", "softmax", "branch is 'softmax', expected nystrom"},
+      {"nystromformer_pinv_exact", "detach_coefficient", "1", "the check has no use for detach_coefficient"},
+      {"paramixer_matmul_chord", "n_links", "-3", "n_links is '-3', expected a whole number of at least 0"},
+      {"paramixer_matmul_chord", "dim", "banana", "dim is 'banana', expected a whole number"},
+      {"paramixer_matmul_cdil", "n_factors", "4", "n_factors is 4, but in.weights is [5, 2, 32, 9]"},
+      {"paramixer_block_chord", "n_factors", "3", "n_factors is 3, but the file has 4 tensors param.fs.*"},
+      {"softmax_pad", "causal", "banana", "causal is 'banana', expected 0, 1, false or true"},
+      {"softmax_pad", "lengths", "33 20", "lengths is '33 20', expected '33 20 1'"},
+  };
+  for (const Change& change : changes) {
+    SafetensorsFile file = file_here(change.file);
+    file.metadata[change.key] = change.value;
+    const std::string said = verdict(file);
+    CAPTURE(change.file);
+    CHECK_MESSAGE(said.find(change.says) != std::string::npos, said);
+    CHECK(said.ends_with(" fail\n"));
+  }
+  SafetensorsFile described = file_here("softmax_pad");
+  described.metadata["source"] = "another";
+  described.metadata["causal"] = "false";
+  CHECK(verdict(described).ends_with(" pass\n"));
 }
 
 TEST_CASE("golden files of an unknown kind are not understood") {
   SafetensorsFile file;
-  CHECK_THROWS_WITH_AS(kind_of(file), "the metadata names no mechanism", Error);
+  CHECK_THROWS_WITH_AS(kind_of(GoldenFile(file)), "the metadata names no mechanism", Error);
   file.metadata["mechanism"] = "softmax";
-  CHECK_THROWS_WITH_AS(kind_of(file), "the metadata names no kind", Error);
+  CHECK_THROWS_WITH_AS(kind_of(GoldenFile(file)), "the metadata names no kind", Error);
   file.metadata["kind"] = "magic";
-  CHECK_THROWS_WITH_AS(kind_of(file), "no check understands kind magic of softmax", Error);
+  CHECK_THROWS_WITH_AS(kind_of(GoldenFile(file)), "no check understands kind magic of softmax", Error);
 }
 
 }  // namespace subquad::test

@@ -8,45 +8,27 @@
 
 namespace subquad::test {
 
-const std::string& golden_option(const SafetensorsFile& file, const std::string& key) {
-  const auto found = file.metadata.find(key);
-  if (found == file.metadata.end()) throw Error(cat("the metadata names no ", key));
-  return found->second;
-}
-
-Index golden_number(const SafetensorsFile& file, const std::string& key) {
-  const std::string& text = golden_option(file, key);
-  std::size_t end = 0;
-  Index value = 0;
-  try {
-    value = std::stoll(text, &end);
-  } catch (const std::exception&) {
-    end = 0;
-  }
-  if (end == 0 || end != text.size()) throw Error(cat(key, " is '", text, "', expected a number"));
-  return value;
-}
-
 namespace {
 
 // Modes are followed by a remark in brackets: "official", "lucidrains (masked mean, ...)".
-nn::NystromMask mask_mode(const SafetensorsFile& file) {
-  const std::string& text = golden_option(file, "mask_mode");
+nn::NystromMask mask_mode(const GoldenFile& file) {
+  const std::string& text = file.option("mask_mode");
   return nn::parse_nystrom_mask(text.substr(0, text.find(' ')));
 }
 
 // The official code takes the softmax branch where there are as many landmarks as tokens; a file may say so itself.
-bool takes_softmax(const SafetensorsFile& file) {
-  if (!file.metadata.contains("branch")) return golden_number(file, "num_landmarks") >= golden_number(file, "seq_len");
-  const std::string& branch = golden_option(file, "branch");
-  if (branch != "softmax" && branch != "nystrom")
-    throw Error(cat("branch is '", branch, "', expected nystrom or softmax"));
-  return branch == "softmax";
+bool takes_softmax(const GoldenFile& file) {
+  const bool covered = file.number("num_landmarks", 1) >= file.number("seq_len", 1);
+  if (!file.says("branch")) return covered;
+  const std::string& branch = file.option("branch");
+  if (branch == "nystrom") return false;
+  if (branch == "softmax" && covered) return true;
+  throw Error(cat("branch is '", branch, "', expected nystrom or, with num_landmarks >= seq_len, softmax"));
 }
 
-nn::NystromSegments segments(const SafetensorsFile& file, nn::NystromMask mask) {
-  const std::string& rule = golden_option(file, "landmark_rule");
-  const bool divisible = golden_number(file, "seq_len") % golden_number(file, "num_landmarks") == 0;
+nn::NystromSegments segments(const GoldenFile& file, nn::NystromMask mask) {
+  const std::string& rule = file.option("landmark_rule");
+  const bool divisible = file.number("seq_len", 1) % file.number("num_landmarks", 1) == 0;
   const bool from_end = mask == nn::NystromMask::lucidrains;
   if (rule == "equal segments" && (divisible || takes_softmax(file))) return nn::NystromSegments::padded;
   if (from_end && rule == "left zero padding, then equal segments") return nn::NystromSegments::padded;
@@ -57,49 +39,55 @@ nn::NystromSegments segments(const SafetensorsFile& file, nn::NystromMask mask) 
                   " and these sizes"));
 }
 
-Tensor input(const SafetensorsFile& file, const std::string& name, DType dtype) {
-  return here(file.tensors.at(name).to(dtype));
+PinvOptions pinv_options(const GoldenFile& file) {
+  return {.iterations = static_cast<int>(file.number("pinv_iterations", 0, 1000)),
+          .start = nn::parse_pinv_start(file.option("pinv_init"))};
 }
 
 // Compares a matrix of the mechanism where the file holds it.
-void compare(GoldenErrors& errors, const SafetensorsFile& file, const std::string& name, const Tensor& got) {
-  const auto want = file.tensors.find(name);
-  if (want != file.tensors.end()) errors.result(got, want->second);
+void compare(GoldenErrors& errors, const GoldenFile& file, const std::string& name, const Tensor& got) {
+  if (file.has(name)) errors.result(file, name, got);
 }
 
 }  // namespace
 
-nn::NystromConfig nystrom_options(const SafetensorsFile& file) {
-  nn::NystromConfig config{.landmarks = golden_number(file, "num_landmarks"),
-                           .conv_kernel = golden_number(file, "conv_kernel_size"),
+nn::NystromConfig nystrom_options(const GoldenFile& file) {
+  nn::NystromConfig config{.landmarks = file.number("num_landmarks", 1),
+                           .conv_kernel = file.number("conv_kernel_size", 0),
                            .mask = mask_mode(file),
                            .exact_when_covered = takes_softmax(file)};
   config.segments = segments(file, config.mask);
-  if (config.exact_when_covered && golden_option(file, "pinv_init") == "not used") return config;
-  config.pinv_iterations = static_cast<int>(golden_number(file, "pinv_iterations"));
-  config.pinv_start = nn::parse_pinv_start(golden_option(file, "pinv_init"));
+  if (config.exact_when_covered && file.option("pinv_init") == "not used") {
+    file.allow("pinv_iterations", "not used");
+    return config;
+  }
+  const PinvOptions pinv = pinv_options(file);
+  config.pinv_iterations = pinv.iterations;
+  config.pinv_start = pinv.start;
   return config;
 }
 
-GoldenErrors golden_nystromformer_attention(const SafetensorsFile& file, DType dtype) {
+GoldenErrors golden_nystromformer_attention(const GoldenFile& file, DType dtype) {
   const nn::NystromConfig config = nystrom_options(file);
-  const auto leaf = [&](const char* name) { return Variable(input(file, name, dtype), true); };
+  for (const char* name : {"in.q", "in.k", "in.v"}) file.tensor(name, {"batch", "heads", "seq_len", "head_dim"});
+  const auto leaf = [&](const char* name) { return Variable(file.input(name, dtype), true); };
   const Variable q = leaf("in.q"), k = leaf("in.k"), v = leaf("in.v");
   Variable taps;
-  if (config.conv_kernel > 0)
-    taps = Variable(input(file, "param.conv.weight", dtype).reshape({q.dim(1), config.conv_kernel}), true);
-  const Mask mask = Mask::from_bool(file.tensors.at("in.mask").to(kBool)).to(device());
+  if (config.conv_kernel > 0) {
+    file.tensor("param.conv.weight", {"heads", "", "conv_kernel_size", ""});
+    taps = Variable(file.input("param.conv.weight", dtype).reshape({q.dim(1), config.conv_kernel}), true);
+  }
+  const Mask mask = file.mask().to(device());
 
   GoldenErrors errors;
   const Variable out = nn::nystrom_attention(q, k, v, taps, mask, config);
-  errors.result(out.value(), file.tensors.at("out"));
-  backward(out, input(file, "up.out", dtype));
-  errors.gradient(q.grad(), file.tensors.at("grad.q"));
-  errors.gradient(k.grad(), file.tensors.at("grad.k"));
-  errors.gradient(v.grad(), file.tensors.at("grad.v"));
+  errors.result(file, "out", out.value());
+  backward(out, file.input("up.out", dtype));
+  errors.gradient(file, "grad.q", q.grad());
+  errors.gradient(file, "grad.k", k.grad());
+  errors.gradient(file, "grad.v", v.grad());
   if (taps.defined())
-    errors.gradient(taps.grad().reshape({q.dim(1), 1, config.conv_kernel, 1}),
-                    file.tensors.at("grad.param.conv.weight"));
+    errors.gradient(file, "grad.param.conv.weight", taps.grad().reshape({q.dim(1), 1, config.conv_kernel, 1}));
 
   if (config.exact_when_covered) return errors;
   const nn::NystromFactors factors = nn::nystrom_factors(q, k, mask, config);
@@ -110,15 +98,14 @@ GoldenErrors golden_nystromformer_attention(const SafetensorsFile& file, DType d
   return errors;
 }
 
-GoldenErrors golden_nystromformer_pinv(const SafetensorsFile& file, DType dtype) {
-  const PinvOptions options{.iterations = static_cast<int>(golden_number(file, "pinv_iterations")),
-                            .start = nn::parse_pinv_start(golden_option(file, "pinv_init"))};
-  const Variable matrix(input(file, "in.matrix", dtype), true);
+GoldenErrors golden_nystromformer_pinv(const GoldenFile& file, DType dtype) {
+  file.tensor("in.matrix", {"batch", "heads", "num_landmarks", "num_landmarks"});
+  const Variable matrix(file.input("in.matrix", dtype), true);
   GoldenErrors errors;
-  const Variable out = pinv(matrix, options);
-  errors.result(out.value(), file.tensors.at("out"));
-  backward(out, input(file, "up.out", dtype));
-  errors.gradient(matrix.grad(), file.tensors.at("grad.matrix"));
+  const Variable out = pinv(matrix, pinv_options(file));
+  errors.result(file, "out", out.value());
+  backward(out, file.input("up.out", dtype));
+  errors.gradient(file, "grad.matrix", matrix.grad());
   return errors;
 }
 

@@ -9,37 +9,30 @@
 namespace subquad::test {
 namespace {
 
-class ParamixerCase {
- public:
-  ParamixerCase(const SafetensorsFile& file, DType dtype) : file_(file), dtype_(dtype) {}
-
- protected:
-  const Tensor& want(const std::string& name) const { return file_.tensors.at(name); }
-  Tensor input(const std::string& name) const { return here(want(name).to(dtype_)); }
-  const std::string& option(const char* key) const { return file_.metadata.at(key); }
-  Index number(const char* key) const { return std::stoll(option(key)); }
-  void expect(const char* key, const std::string& known) const {  // of what a file need not say
-    const auto found = file_.metadata.find(key);
-    if (found != file_.metadata.end() && found->second != known)
-      throw Error(cat(key, " is ", found->second, ", expected ", known));
-  }
-
-  const SafetensorsFile& file_;
-  DType dtype_;
-  GoldenErrors errors_;
-};
-
 // One or, with a leading axis M, several independent products.
-class ProductCase : public ParamixerCase {
+class ProductCase {
  public:
-  using ParamixerCase::ParamixerCase;
+  ProductCase(const GoldenFile& file, DType dtype) : file_(file), dtype_(dtype) {}
 
   GoldenErrors run() {
-    if (option("protocol") != "chord" && option("protocol") != "cdil")
-      throw Error("protocol is " + option("protocol") + ", expected chord or cdil");
-    const bool stacked = want("in.weights").rank() == 4;
-    for (Index m = 0; m < (stacked ? want("in.weights").dim(0) : 1); ++m)
-      product([&](const std::string& name) { return stacked ? want(name).select(0, m) : want(name); });
+    const bool flip = nn::parse_link_protocol(file_.option("protocol")) == nn::LinkProtocol::butterfly;
+    rule_ = flip ? kernels::LinkRule::flip : kernels::LinkRule::circular;
+    if (file_.tensor("in.weights").rank() != 4) {
+      file_.tensor("in.weights", {"batch", "seq_len", "n_links"});
+      file_.tensor("in.values", {"batch", "seq_len", "dim"});
+      file_.allow("n_factors", "1");
+      product([&](const std::string& name) { return file_.tensor(name); });
+      return errors_;
+    }
+    const Index products = file_.tensor("in.weights", {"n_factors", "batch", "seq_len", "n_links"}).dim(0);
+    file_.tensor("in.values", {"n_factors", "batch", "seq_len", "dim"});
+    for (Index m = 0; m < products; ++m)
+      product([&](const std::string& name) {
+        const Tensor& all = file_.tensor(name);
+        if (all.rank() == 0 || all.dim(0) != products)
+          throw ShapeError(cat(name, " is ", all.shape(), ", expected ", products, " products as in.weights has"));
+        return all.select(0, m);
+      });
     return errors_;
   }
 
@@ -48,11 +41,11 @@ class ProductCase : public ParamixerCase {
   void product(const Get& get) {
     const auto in = [&](const std::string& name) { return here(get(name).to(dtype_)).contiguous(); };
     const Tensor offsets = get("offsets").contiguous(), weights = in("in.weights"), values = in("in.values");
-    const Links links{kernels::LinkRule::circular, {offsets.span<Index>().begin(), offsets.span<Index>().end()}};
-    errors_.result(kernels::chord_matmul(weights, values, links), get("out"));
+    const Links links{rule_, {offsets.span<Index>().begin(), offsets.span<Index>().end()}};
+    errors_.result("out", kernels::chord_matmul(weights, values, links), get("out"));
     const kernels::ChordGrads grads = kernels::chord_matmul_grad(in("up.out"), weights, values, links);
-    errors_.gradient(grads.dweights, get("grad.weights"));
-    errors_.gradient(grads.dvalues, get("grad.values"));
+    errors_.gradient("grad.weights", grads.dweights, get("grad.weights"));
+    errors_.gradient("grad.values", grads.dvalues, get("grad.values"));
 
     const Index batch = values.dim(0), positions = values.dim(1);
     Tensor identity = zeros({batch, positions, positions}, dtype_, kCpu);
@@ -67,26 +60,27 @@ class ProductCase : public ParamixerCase {
         columns.data<Index>()[i * links.count() + k] = kernels::linked_column(links, i, k, positions);
       }
     }
-    errors_.result(kernels::chord_matmul(weights, here(identity), links), get("mid.dense"));
-    errors_.result(rows, get("index.rows"));
-    errors_.result(columns, get("index.cols"));
+    errors_.result("mid.dense", kernels::chord_matmul(weights, here(identity), links), get("mid.dense"));
+    errors_.result("index.rows", rows, get("index.rows"));
+    errors_.result("index.cols", columns, get("index.cols"));
   }
+
+  const GoldenFile& file_;
+  DType dtype_;
+  kernels::LinkRule rule_ = kernels::LinkRule::circular;
+  GoldenErrors errors_;
 };
 
-class BlockCase : public ParamixerCase {
+class BlockCase {
  public:
-  using ParamixerCase::ParamixerCase;
+  BlockCase(const GoldenFile& file, DType dtype) : file_(file), dtype_(dtype) {}
 
   GoldenErrors run() {
-    expect("activation", "gelu (erf)");
-    expect("dropout", "0");
-    nn::AttentionConfig config{.kind = "paramixer", .width = number("dim"), .max_length = number("seq_len")};
-    config.paramixer = {.protocol = nn::parse_link_protocol(option("protocol")),
-                        .factors = number("n_factors"),
-                        .rule = nn::parse_factor_rule(option("factor_rule")),
-                        .links = number("n_links"),
-                        .hidden = number("hidden"),
-                        .residual = nn::parse_mix_residual(option("residual"))};
+    file_.allow("activation", "gelu (erf)");
+    for (const char* name : {"in.values", "in.data"}) file_.tensor(name, {"batch", "seq_len", "dim"});
+    nn::AttentionConfig config{
+        .kind = "paramixer", .width = file_.number("dim", 1), .max_length = file_.number("seq_len", 1)};
+    config.paramixer = paramixer_options(file_, "param.");
     nn::Paramixer block(nn::Place(1, dtype_, device()), config);
     block.load_state_dict(paramixer_state(file_, "param.", config.paramixer.factors, dtype_));
     module(block);
@@ -95,16 +89,18 @@ class BlockCase : public ParamixerCase {
   }
 
  private:
+  Tensor input(const std::string& name) const { return file_.input(name, dtype_); }
+
   void module(const nn::Paramixer& block) {
     const Variable values(input("in.values"), true), data(input("in.data"), true);
     const Variable out = block.forward({.values = values, .data = data, .mask = {}, .rng = {}});
-    errors_.result(out.value(), want("out"));
+    errors_.result(file_, "out", out.value());
     backward(out, input("up.out"));
-    errors_.gradient(values.grad(), want("grad.values"));
-    errors_.gradient(data.grad(), want("grad.data"));
+    errors_.gradient(file_, "grad.values", values.grad());
+    errors_.gradient(file_, "grad.data", data.grad());
     const nn::StateDict wanted =
         paramixer_state(file_, "grad.param.", static_cast<Index>(block.links().size()), kFloat64);
-    for (const Variable& p : block.parameters()) errors_.gradient(p.grad(), wanted.at(p.name()));
+    for (const Variable& p : block.parameters()) errors_.gradient("grad of " + p.name(), p.grad(), wanted.at(p.name()));
   }
 
   // V_0, the weights of every factor, and V_1 ... V_M one product at a time.
@@ -115,32 +111,40 @@ class BlockCase : public ParamixerCase {
     const Variable v0 = select(factor_mlp(Variable(input("in.values")), g("first.weight"), g("first.bias"),
                                           g("second.weight"), g("second.bias")),
                                0, 0);
-    errors_.result(v0.value(), want("mid.V0"));
+    errors_.result(file_, "mid.V0", v0.value());
     for (std::size_t m = 1; m <= block.links().size(); ++m) {
       const Index factors = static_cast<Index>(m);
-      errors_.result(w.value().select(0, factors - 1), want(cat("mid.W", m)));
+      errors_.result(file_, cat("mid.W", m), w.value().select(0, factors - 1));
       const std::vector<Links> first(block.links().begin(), block.links().begin() + factors);
       const Variable v = chord_chain(slice(w, 0, 0, factors), v0, first, residual);
-      errors_.result(v.value(), want(cat("mid.V", m)));
+      errors_.result(file_, cat("mid.V", m), v.value());
     }
   }
+
+  const GoldenFile& file_;
+  DType dtype_;
+  GoldenErrors errors_;
 };
 
 }  // namespace
 
-nn::StateDict paramixer_state(const SafetensorsFile& file, const std::string& prefix, Index factors, DType dtype) {
+nn::StateDict paramixer_state(const GoldenFile& file, const std::string& prefix, Index factors, DType dtype) {
   nn::StateDict state;
   for (const auto& [theirs, ours] : {std::pair{"network.0.", "first."}, std::pair{"network.2.", "second."}}) {
     const auto layer = [&, theirs = theirs](const std::string& of, const char* kind) {
-      const Tensor t = file.tensors.at(prefix + of + theirs + kind).to(dtype);
-      return kind == std::string("weight") ? t.transpose(0, 1) : t;  // theirs are [out, in]
+      const std::string name = prefix + of + theirs + kind;
+      if (kind == std::string("bias")) return file.tensor(name, {""}).to(dtype);
+      return file.tensor(name, {"", ""}).to(dtype).transpose(0, 1);  // theirs are [out, in]
     };
     for (const char* kind : {"weight", "bias"}) {
       const Tensor g = layer("g.", kind);
       Tensor f = empty(layer("fs.0.", kind).shape().inserted(0, factors), dtype, kCpu);
       for (Index m = 0; m < factors; ++m) {
-        Tensor one = f.select(0, m);
-        copy(layer(cat("fs.", m, "."), kind), one);
+        const Tensor one = layer(cat("fs.", m, "."), kind);
+        Tensor place = f.select(0, m);
+        if (one.shape() != place.shape())
+          throw ShapeError(cat(prefix, "fs.", m, ".", theirs, kind, " has another shape than ", prefix, "fs.0."));
+        copy(one, place);
       }
       state[std::string("g.") + ours + kind] = here(g.unsqueeze(0).contiguous());
       state[std::string("f.") + ours + kind] = here(f);
@@ -149,11 +153,22 @@ nn::StateDict paramixer_state(const SafetensorsFile& file, const std::string& pr
   return state;
 }
 
-GoldenErrors golden_chord_matmul(const SafetensorsFile& file, DType dtype) {
+nn::ParamixerConfig paramixer_options(const GoldenFile& file, const std::string& prefix) {
+  file.tensor(prefix + "g.network.0.weight", {"hidden", "dim"});
+  file.tensor(prefix + "fs.0.network.2.weight", {"n_links", "hidden"});
+  return {.protocol = nn::parse_link_protocol(file.option("protocol")),
+          .factors = file.count("n_factors", prefix + "fs.", ".network.0.weight"),
+          .rule = nn::parse_factor_rule(file.option("factor_rule")),
+          .links = file.number("n_links", 1),
+          .hidden = file.number("hidden", 1),
+          .residual = nn::parse_mix_residual(file.option("residual"))};
+}
+
+GoldenErrors golden_chord_matmul(const GoldenFile& file, DType dtype) {
   return ProductCase(file, dtype).run();
 }
 
-GoldenErrors golden_paramixer_block(const SafetensorsFile& file, DType dtype) {
+GoldenErrors golden_paramixer_block(const GoldenFile& file, DType dtype) {
   return BlockCase(file, dtype).run();
 }
 
