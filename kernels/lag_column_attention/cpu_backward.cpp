@@ -8,7 +8,7 @@
 
 #include "subquad/kernels/lag_column_attention/shifted-inl.h"
 
-// Two walks, each with p and ds made anew in blocks of 64 slots:
+// Two walks, each with p and ds made anew in blocks of 64 columns or 16 lags:
 //
 //   lanes are queries: dq, the sums of ds per slot, and what the range gives to dk and dv of the columns
 //   lanes are keys: dk and dv along the lags, whose queries are a shift away just as keys are from queries
@@ -157,6 +157,10 @@ struct QueryStrip {
   QueryRows<T> rows() const { return {lse, lse_rest, delta}; }
 };
 
+// Lags of one block: what the dots have read of them, 12 KB per lag in float32 with 32 features, is still in L2 when
+// the sums read it again.
+inline constexpr Index kLagsAtOnce = 16;
+
 // Queries of range number `range`: dq, and the range's sums.
 template <class T>
 void QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted<T>& v, Index range) {
@@ -174,8 +178,8 @@ void QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted
   for (Index first = range * kRange<T>; first < end; first += kStrip<T>) {
     const Index lanes = std::min(kStrip<T>, end - first);
     strip.load(head, first, lanes);
-    for (Index s = 0; s < head.lags(); s += kBlock) {
-      const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, 1, chosen.n);
+    for (Index s = 0; s < head.lags(); s += kLagsAtOnce) {
+      const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, 1, chosen.n, kLagsAtOnce);
       ShiftedDots(strip.q.data(), k, starts, p);
       AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, p);
       ShiftedDots(strip.dout.data(), v, starts, ds);
@@ -222,8 +226,8 @@ void KeyRange(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T
     LoadStrip(rows(args.v, nothing), value_width, T(1), v_strip.data());
     dk_strip.zero();
     dv_strip.zero();
-    for (Index s = 0; s < head.lags(); s += kBlock) {
-      const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, -1, chosen.n);
+    for (Index s = 0; s < head.lags(); s += kLagsAtOnce) {
+      const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, -1, chosen.n, kLagsAtOnce);
       ShiftedDots(k_strip.data(), q, starts, p);
       AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, p);
       ShiftedDots(v_strip.data(), dout, starts, ds);
@@ -282,17 +286,18 @@ void LagColumnGrad(const LagColumnBackward<T>& args) {
 
   const Index ranges = RangeCount<T>(positions), slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
   const Index work = kRange<T> * (slots * (args.q.dim(3) + args.v.dim(3)) / 4 + 1);
-  parallel_for(count * ranges * 2, work, [&](Index task) {  // queries and keys side by side
+  parallel_for(count * 2 * ranges, work, [&](Index task) {  // all queries of a head, then its keys: two packs at a time
     const auto number = static_cast<std::size_t>(task / 2 / ranges);
     const LagColumnHead<T>& head = heads[number];
-    const Index range = task / 2 % ranges, begin = range * kRange<T>, stop = std::min(positions, begin + kRange<T>);
+    const bool queries = task / ranges % 2 == 0;
+    const Index range = task % ranges, begin = range * kRange<T>, stop = std::min(positions, begin + kRange<T>);
     if (begin < head.positions()) {
-      if (task % 2 == 0)
+      if (queries)
         QueryRange(head, k[number], v[number], range);
       else
         KeyRange(head, q[number], dout[number], range);
     }
-    if (task % 2 == 0) ZeroRows(head, std::clamp(head.positions(), begin, stop), stop);
+    if (queries) ZeroRows(head, std::clamp(head.positions(), begin, stop), stop);
   });
   const Index sums = args.chosen.columns.dim(2) * (args.q.dim(3) + args.v.dim(3)) + args.chosen.lags.dim(2);
   parallel_for(count, ranges * sums, [&](Index head) { AddRanges(heads[static_cast<std::size_t>(head)]); });

@@ -152,14 +152,14 @@ struct Chosen {
   }
 };
 
-// Up to kBlock lags as the strip at `first` meets them: where rows are read for its keys (or, with a sign of -1, for
+// Up to `most` lags as the strip at `first` meets them: where rows are read for its keys (or, with a sign of -1, for
 // the queries whose keys stand in the strip).
 struct Starts {
   Index count = 0;
   Index at[kBlock];
 
-  Starts(const std::vector<Index>& lags, std::size_t from, Index first, Index sign, Index n)
-      : count(std::min<Index>(kBlock, static_cast<Index>(lags.size() - from))) {
+  Starts(const std::vector<Index>& lags, std::size_t from, Index first, Index sign, Index n, Index most = kBlock)
+      : count(std::min<Index>(most, static_cast<Index>(lags.size() - from))) {
     for (Index s = 0; s < count; ++s) at[s] = (first + n + sign * lags[from + static_cast<std::size_t>(s)]) % n;
   }
 };
