@@ -138,7 +138,8 @@ void BackwardSpan(const Arguments<T>& args, const GradViews<T>& views, Index b, 
   }
 }
 
-// Spans of a task: some 256 positions of them.
+// Spans of a task: some 256 positions of them. All heads of a task's positions come one after the other: their rows
+// share pages, and often lie side by side.
 template <class T>
 Index SpansPerTask(const Arguments<T>& args) {
   return std::max<Index>(1, 256 * args.spans.dim(1) / std::max<Index>(1, args.k.dim(2)));
@@ -149,7 +150,7 @@ void Forward(const Arguments<T>& args, View<T, 4> out, View<T, 3> lse) {
   const Index heads = args.q.dim(1), count = args.spans.dim(1), per_task = SpansPerTask(args);
   const Index tasks = (count + per_task - 1) / per_task, work = 256 * (args.q.dim(3) + args.v.dim(3)) / 4;
   parallel_for(args.q.dim(0) * heads * tasks, work, [&](Index task) {
-    const Index b = task / tasks / heads, h = task / tasks % heads, begin = task % tasks * per_task;
+    const Index b = task / heads / tasks, h = task % heads, begin = task / heads % tasks * per_task;
     SpanWeights<T> span;
     for (Index s = begin; s < std::min(count, begin + per_task); ++s) ForwardSpan(args, b, h, s, span, out, lse);
   });
@@ -172,8 +173,8 @@ void Backward(const Arguments<T>& args, const GradViews<T>& views) {
   for (const auto& run : disjoint_runs(args.spans, 0)) {
     const Index tasks = (run.second - run.first + per_task - 1) / per_task;
     parallel_for(batch * heads * tasks, 256 * work, [&](Index task) {
-      const Index begin = run.first + task % tasks * per_task;
-      spans(task / tasks / heads, task / tasks % heads, begin, std::min(run.second, begin + per_task));
+      const Index begin = run.first + task / heads % tasks * per_task;
+      spans(task / heads / tasks, task % heads, begin, std::min(run.second, begin + per_task));
     });
   }
 }
