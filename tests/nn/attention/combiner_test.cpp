@@ -1,6 +1,7 @@
 #include "subquad/nn/attention/combiner.h"
 
 #include <limits>
+#include <map>
 #include <ostream>
 
 #include "subquad/autograd/backward.h"
@@ -110,6 +111,27 @@ Inputs make_inputs(Index n, const Mask& mask, DType dtype) {
   return in;
 }
 
+// V = I, so that what comes out is the matrix itself.
+Variable unit_values(Index n) {
+  Tensor identity = zeros({3, 2, n, n}, kFloat64, kCpu);
+  for (Index i = 0; i < n; ++i) {
+    Tensor one = identity.select(3, i).slice(2, i, i + 1);
+    fill(one, 1);
+  }
+  return Variable(identity);
+}
+
+// The index sets of query i, rowmajor's spans, too, spelled out: the row of each token that stands for one.
+test::slow::Sets sets_of(const Options& o, Index i, Index n) {
+  test::slow::Sets sets = test::slow::combiner_sets(o.config, o.causal, i, n);
+  const Index columns = std::min(o.config.segment, n);
+  for (const Index token : sets.tokens) {
+    std::vector<Index>& row = sets.spans.emplace_back();
+    for (Index j = token / columns * columns; j < std::min(n, (token / columns + 1) * columns); ++j) row.push_back(j);
+  }
+  return sets;
+}
+
 AttentionConfig module_config(const Options& o) {
   return {.kind = "combiner", .width = 8, .heads = 2, .causal = o.causal, .combiner = o.config};
 }
@@ -180,24 +202,28 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
     for (const bool causal : {false, true})
       CHECK_CLOSE(two.run({{.pattern = CombinerPattern::logsparse}, causal}).value(),
                   kernels::attention(two.q.value(), two.k.value(), two.v.value(), {}, {.causal = causal}).out, 1e-14);
+    // and where it is not: a block of two tokens, and an own span that counts beside its tokens
+    const Inputs three = make_inputs(3, {}, kFloat64);
+    const auto error = [&](const Options& o) {
+      const Tensor want =
+          kernels::attention(three.q.value(), three.k.value(), three.v.value(), {}, {.causal = o.causal}).out;
+      return test::largest_error(three.run(o).value(), want);
+    };
+    CHECK(error({{.pattern = CombinerPattern::logsparse}, true}) > 1e-3);
+    CHECK(error({{.segment = 3, .own_span = true}, false}) > 1e-3);
   }
 
   TEST_CASE("combiner_attention with queries of 0 counts: 1 / entries for a token, shared inside a span") {
     const Index n = 21;
     for (const Options& o : all_options(4)) {
-      if (o.config.pattern == CombinerPattern::rowmajor || o.config.pattern == CombinerPattern::average) continue;
+      if (o.config.pattern == CombinerPattern::average || o.projects()) continue;
       CAPTURE(o);
       Inputs in = make_inputs(n, {}, kFloat64);
       in.q = Variable(zeros(in.q.shape(), kFloat64, kCpu));
-      Tensor identity = zeros({3, 2, n, n}, kFloat64, kCpu);
-      for (Index i = 0; i < n; ++i) {
-        Tensor one = identity.select(3, i).slice(2, i, i + 1);
-        fill(one, 1);
-      }
-      in.v = Variable(identity);
+      in.v = unit_values(n);
       Tensor want = zeros({n, n}, kFloat64, kCpu);
       for (Index i = 0; i < n; ++i) {
-        const test::slow::Sets sets = test::slow::combiner_sets(o.config, o.causal, i, n);
+        const test::slow::Sets sets = sets_of(o, i, n);
         double entries = static_cast<double>(sets.direct.size());
         for (const auto& span : sets.spans) entries += span.empty() ? 0 : 1;
         for (const Index j : sets.direct) want.data<double>()[i * n + j] += 1 / entries;
@@ -206,6 +232,90 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
       }
       CHECK_CLOSE(in.run(o).value().select(0, 1).select(0, 1), want, 1e-14);
     }
+  }
+
+  TEST_CASE("combiner_attention: the queries of a span see its tokens in one proportion, a block of rank 1") {
+    const Index n = 21;
+    for (const Mask& mask : masks(n))
+      for (const Options& o : all_options(4)) {
+        const CombinerPattern pattern = o.config.pattern;
+        if (pattern == CombinerPattern::mixture || pattern == CombinerPattern::average) continue;  // spans overlap
+        if (o.config.own_span || o.projects()) continue;
+        CAPTURE(o);
+        Inputs in = make_inputs(n, mask, kFloat64);
+        in.v = unit_values(n);
+        const Tensor matrix = in.run(o).value();
+        const auto a = [&](Index i, Index j) { return test::at(matrix, {0, 1, i, j}); };
+        const auto total = [&](Index i, const std::vector<Index>& columns) {
+          double sum = 0;
+          for (const Index j : columns) sum += a(i, j);
+          return sum;
+        };
+        // The first query that uses a span, by its tokens and, in rowmajor, by the one that stands for them.
+        std::map<std::pair<std::vector<Index>, Index>, Index> first;
+        double worst = 0;
+        Index shared = 0;
+        for (Index i = 0; i < n; ++i) {
+          if (!test::slow::is_real(mask, 0, i)) continue;
+          const test::slow::Sets sets = sets_of(o, i, n);
+          for (std::size_t s = 0; s < sets.spans.size(); ++s) {
+            const std::vector<Index>& span = sets.spans[s];
+            const Index token = pattern == CombinerPattern::rowmajor ? sets.tokens[s] : -1;
+            const Index other = first.try_emplace({span, token}, i).first->second;
+            if (other == i || total(i, span) == 0) continue;
+            const double ratio = total(i, span) / total(other, span);
+            for (const Index j : span) worst = std::max(worst, std::abs(a(i, j) - ratio * a(other, j)));
+            shared += span.size() > 1;
+          }
+        }
+        CHECK(worst < 1e-14);
+        CHECK(shared > 0);
+      }
+    // The control: tokens of the own segment are seen by each query in its own proportion.
+    Inputs in = make_inputs(n, {}, kFloat64);
+    in.v = unit_values(n);
+    const Tensor matrix = in.run({{.segment = 4}, false}).value();
+    const auto a = [&](Index i, Index j) { return test::at(matrix, {0, 1, i, j}); };
+    CHECK(std::abs(a(0, 0) * a(1, 1) - a(0, 1) * a(1, 0)) > 1e-6);
+  }
+
+  TEST_CASE("combiner_attention: tokens that change places inside a segment take their results along") {
+    const Index n = 21, segment = 5;
+    const auto moved = [&](const Tensor& x) {  // tokens 5 ... 9, the second segment, one place on
+      Tensor out = x.clone();
+      for (Index i = 0; i < segment; ++i) {
+        Tensor row = out.select(2, segment + (i + 1) % segment);
+        copy(x.select(2, segment + i), row);
+      }
+      return out;
+    };
+    for (const Options& o : all_options(segment)) {
+      if (o.config.pattern != CombinerPattern::fixed || o.causal) continue;
+      CAPTURE(o);
+      const Inputs in = make_inputs(n, {}, kFloat64);
+      Inputs other = in;
+      for (Variable* x : {&other.q, &other.k, &other.v}) *x = Variable(moved(x->value()));
+      const Tensor out = in.run(o).value();
+      CHECK_CLOSE(other.run(o).value(), moved(out), 1e-14);
+      CHECK(test::largest_error(moved(out), out) > 1e-3);
+    }
+  }
+
+  TEST_CASE("combiner_attention of equal values is that value, whatever the weights") {
+    const Index n = 21;
+    for (const Mask& mask : masks(n))
+      for (const Options& o : all_options(4)) {
+        CAPTURE(o);
+        Inputs in = make_inputs(n, mask, kFloat64);
+        in.v = Variable(full(in.v.shape(), 0.75, kFloat64, kCpu));
+        Tensor want = in.v.value().clone();
+        for (Index b = 0; b < 3; ++b)
+          for (Index i = 0; i < n; ++i) {
+            Tensor rows = want.select(0, b).select(1, i);  // [H, C]
+            if (!test::slow::is_real(mask, b, i)) fill(rows, 0);
+          }
+        CHECK_CLOSE(in.run(o).value(), want, 1e-14);
+      }
   }
 
   TEST_CASE("Combiner's mixing_matrix: rows sum to 1, the whole support is seen, and it mixes values as forward does") {
@@ -276,37 +386,6 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
         for (const double padding : {1.0, -1e6, 3e38}) {
           const std::vector<Tensor> got = run(padding);
           for (std::size_t i = 0; i < want.size(); ++i) CHECK_CLOSE(got[i], want[i], 0);
-        }
-      }
-  }
-
-  TEST_CASE("Combiner depends neither on the amount of padding nor on the rest of the batch") {
-    const std::vector<Index> lengths = {90, 57, 7};
-    for (const Index segment : {Index{8}, Index{13}})
-      for (const Options& o : all_options(segment)) {
-        CAPTURE(o);
-        const auto module = make_module(o, kFloat32);
-        const Tensor x = normal({3, 100, 8}, kFloat32, 1);
-        const auto run = [&](const Tensor& values, const Mask& mask) {
-          const Variable in(values, true);
-          const Variable out = module->forward({in, in, mask, {}});
-          backward(sum(mul(out, out)));
-          return std::pair{out.value(), in.grad()};
-        };
-        const Tensor real = x.clone();
-        const Mask mask = prefix_mask({90, 57, 7}, 100);
-        const Variable in(real, true);
-        const Variable out = module->forward({in, in, mask, {}});
-        const Variable kept(with_padding(full({3, 100, 8}, 1, kFloat32, kCpu), mask, 0));
-        backward(sum(mul(mul(out, out), kept)));
-        for (Index b = 0; b < 3; ++b) {
-          const auto cut = [&](const Tensor& t) {
-            return t.slice(0, b, b + 1).slice(1, 0, lengths[static_cast<std::size_t>(b)]).contiguous();
-          };
-          const auto [alone, grad] = run(cut(x), {});
-          // equal up to products of other shapes in the projections, which BLAS may sum in another order
-          CHECK_CLOSE(cut(out.value()), test::doubles(alone), 1e-6);
-          CHECK_CLOSE(cut(in.grad()), test::doubles(grad), 1e-5);
         }
       }
   }
