@@ -95,6 +95,15 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
             [&](const auto& in) { return std::vector{nystrom_attention(in[0], in[1], in[2], in[3], mask, config)}; },
             {leaf(shape, 1), leaf(shape, 2), leaf(shape, 3), leaf({2, 3}, 4)});
       }
+    for (const NystromMask mode : {NystromMask::isolated, NystromMask::official}) {
+      const NystromConfig product{
+          .landmarks = 3, .pinv_iterations = 2, .pinv_start = PinvStart::product, .conv_kernel = 3, .mask = mode};
+      CHECK_GRADIENTS(
+          [&](const auto& in) {
+            return std::vector{nystrom_attention(in[0], in[1], in[2], in[3], prefix_mask({7, 5}, 7), product)};
+          },
+          {leaf(shape, 1), leaf(shape, 2), leaf(shape, 3), leaf({2, 3}, 4)});
+    }
     // covered by its landmarks: all samples, or one of them
     for (const Index landmarks : {4, 8})
       for (const NystromOrder order : {NystromOrder::values_first, NystromOrder::kernels_first})
