@@ -22,7 +22,7 @@ namespace {
 
 inline constexpr Index kManySamples = 8;
 inline constexpr Index kRows = 256;  // rows to a task: what a run is prepared with is little beside them
-inline constexpr Index kPastCaches = Index{16} << 20;  // bytes, half of a last cache of 32 MiB
+inline constexpr Index kPastCaches = Index{8} << 20;  // bytes, a quarter of a last cache of 32 MiB
 
 template <class T>
 struct Chain {

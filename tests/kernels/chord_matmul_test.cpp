@@ -179,12 +179,12 @@ TEST_CASE("chord_chain gives the same bits for any number of threads") {
   }
 }
 
-// 16 MiB and more are written by streaming stores. Columns do not know of each other: a quarter of them, which is not
+// 8 MiB and more are written by streaming stores. Columns do not know of each other: a quarter of them, which is not
 // enough for that, has the same bits.
 TEST_CASE("chord_chain gives the same bits for matrices that are written past the caches") {
   for_each_simd_target([] {
     const ChordCase c{
-        .batch = 1, .positions = 1100, .width = 4096, .links = chord(3), .residual = MixResidual::running};
+        .batch = 1, .positions = 1100, .width = 2048, .links = chord(3), .residual = MixResidual::running};
     const Inputs in = make_inputs(c, kFloat32);
     const Results all = run(c, in);
     for (Index first = 0; first < c.width; first += c.width / 4) {
