@@ -11,8 +11,8 @@ AttentionResult lag_column_attention(const Variable& q, const Variable& k, const
   const kernels::AttentionOutput f =
       kernels::lag_column_attention(q.value(), k.value(), v.value(), chosen, added, mask, scale);
   // With p = exp(s - lse) recomputed slot by slot from q, k and lse:
-  //   ds = p (dout[i] v[key] - delta[i]),  dq[i] = scale sum ds k[key],  dk[key] += scale ds q[i],  dv[key] += p
-  //   dout[i], dlag[t] = sum_i ds at the slots of lag t,  dcol[j] = sum_i ds at the slots of column j
+  //   ds = p (dout[i] v[key] - delta[i]),  dq[i] = scale sum ds k[key],  dk[key] += scale ds q[i],
+  //   dv[key] += p dout[i],  dlag[t] = sum_i ds at the slots of lag t,  dcol[j] = sum_i ds at those of column j
   const auto backward = [q = Saved(q), k = Saved(k), v = Saved(v), lags = Saved(chosen.lags),
                          columns = Saved(chosen.columns), lag = Saved(added.lag), col = Saved(added.col),
                          out = Saved(f.out), lse = Saved(f.lse), rest = Saved(f.lse_rest), real = Saved(mask.real),

@@ -10,8 +10,8 @@
 namespace subquad::kernels::cpu {
 
 // One sweep over a line of radix * rest * stride complex numbers (Stockham's order, which needs no bit reversal):
-//   out[q + stride (radix p + k)] = e^(-2 pi i p k / (radix rest)) sum_j e^(-2 pi i j k / radix) in[q + stride (p + j
-//   rest)]
+//   out[q + stride (radix p + k)]
+//     = e^(-2 pi i p k / (radix rest)) sum_j e^(-2 pi i j k / radix) in[q + stride (p + j rest)]
 // for p < rest, q < stride, k < radix. After all stages the line is transformed and in order.
 struct FftStage {
   int radix;  // 2, 3, 4, 5 or 8

@@ -1,10 +1,9 @@
 // Discrete Fourier transforms along one axis.
 //
-//   fft    X[k] = sum_j x[j] e^(-2 pi i j k / n)            k = 0 ... n-1     complex -> complex
-//   ifft   x[j] = 1/n sum_k X[k] e^(+2 pi i j k / n)        j = 0 ... n-1     complex -> complex
-//   rfft   X[k] as fft's, of a real x                       k = 0 ... n/2     [.., n, ..] real -> [.., n/2+1, ..]
-//   complex irfft  x[j] as ifft's, with X[n-k] = conj X[k]          j = 0 ... n-1     [.., n/2+1, ..] complex -> [..,
-//   n, ..] real
+//   fft    X[k] = sum_j x[j] e^(-2 pi i j k / n)       k = 0 ... n-1   complex [.., n, ..] -> complex
+//   ifft   x[j] = 1/n sum_k X[k] e^(+2 pi i j k / n)   j = 0 ... n-1   complex [.., n, ..] -> complex
+//   rfft   X[k] as fft's, of a real x                  k = 0 ... n/2   real [.., n, ..] -> complex [.., n/2+1, ..]
+//   irfft  x[j] as ifft's, with X[n-k] = conj X[k]     j = 0 ... n-1   complex [.., n/2+1, ..] -> real [.., n, ..]
 //
 //   any shape of rank >= 1, transformed along `axis` (negative counts from the end); float32 with complex64, float64
 //   with complex128; contiguous, CPU; any extent may be 0 (rfft of n = 0 is the empty sum, 0)
@@ -13,9 +12,10 @@
 //
 // The gradient of a complex number z is dz = d/d Re z + i d/d Im z. So what follows is the transpose of the maps above:
 //
-//   fft_grad    dx[j] = sum_k dX[k] e^(+2 pi i j k / n)             ifft_grad    dX[k] = 1/n sum_j dx[j] e^(-2 pi i j k
-//   / n) rfft_grad   dx[j] = Re sum_{k <= n/2} dX[k] e^(+2 pi i j k / n) irfft_grad  dX[k] = c_k / n sum_j dx[j] e^(-2
-//   pi i j k / n)     c_k = 1 for k = 0 and 2 k = n, else 2
+//   fft_grad     dx[j] = sum_k dX[k] e^(+2 pi i j k / n)
+//   ifft_grad    dX[k] = 1/n sum_j dx[j] e^(-2 pi i j k / n)
+//   rfft_grad    dx[j] = Re sum_{k <= n/2} dX[k] e^(+2 pi i j k / n)
+//   irfft_grad   dX[k] = c_k / n sum_j dx[j] e^(-2 pi i j k / n)       c_k = 1 for k = 0 and 2 k = n, else 2
 //
 // Any n: products of 2, 3, 5 by radices 2, 3, 4, 5, 8 in about 5 n log2 n flops; other n as a convolution of a smooth
 // length >= 2 n - 1 (Bluestein), about 5 times that. A real signal of even length goes as a complex one of half of it;

@@ -24,8 +24,8 @@ struct SpectralPair {
 };
 
 // Twice the real signal's spectrum X from that of the packed signal, Z, with w = e^(-i pi k / h) and Z[h] = Z[0]:
-//   even = Z[k] + conj Z[h - k]   odd = -i (Z[k] - conj Z[h - k])   2 X[k] = even + w odd   2 X[h - k] = conj(even - w
-//   odd)
+//   even = Z[k] + conj Z[h - k]   odd = -i (Z[k] - conj Z[h - k])
+//   2 X[k] = even + w odd         2 X[h - k] = conj(even - w odd)
 template <class T>
 HWY_INLINE SpectralPair<T> Unpacked(Spectral<T> z, Spectral<T> mirror, Spectral<T> w) {
   const auto even = z + Conjugate(mirror), odd = Times(TimesMinusI(z - Conjugate(mirror)), w);

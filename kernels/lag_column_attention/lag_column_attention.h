@@ -8,8 +8,9 @@
 //
 //   lse[i] = ln sum exp(s)     p = exp(s - lse[i])     out[i] = sum p v[key]          per batch element and head
 //
-//   q, k [B, H, N, E]   v [B, H, N, Ev]   lags int64 [B, H, Kl]   columns int64 [B, H, Kc]   scores [B, H, N] or
-//   undefined out [B, H, N, Ev], memory laid out as [B, N, H, Ev]   lse, lse_rest [B, H, N] as in kernels/attention
+//   q, k [B, H, N, E]   v [B, H, N, Ev]   lags int64 [B, H, Kl]   columns int64 [B, H, Kc]
+//   lag_score, col_score [B, H, N] or undefined
+//   out [B, H, N, Ev], memory laid out as [B, N, H, Ev]   lse, lse_rest [B, H, N] as in kernels/attention
 //
 // Lags and columns are rising numbers 0 <= x < n, then -1 (as choose_top_k makes them): Error otherwise, naming the
 // place. One dtype (float32, float64); E >= 1, Ev >= 1, every other extent may be 0. q, k, v of any strides (copied

@@ -3,8 +3,8 @@
 //   mean[r] = 1/D sum_d x[r,d]      rstd[r] = 1 / sqrt(1/D sum_d (x[r,d] - mean[r])^2 + eps)
 //   out[r,d] = xhat[r,d] gamma[d] + beta[d]      xhat[r,d] = (x[r,d] - mean[r]) rstd[r]
 //
-//   dxhat = dout gamma      dx[r,d] = rstd[r] (dxhat[r,d] - 1/D sum_k dxhat[r,k] - xhat[r,d]/D sum_k dxhat[r,k]
-//   xhat[r,k]) dgamma[d] = sum_r dout[r,d] xhat[r,d]      dbeta[d] = sum_r dout[r,d]
+//   dx[r,d] = rstd[r] (dxhat[r,d] - 1/D sum_k dxhat[r,k] - xhat[r,d]/D sum_k dxhat[r,k] xhat[r,k])
+//   dxhat[r,d] = dout[r,d] gamma[d]      dgamma[d] = sum_r dout[r,d] xhat[r,d]      dbeta[d] = sum_r dout[r,d]
 //
 //   x, residual, out, dout, dx [..., D]   gamma, beta, dgamma, dbeta [D]   mean, rstd [...]
 //   contiguous, one dtype (float32, float64), one device; any extent may be 0; eps > 0
