@@ -1,6 +1,6 @@
 #include "subquad/nn/attention/attention.h"
 
-#include "subquad/core/check.h"
+#include "subquad/autograd/check.h"
 
 namespace subquad::nn {
 
@@ -23,7 +23,8 @@ Attention::Attention(const Place& place, const AttentionConfig& config)
     : Module(place), width_(config.width), heads_(config.heads), head_width_(features_per_head(config)) {}
 
 void Attention::check(const AttentionInput& in) const {
-  check_defined("attention", "values", in.values.value());
+  check_defined("attention", "values", in.values);
+  check_defined("attention", "data", in.data);
   check_rank("attention", "values", in.values.value(), 3);
   const Tensor& values = in.values.value();
   check_shape("attention", "values", values, {values.dim(0), values.dim(1), width_});

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "subquad/autograd/check.h"
 #include "subquad/autograd/ops/block_attention.h"
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/layer_norm.h"
@@ -178,6 +179,31 @@ class Combining {
 
 }  // namespace
 
+namespace {
+
+void check_inputs(const Variable& q, const Variable& k, const Variable& v, const Mask& mask,
+                  const CombinerConfig& config, const CombinerLearned& learned) {
+  constexpr const char* kOp = "combiner";
+  for (const auto& [name, x] : {std::pair{"q", &q}, {"k", &k}, {"v", &v}}) check_defined(kOp, name, *x);
+  check_rank(kOp, "q", q.value(), 4);
+  check_shape(kOp, "k", k.value(), q.shape());
+  check_rank(kOp, "v", v.value(), 4);
+  check_shape(kOp, "v", v.value(), q.shape().with(3, v.dim(3)));
+  check_mask(kOp, mask, q.dim(0), q.dim(2));
+  if (is_deepset(config.pool))
+    for (const auto& [name, x] : {std::pair{"pool_q", &learned.pool_q}, {"pool_k", &learned.pool_k}})
+      check_defined(kOp, name, *x);
+  if (config.pattern == CombinerPattern::rowmajor && is_projected(config.summary))
+    for (const auto& [name, x] : {std::pair{"x", &learned.x},
+                                  {"w_o", &learned.w_o},
+                                  {"gamma", &learned.gamma},
+                                  {"beta", &learned.beta},
+                                  {"w_k", &learned.w_k}})
+      check_defined(kOp, name, *x);
+}
+
+}  // namespace
+
 void check_combiner(const CombinerConfig& config, bool causal) {
   const std::string pattern(combiner_pattern_name(config.pattern));
   if (config.segment < 0) throw Error(cat("combiner: segment is ", config.segment, ", expected 0 or more"));
@@ -204,6 +230,7 @@ CombinerResult combiner_attention(const Variable& q, const Variable& k, const Va
                                   const CombinerConfig& config, bool causal, const CombinerLearned& learned,
                                   const RandomState& random) {
   check_combiner(config, causal);
+  check_inputs(q, k, v, mask, config, learned);
   return Combining(q, k, v, mask, config, causal, learned, random).run();
 }
 

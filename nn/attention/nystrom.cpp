@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "subquad/autograd/check.h"
 #include "subquad/autograd/ops/attention.h"
 #include "subquad/autograd/ops/conv1d.h"
 #include "subquad/autograd/ops/elementwise.h"
@@ -13,7 +14,6 @@
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/autograd/ops/softmax.h"
 #include "subquad/autograd/record.h"
-#include "subquad/core/check.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/segments/segments.h"
 
@@ -168,9 +168,11 @@ Variable approximated(const Variable& q, const Variable& k, const Variable& valu
   return landmarks.to_tokens(matmul(z, gathered));  // [B, H, N, C]
 }
 
-void check_inputs(const Tensor& q, const Tensor& k, const Mask& mask) {
-  check_rank("nystrom", "q", q, 4);
-  check_shape("nystrom", "k", k, q.shape());
+void check_inputs(const Variable& q, const Variable& k, const Mask& mask) {
+  check_defined("nystrom", "q", q);
+  check_defined("nystrom", "k", k);
+  check_rank("nystrom", "q", q.value(), 4);
+  check_shape("nystrom", "k", k.value(), q.shape());
   check_mask("nystrom", mask, q.dim(0), q.dim(2));
 }
 
@@ -192,7 +194,8 @@ void check_nystrom(const NystromConfig& config) {
 Variable nystrom_attention(const Variable& q, const Variable& k, const Variable& values, const Variable& taps,
                            const Mask& mask, const NystromConfig& config) {
   check_nystrom(config);
-  check_inputs(q.value(), k.value(), mask);
+  check_inputs(q, k, mask);
+  check_defined("nystrom", "values", values);
   check_rank("nystrom", "values", values.value(), 4);
   check_shape("nystrom", "values", values.value(), q.shape().with(3, values.dim(3)));
   const bool covered = config.exact_when_covered && q.dim(2) <= config.landmarks;
@@ -207,7 +210,7 @@ Variable nystrom_attention(const Variable& q, const Variable& k, const Variable&
 
 NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config) {
   check_nystrom(config);
-  check_inputs(q.value(), k.value(), mask);
+  check_inputs(q, k, mask);
   const NoGrad no_grad;
   NystromConfig always = config;
   always.exact_when_covered = false;

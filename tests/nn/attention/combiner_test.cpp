@@ -489,6 +489,21 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
                          "combiner: attention_dropout is 1, expected 0 <= p < 1", Error);
   }
 
+  TEST_CASE("combiner_attention names the argument that is missing or does not fit") {
+    const Variable x(zeros({1, 2, 6, 4}, kFloat32, kCpu)), longer(zeros({1, 2, 7, 4}, kFloat32, kCpu));
+    const auto run = [&](const Variable& q, const Variable& v, const CombinerConfig& config,
+                         const CombinerLearned& learned = {}) {
+      return combiner_attention(q, x, v, {}, config, false, learned);
+    };
+    CHECK_THROWS_WITH_AS(run({}, x, {.segment = 2}), "combiner: q is undefined", Error);
+    CHECK_THROWS_WITH_AS(run(longer, x, {.segment = 2}), doctest::Contains("combiner: k is [1, 2, 6, 4]"), ShapeError);
+    CHECK_THROWS_WITH_AS(run(x, longer, {.segment = 2}), doctest::Contains("combiner: v is [1, 2, 7, 4]"), ShapeError);
+    CHECK_THROWS_WITH_AS(run(x, x, {.segment = 2, .pool = CombinerPool::deepset_max}, {.pool_q = x}),
+                         "combiner: pool_k is undefined", Error);
+    CHECK_THROWS_WITH_AS(run(x, x, {.pattern = CombinerPattern::rowmajor, .segment = 2}), "combiner: x is undefined",
+                         Error);
+  }
+
   TEST_CASE("Combiner of an empty batch and of no positions") {
     for (const Options& o : all_options(4)) {
       CAPTURE(o);

@@ -206,6 +206,7 @@ TEST_CASE("nystrom_attention names what does not fit") {
                        doctest::Contains("nystrom: values is [1, 2, 5, 4]"), ShapeError);
   CHECK_THROWS_WITH_AS(run({1, 2, 6, 4}, {1, 2, 6, 4}, {1, 2, 6, 4}, prefix_mask({3}, 5)),
                        doctest::Contains("nystrom: mask is [1, 5]"), ShapeError);
+  CHECK_THROWS_WITH_AS(nystrom_attention({}, {}, {}, {}, {}, {}), "nystrom: q is undefined", Error);
 }
 
 }  // namespace

@@ -119,6 +119,9 @@ TEST_CASE("Attention names arguments that do not fit") {
   CHECK_THROWS_WITH_AS(run({2, 3, 4}, {2, 2, 4}, {}), doctest::Contains("attention: data is [2, 2, 4] float32"),
                        ShapeError);
   CHECK_THROWS_AS(run({2, 3, 4}, {2, 3, 4}, prefix_mask({1}, 3)), ShapeError);
+  CHECK_THROWS_WITH_AS(module->forward({}), "attention: values is undefined", Error);
+  const Variable x(zeros({2, 3, 4}, kFloat32, test::device()));
+  CHECK_THROWS_WITH_AS(module->mixing_matrix({x, {}, {}, {}}), "attention: data is undefined", Error);
 }
 
 TEST_CASE("make_attention lists what is legal") {
