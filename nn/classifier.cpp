@@ -1,6 +1,7 @@
 #include "subquad/nn/classifier.h"
 
 #include "subquad/autograd/ops/elementwise.h"
+#include "subquad/nn/at_least.h"
 #include "subquad/nn/linear.h"
 
 namespace subquad::nn {
@@ -56,6 +57,10 @@ Variable pool(const SequenceClassifierConfig& config, const Encoded& encoded) {
 }
 
 ClassifierHead::ClassifierHead(const Place& place, const ClassifierHeadConfig& config) : Module(place) {
+  check_at_least("classifier_head", "inputs", config.inputs, 1);
+  check_at_least("classifier_head", "classes", config.classes, 1);
+  check_at_least("classifier_head", "hidden_layers", config.hidden_layers, 0);
+  if (config.hidden_layers > 0) check_at_least("classifier_head", "hidden", config.hidden, 1);
   Index inputs = config.inputs;
   for (Index i = 0; i < config.hidden_layers; ++i) {
     layers_.push_back(std::make_unique<Linear>(child(cat("layers.", i)), inputs, config.hidden));

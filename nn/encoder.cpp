@@ -4,6 +4,7 @@
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/core/check.h"
 #include "subquad/kernels/increment/increment.h"
+#include "subquad/nn/at_least.h"
 #include "subquad/nn/choice.h"
 
 namespace subquad::nn {
@@ -11,6 +12,14 @@ namespace subquad::nn {
 namespace {
 
 constexpr Choices<NormOrder, 2> kNormOrders = {{{"pre", NormOrder::pre}, {"post", NormOrder::post}}};
+
+const EncoderConfig& checked(const EncoderConfig& config) {
+  check_at_least("encoder", "vocabulary", config.vocabulary, 1);
+  check_at_least("encoder", "max_length", config.max_length, 1);
+  check_at_least("encoder", "layers", config.layers, 0);
+  check_at_least("encoder", "width", config.layer.attention.width, 1);
+  return config;
+}
 
 FeedForwardConfig feed_forward_config(const EncoderLayerConfig& config) {
   return {.width = config.attention.width,
@@ -60,7 +69,7 @@ Variable EncoderLayer::operator()(const Variable& x, const Mask& mask, const Ran
 
 Encoder::Encoder(const Place& place, const EncoderConfig& config)
     : Module(place),
-      config_(config),
+      config_(checked(config)),
       tokens_(child("tokens"), config.vocabulary, config.layer.attention.width,
               normal_init(config.embedding_deviation)),
       positions_(child("positions"), config.positions, config.max_length + config.cls, config.layer.attention.width),

@@ -1,5 +1,6 @@
 #include "subquad/nn/feed_forward.h"
 
+#include "subquad/nn/at_least.h"
 #include "subquad/nn/choice.h"
 
 namespace subquad::nn {
@@ -9,6 +10,12 @@ namespace {
 using kernels::Activation;
 constexpr Choices<Activation, 3> kActivations = {
     {{"none", Activation::none}, {"relu", Activation::relu}, {"gelu", Activation::gelu}}};
+
+const FeedForwardConfig& checked(const FeedForwardConfig& config) {
+  check_at_least("feed_forward", "width", config.width, 1);
+  check_at_least("feed_forward", "hidden", config.hidden, 1);
+  return config;
+}
 
 }  // namespace
 
@@ -23,7 +30,7 @@ std::string_view activation_name(Activation activation) {
 FeedForward::FeedForward(const Place& place, const FeedForwardConfig& config)
     : Module(place),
       activation_(config.activation),
-      first_(child("first"), config.width, config.hidden),
+      first_(child("first"), checked(config).width, config.hidden),
       hidden_dropout_(child("hidden_dropout"), config.dropout),
       second_(child("second"), config.hidden, config.width),
       dropout_(child("dropout"), config.dropout) {}

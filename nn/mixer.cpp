@@ -4,6 +4,7 @@
 
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/core/check.h"
+#include "subquad/nn/at_least.h"
 #include "subquad/nn/choice.h"
 
 namespace subquad::nn {
@@ -15,18 +16,38 @@ constexpr Choices<PaddingRow, 3> kPaddingRows = {
 
 // The start of linear layers in the published code, bias included.
 LinearOptions published_start(Index inputs) {
-  const double bound = 1 / std::sqrt(static_cast<double>(std::max<Index>(inputs, 1)));
+  const double bound = 1 / std::sqrt(static_cast<double>(inputs));
   return {.weight = uniform_init(-bound, bound), .first_bias = uniform_init(-bound, bound)};
 }
 
 const MixerConfig& checked(const MixerConfig& config) {
+  check_at_least("mixer", "outputs", config.outputs, 1);
+  check_at_least("mixer", "max_length", config.max_length, 1);
+  check_at_least("mixer", "width", config.width, 1);
+  check_at_least("mixer", "blocks", config.blocks, 0);
   if (config.masked && config.pooling == Pooling::flatten)
     throw Error("mixer: pooling is flatten while padding is masked, expected mean or cls, or padding that is mixed");
   return config;
 }
 
+Index checked(Index features) {
+  check_at_least("mixer", "features", features, 1);
+  return features;
+}
+
 Index pooled_width(const MixerConfig& config) {
   return config.pooling == Pooling::flatten ? config.max_length * config.width : config.width;
+}
+
+const TokenMixerConfig& checked(const TokenMixerConfig& config) {
+  check_at_least("mixer", "vocabulary", config.vocabulary, 1);
+  if (!(config.embedding_bound >= 0 && std::isfinite(config.embedding_bound)))
+    throw Error(cat("mixer: embedding_bound is ", config.embedding_bound, ", expected a finite number from 0 on"));
+  if (config.padding_token < 0 || config.padding_token >= config.vocabulary)
+    throw Error(
+        cat("mixer: padding_token is ", config.padding_token, ", expected one of the ", config.vocabulary, " tokens"));
+  checked(config.mixer);
+  return config;
 }
 
 bool adds_cls(const TokenMixerConfig& config) {
@@ -40,9 +61,6 @@ MixerConfig with_cls(const TokenMixerConfig& config) {
 }
 
 Init table_init(const TokenMixerConfig& config) {
-  if (config.padding_token < 0 || config.padding_token >= config.vocabulary)
-    throw Error(
-        cat("mixer: padding_token is ", config.padding_token, ", expected one of the ", config.vocabulary, " tokens"));
   const Init all =
       config.embedding_bound > 0 ? uniform_init(-config.embedding_bound, config.embedding_bound) : normal_init(1);
   if (config.padding_row != PaddingRow::zero) return all;
@@ -112,7 +130,7 @@ Variable Mixer::pool(const Variable& x, const Mask& mask) const {
 
 TokenMixer::TokenMixer(const Place& place, const TokenMixerConfig& config)
     : Classifier(place),
-      adds_cls_(adds_cls(config)),
+      adds_cls_(adds_cls(checked(config))),
       tokens_(child("tokens"), config.vocabulary, config.mixer.width, table_init(config),
               config.padding_row == PaddingRow::trained ? -1 : config.padding_token),
       mixer_(child("mixer"), with_cls(config)) {
@@ -132,7 +150,7 @@ Variable TokenMixer::operator()(const Tensor& tokens, const Mask& mask, const Ra
 
 FeatureMixer::FeatureMixer(const Place& place, Index features, const MixerConfig& config)
     : Module(place),
-      embedding_(child("embedding"), features, config.width, published_start(features)),
+      embedding_(child("embedding"), checked(features), checked(config).width, published_start(features)),
       mixer_(child("mixer"), config) {}
 
 Variable FeatureMixer::operator()(const Variable& sequence, const Mask& mask, const RandomState& rng) const {
