@@ -320,7 +320,8 @@ TEST_CASE("train_lra: an attention that a config does not suit says so before da
   refused({"--attention", "combiner", "--combiner-pattern", "average", "--own-span"}, "combiner: own_span is true");
   const std::string padded = " needs --pad-to 2048, the --max-length: a sequence's result would depend on its batch";
   refused({"--attention", "paramixer", "--paramixer-mix-padding"}, "--paramixer-mix-padding" + padded);
-  refused({"--attention", "nystrom", "--nystrom-mask", "official"}, "--nystrom-mask official" + padded);
+  for (const std::string mode : {"official", "huggingface", "lucidrains"})
+    refused({"--attention", "nystrom", "--nystrom-mask", mode, "--bucket", "20"}, "--nystrom-mask " + mode + padded);
   refused({"--attention", "nystrom", "--nystrom-segments", "padded", "--pad-to", "9"},
           "--nystrom-segments padded" + padded);
   refused({"--attention", "local", "--segment", "8"}, "--segment 8 belongs to --attention combiner; this is local");
