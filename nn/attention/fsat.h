@@ -22,6 +22,9 @@
 // keys be tried that would else get no gradient; it falls to 0 over gamma_steps steps. With as many lags or columns as
 // there are positions straight_through is softmax attention itself.
 //
+// `dropout` falls on what the module puts out, behind the output projection; the probabilities, which are never stored,
+// have none.
+//
 // A mask with padding between real tokens is compacted first: positions then are numbers of real tokens.
 #pragma once
 

@@ -1,6 +1,9 @@
 // Multi-head softmax attention, the exact reference: Vaswani et al. 2017, section 3.2.
 //
 //   A[i, j] = softmax_j(q_i . k_j / sqrt(E)) over real positions j (causal: j <= i)
+//
+// `dropout` falls on what the module puts out, behind the output projection; A, of which much code drops elements, is
+// never stored, and has none.
 #pragma once
 
 #include "subquad/nn/attention/qkv_attention.h"
