@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/reduce.h"
@@ -33,37 +34,44 @@ TEST_SUITE("cpu") {
     }
   }
 
+  // With scores in the logits (mode bias) this holds where they are 0.
   TEST_CASE("FsatAttention with all lags or all columns is SoftmaxAttention, gradients included") {
     const std::vector<FsatConfig> covering = {{.cross = 3, .hidden = 2, .lags = 11, .columns = 3, .window = 1},
                                               {.cross = 3, .hidden = 2, .lags = 90, .columns = 0, .window = 3},
                                               {.cross = 3, .hidden = 2, .lags = 0, .columns = 11, .window = -1},
                                               {.cross = 3, .hidden = 2, .lags = 4, .columns = 12, .window = 0}};
-    for (const FsatConfig& options : covering)
-      for (const bool holes : {false, true})
-        test::for_each_float([&](DType dtype) {
-          const Case c{.fsat = options, .holes = holes};
-          const auto module = c.attention(dtype);
-          const auto softmax = make_attention(test::place(dtype), {.width = c.width, .heads = c.heads});
-          StateDict shared;
-          for (const auto& [name, value] : module->state_dict())
-            if (softmax->state_dict().contains(name)) shared.insert_or_assign(name, value);
-          softmax->load_state_dict(shared);
-          const Mask mask = c.mask();
-          const Variable upstream(real_part(c.input(dtype, 2), mask));
-          const auto run = [&](Attention& attention) {
-            const Variable in(c.input(dtype), true);
-            const Variable out = attention.forward({in, in, mask, {}});
-            backward(sum(mul(out, upstream)));
-            std::vector<Tensor> results = {real_part(out.value(), mask), in.grad()};
-            for (const Variable& p : attention.parameters())
-              if (shared.contains(p.name())) results.push_back(p.grad());
-            return results;
-          };
-          const std::vector<Tensor> got = run(*module), want = run(*softmax);
-          REQUIRE(got.size() == want.size());
-          for (std::size_t i = 0; i < want.size(); ++i)
-            CHECK_CLOSE(got[i], want[i], test::dot_tolerance(dtype, 16 * c.positions));
-        });
+    const auto check = [](const Case& c, DType dtype) {
+      const auto module = c.attention(dtype);
+      if (c.fsat.mode == FsatMode::bias)
+        for (Variable p : module->parameters())
+          if (p.name().ends_with(".u") || p.name().ends_with(".w2")) fill(p.mutable_value(), 0);
+      const auto softmax = make_attention(test::place(dtype), {.width = c.width, .heads = c.heads});
+      StateDict shared;
+      for (const auto& [name, value] : module->state_dict())
+        if (softmax->state_dict().contains(name)) shared.insert_or_assign(name, value);
+      softmax->load_state_dict(shared);
+      const Mask mask = c.mask();
+      const Variable upstream(real_part(c.input(dtype, 2), mask));
+      const auto run = [&](Attention& attention) {
+        const Variable in(c.input(dtype), true);
+        const Variable out = attention.forward({in, in, mask, {}});
+        backward(sum(mul(out, upstream)));
+        std::vector<Tensor> results = {real_part(out.value(), mask), in.grad()};
+        for (const Variable& p : attention.parameters())
+          if (shared.contains(p.name())) results.push_back(p.grad());
+        return results;
+      };
+      const std::vector<Tensor> got = run(*module), want = run(*softmax);
+      REQUIRE(got.size() == want.size());
+      for (std::size_t i = 0; i < want.size(); ++i)
+        CHECK_CLOSE(got[i], want[i], test::dot_tolerance(dtype, 16 * c.positions));
+    };
+    for (FsatConfig options : covering)
+      for (const FsatMode mode : {FsatMode::straight_through, FsatMode::bias})
+        for (const bool holes : {false, true}) {
+          options.mode = mode;
+          test::for_each_float([&](DType dtype) { check({.fsat = options, .holes = holes}, dtype); });
+        }
   }
 
   TEST_CASE("FsatAttention gradients where they are true ones: mode bias, nothing truncated") {
@@ -125,6 +133,52 @@ TEST_SUITE("cpu") {
     CHECK(test::same_bits(row(chosen.lags, 1), tensor<Index>({0, -1, -1, -1, -1}, {5})));
     CHECK(test::same_bits(row(chosen.columns, 0), tensor<Index>({0, 1, 2, -1}, {4})));
     CHECK(test::same_bits(row(chosen.columns, 2), tensor<Index>({-1, -1, -1, -1}, {4})));
+  }
+
+  TEST_CASE("FsatAttention: a row has the keys that lags and columns name, each of them once") {
+    Rng rng(3);
+    for (int draw = 0; draw < 20; ++draw) {
+      CAPTURE(draw);
+      const Index n = 1 + rng.below(25);
+      Case c{.lengths = {n, 1 + rng.below(n)}, .positions = n};
+      c.fsat = {.cross = 3, .hidden = 2, .lags = rng.below(12), .columns = 1 + rng.below(12), .window = -1};
+      const auto module = c.attention(kFloat64);
+      const Variable x(c.input(kFloat64));
+      const LagColumns chosen = module->decide({x, x, c.mask(), {}}).chosen;
+      const Tensor matrix = test::doubles(module->mixing_matrix({x, x, c.mask(), {}}));
+      const auto numbers = [](const Tensor& list, Index b, Index h) {
+        std::set<Index> all;
+        for (Index s = 0; s < list.dim(2); ++s) all.insert(list.view<const Index, 3>()(b, h, s));
+        all.erase(-1);
+        return all;
+      };
+      for (Index b = 0; b < 2; ++b)
+        for (Index h = 0; h < c.heads; ++h) {
+          const Index length = c.lengths[static_cast<std::size_t>(b)];
+          const std::set<Index> lags = numbers(chosen.lags, b, h), columns = numbers(chosen.columns, b, h);
+          CHECK(static_cast<Index>(lags.size()) == std::min(c.fsat.lags, length));
+          CHECK(static_cast<Index>(columns.size()) == std::min(c.fsat.columns, length));
+          for (Index i = 0; i < length; ++i) {
+            std::set<Index> want = columns, got;
+            for (const Index lag : lags) want.insert((i + lag) % length);
+            for (Index j = 0; j < n; ++j)
+              if (matrix.view<const double, 4>()(b, h, i, j) != 0) got.insert(j);
+            CHECK(got == want);
+            CHECK(got.size() >= std::max(lags.size(), columns.size()));
+            CHECK(static_cast<Index>(got.size()) <= std::min(length, c.fsat.lags + c.fsat.columns));
+          }
+        }
+    }
+  }
+
+  TEST_CASE("FsatAttention of one token is that token's value") {
+    for (const FsatMode mode : {FsatMode::straight_through, FsatMode::bias}) {
+      Case c{.lengths = {1, 1, 1}, .positions = 1};
+      c.fsat.mode = mode;
+      const auto module = c.attention(kFloat64);
+      const Variable x(c.input(kFloat64));
+      CHECK_CLOSE(module->mixing_matrix({x, x, {}, {}}), full({3, 2, 1, 1}, 1, kFloat64, kCpu), 0);
+    }
   }
 
   TEST_CASE("FsatAttention: a budget beyond any memory takes all there is") {

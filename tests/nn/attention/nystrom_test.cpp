@@ -152,6 +152,10 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
     for (const Index landmarks : {1, 4}) {
       const Tensor out = nystrom_attention(q, q, v, {}, {}, {.landmarks = landmarks, .conv_kernel = 0}).value();
       CHECK_CLOSE(out, want.expand({1, 1, 16, 4}), 1e-12);
+      const NystromFactors factors = nystrom_factors(q, q, {}, {.landmarks = landmarks});
+      const Tensor even = full({1, 1, landmarks, landmarks}, 1 / static_cast<double>(landmarks), kFloat64, kCpu);
+      CHECK_CLOSE(factors.a, even, 1e-15);
+      CHECK_CLOSE(factors.z, even, 1e-14);
     }
   }
 
