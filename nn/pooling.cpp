@@ -8,6 +8,7 @@
 #include "subquad/core/check.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/nn/choice.h"
+#include "subquad/nn/real_rows.h"
 
 namespace subquad::nn {
 
@@ -15,13 +16,6 @@ namespace {
 
 constexpr Choices<Pooling, 3> kPoolings = {
     {{"mean", Pooling::mean}, {"cls", Pooling::cls}, {"flatten", Pooling::flatten}}};
-
-// x at real positions, 0 elsewhere: chosen, not multiplied, so that no value at a padded position can leak.
-Variable real_or_zero(const Variable& x, const Mask& mask) {
-  if (!mask.defined()) return x;
-  const Variable nothing(zeros({1}, x.dtype(), x.device()));
-  return where(mask.real.unsqueeze(2), x, nothing);  // [B, N, 1], [B, N, D]
-}
 
 // 1 / lengths[b] as [B, 1], made where the lengths are; a sample without positions counts as one of length 1.
 Variable reciprocals(const Tensor& lengths, DType dtype) {
@@ -42,7 +36,7 @@ std::string_view pooling_name(Pooling pooling) {
 Variable pool_mean(const Variable& x, const Mask& mask, Index divisor) {
   check_rank("pool_mean", "x", x.value(), 3);
   check_mask("pool_mean", mask, x.dim(0), x.dim(1));
-  const Variable total = sum(real_or_zero(x, mask), {1});  // [B, D]
+  const Variable total = sum(real_rows(x, mask), {1});  // [B, D]
   if (divisor > 0) return mul_scalar(total, 1.0 / static_cast<double>(divisor));
   if (!mask.defined()) return mul_scalar(total, 1.0 / static_cast<double>(std::max<Index>(x.dim(1), 1)));
   return mul(total, reciprocals(mask.lengths, x.dtype()));
@@ -59,7 +53,7 @@ Variable pool_flatten(const Variable& x, const Mask& mask, Index max_length) {
   const Index batch = x.dim(0), positions = x.dim(1), width = x.dim(2);
   if (positions > max_length)
     throw ShapeError(cat("pool_flatten: x is ", describe(x.value()), ", expected at most ", max_length, " positions"));
-  Variable all = real_or_zero(x, mask);
+  Variable all = real_rows(x, mask);
   if (positions < max_length) {
     const Variable rest(zeros({batch, max_length - positions, width}, x.dtype(), x.device()));
     all = concat({all, rest}, 1);  // [B, max_length, D]

@@ -12,6 +12,7 @@
 #include "subquad/autograd/ops/span_attention.h"
 #include "subquad/autograd/ops/span_pool.h"
 #include "subquad/kernels/spans/spans.h"
+#include "subquad/nn/real_rows.h"
 
 namespace subquad::nn {
 
@@ -50,14 +51,6 @@ Variable merge_heads(const Variable& x) {  // [B, H, N, E] -> [B, N, H E]
 
 Variable split_heads(const Variable& x, Index heads) {  // [B, N, H E] -> [B, H, N, E]
   return transpose(reshape(x, {x.dim(0), x.dim(1), heads, x.dim(2) / heads}), 1, 2);
-}
-
-// x [B, N, ...] with zeros at padded positions, so that no product can carry what stands there into a gradient.
-Variable real_rows(const Variable& x, const Mask& mask) {
-  if (!mask.defined()) return x;
-  Tensor real = mask.real;
-  while (real.rank() < x.rank()) real = real.unsqueeze(real.rank());
-  return where(real, x, Variable(zeros({1}, x.dtype(), x.device())));
 }
 
 // One call of the mechanism.

@@ -16,6 +16,7 @@
 #include "subquad/autograd/record.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/segments/segments.h"
+#include "subquad/nn/real_rows.h"
 
 namespace subquad::nn {
 
@@ -44,9 +45,8 @@ Tensor rows(const Tensor& real) {
 }
 
 // x [B, H, N, C] with zeros in padded rows; in memory [B, N, H, C], like what attention returns and takes.
-Variable real_rows(const Variable& x, const Mask& mask) {
-  const Tensor real = mask.real.unsqueeze(2).unsqueeze(3);  // [B, N, 1, 1]
-  return transpose(where(real, transpose(x, 1, 2), constant(0, x)), 1, 2);
+Variable real_heads(const Variable& x, const Mask& mask) {
+  return transpose(real_rows(transpose(x, 1, 2), mask), 1, 2);
 }
 
 // The landmarks of a batch, and the three matrices between them and the tokens.
@@ -61,7 +61,7 @@ class Landmarks {
     k_means_ = segment_mean(k, starts_, seen, divisor_);
     if (!by_length && (mask.defined() || q.dim(2) % config.landmarks != 0))
       filled_ = kernels::filled_segments(starts_, mask, q.dim(2));
-    if (seen.defined()) q_ = real_rows(q, mask);  // padded rows of F hold no surprises
+    if (seen.defined()) q_ = real_heads(q, mask);  // padded rows of F hold no surprises
     if (per_sample(config) && config.exact_when_covered && mask.defined())
       covered_ =
           kernels::less_equal(mask.lengths, full({1}, static_cast<double>(config.landmarks), kInt64, q.device()));
@@ -155,7 +155,7 @@ Variable softmax_attention(const Variable& q, const Variable& k, const Variable&
                            const NystromConfig& config) {
   if (config.mask == NystromMask::isolated) return attention(q, k, values, mask).out;
   const bool padded_as_zero = mask.defined() && config.mask != NystromMask::huggingface;
-  const Variable queries = padded_as_zero ? real_rows(q, mask) : q;
+  const Variable queries = padded_as_zero ? real_heads(q, mask) : q;
   return attention(queries, k, values, mask, {.skip_padded_queries = false}).out;
 }
 
@@ -205,7 +205,7 @@ Variable nystrom_attention(const Variable& q, const Variable& k, const Variable&
     mixed = conv1d(values, taps, seen, mixed);
   }
   if (config.mask != NystromMask::isolated || !mask.defined()) return mixed;
-  return real_rows(mixed, mask);
+  return real_heads(mixed, mask);
 }
 
 NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config) {
@@ -220,7 +220,7 @@ NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask&
   };
   const Variable f = landmarks.to_tokens(unit(config.landmarks)), a = landmarks.between();
   const bool hidden = config.mask == NystromMask::isolated && mask.defined();
-  return {.f = hidden ? real_rows(f, mask).value() : f.value(),
+  return {.f = hidden ? real_heads(f, mask).value() : f.value(),
           .a = a.value(),
           .z = landmarks.inverse(a).value(),
           .s = landmarks.from_tokens(unit(q.dim(2))).value()};

@@ -25,16 +25,6 @@ std::vector<Case> cases() {
   };
 }
 
-Tensor real_part(const Tensor& x, const Mask& mask) {
-  Tensor out = x.to(kCpu).clone();
-  for (Index b = 0; b < x.dim(0); ++b)
-    for (Index i = 0; i < x.dim(1); ++i) {
-      Tensor row = out.select(0, b).select(0, i);
-      if (!test::slow::is_real(mask, b, i)) fill(row, 0);
-    }
-  return test::here(out);
-}
-
 namespace {
 
 using Rows = std::vector<std::vector<double>>;

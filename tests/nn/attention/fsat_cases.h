@@ -39,9 +39,6 @@ struct Case {
 
 std::vector<Case> cases();
 
-// What stands at real positions, 0 elsewhere.
-Tensor real_part(const Tensor& x, const Mask& mask);
-
 // The equations of nn/attention/fsat.h, one sample and one head at a time. Positions are those of real tokens
 // alone.
 Tensor slow_matrix(const Tensor& x, const test::slow::Weights& w, const Case& c, const Mask& mask);  // [B, H, N, N]

@@ -8,6 +8,7 @@
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/reduce.h"
 #include "subquad/tests/nn/attention/fsat_cases.h"
+#include "subquad/tests/nn/attention/padding.h"
 
 namespace subquad::nn {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 using namespace fsat_cases;
 using test::prefix_mask;
 using test::random_state;
+using test::real_part;
 
 TEST_SUITE("cpu") {
   TEST_CASE("FsatAttention equals the double loop, and mixing_matrix does") {

@@ -1,6 +1,7 @@
 #include "subquad/nn/attention/softmax.h"
 
 #include "subquad/autograd/ops/elementwise.h"
+#include "subquad/tests/nn/attention/padding.h"
 #include "subquad/tests/nn/module_check.h"
 #include "subquad/tests/nn/slow.h"
 
@@ -9,6 +10,7 @@ namespace {
 
 using test::prefix_mask;
 using test::random_state;
+using test::real_part;
 
 struct Case {
   std::vector<std::int64_t> lengths;
@@ -34,17 +36,6 @@ std::vector<Case> cases() {
       {.lengths = {}, .positions = 5, .width = 4},
       {.lengths = {0, 0}, .positions = 0, .width = 4},
   };
-}
-
-// What stands at real positions, 0 elsewhere.
-Tensor real_part(const Tensor& x, const Mask& mask) {
-  Tensor out = x.to(kCpu).clone();
-  for (Index b = 0; b < x.dim(0); ++b)
-    for (Index i = 0; i < x.dim(1); ++i) {
-      Tensor row = out.select(0, b).select(0, i);
-      if (!test::slow::is_real(mask, b, i)) fill(row, 0);
-    }
-  return test::here(out);
 }
 
 TEST_CASE("SoftmaxAttention equals the double loop") {
