@@ -23,18 +23,27 @@ Work attention_work(const Settings& s, const nn::Place& place) {
           .backward_count = {2.5 * flops, 8 * bytes}};
 }
 
-// `k` keys of each query, drawn at random.
-Tensor random_keys(const Shape& shape, Index n, std::uint64_t seed) {
+// How far behind the query, going round, its keys may lie: no more than --within positions, 0 = anywhere. Same work,
+// but rows that are near each other in memory.
+Index within(const Settings& s) {
+  const Index n = s.size("n"), most = s.size("within");
+  return most > 0 ? std::min(most, n) : n;
+}
+
+// Keys [B, H, N, slots] of each query, drawn at random.
+Tensor random_keys(const Shape& shape, Index reach, std::uint64_t seed) {
   Tensor index = empty(shape, kInt64, kCpu);
   Rng rng(seed, stream_id("index"));
-  for (std::int64_t& key : index.span<std::int64_t>()) key = rng.below(n);
+  Index slot = 0;
+  for (std::int64_t& key : index.span<std::int64_t>())
+    key = (slot++ / shape[3] % shape[2] + rng.below(reach)) % shape[2];
   return index;
 }
 
 Work gathered_attention_work(const Settings& s, const nn::Place& place) {
   const Variable q = head_input(place, "q", s), k = head_input(place, "k", s), v = head_input(place, "v", s);
   const Index slots = std::min(s.size("keys"), q.dim(2));
-  const Tensor index = random_keys({q.dim(0), q.dim(1), q.dim(2), slots}, q.dim(2), place.seed()).to(place.device());
+  const Tensor index = random_keys({q.dim(0), q.dim(1), q.dim(2), slots}, within(s), place.seed()).to(place.device());
   const double pairs = static_cast<double>(index.size()), width = static_cast<double>(q.dim(3));
   const double bytes = bytes_of({q.shape()}, place.dtype());
   return {.inputs = {{"q", q}, {"k", k}, {"v", v}, {"index", Variable(index)}},
@@ -49,10 +58,11 @@ Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
   const Shape scores_shape = {q.dim(0), q.dim(1), q.dim(2)};
   const Variable lag = normal_input(place, "lag_score", scores_shape),
                  col = normal_input(place, "col_score", scores_shape);
-  const LagColumns chosen = {kernels::choose_top_k(lag.value(), s.size("lags")),
+  const Tensor reached = lag.value().slice(2, 0, within(s)).contiguous();
+  const LagColumns chosen = {kernels::choose_top_k(reached, s.size("lags")),
                              kernels::choose_top_k(col.value(), s.size("columns"))};
   const auto rows = static_cast<double>(scores_shape.size()), width = static_cast<double>(q.dim(3));
-  const auto lags = static_cast<double>(std::min(s.size("lags"), q.dim(2)));
+  const auto lags = static_cast<double>(std::min(s.size("lags"), within(s)));
   const auto columns = static_cast<double>(std::min(s.size("columns"), q.dim(2)));
   const double bytes = bytes_of({q.shape()}, place.dtype()), scores = bytes_of({scores_shape}, place.dtype());
   return {.inputs = {{"q", q},
@@ -81,15 +91,16 @@ std::vector<Setting> with_heads(std::vector<Setting> more) {
 }  // namespace
 
 std::vector<Case> attention_cases() {
+  const Setting reach = {"within", "0", "keys (of lags) lie no further behind the query; 0 = anywhere"};
   return {{.op = "attention",
            .about = "exact softmax attention, logits never stored",
            .settings = with_heads({{"causal", "false", "no key behind the query"}}),
            .make = attention_work,
            .on_cuda = true},
           {"gathered_attention", "each query to keys of its own, drawn at random",
-           with_heads({{"keys", "32", "of each query; at most n"}}), gathered_attention_work},
+           with_heads({{"keys", "32", "of each query; at most n"}, reach}), gathered_attention_work},
           {"lag_column_attention", "each query along chosen diagonals and columns, scores with gradients",
-           with_heads({{"lags", "64", "chosen; at most n"}, {"columns", "32", "chosen; at most n"}}),
+           with_heads({{"lags", "64", "chosen; at most n"}, {"columns", "32", "chosen; at most n"}, reach}),
            lag_column_attention_work}};
 }
 
