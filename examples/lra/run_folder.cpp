@@ -41,13 +41,14 @@ RunFolder RunFolder::create(const fs::path& path) {
   return RunFolder(path);
 }
 
-RunFolder RunFolder::open(const fs::path& path) {
+RunFolder RunFolder::open(const fs::path& path, std::string_view lead) {
   RunFolder folder(path);
-  if (!fs::is_directory(path)) throw Error(cat("--resume ", path.string(), ": there is no such folder"));
-  if (!fs::exists(folder.config()))
-    throw Error(cat("--resume ", path.string(), ": it holds no config.toml, so it is not the folder of a run"));
-  if (!fs::is_directory(path / "checkpoints"))
-    throw Error(cat("--resume ", path.string(), ": its folder checkpoints is missing"));
+  const auto require = [&](bool good, const char* otherwise) {
+    if (!good) throw Error(cat(lead, path.string(), ": ", otherwise));
+  };
+  require(fs::is_directory(path), "there is no such folder");
+  require(fs::exists(folder.config()), "it holds no config.toml, so it is not the folder of a run");
+  require(fs::is_directory(path / "checkpoints"), "its folder checkpoints is missing");
   return folder;
 }
 

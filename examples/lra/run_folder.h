@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "subquad/core/shape.h"
@@ -20,8 +21,8 @@ class RunFolder {
   // Error when something of that name exists: a run is never overwritten, nor made by two programs at once.
   static void check_new(const std::filesystem::path& path);
   static RunFolder create(const std::filesystem::path& path);
-  // Error when it is not the folder of a run.
-  static RunFolder open(const std::filesystem::path& path);
+  // Error when it is not the folder of a run; `lead` stands before the path there.
+  static RunFolder open(const std::filesystem::path& path, std::string_view lead = "");
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path config() const { return path_ / "config.toml"; }

@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <functional>
 #include <iomanip>
+#include <set>
 #include <sstream>
+#include <type_traits>
+#include <utility>
 
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/progress.h"
@@ -15,9 +19,8 @@ namespace subquad::lra {
 
 namespace {
 
-// A run that was killed may leave half a line at the end.
-std::vector<Record> read_records(const std::filesystem::path& path) {
-  std::vector<Record> records;
+// Gives every record to `take`, whose errors get file and line. A run that was killed may leave half a line at the end.
+void read_records(const std::filesystem::path& path, const std::function<void(const Record&)>& take) {
   std::ifstream file(path);
   std::string line;
   for (Index number = 1; std::getline(file, line); ++number) {
@@ -26,91 +29,126 @@ std::vector<Record> read_records(const std::filesystem::path& path) {
       if (file.peek() == std::ifstream::traits_type::eof()) break;
       throw FormatError(cat(path.string(), ": line ", number, " is no JSON object"));
     }
-    records.push_back(record);
+    try {
+      take(record);
+    } catch (const FormatError& error) {
+      throw FormatError(cat(path.string(), ": line ", number, ": ", error.what()));
+    }
   }
-  return records;
+}
+
+// A record's number or text, `missing` where it has none of that name.
+template <class T>
+T field(const Record& record, const char* name, const T& missing) {
+  const auto found = record.find(name);
+  if (found == record.end()) return missing;
+  constexpr bool number = std::is_arithmetic_v<T>;
+  if (number ? !found->is_number() : !found->is_string())
+    throw FormatError(cat(name, " is ", found->dump(), ", expected a ", number ? "number" : "text"));
+  return found->get<T>();
+}
+
+std::string text(const Record& record, const char* name, const std::string& missing = "") {
+  return field(record, name, missing);
 }
 
 void take(const Record& record, RunSummary& run) {
-  const std::string kind = record.value("kind", "");
+  const std::string kind = text(record, "kind");
   if (kind == "start") {
-    run.attention = record.value("attention", "");
-    run.model = record.value("model", "encoder");
-    run.task = record.value("task", "");
-    run.data_hash = record.value("data_hash", "");
-    run.parameters = record.value("parameters", Index{0});
+    run.attention = text(record, "attention");
+    run.model = text(record, "model", "encoder");
+    run.task = text(record, "task");
+    run.data_hash = text(record, "data_hash");
+    run.parameters = field(record, "parameters", Index{0});
   } else if (kind == "validation") {
-    run.validation = std::max(run.validation.value_or(0), record.value("accuracy", 0.0));
-  } else if (kind == "test" && record.value("checkpoint", "").starts_with("best")) {
-    run.test = record.value("accuracy", 0.0);
+    run.validation = std::max(run.validation.value_or(0), field(record, "accuracy", 0.0));
+  } else if (kind == "test" && text(record, "checkpoint").starts_with("best")) {
+    run.test = field(record, "accuracy", 0.0);
   } else if (kind == "baseline") {
-    run.baselines.push_back({record.value("name", ""), record.value("validation", 0.0), record.value("test", 0.0)});
+    run.baselines.push_back({text(record, "name"), field(record, "validation", 0.0), field(record, "test", 0.0)});
   }
 }
 
-void take_times(const std::vector<Record>& records, RunSummary& run) {
-  double session = 0;
-  for (const Record& record : records) {
-    if (record.value("kind", "") == "session") {
-      run.minutes += session / 60;
-      session = 0;
-    } else {
-      session = record.value("seconds", session);
-      run.tokens_per_second = record.value("tokens_per_second", run.tokens_per_second);
-      run.peak_bytes = std::max(run.peak_bytes, record.value("process_bytes", std::uint64_t{0}));
+void read_times(const std::filesystem::path& path, RunSummary& run) {
+  double earlier = 0, session = 0;  // seconds
+  read_records(path, [&](const Record& record) {
+    const std::string kind = text(record, "kind");
+    if (kind == "session") {
+      earlier += std::exchange(session, 0);
+    } else if (kind == "speed") {
+      session = field(record, "seconds", session);
+      run.minutes = (earlier + session) / 60;
+      if (record.contains("tokens_per_second")) run.tokens_per_second = field(record, "tokens_per_second", 0.0);
+      if (record.contains("process_bytes"))
+        run.peak_bytes = std::max(run.peak_bytes.value_or(0), field(record, "process_bytes", std::uint64_t{0}));
     }
-  }
-  run.minutes += session / 60;
+  });
 }
 
-std::string accuracy_text(const std::optional<double>& accuracy) {
-  if (!accuracy) return "-";
+std::string fixed_text(const std::optional<double>& number, int digits) {
+  if (!number) return "-";
   std::ostringstream text;
-  text << std::fixed << std::setprecision(4) << *accuracy;
+  text << std::fixed << std::setprecision(digits) << *number;
   return text.str();
 }
 
+std::string accuracy_text(const std::optional<double>& accuracy) {
+  return fixed_text(accuracy, 4);
+}
+
 void refuse_other_data(const std::vector<RunSummary>& runs) {
+  const RunSummary& first = runs.front();
   for (const RunSummary& run : runs)
-    if (run.data_hash != runs.front().data_hash)
-      throw Error(cat("the runs of ", runs.front().attention, " and ", run.attention, " saw different data: hash ",
-                      runs.front().data_hash, " and ", run.data_hash));
+    if (run.data_hash != first.data_hash)
+      throw Error(cat(first.folder, " (", first.attention, ") and ", run.folder, " (", run.attention,
+                      ") saw different data: hash ", first.data_hash, " and ", run.data_hash));
+}
+
+// Width of a column that tells runs of one attention apart; 0 where each run has its own.
+int folder_width(const std::vector<RunSummary>& runs) {
+  std::set<std::string> attentions;
+  std::size_t longest = std::string_view("folder").size();
+  for (const RunSummary& run : runs) {
+    attentions.insert(run.attention);
+    longest = std::max(longest, run.folder.size());
+  }
+  return attentions.size() == runs.size() ? 0 : static_cast<int>(longest) + 2;
 }
 
 }  // namespace
 
 RunSummary read_run(const std::filesystem::path& folder) {
   const RunFolder run = RunFolder::open(folder);
-  RunSummary summary;
-  for (const Record& record : read_records(run.metrics())) take(record, summary);
+  RunSummary summary = {.folder = folder.string()};
+  read_records(run.metrics(), [&](const Record& record) { take(record, summary); });
   if (summary.attention.empty()) throw Error(cat(run.metrics().string(), ": there is no record of a start"));
-  take_times(read_records(run.timing()), summary);
+  read_times(run.timing(), summary);
   return summary;
 }
 
 void print_run_table(const std::vector<RunSummary>& runs, std::ostream& out) {
   if (runs.empty()) return;
   refuse_other_data(runs);
-  const auto row = [&](const std::array<std::string, 8>& cells) {
+  const int width = folder_width(runs);
+  const auto row = [&](const std::string& folder, const std::array<std::string, 8>& cells) {
     constexpr std::array<int, 8> kWidths = {20, 9, 10, 12, 8, 10, 10, 9};
     std::ostringstream line;
+    if (width > 0) line << std::left << std::setw(width) << folder;
     for (std::size_t i = 0; i < cells.size(); ++i)
       line << (i < 2 ? std::left : std::right) << std::setw(kWidths[i]) << cells[i];
     const std::string text = line.str();
     out << "  " << text.substr(0, text.find_last_not_of(' ') + 1) << '\n';
   };
-  row({"attention", "model", "parameters", "validation", "test", "tokens/s", "peak MiB", "minutes"});
-  for (const RunSummary& run : runs) {
-    std::ostringstream minutes;
-    minutes << std::fixed << std::setprecision(1) << run.minutes;
-    row({run.attention, run.model, cat(run.parameters), accuracy_text(run.validation), accuracy_text(run.test),
-         rate_text(run.tokens_per_second), cat(run.peak_bytes >> 20), minutes.str()});
-  }
+  row("folder", {"attention", "model", "parameters", "validation", "test", "tokens/s", "peak MiB", "minutes"});
+  for (const RunSummary& run : runs)
+    row(run.folder, {run.attention, run.model, cat(run.parameters), accuracy_text(run.validation),
+                     accuracy_text(run.test), run.tokens_per_second ? rate_text(*run.tokens_per_second) : "-",
+                     run.peak_bytes ? cat(*run.peak_bytes >> 20) : "-", fixed_text(run.minutes, 1)});
   const auto complete =
       std::find_if(runs.begin(), runs.end(), [](const RunSummary& r) { return !r.baselines.empty(); });
   if (complete == runs.end()) return;
   for (const Baseline& baseline : complete->baselines)
-    row({baseline.name, "", "", accuracy_text(baseline.validation), accuracy_text(baseline.test), "", "", ""});
+    row("", {baseline.name, "", "", accuracy_text(baseline.validation), accuracy_text(baseline.test), "", "", ""});
 }
 
 }  // namespace subquad::lra

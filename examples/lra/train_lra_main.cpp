@@ -28,7 +28,7 @@ void check_lengths(const TrainOptions& options, const Task& task) {
 }
 
 RunFolder open_run(const TrainOptions& options) {
-  if (!options.resume.empty()) return RunFolder::open(options.resume);
+  if (!options.resume.empty()) return RunFolder::open(options.resume, "--resume ");
   RunFolder folder = RunFolder::create(options.out);
   AtomicFile config(folder.config());
   config.write(options.config_with_help);

@@ -146,7 +146,7 @@ bool parse_train_options(const std::vector<std::string>& args, TrainOptions& opt
   if (!parse_options(*app, args)) return false;
   if (!options.resume.empty()) {
     const std::string folder = options.resume;
-    const std::vector<std::string> earlier = resumed_arguments(*app, RunFolder::open(folder));
+    const std::vector<std::string> earlier = resumed_arguments(*app, RunFolder::open(folder, "--resume "));
     options = TrainOptions();
     app = make_app(options);
     parse_options(*app, earlier);

@@ -92,15 +92,15 @@ TEST_CASE("record log: a full disk is an error") {
 TEST_CASE("run folder: never overwritten, and only a run is opened") {
   const ScratchFolder scratch;
   const auto path = scratch / "run";
-  CHECK_THROWS_WITH_AS(RunFolder::open(path), cat("--resume ", path.string(), ": there is no such folder").c_str(),
-                       Error);
+  CHECK_THROWS_WITH_AS(RunFolder::open(path, "--resume "),
+                       cat("--resume ", path.string(), ": there is no such folder").c_str(), Error);
   const RunFolder folder = RunFolder::create(path);
   CHECK_THROWS_WITH_AS(RunFolder::create(path),
                        cat("--out ", path.string(), " exists and is not overwritten; give another folder").c_str(),
                        Error);
-  CHECK_THROWS_WITH_AS(
-      RunFolder::open(path),
-      cat("--resume ", path.string(), ": it holds no config.toml, so it is not the folder of a run").c_str(), Error);
+  CHECK_THROWS_WITH_AS(RunFolder::open(path),
+                       cat(path.string(), ": it holds no config.toml, so it is not the folder of a run").c_str(),
+                       Error);
   std::ofstream(folder.config()) << "steps = 1\n";
   CHECK_FALSE(RunFolder::open(path).newest_checkpoint().has_value());
   CHECK_THROWS_WITH_AS(RunFolder::create(path),
@@ -109,8 +109,7 @@ TEST_CASE("run folder: never overwritten, and only a run is opened") {
                            .c_str(),
                        Error);
   std::filesystem::remove(path / "checkpoints");
-  CHECK_THROWS_WITH_AS(RunFolder::open(path),
-                       cat("--resume ", path.string(), ": its folder checkpoints is missing").c_str(), Error);
+  CHECK_THROWS_WITH_AS(RunFolder::open(path), cat(path.string(), ": its folder checkpoints is missing").c_str(), Error);
 }
 
 TEST_CASE("run folder: locked by one program at a time") {

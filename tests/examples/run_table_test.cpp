@@ -52,9 +52,9 @@ TEST_CASE("run table: what is read from a run") {
   CHECK_EQ(run.attention, "paramixer");
   CHECK_EQ(run.validation.value(), 0.3125);
   CHECK_EQ(run.test.value(), 0.375);
-  CHECK_EQ(run.minutes, 1.5);
-  CHECK_EQ(run.tokens_per_second, 1000);
-  CHECK_EQ(run.peak_bytes, 5 << 20);
+  CHECK_EQ(run.minutes.value(), 1.5);
+  CHECK_EQ(run.tokens_per_second.value(), 1000);
+  CHECK_EQ(run.peak_bytes.value(), 5 << 20);
   std::ostringstream out;
   print_run_table({run}, out);
   CHECK_EQ(out.str(),
@@ -81,11 +81,46 @@ TEST_CASE("run table: a run that is not through, and half a line at its end") {
 }
 
 TEST_CASE("run table: runs on different data are not compared") {
-  const RunSummary a = {.attention = std::string("softmax"), .data_hash = std::string("1")};
-  const RunSummary b = {.attention = std::string("local"), .data_hash = std::string("2")};
+  using std::string;
+  const RunSummary a = {.folder = string("runs/a"), .attention = string("softmax"), .data_hash = string("1")};
+  const RunSummary b = {.folder = string("runs/b"), .attention = string("local"), .data_hash = string("2")};
   std::ostringstream out;
-  CHECK_THROWS_WITH_AS(print_run_table({a, b}, out), "the runs of softmax and local saw different data: hash 1 and 2",
-                       Error);
+  CHECK_THROWS_WITH_AS(print_run_table({a, b}, out),
+                       "runs/a (softmax) and runs/b (local) saw different data: hash 1 and 2", Error);
+}
+
+TEST_CASE("run table: what was not measured is no 0, and runs of one attention are told apart") {
+  const ScratchFolder scratch;
+  write_run(scratch / "run", kMetrics, "");
+  fs::remove(scratch / "run" / "timing.jsonl");
+  RunSummary first = read_run(scratch / "run");
+  RunSummary second = first;
+  first.folder = std::string("runs/first");
+  second.folder = std::string("b");
+  std::ostringstream out;
+  print_run_table({first, second}, out);
+  CHECK_EQ(out.str(),
+           "  folder      attention           model    parameters  validation    test  tokens/s  peak MiB  minutes\n"
+           "  runs/first  paramixer           mixer        123456      0.3125  0.3750         -         -        -\n"
+           "  b           paramixer           mixer        123456      0.3125  0.3750         -         -        -\n"
+           "              majority class                               0.1875  0.1250\n");
+  write_run(scratch / "run", kMetrics, "{\"kind\":\"speed\",\"seconds\":60.0,\"tokens_per_second\":5.0}\n");
+  const RunSummary older = read_run(scratch / "run");  // by a program that did not count bytes
+  CHECK_EQ(older.minutes.value(), 1);
+  CHECK_FALSE(older.peak_bytes.has_value());
+}
+
+TEST_CASE("run table: a field of another type is named with file and line") {
+  const ScratchFolder scratch;
+  const auto fails = [&](const std::string& metrics, const std::string& timing, const char* text) {
+    write_run(scratch / "run", metrics, timing);
+    CHECK_THROWS_WITH_AS(read_run(scratch / "run"), doctest::Contains(text), FormatError);
+  };
+  fails("{\"kind\":\"start\",\"attention\":7}\n", kTiming, "metrics.jsonl: line 1: attention is 7, expected a text");
+  fails(std::string(kMetrics) + "{\"kind\":\"validation\",\"accuracy\":null}\n", kTiming,
+        "metrics.jsonl: line 8: accuracy is null, expected a number");
+  fails(kMetrics, "{\"kind\":\"session\"}\n{\"kind\":\"speed\",\"seconds\":\"long\"}\n",
+        "timing.jsonl: line 2: seconds is \"long\", expected a number");
 }
 
 TEST_CASE("compare_runs: as a program") {
@@ -96,7 +131,10 @@ TEST_CASE("compare_runs: as a program") {
   CHECK_EQ(table.status, 0);
   CHECK_NE(table.out.find("majority class"), std::string::npos);
   CHECK_EQ(test::run_program("compare_runs", {}).status, 2);
-  CHECK_EQ(test::run_program("compare_runs", {(scratch / "none").string()}).status, 1);
+  const std::string none = (scratch / "none").string();
+  const test::Finished missing = test::run_program("compare_runs", {none});
+  CHECK_EQ(missing.status, 1);
+  CHECK_EQ(missing.err, cat("compare_runs: ", none, ": there is no such folder\n"));
 }
 
 TEST_SUITE_END();
