@@ -6,6 +6,7 @@
 #include "subquad/core/allocator.h"
 #include "subquad/kernels/count_correct/count_correct.h"
 #include "subquad/kernels/elementwise/elementwise.h"
+#include "subquad/kernels/top_k/top_k.h"
 #include "subquad/nn/losses.h"
 #include "subquad/nn/optim/clip.h"
 
@@ -40,6 +41,18 @@ Tensor zero_if_finite(const Tensor& x) {
   return kernels::mul_scalar(x.to(kFloat64).reshape({1}), 0);
 }
 
+const char* const kAdvice = "; a lower --learning-rate or --clip-norm may help";
+
+// What `f` returns. FSAT's choice refuses what a diverged model gives it: then an Error that says `where`, with advice.
+template <class F>
+auto advised(const std::string& where, const F& f) {
+  try {
+    return f();
+  } catch (const kernels::NanError& error) {
+    throw Error(cat(where, ": ", error.what(), kAdvice));
+  }
+}
+
 }  // namespace
 
 struct Learner::Recording {
@@ -66,7 +79,8 @@ Learner::~Learner() = default;
 
 void Learner::train(const Batch& batch, Index step) {
   const double rate = prepare(step);
-  const Tensor numbers = record_ ? replayed(batch) : compute(batch.to(model_->device()));
+  const Tensor numbers = advised(cat("training step ", step),
+                                 [&] { return record_ ? replayed(batch) : compute(batch.to(model_->device())); });
   started_.push_back({step, batch.size(), rate, Readback(numbers)});
 }
 
@@ -130,8 +144,8 @@ std::vector<StepResult> Learner::finish() {
     const std::span<const double> numbers = started.numbers.value().span<double>();
     const double loss = numbers[0], norm = numbers[1];
     if (!std::isfinite(loss) || !std::isfinite(norm))
-      throw Error(cat("training step ", started.step, ": loss ", loss, " and gradient norm ", norm,
-                      " must be finite; a lower --learning-rate or --clip-norm may help"));
+      throw Error(cat("training step ", started.step, ": loss ", loss, " and gradient norm ", norm, " must be finite",
+                      kAdvice));
     const double total = loss * static_cast<double>(started.samples);
     results.push_back({started.step, {total, static_cast<Index>(numbers[2]), started.samples}, started.rate, norm});
   }
@@ -143,7 +157,7 @@ Learner::Prediction Learner::predict(const Batch& batch) {
   const PrecisionGuard guard(precision_);
   model_->eval();
   const Batch there = batch.to(model_->device());
-  const Variable logits = (*model_)(there.ids, there.mask, RandomState());
+  const Variable logits = advised("evaluation", [&] { return (*model_)(there.ids, there.mask, RandomState()); });
   const double loss = nn::cross_entropy(logits, there.labels).value().to(kCpu).item<float>();
   std::vector<std::int64_t> predicted = predictions(logits.value().to(kCpu));
   const Tally result = tally(loss, predicted, batch);

@@ -31,7 +31,7 @@ struct Kept {
 };
 
 [[noreturn]] void ThrowNan(const char* op, Index row, Index element) {
-  throw Error(cat(op, ": element ", element, " of row ", row, " is NaN, expected numbers"));
+  throw NanError(cat(op, ": element ", element, " of row ", row, " is NaN, expected numbers"));
 }
 
 // A number that at least k of x[0, count) reach, 1 <= k, quickly: each of `groups` * lanes groups of elements is as

@@ -5,16 +5,22 @@
 //   x [..., N]   values [..., k]   indices int64 [..., k];   x float32 or float64, contiguous, CPU; 0 <= k <= N
 //
 // Of equal elements the one with the lower index comes first (-0 equals +0), so a result is a function of x alone. A
-// NaN is an Error that names its place. Work: x is read three times, from the first-level cache when a row fits it: for
-// NaNs, for the maxima of 2 k groups of elements, whose k-th largest is a bar that the k best reach, and for what
+// NaN is a NanError that names its place. Work: x is read three times, from the first-level cache when a row fits it:
+// for NaNs, for the maxima of 2 k groups of elements, whose k-th largest is a bar that the k best reach, and for what
 // reaches it; only that is sorted. O(N + k log k) comparisons, whatever the order of the elements.
 // Source of the choice: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
+#include "subquad/core/error.h"
 #include "subquad/core/mask.h"
 #include "subquad/core/tensor.h"
 
 namespace subquad::kernels {
+
+class NanError : public Error {
+ public:
+  using Error::Error;
+};
 
 struct TopK {
   Tensor values, indices;

@@ -121,6 +121,29 @@ TEST_CASE("learner: a loss that is not finite is an error and changes nothing") 
   for (const auto& [name, value] : learner.state_dict()) CHECK(test::same_bits(value, state.at(name)));
 }
 
+TEST_CASE("learner: scores that are NaN are an error with advice, where FSAT chooses by them, too") {
+  if (!device().is_cpu()) return;  // FSAT has no CUDA kernels yet
+  TrainOptions options = tiny_options();
+  options.model.encoder.attention.kind = "fsat";
+  Learner learner(options, 4, 3);
+  nn::StateDict state;
+  for (const auto& [name, value] : learner.state_dict()) {
+    state.emplace(name, value.clone());
+    if (name.starts_with("model.") && name.find("cross_a") != std::string::npos)
+      fill(state.at(name), std::numeric_limits<double>::quiet_NaN());
+  }
+  learner.load_state_dict(state);
+  const Batch batch = make_batch(same_tokens(8), first(8), options.batches);
+  const auto fails = [](const std::string& where, const auto& f) {
+    const std::string start = where + ": choose_top_k: element ";
+    CHECK_THROWS_WITH_AS(f(), doctest::Contains(start.c_str()), Error);
+    CHECK_THROWS_WITH_AS(f(), doctest::Contains("is NaN, expected numbers; a lower --learning-rate or --clip-norm may"),
+                         Error);
+  };
+  fails("training step 7", [&] { learner.train(batch, 7); });
+  fails("evaluation", [&] { learner.predict(batch); });
+}
+
 TEST_CASE("learner: a label out of range is named, its step changes nothing, and training can go on") {
   const TrainOptions options = tiny_options();
   Learner learner(options, 4, 3);
