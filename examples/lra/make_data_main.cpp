@@ -6,7 +6,7 @@
 //
 // The files are a function of the options but for --threads. They are made in a new folder DIR.unfinished-XXXXXX, from
 // which they move to DIR in the end, so DIR is complete or not there; only a killed run leaves such a folder behind.
-// Ends with 0, with 1 on an error, with 2 on a wrong option.
+// Ends with 0, with 1 on an error, with 2 on a wrong option, with 130 after Ctrl-C and 143 after SIGTERM.
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -24,6 +24,7 @@
 #include "subquad/examples/lra/options.h"
 #include "subquad/examples/lra/program.h"
 #include "subquad/examples/lra/progress.h"
+#include "subquad/examples/lra/stop_request.h"
 
 namespace subquad::lra {
 namespace {
@@ -69,7 +70,7 @@ bool parse_make_data_options(const std::vector<std::string>& args, MakeDataOptio
       ->capture_default_str();
   app.footer(
       "Example: make_data --task listops --out data/listops --seed 1\n"
-      "Exit status: 0 done, 1 error, 2 wrong option.");
+      "Exit status: 0 done; 1 error; 2 wrong option; 130 Ctrl-C; 143 SIGTERM.");
   if (!parse_options(app, args)) return false;
 
   if (options.task != "listops")
@@ -133,11 +134,14 @@ Index token_count(const Sequences& set) {
   return tokens;
 }
 
-std::vector<NamedSet> generate(const MakeDataOptions& options, ProgressLine& progress) {
+struct Stopped {};  // thrown where a signal came, so that what is made so far goes
+
+std::vector<NamedSet> generate(const MakeDataOptions& options, ProgressLine& progress, const StopRequest& stop) {
   const Index held_out = std::clamp<Index>(options.count / 48, 200, 2'000);
   const Index total = options.count + 2 * held_out;
   const auto start = std::chrono::steady_clock::now();
   const auto show = [&](Index done) {
+    if (stop) throw Stopped();
     if (done == 0 || !progress.due()) return;
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
     const double left = spent.count() * static_cast<double>(total - done) / static_cast<double>(done);
@@ -179,16 +183,14 @@ void print_table(const std::vector<NamedSet>& sets) {
   std::cout << "(accuracy of always the most frequent label, and of the most frequent label for the first token)\n";
 }
 
-int make_data(const std::vector<std::string>& args) {
-  MakeDataOptions options;
-  if (!parse_make_data_options(args, options)) return 0;
-  if (options.threads > 0) set_num_threads(options.threads);
+void make_sets(const MakeDataOptions& options, const StopRequest& stop) {
   UnfinishedFolder folder(options.out);
   ProgressLine progress(std::cerr, isatty(STDERR_FILENO) == 1, 5);
   progress.print(cat(options.task, ", seed ", options.seed, ", ", options.lengths.min_length, " < tokens < ",
                      options.lengths.max_length, ", into ", options.out.string()));
-  const std::vector<NamedSet> sets = generate(options, progress);
+  const std::vector<NamedSet> sets = generate(options, progress, stop);
   for (const NamedSet& set : sets) {
+    if (stop) throw Stopped();
     progress.show(cat("writing ", set.file));
     write_listops(folder / set.file, set.sequences);
   }
@@ -197,6 +199,19 @@ int make_data(const std::vector<std::string>& args) {
   json.commit();
   folder.finish();
   print_table(sets);
+}
+
+int make_data(const std::vector<std::string>& args) {
+  MakeDataOptions options;
+  if (!parse_make_data_options(args, options)) return 0;
+  if (options.threads > 0) set_num_threads(options.threads);
+  const StopRequest stop;
+  try {
+    make_sets(options, stop);
+  } catch (const Stopped&) {
+    std::cerr << "make_data: stopped; what was made so far is gone" << std::endl;
+    return 128 + stop.signal();  // what shells report for a process that a signal has ended
+  }
   return 0;
 }
 

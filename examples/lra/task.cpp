@@ -18,8 +18,9 @@ Task load_listops(const TaskSource& source) {
   const auto read = [&](const char* set) {
     const fs::path path = fs::path(source.folder) / cat("basic_", set, ".tsv");
     if (!fs::exists(path))
-      throw Error(cat("--data ", source.folder, ": there is no ", path.filename().string(),
-                      "; make it with: make_data --task listops --out ", source.folder, " --seed 1"));
+      throw Error(
+          cat("--data ", source.folder, ": there is no ", path.filename().string(),
+              "; make all of it in a new folder and give that as --data: make_data --task listops --out NEW --seed 1"));
     return read_listops(path, {.drop_brackets = source.drop_brackets});
   };
   Task task;

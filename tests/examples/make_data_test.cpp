@@ -1,12 +1,16 @@
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/listops_tsv.h"
+#include "subquad/tests/support/subprocess.h"
 #include "subquad/tests/support/temporary_folder.h"
 
 using namespace subquad;
@@ -123,6 +127,23 @@ TEST_CASE("make_data: of two into one folder the first makes it, the second chan
   for (const auto& entry : std::filesystem::directory_iterator(folder / "."))
     unfinished += entry.path().string().find("unfinished") != std::string::npos ? 1 : 0;
   CHECK_EQ(unfinished, 0);
+}
+
+TEST_CASE("make_data: stopped by a signal it leaves nothing behind") {
+  const auto entries = [](const TemporaryFolder& folder) {
+    return std::distance(std::filesystem::directory_iterator(folder / "."), std::filesystem::directory_iterator());
+  };
+  for (const auto& [signal, status] : {std::pair{SIGINT, 130}, {SIGTERM, 143}}) {
+    const TemporaryFolder folder;
+    test::Subprocess program("make_data", {"--task", "listops", "--out", (folder / "a").string(), "--threads", "1"});
+    for (int tries = 0; entries(folder) == 0 && tries < 3000; ++tries)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    program.signal(signal);
+    const test::Finished stopped = program.wait();
+    CHECK_EQ(stopped.status, status);
+    CHECK_NE(stopped.err.find("make_data: stopped"), std::string::npos);
+    CHECK_EQ(entries(folder), 0);
+  }
 }
 
 TEST_CASE("make_data: a report that cannot be written is an error") {

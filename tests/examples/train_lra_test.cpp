@@ -446,7 +446,8 @@ TEST_CASE("train_lra: folders") {
   check_fails({"--data", bench.run("none"), "--out", bench.run("run")}, 1,
               "make it with: make_data --task listops --out " + bench.run("none"));
   fs::remove(fs::path(bench.data) / "basic_val.tsv");
-  check_fails(bench.args("run"), 1, "there is no basic_val.tsv; make it with: make_data --task listops");
+  check_fails(bench.args("run"), 1,
+              "there is no basic_val.tsv; make all of it in a new folder and give that as --data: make_data --task ");
   check_fails({"--resume", bench.run("none")}, 1, "there is no such folder");
   CHECK_FALSE(fs::exists(bench.run("run")));
 }
