@@ -3,7 +3,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -92,7 +91,8 @@ CLI::Option* add_choice(CLI::App& app, const char* name, T& value, T (*parse)(st
       return std::string();
     } catch (const Error& error) {
       const std::string found = error.what();
-      return found.substr(std::min(found.find('\''), found.size()));  // "what" is the option, which is named already
+      const std::size_t quote = found.find('\'');  // what comes before it is the option, which is named already
+      return quote == std::string::npos ? found : found.substr(quote);
     }
   };
   return app
