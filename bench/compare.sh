@@ -47,8 +47,11 @@ if [ -z "$bin" ]; then
   bash "$root/cmake/build.sh" --no-install release bench_kernel >"$root/build/compare.log" 2>&1 ||
     stop "the build failed; see build/compare.log"
 fi
+[ -f "$bin" ] && [ -x "$bin" ] || stop "--bin $bin: there is no such program" 2
+ops=$("$bin" --list | sed -n 's/^\([a-z0-9_]*\):.*/\1/p') || stop "$bin cannot list its ops"
 mkdir -p "$out"
 status=0
+measured=no
 
 # A python3 that has PyTorch.
 peer_python() {
@@ -68,12 +71,13 @@ peers() {
   python=$(peer_python) || stop "PyTorch is neither here nor to be had from PyPI (Debian: apt-get install python3-torch)"
   rm -f "$out/peers.jsonl"
   "$python" "$root/bench/peers/compare.py" --bench "$bin" --only "$rows" --seconds "$seconds" --json "$out/peers.jsonl" || status=1
+  if [ -s "$out/peers.jsonl" ]; then measured=yes; fi
 }
 
 growth() {
   local op to
-  : >"$out/growth.jsonl"
-  for op in $("$bin" --list | sed -n 's/^\([a-z0-9_]*\):.*/\1/p' | grep -E "$rows" || true); do
+  : >"$out/growth.jsonl" >"$out/growth.log"
+  for op in $(grep -E -- "$rows" <<<"$ops" || true); do
     case $op in
       matmul | pinv) continue ;;  # no N of a sequence
       softmax | attention) to=8192 ;;
@@ -81,6 +85,7 @@ growth() {
     esac
     "$bin" "$op" --growth --batch 1 --to "$to" --seconds 0.2 --repetitions 3 2>>"$out/growth.log" >>"$out/growth.jsonl" || status=1
     tail -n 2 "$out/growth.log"
+    measured=yes
   done
 }
 
@@ -88,8 +93,13 @@ growth() {
 memory() {
   local op peak resident
   : >"$out/memory.jsonl"
+  measured=yes
   for op in nystrom fsat paramixer combiner; do
-    "$bin" "$op" --n "$long" --batch 1 --d 64 --repetitions 1 --seconds 0 2>/dev/null >>"$out/memory.jsonl" || { status=1; continue; }
+    if ! "$bin" "$op" --n "$long" --batch 1 --d 64 --repetitions 1 --seconds 0 2>"$out/memory.log" >>"$out/memory.jsonl"; then
+      cat "$out/memory.log" >&2
+      status=1
+      continue
+    fi
     peak=$(tail -n 1 "$out/memory.jsonl" | sed 's/.*"peak":\([0-9.e+]*\).*/\1/')
     resident=$(tail -n 1 "$out/memory.jsonl" | sed 's/.*"resident":\([0-9.e+]*\).*/\1/')
     awk -v op="$op" -v n="$long" -v peak="$peak" -v resident="$resident" 'BEGIN {
@@ -101,5 +111,6 @@ memory() {
 }
 
 for part in ${parts//,/ }; do "$part"; done
+[ $measured = yes ] || [ $status != 0 ] || stop "no row matches '$rows'"
 echo "results: $out"
 exit $status

@@ -6,8 +6,9 @@
 namespace subquad::bench {
 
 // The largest difference of any result or gradient, relative to the largest element of it (of a gradient: of any
-// gradient of the same rank, since some are zero but for rounding), at the settings' shape but with n at most 2048 and
-// one sample. Error naming what differs by more than 2e-4, or is not finite.
+// gradient of the same rank, since some are zero but for rounding; where all of them are, to the largest result), at
+// the settings' shape but with n at most 2048 and one sample. Error naming what differs by more than 2e-4, or is not
+// finite.
 double check_against_float64(const Case& c, Settings settings, const nn::Place& place);
 
 }  // namespace subquad::bench

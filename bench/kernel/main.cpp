@@ -111,6 +111,15 @@ void run(const Options& options, const Case& c, const Settings& settings) {
   if (options.dump.empty()) report(c, settings, options, runner);
 }
 
+// No op stands first: says where it must, or which there are.
+[[noreturn]] void refuse_unnamed(int argc, char** argv) {
+  for (const Case& c : all_cases())
+    for (int i = 2; i < argc; ++i)
+      if (c.op == argv[i]) throw Error(cat("the op comes first: bench_kernel ", c.op, " ", argv[1], " ..."));
+  find_case("");
+  throw InternalError("there is an op without a name");
+}
+
 int run_program(int argc, char** argv) {
   Options options;
   CLI::App app("Times one primitive or attention on the shape that you name.");
@@ -118,34 +127,42 @@ int run_program(int argc, char** argv) {
   app.add_flag("--list", options.list, "every op and what can be chosen for it");
   app.add_option("--device", options.device, "cpu, cuda, cuda:1")->capture_default_str();
   app.add_option("--dtype", options.dtype, "float32 or float64")->capture_default_str();
-  app.add_option("--threads", options.threads, "threads of the CPU")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--threads", options.threads, "threads of the CPU")->capture_default_str()->check(CLI::Range(1, 4096));
   app.add_option("--seed", options.seed, "of the random inputs")->capture_default_str();
-  app.add_option("--seconds", options.effort.seconds, "measure at least so long")->capture_default_str();
-  app.add_option("--repetitions", options.effort.repetitions, "and so often")->capture_default_str();
+  app.add_option("--seconds", options.effort.seconds, "measure at least so long")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 86400.0));
+  app.add_option("--repetitions", options.effort.repetitions, "and so often")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
   app.add_flag("--cold", options.cold, "inputs come from memory, not from a cache");
-  app.add_flag("--growth", options.growth, "cold, over n, doubled from --from to --to, with fitted exponents");
-  app.add_option("--from", options.from, "first n")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--to", options.to, "last n")->capture_default_str();
-  app.add_option("--dump", options.dump, "write inputs, results and gradients to this safetensors file");
-  app.add_flag("--turns", options.turns, "one run per line of standard input");
+  CLI::Option* growth =
+      app.add_flag("--growth", options.growth, "cold, over n, doubled from --from to --to, with fitted exponents");
+  const CLI::Range lengths(Index{1}, Index{1} << 40);
+  app.add_option("--from", options.from, "first n")->capture_default_str()->check(lengths)->needs(growth);
+  app.add_option("--to", options.to, "last n")->capture_default_str()->check(lengths)->needs(growth);
+  app.add_option("--dump", options.dump, "write inputs, results and gradients to this safetensors file")
+      ->excludes(growth);
+  app.add_flag("--turns", options.turns, "one run per line of standard input")->excludes(growth);
 
   // The op comes first on the command line and says which further options there are.
   const bool named = argc > 1 && argv[1][0] != '-';
   const Case c = named ? find_case(argv[1]) : Case{};
   Settings settings(c.op, c.settings);
-  for (const Setting& s : c.settings)
-    app.add_option_function<std::string>(
-           "--" + s.name, [&settings, name = s.name](const std::string& value) { settings.set(name, value); },
-           s.meaning)
-        ->default_str(s.value)
-        ->group(c.op);
+  for (const Setting& s : c.settings) {
+    CLI::Option* option = app.add_option_function<std::string>(
+        "--" + s.name, [&settings, name = s.name](const std::string& value) { settings.set(name, value); }, s.meaning);
+    option->default_str(s.value)->group(c.op);
+    if (s.name == "n") option->excludes(growth);
+  }
+  app.allow_extras(!named);  // they are answered with what there is
   CLI11_PARSE(app, argc, argv);
   if (options.list) {
     list_cases();
     return 0;
   }
   options.cold = options.cold || options.growth;
-  if (!named) find_case(options.op);  // throws: it says which names there are
+  if (!named) refuse_unnamed(argc, argv);
   run(options, c, settings);
   return 0;
 }

@@ -1,7 +1,10 @@
 // bench_kernel times every op that it names, on any shape, and counts its work.
 #include <doctest/doctest.h>
+#include <sys/wait.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -65,6 +68,13 @@ TEST_SUITE("cpu") {
       CAPTURE(c.op);
       if (c.turns_on_rounding) continue;
       CHECK(bench::check_against_float64(c, tiny(c), kPlace) < 1e-5);
+    }
+    for (const char* op : {"attention", "lag_column_attention", "softmax", "paramixer"}) {
+      CAPTURE(op);  // of one position: gradients of scores are rounding alone
+      const Case c = bench::find_case(op);
+      bench::Settings one(c.op, c.settings);
+      one.set("n", "1");
+      CHECK(bench::check_against_float64(c, one, kPlace) < 1e-5);
     }
     Case wrong = bench::find_case("bias_gelu");
     wrong.make = [make = wrong.make](const bench::Settings& s, const nn::Place& place) {
@@ -179,6 +189,46 @@ TEST_SUITE("cpu") {
     CHECK(text.err == "bench_kernel: matmul: --n is 'four', expected a whole number of 0 or more\n");
     const Finished heads = run_program("bench_kernel", {"attention", "--d", "8", "--heads", "3"});
     CHECK(heads.err == "bench_kernel: attention: --d 8 does not divide by --heads 3\n");
+    CHECK(run_program("bench_kernel", {"--n", "4", "nystrom"}).err ==
+          "bench_kernel: the op comes first: bench_kernel nystrom --n ...\n");
+    const auto refused = [](std::vector<std::string> args, const std::string& words) {
+      args.insert(args.begin(), "linear");
+      const Finished finished = run_program("bench_kernel", args);
+      CAPTURE(finished.err);
+      CHECK(finished.status != 0);
+      CHECK(finished.err.find(words) != std::string::npos);
+      CHECK(finished.err.size() < 200);
+    };
+    for (const char* threads : {"0", "-1", "100000"}) refused({"--threads", threads}, "not in range");
+    for (const char* from : {"0", "-8"}) refused({"--growth", "--from", from}, "not in range");
+    refused({"--repetitions", "-5"}, "not in range");
+    refused({"--seconds", "-1"}, "not in range");
+    refused({"--growth", "--n", "77"}, "excludes");
+    refused({"--from", "64"}, "--from requires --growth");
+  }
+
+  TEST_CASE("compare.sh: what it cannot measure ends it, with a word and a status") {
+    const TemporaryFolder folder;
+    const auto compare = [&](const std::string& bin, const std::string& arguments) {
+      const std::string command =
+          cat("bash '" SUBQUAD_SOURCE_DIR "/bench/compare.sh' --out '", (folder / "out").string(), "' --bin '", bin,
+              "' ", arguments, " > '", (folder / "text").string(), "' 2>&1");
+      const int status = std::system(command.c_str());
+      return std::pair(WEXITSTATUS(status), read_text(folder / "text"));
+    };
+    using Result = std::pair<int, std::string>;
+    CHECK(compare("/nope", "--only growth") == Result{2, "compare: --bin /nope: there is no such program\n"});
+    const auto [status, text] = compare(SUBQUAD_BIN_DIR "/bench_kernel", "--only growth --rows nosuchop");
+    CHECK(status == 1);
+    CHECK(text == "compare: no row matches 'nosuchop'\n");
+    const std::string lists = (folder / "lists").string();  // but measures nothing
+    write_text(lists, "#!/bin/sh\n[ \"$1\" = --list ] && echo nystrom: && exit\necho out of memory >&2\nexit 1\n");
+    std::filesystem::permissions(lists, std::filesystem::perms::owner_all);
+    for (const char* part : {"--only growth", "--only memory"}) {
+      const auto [failed, words] = compare(lists, part);
+      CHECK(failed == 1);
+      CHECK(words.find("out of memory") != std::string::npos);
+    }
   }
 }  // TEST_SUITE
 
