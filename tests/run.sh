@@ -23,6 +23,11 @@ while [ $# -gt 0 ]; do
   shift
 done
 
+if [ -n "${SUBQUAD_GOLDEN_DIR:-}" ]; then  # made absolute, since programs run elsewhere
+  [ -d "$SUBQUAD_GOLDEN_DIR" ] || { echo "run: SUBQUAD_GOLDEN_DIR is $SUBQUAD_GOLDEN_DIR: there is no such folder" >&2; exit 2; }
+  SUBQUAD_GOLDEN_DIR=$(realpath -- "$SUBQUAD_GOLDEN_DIR")
+fi
+
 passed=0
 failed=0
 finish() {
@@ -42,7 +47,6 @@ fi
 
 export OMP_WAIT_POLICY=passive  # threads that wait do not spin: on a shared machine the tests run several times faster
 export UBSAN_OPTIONS=print_stacktrace=1
-if [ -n "${SUBQUAD_GOLDEN_DIR:-}" ]; then SUBQUAD_GOLDEN_DIR=$(realpath -- "$SUBQUAD_GOLDEN_DIR"); fi  # programs run elsewhere
 bin=$root/build/$preset/bin
 logs=$root/build/$preset/test_logs
 rm -rf "$logs"

@@ -42,7 +42,8 @@ constexpr Kind kKinds[] = {
 
 std::filesystem::path golden_folder() {
   const char* other = std::getenv("SUBQUAD_GOLDEN_DIR");
-  return other != nullptr ? std::filesystem::path(other) : std::filesystem::path(SUBQUAD_SOURCE_DIR) / "tests/golden";
+  if (other != nullptr && *other != '\0') return other;
+  return std::filesystem::path(SUBQUAD_SOURCE_DIR) / "tests/golden";
 }
 
 std::vector<std::filesystem::path> golden_files() {
