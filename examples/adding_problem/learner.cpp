@@ -4,10 +4,17 @@
 #include <cmath>
 
 #include "subquad/kernels/count_correct/count_correct.h"
+#include "subquad/kernels/top_k/top_k.h"
 #include "subquad/nn/losses.h"
 #include "subquad/nn/optim/clip.h"
 
 namespace subquad::adding_problem {
+
+namespace {
+
+const char* const kAdvice = "; a lower --learning-rate may help";
+
+}  // namespace
 
 // As published: no norm, no dropout, flatten head; positions for the order task only.
 nn::MixerConfig mixer_config(const LearnerOptions& options) {
@@ -39,7 +46,11 @@ Learner::Learner(const LearnerOptions& options) : options_(options) {
 }
 
 Variable Learner::answers(const Tensor& inputs) const {
-  return adding_ != nullptr ? (*adding_)(Variable(inputs), {}, {}) : (*order_)(inputs, {}, {});
+  try {
+    return adding_ != nullptr ? (*adding_)(Variable(inputs), {}, {}) : (*order_)(inputs, {}, {});
+  } catch (const kernels::NanError& error) {  // FSAT's choice refuses what a diverged model gives it
+    throw Error(cat("step ", step_, ": ", error.what(), kAdvice));
+  }
 }
 
 double Learner::train() {
@@ -50,8 +61,7 @@ double Learner::train() {
   const Variable loss =
       adding_ != nullptr ? nn::mean_squared_error(out, Variable(items.targets)) : nn::cross_entropy(out, items.targets);
   const double value = loss.value().item<float>();
-  if (!std::isfinite(value))
-    throw Error(cat("step ", step_, ": the loss is ", value, "; a lower --learning-rate may help"));
+  if (!std::isfinite(value)) throw Error(cat("step ", step_, ": the loss is ", value, kAdvice));
   arena_->zero_grad();
   backward(loss);
   optimizer_->set_rate(options_.schedule.at(step_));

@@ -88,6 +88,16 @@ TEST_CASE("adding problem: wrong options, and a short run of the program") {
       {"--attention", "softmax", "--heads", "3", "--head-width", "5", "--length", "8", "--steps", "1"});
   CAPTURE(narrow.err);
   CHECK_EQ(narrow.status, 0);
+  for (const char* attention : {"softmax", "fsat"}) {
+    CAPTURE(attention);
+    const test::Finished diverged = test::run_program(
+        "adding_problem",
+        {"--attention", attention, "--learning-rate", "1e20", "--warmup", "0", "--length", "32", "--steps", "9"});
+    CAPTURE(diverged.err);
+    CHECK_EQ(diverged.status, 1);
+    CHECK_EQ(diverged.err.find("adding_problem: step "), 0);
+    CHECK_NE(diverged.err.find("; a lower --learning-rate may help\n"), std::string::npos);
+  }
   for (const char* task : {"adding", "order"}) {
     const test::Finished run = test::run_program("adding_problem", {"--task", task, "--length", "16", "--steps", "4",
                                                                     "--evaluate-every", "3", "--test-items", "50"});
