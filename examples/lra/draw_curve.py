@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Draws accuracy over training steps from a run's metrics.jsonl as one SVG file (Python's standard library only).
+"""Draws accuracy over training steps from the metrics.jsonl of one or more runs as one SVG file (standard library only).
 
-  draw_curve.py RUN/metrics.jsonl OUT.svg [--baseline "majority 0.170" ...] [--title TEXT]
+  draw_curve.py RUN/metrics.jsonl [RUN/metrics.jsonl ...] OUT.svg [--baseline "majority 0.170" ...] [--title TEXT]
 
-Grey: training batches, a mean over 10 records. Blue, with dots: the whole validation set. Dashed: baselines.
+Lines with dots: the whole validation set, for several runs in the colour of each. For a single run also, in grey, its
+training batches, a mean over 10 records. Dashed: baselines.
 """
 import argparse
 import html
@@ -11,13 +12,18 @@ import json
 
 WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 150, 40, 44
-INK, GRID, TRAIN, VALIDATION, BASELINE = "#333", "#ddd", "#aaa", "#1f5fa8", "#b3541e"
+INK, GRID, TRAIN, BASELINE = "#333", "#ddd", "#aaa", "#999"
+RUNS = ["#1f5fa8", "#c2571a", "#2a8a4a", "#8a3fa0", "#b0213f"]  # in turn
 SMOOTHING = 10  # records
 
 
 def read_records(path):
     with open(path, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+def accuracies(records, kind):
+    return [(r["step"], r["accuracy"]) for r in records if r["kind"] == kind]
 
 
 def smooth(points):
@@ -84,25 +90,28 @@ class Plot:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("metrics")
+    parser.add_argument("metrics", nargs="+")
     parser.add_argument("out")
     parser.add_argument("--baseline", action="append", default=[], help='name and accuracy: "majority 0.170"')
     parser.add_argument("--title", default="Accuracy")
     options = parser.parse_args()
 
-    records = read_records(options.metrics)
-    train = smooth([(r["step"], r["accuracy"]) for r in records if r["kind"] == "train"])
-    validation = [(r["step"], r["accuracy"]) for r in records if r["kind"] == "validation"]
+    runs = [read_records(path) for path in options.metrics]
+    validation = [accuracies(records, "validation") for records in runs]
+    train = smooth(accuracies(runs[0], "train")) if len(runs) == 1 else []
     baselines = [(float(value), name) for name, value in (b.rsplit(" ", 1) for b in options.baseline)]
-    highest = max([a for _, a in train + validation] + [value for value, _ in baselines]) + 0.05
-    plot = Plot(max(s for s, _ in train + validation), highest)
+    points = train + [point for run in validation for point in run]
+    plot = Plot(max(s for s, _ in points), max([a for _, a in points] + [value for value, _ in baselines]) + 0.05)
     plot.axes()
     labels = []
     for value, name in baselines:
         plot.line(LEFT, plot.y(value), WIDTH - RIGHT, plot.y(value), BASELINE, 'stroke-dasharray="6 4"')
         labels.append((value, f"{name} {100 * value:.1f} %", BASELINE))
-    labels.append(plot.curve(train, TRAIN, "training batches"))
-    labels.append(plot.curve(validation, VALIDATION, f"validation {100 * validation[-1][1]:.1f} %", dots=True))
+    if train:
+        labels.append(plot.curve(train, TRAIN, "training batches"))
+    for i, (records, run) in enumerate(zip(runs, validation)):
+        name = "validation" if len(runs) == 1 else records[0]["attention"]
+        labels.append(plot.curve(run, RUNS[i % len(RUNS)], f"{name} {100 * run[-1][1]:.1f} %", dots=True))
     plot.labels(labels)
     with open(options.out, "w", encoding="utf-8") as out:
         out.write(plot.svg(options.title))
