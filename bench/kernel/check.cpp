@@ -19,7 +19,8 @@ Tensor doubles(const Tensor& t) {
 
 double largest(const Tensor& t) {
   double most = 0;
-  for (const double value : doubles(t).span<double>()) most = std::max(most, std::fabs(value));
+  const Tensor values = doubles(t);
+  for (const double value : values.span<double>()) most = std::max(most, std::fabs(value));
   return most;
 }
 

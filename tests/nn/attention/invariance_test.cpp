@@ -118,7 +118,8 @@ struct Batch {
     Results results{filled(out.value().contiguous(), real, 0), v.grad(), d.grad(), {}};
     for (const Variable& p : module.parameters())
       results.parameters.push_back(p.grad().defined() ? p.grad().clone() : zeros(p.shape(), p.dtype(), p.device()));
-    for (const double x : test::doubles(out.value()).span<double>()) results.finite &= std::isfinite(x);
+    const Tensor everywhere = test::doubles(out.value());
+    for (const double x : everywhere.span<double>()) results.finite &= std::isfinite(x);
     return results;
   }
 };
