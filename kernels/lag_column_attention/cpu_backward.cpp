@@ -64,7 +64,7 @@ struct LagColumnHead {
   Index lags() const { return static_cast<Index>(chosen.lags.size()); }
   Index columns() const { return static_cast<Index>(chosen.columns.size()); }
   Index positions() const { return chosen.empty() ? 0 : chosen.n; }  // that see anything
-  Index ranges() const { return RangeCount<T>(positions()); }
+  Index ranges() const { return RangeCount(positions()); }
 
   T* lag_sums(Index range) const { return range_sums.data() + range * range_size; }
   T* column_sums(Index range) const { return lag_sums(range) + lags(); }
@@ -174,8 +174,8 @@ void QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted
   QueryStrip<T> strip(head);
   HWY_ALIGN T p[kBlock * kStrip<T>], ds[kBlock * kStrip<T>], scales[kStrip<T>];
   std::fill_n(scales, kStrip<T>, args.scale);
-  const Index end = std::min(head.positions(), (range + 1) * kRange<T>);
-  for (Index first = range * kRange<T>; first < end; first += kStrip<T>) {
+  const Index end = std::min(head.positions(), (range + 1) * kRange);
+  for (Index first = range * kRange; first < end; first += kStrip<T>) {
     const Index lanes = std::min(kStrip<T>, end - first);
     strip.load(head, first, lanes);
     for (Index s = 0; s < head.lags(); s += kLagsAtOnce) {
@@ -216,8 +216,8 @@ void KeyRange(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T
   HWY_ALIGN T p[kBlock * kStrip<T>], ds[kBlock * kStrip<T>], ones[kStrip<T>];
   std::fill_n(ones, kStrip<T>, T(1));
   const QueryRows<T> queries{head.lse.data(), head.lse_rest.data(), head.delta.data()};
-  const Index end = std::min(head.positions(), (range + 1) * kRange<T>);
-  for (Index first = range * kRange<T>; first < end; first += kStrip<T>) {
+  const Index end = std::min(head.positions(), (range + 1) * kRange);
+  for (Index first = range * kRange; first < end; first += kStrip<T>) {
     const Index lanes = std::min(kStrip<T>, end - first);
     spare.zero();
     const auto rows = [&](auto x, auto* beyond) { return RowsOf(x, head.b, head.h, first, lanes, beyond); };
@@ -284,13 +284,13 @@ void LagColumnGrad(const LagColumnBackward<T>& args) {
   parallel_for(count, positions * args.v.dim(3),
                [&](Index head) { heads[static_cast<std::size_t>(head)].fill_rows(); });
 
-  const Index ranges = RangeCount<T>(positions), slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
-  const Index work = kRange<T> * (slots * (args.q.dim(3) + args.v.dim(3)) / 4 + 1);
+  const Index ranges = RangeCount(positions), slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
+  const Index work = kRange * (slots * (args.q.dim(3) + args.v.dim(3)) / 4 + 1);
   parallel_for(count * 2 * ranges, work, [&](Index task) {  // all queries of a head, then its keys: two packs at a time
     const auto number = static_cast<std::size_t>(task / 2 / ranges);
     const LagColumnHead<T>& head = heads[number];
     const bool queries = task / ranges % 2 == 0;
-    const Index range = task % ranges, begin = range * kRange<T>, stop = std::min(positions, begin + kRange<T>);
+    const Index range = task % ranges, begin = range * kRange, stop = std::min(positions, begin + kRange);
     if (begin < head.positions()) {
       if (queries)
         QueryRange(head, k[number], v[number], range);

@@ -93,12 +93,12 @@ void LagColumn(const LagColumnForward<T>& args) {
   }
   PackAll(k);
   PackAll(v);
-  const Index ranges = RangeCount<T>(positions), slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
-  const Index work = kRange<T> * (slots * (args.q.dim(3) + args.v.dim(3)) / 8 + 1);
+  const Index ranges = RangeCount(positions), slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
+  const Index work = kRange * (slots * (args.q.dim(3) + args.v.dim(3)) / 8 + 1);
   parallel_for(all_heads * ranges, work, [&](Index task) {
-    const Index head = task / ranges, b = head / heads, h = head % heads, begin = task % ranges * kRange<T>;
+    const Index head = task / ranges, b = head / heads, h = head % heads, begin = task % ranges * kRange;
     const auto number = static_cast<std::size_t>(head);
-    const Index stop = std::min(positions, begin + kRange<T>);
+    const Index stop = std::min(positions, begin + kRange);
     const Index end = chosen[number].empty() ? begin : std::clamp(chosen[number].n, begin, stop);
     if (begin < end) LagColumnRange(args, chosen[number], k[number], v[number], b, h, begin, end);
     SeeNothing(args, b, h, end, stop);

@@ -21,14 +21,12 @@ HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
-inline constexpr Index kStripsPerTask = 16;
-template <class T>
-inline constexpr Index kRange = kStripsPerTask* kStrip<T>;  // positions per task: 512 with AVX-512 in float32
+inline constexpr Index kRange = 512;  // positions per task, whole strips; each leaves sums of its own behind
+static_assert(kRange % kStrip<float> == 0);
 
-// The tasks of a head of `positions`: ranges of kRange.
-template <class T>
-Index RangeCount(Index positions) {
-  return (positions + kRange<T> - 1) / kRange<T>;
+// The tasks of a head of `positions`.
+inline Index RangeCount(Index positions) {
+  return (positions + kRange - 1) / kRange;
 }
 
 // What a strip reads beyond the end is the start again: rows have so many columns for n positions.
