@@ -67,14 +67,17 @@ class Tensor {
   const T* data() const {
     return reinterpret_cast<const T*>(checked_data(dtype_of<std::remove_const_t<T>>()));
   }
+  // Contiguous tensors only; of a tensor with a name, which keeps the elements alive while the span is read.
   template <class T>
-  std::span<T> span() {  // contiguous tensors only
+  std::span<T> span() & {
     return {data<T>(), contiguous_size()};
   }
   template <class T>
-  std::span<const T> span() const {
+  std::span<const T> span() const& {
     return {data<T>(), contiguous_size()};
   }
+  template <class T>
+  std::span<const T> span() const&& = delete;
   template <class T, int Rank>
   View<T, Rank> view() {
     check_view_rank(Rank);

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <utility>
 
 #include "subquad/tests/support/compare.h"
 
@@ -15,6 +16,13 @@ using test::here;
 Tensor counting(const Shape& shape) {
   return arange(shape.size(), kFloat32, device()).reshape(shape);
 }
+
+template <class T>
+concept GivesSpan = requires(T tensor) { std::forward<T>(tensor).template span<float>(); };
+
+// What a span of a temporary points to is gone before a loop over it begins.
+static_assert(GivesSpan<Tensor&> && GivesSpan<const Tensor&>);
+static_assert(!GivesSpan<Tensor> && !GivesSpan<const Tensor>);
 
 TEST_CASE("a handle shares its storage, a clone does not") {
   Tensor a = counting({2, 3});
