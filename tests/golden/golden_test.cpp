@@ -196,6 +196,13 @@ TEST_CASE("a golden file whose metadata are not understood or contradict its ten
       {"paramixer_matmul_chord", "n_links", "-3", "n_links is '-3', expected a whole number of at least 0"},
       {"paramixer_matmul_chord", "dim", "banana", "dim is 'banana', expected a whole number"},
       {"paramixer_matmul_cdil", "n_factors", "4", "n_factors is 4, but in.weights is [5, 2, 32, 9]"},
+      {"paramixer_matmul_chord", "protocol", "cdil", "protocol is 'cdil', which has no links with offsets 0 1 2 4 8"},
+      {"paramixer_matmul_cdil", "protocol", "chord",
+       "protocol is 'chord', which has no links with offsets 0 1 2 3 4 -1 -2 -3 -4"},
+      {"paramixer_matmul_cdil", "protocol", "butterfly", "protocol is 'butterfly', which has no links with offsets 0"},
+      {"paramixer_adding_chord", "factor_rule", "ceil", "n_factors is 4, but factor_rule 'ceil' makes 5 of seq_len 24"},
+      {"paramixer_classifier_flatten_chord", "factor_rule", "floor",
+       "n_factors is 5, but factor_rule 'floor' makes 4 of seq_len 20"},
       {"paramixer_block_chord", "n_factors", "3", "n_factors is 3, but the file has 4 tensors param.fs.*"},
       {"softmax_pad", "causal", "banana", "causal is 'banana', expected 0, 1, false or true"},
       {"softmax_pad", "lengths", "33 20", "lengths is '33 20', expected '33 20 1'"},
@@ -212,6 +219,27 @@ TEST_CASE("a golden file whose metadata are not understood or contradict its ten
   described.metadata["source"] = "another";
   described.metadata["causal"] = "false";
   CHECK(verdict(described).ends_with(" pass\n"));
+}
+
+TEST_CASE("a golden file's links are those of its protocol, whatever their step and however far they go round") {
+  if (!device().is_cpu()) return;
+  const auto moved = [](const char* name, Index link, Index by) {  // all products of the file, one link of each
+    SafetensorsFile file = file_here(name);
+    Tensor offsets = file.tensors["offsets"].contiguous().clone();
+    const Index links = offsets.dim(-1);
+    for (Index at = link; at < offsets.size(); at += links) offsets.data<Index>()[at] += by;
+    file.tensors["offsets"] = offsets;
+    return verdict(file);
+  };
+  CHECK(moved("paramixer_matmul_chord", 4, -16).ends_with(" pass\n"));  // of 16 positions
+  CHECK(moved("paramixer_matmul_cdil", 8, 64).ends_with(" pass\n"));    // of 32
+  CHECK(moved("paramixer_matmul_chord", 4, 1) ==
+        "case: protocol is 'chord', which has no links with offsets 0 1 2 4 9, fail\n");
+  CHECK(moved("paramixer_matmul_cdil", 8, 1).find("protocol is 'cdil', which has no links with offsets") !=
+        std::string::npos);
+  SafetensorsFile butterfly = butterfly_case();
+  butterfly.tensors["offsets"] = tensor<Index>({0, 3}, {2});
+  CHECK(verdict(butterfly) == "case: protocol is 'butterfly', which has no links with offsets 0 3, fail\n");
 }
 
 TEST_CASE("golden files of an unknown kind are not understood") {

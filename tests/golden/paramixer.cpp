@@ -1,4 +1,5 @@
 // Paramixer: the sparse product alone, and a block with its perceptrons.
+#include <algorithm>
 #include <string>
 
 #include "subquad/autograd/ops/factor_mlp.h"
@@ -9,14 +10,32 @@
 namespace subquad::test {
 namespace {
 
+// Are they links of the protocol? Circular ones are the same modulo `positions`; cdil's dilation and butterfly's
+// distance can be any power of two.
+bool are_of(nn::LinkProtocol protocol, const Links& links, Index positions) {
+  const Index round = std::max<Index>(positions, 1);
+  const auto same = [&](const Links& known) {
+    const auto equal = [&](Index a, Index b) {
+      return links.rule == kernels::LinkRule::flip ? a == b : (a % round - b % round) % round == 0;
+    };
+    return std::equal(links.offsets.begin(), links.offsets.end(), known.offsets.begin(), known.offsets.end(), equal);
+  };
+  if (protocol == nn::LinkProtocol::chord) return same(kernels::chord_links(links.count()));
+  if (protocol == nn::LinkProtocol::cdil && links.count() % 2 == 0) return false;
+  for (Index step = 1; step <= Index{1} << 40; step *= 2)
+    if (same(protocol == nn::LinkProtocol::cdil ? kernels::cdil_links(step, links.count())
+                                                : kernels::butterfly_links(step)))
+      return true;
+  return false;
+}
+
 // One or, with a leading axis M, several independent products.
 class ProductCase {
  public:
   ProductCase(const GoldenFile& file, DType dtype) : file_(file), dtype_(dtype) {}
 
   GoldenErrors run() {
-    const bool flip = nn::parse_link_protocol(file_.option("protocol")) == nn::LinkProtocol::butterfly;
-    rule_ = flip ? kernels::LinkRule::flip : kernels::LinkRule::circular;
+    protocol_ = nn::parse_link_protocol(file_.option("protocol"));
     if (file_.tensor("in.weights").rank() != 4) {
       file_.tensor("in.weights", {"batch", "seq_len", "n_links"});
       file_.tensor("in.values", {"batch", "seq_len", "dim"});
@@ -41,7 +60,7 @@ class ProductCase {
   void product(const Get& get) {
     const auto in = [&](const std::string& name) { return here(get(name).to(dtype_)).contiguous(); };
     const Tensor offsets = get("offsets").contiguous(), weights = in("in.weights"), values = in("in.values");
-    const Links links{rule_, {offsets.span<Index>().begin(), offsets.span<Index>().end()}};
+    const Links links = links_of(offsets, values.dim(1));
     errors_.result("out", kernels::chord_matmul(weights, values, links), get("out"));
     const kernels::ChordGrads grads = kernels::chord_matmul_grad(in("up.out"), weights, values, links);
     errors_.gradient("grad.weights", grads.dweights, get("grad.weights"));
@@ -65,9 +84,19 @@ class ProductCase {
     errors_.result("index.cols", columns, get("index.cols"));
   }
 
+  Links links_of(const Tensor& offsets, Index positions) const {
+    const bool flip = protocol_ == nn::LinkProtocol::butterfly;
+    const Links links{flip ? kernels::LinkRule::flip : kernels::LinkRule::circular,
+                      {offsets.span<Index>().begin(), offsets.span<Index>().end()}};
+    if (are_of(protocol_, links, positions)) return links;
+    std::string text;
+    for (const Index offset : links.offsets) text += cat(' ', offset);
+    throw Error(cat("protocol is '", file_.option("protocol"), "', which has no links with offsets", text));
+  }
+
   const GoldenFile& file_;
   DType dtype_;
-  kernels::LinkRule rule_ = kernels::LinkRule::circular;
+  nn::LinkProtocol protocol_ = nn::LinkProtocol::chord;
   GoldenErrors errors_;
 };
 
@@ -156,9 +185,15 @@ nn::StateDict paramixer_state(const GoldenFile& file, const std::string& prefix,
 nn::ParamixerConfig paramixer_options(const GoldenFile& file, const std::string& prefix) {
   file.tensor(prefix + "g.network.0.weight", {"hidden", "dim"});
   file.tensor(prefix + "fs.0.network.2.weight", {"n_links", "hidden"});
+  const Index factors = file.count("n_factors", prefix + "fs.", ".network.0.weight");
+  const nn::FactorRule rule = nn::parse_factor_rule(file.option("factor_rule"));
+  const Index ruled = nn::factor_count(file.number("seq_len", 1), rule);
+  if (ruled != factors)
+    throw Error(cat("n_factors is ", factors, ", but factor_rule '", file.option("factor_rule"), "' makes ", ruled,
+                    " of seq_len ", file.option("seq_len")));
   return {.protocol = nn::parse_link_protocol(file.option("protocol")),
-          .factors = file.count("n_factors", prefix + "fs.", ".network.0.weight"),
-          .rule = nn::parse_factor_rule(file.option("factor_rule")),
+          .factors = factors,
+          .rule = rule,
           .links = file.number("n_links", 1),
           .hidden = file.number("hidden", 1),
           .residual = nn::parse_mix_residual(file.option("residual"))};
