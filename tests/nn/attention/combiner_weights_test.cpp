@@ -1,4 +1,5 @@
 // What a query of Combiner sees of each token: how much, and in which proportions.
+#include <cmath>
 #include <map>
 
 #include "subquad/autograd/backward.h"
@@ -38,6 +39,82 @@ test::slow::Sets sets_of(const Options& o, Index i, Index n) {
   return sets;
 }
 
+struct ByHand {
+  Tensor dq, dv;  // float64
+};
+
+// Adds the gradients that the entries of query i bring to head (b, h) with q = 0, by hand. Each of its M entries, token
+// or span, weighs 1 / M, and each token of a span 1 / |S|, so a span's value is their mean. `up` is dout_i.
+//
+//   dq_i = sum over entries of (up . value - up . out_i) / M key / sqrt(E)
+//   dq_S = sum over the span of (up . v_j - up . v_S) / (M |S|) k_j / sqrt(E)
+//
+// All queries are equal, so dq_S goes to the token that the running maximum meets first: the farthest from i. A key's
+// gradient is a product with a query: 0.
+void add_gradients(const Inputs& in, const Options& o, Index b, Index h, Index i, const std::vector<double>& up,
+                   ByHand& grads) {
+  const Index n = in.q.dim(2), width = in.q.dim(3), columns = std::min(o.config.segment, n);
+  const double scale = 1 / std::sqrt(static_cast<double>(width));
+  const auto key = [&](Index j, Index e) { return test::at(in.k.value(), {b, h, j, e}); };
+  const auto add = [&](Tensor& to, Index j, Index e, double x) {
+    to.data<double>()[((b * in.q.dim(1) + h) * n + j) * width + e] += x;
+  };
+  const auto upped = [&](Index j) {  // up . v_j
+    double sum = 0;
+    for (Index e = 0; e < width; ++e) sum += up[static_cast<std::size_t>(e)] * test::at(in.v.value(), {b, h, j, e});
+    return sum;
+  };
+  const auto mean = [&](const std::vector<Index>& tokens) {
+    double sum = 0;
+    for (const Index j : tokens) sum += upped(j) / static_cast<double>(tokens.size());
+    return sum;
+  };
+  const test::slow::Sets sets = test::slow::combiner_sets(o.config, o.causal, i, n);
+  std::vector<std::vector<Index>> entries;  // tokens first, each a set of itself
+  for (const Index j : sets.direct)
+    if (test::slow::is_real(in.mask, b, j)) entries.push_back({j});
+  const std::size_t direct = entries.size();
+  for (std::vector<Index> span : sets.spans) {
+    std::erase_if(span, [&](Index j) { return !test::slow::is_real(in.mask, b, j); });
+    if (!span.empty()) entries.push_back(span);
+  }
+  const double weight = 1 / static_cast<double>(entries.size());
+  double out = 0;
+  for (const auto& entry : entries) out += weight * mean(entry);
+  for (std::size_t s = 0; s < entries.size(); ++s) {
+    const std::vector<Index>& entry = entries[s];
+    const bool vertical = o.config.pattern == CombinerPattern::vertical;
+    const bool before = vertical ? entry[0] / columns < i / columns : entry[0] % columns < i % columns;
+    const Index met_first = before ? entry.front() : entry.back();
+    for (Index e = 0; e < width; ++e) {
+      double largest = key(entry[0], e);
+      for (const Index j : entry) {
+        const double share = weight / static_cast<double>(entry.size());
+        largest = std::max(largest, key(j, e));
+        add(grads.dv, j, e, share * up[static_cast<std::size_t>(e)]);
+        if (s >= direct) add(grads.dq, met_first, e, share * (upped(j) - mean(entry)) * key(j, e) * scale);
+      }
+      add(grads.dq, i, e, weight * (mean(entry) - out) * largest * scale);
+    }
+  }
+}
+
+// Of `average`: half of each of its two attentions.
+ByHand gradients_by_hand(const Inputs& in, Options o, const Tensor& dout) {
+  ByHand grads = {zeros(in.q.shape(), kFloat64, kCpu), zeros(in.q.shape(), kFloat64, kCpu)};
+  for (const CombinerPattern half : {CombinerPattern::vertical, CombinerPattern::horizontal})
+    for (Index b = 0; b < in.q.dim(0); ++b)
+      for (Index h = 0; h < in.q.dim(1); ++h)
+        for (Index i = 0; i < in.q.dim(2); ++i) {
+          if (!test::slow::is_real(in.mask, b, i)) continue;
+          o.config.pattern = half;
+          std::vector<double> up;
+          for (Index e = 0; e < in.q.dim(3); ++e) up.push_back(test::at(dout, {b, h, i, e}) / 2);
+          add_gradients(in, o, b, h, i, up, grads);
+        }
+  return grads;
+}
+
 TEST_SUITE("cpu") {  // no CUDA kernels yet
   TEST_CASE("combiner_attention with queries of 0 counts: 1 / entries for a token, shared inside a span") {
     const Index n = 21;
@@ -58,6 +135,32 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
       }
       CHECK_CLOSE(in.run(o).value().select(0, 1).select(0, 1), want, 1e-14);
     }
+  }
+
+  TEST_CASE("combiner_attention: average with queries of 0 equals its index sets, and its gradients those by hand") {
+    for (const auto& [n, segment] : std::vector<std::pair<Index, Index>>{{1, 1}, {12, 4}, {17, 3}, {17, 40}, {21, 5}})
+      for (const Mask& mask : masks(n))
+        for (const bool causal : {false, true})
+          test::for_each_float([&](DType dtype) {
+            CAPTURE(n);
+            CAPTURE(causal);
+            CAPTURE(mask.defined());
+            const Options o = {{.pattern = CombinerPattern::average, .segment = segment}, causal};
+            Inputs in = make_inputs(n, mask, dtype);
+            in.q = Variable(zeros(in.q.shape(), dtype, kCpu), true);
+            const Variable out = in.run(o);
+            const Tensor want =
+                test::slow::combiner(in.q.value(), in.k.value(), in.v.value(), mask, o.config, causal, in.learned);
+            const Tensor dout = normal(out.shape(), dtype, 9);
+            backward(out, dout);
+            const ByHand grads = gradients_by_hand(in, o, dout);
+            const double tolerance = 4 * test::dot_tolerance(dtype, 8 * n);
+            CHECK_CLOSE(out.value(), want, tolerance);
+            CHECK_CLOSE(in.q.grad(), grads.dq, tolerance);
+            CHECK_CLOSE(in.k.grad(), zeros(in.k.shape(), kFloat64, kCpu), 0);
+            CHECK_CLOSE(in.v.grad(), grads.dv, tolerance);
+            if (n > 1) CHECK(test::largest_error(grads.dq, zeros(in.q.shape(), kFloat64, kCpu)) > 1e-2);
+          });
   }
 
   TEST_CASE("combiner_attention: the queries of a span see its tokens in one proportion, a block of rank 1") {
