@@ -77,7 +77,7 @@ peers() {
 growth() {
   local op to
   : >"$out/growth.jsonl" >"$out/growth.log"
-  for op in $(grep -E -- "$rows" <<<"$ops" || true); do
+  for op in $(grep -E -- "$rows" <<<"$ops"); do
     case $op in
       matmul | pinv) continue ;;  # no N of a sequence
       softmax | attention) to=8192 ;;
