@@ -229,6 +229,14 @@ TEST_SUITE("cpu") {
       CHECK(failed == 1);
       CHECK(words.find("out of memory") != std::string::npos);
     }
+    write_text(
+        lists,
+        "#!/bin/sh\n[ \"$1\" = --list ] && printf 'matmul:\\nsoftmax:\\nnystrom:\\n' && exit\necho \"$@\" >&2\n");
+    const auto [grown, rows] = compare(lists, "--only growth");
+    CHECK(grown == 0);  // quadratic: not to 2^16
+    CHECK(rows.find("softmax --growth --batch 1 --to 8192 ") != std::string::npos);
+    CHECK(rows.find("nystrom --growth --batch 1 --to 65536 ") != std::string::npos);
+    CHECK(rows.find("matmul --growth") == std::string::npos);
   }
 }  // TEST_SUITE
 
