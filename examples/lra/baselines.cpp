@@ -61,7 +61,7 @@ std::vector<Baseline> baselines(const Task& task) {
                      first_token_accuracy(task.train, task.test)});
   found.push_back(
       {"majority class", majority_accuracy(task.train, task.validation), majority_accuracy(task.train, task.test)});
-  const double chance = 1.0 / static_cast<double>(task.classes);
+  const double chance = 1.0 / static_cast<double>(task.shape.classes);
   found.push_back({"chance", chance, chance});
   return found;
 }

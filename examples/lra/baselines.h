@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "subquad/examples/lra/task.h"
+#include "subquad/examples/lra/tasks/task.h"
 
 namespace subquad::lra {
 

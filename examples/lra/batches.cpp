@@ -78,17 +78,20 @@ std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptio
 Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options) {
   const auto count = static_cast<Index>(samples.size());
   const Index positions = padded_length(set, samples, options);
-  Tensor ids = zeros({count, positions}, kInt64, kCpu);
+  Tensor ids = zeros({set.parts() * count, positions}, kInt64, kCpu);
   Tensor labels = empty({count}, kInt64, kCpu);
-  Tensor lengths = empty({count}, kInt64, kCpu);
+  Tensor lengths = empty({set.parts() * count}, kInt64, kCpu);
   Batch batch;
   for (Index b = 0; b < count; ++b) {
     const Index sample = samples[static_cast<std::size_t>(b)];
-    const std::span<const Token> tokens = set.tokens(sample);
-    std::copy(tokens.begin(), tokens.end(), ids.data<std::int64_t>() + b * positions);
+    for (Index part = 0; part < set.parts(); ++part) {
+      const Index row = part * count + b;
+      const auto tokens = set.tokens(sample, part);
+      std::copy(tokens.begin(), tokens.end(), ids.data<std::int64_t>() + row * positions);
+      lengths.data<std::int64_t>()[row] = set.length(sample, part);
+    }
     labels.data<std::int64_t>()[b] = set.label(sample);
-    lengths.data<std::int64_t>()[b] = set.length(sample);
-    batch.tokens += set.length(sample);
+    batch.tokens += set.token_count(sample);
   }
   batch.ids = ids;
   batch.labels = labels;

@@ -5,18 +5,19 @@
 #include <vector>
 
 #include "subquad/core/mask.h"
-#include "subquad/examples/lra/sequences.h"
+#include "subquad/examples/lra/tasks/sequences.h"
 
 namespace subquad::lra {
 
+// Of pairs, the rows of ids and mask are the B first sequences and then the B second ones.
 struct Batch {
-  Tensor ids;        // int64 [B, N]: tokens, 0 where padded
+  Tensor ids;        // int64 [B, N] or [2 B, N]: tokens, 0 where padded
   Tensor labels;     // int64 [B]
   Tensor samples;    // int64 [B]: a sample's number in its set; keys its random numbers
-  Mask mask;         // [B, N]
+  Mask mask;         // of ids
   Index tokens = 0;  // real ones
 
-  Index size() const { return ids.dim(0); }
+  Index size() const { return labels.dim(0); }
   Batch to(Device device) const;
 };
 

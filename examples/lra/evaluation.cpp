@@ -40,7 +40,7 @@ Tally tally(double mean_loss, const std::vector<std::int64_t>& predicted, const 
 std::map<Token, Tally> tally_by_first_token(const Sequences& set, const std::vector<std::int64_t>& predicted) {
   std::map<Token, Tally> groups;
   for (Index i = 0; i < set.size(); ++i) {
-    const std::span<const Token> tokens = set.tokens(i);
+    const auto tokens = set.tokens(i);
     Tally& group = groups[tokens.empty() ? Token{0} : tokens.front()];
     ++group.samples;
     if (predicted[static_cast<std::size_t>(i)] == set.label(i)) ++group.correct;

@@ -61,9 +61,8 @@ struct Learner::Recording {
   Tensor numbers;
 };
 
-Learner::Learner(const TrainOptions& options, Index vocabulary, Index classes)
-    : model_(make_model(nn::Place(options.seed, kFloat32, parse_device(options.device)), options.model, vocabulary,
-                        classes)),
+Learner::Learner(const TrainOptions& options, const TaskShape& task)
+    : model_(make_model(nn::Place(options.seed, kFloat32, parse_device(options.device)), options.model, task)),
       arena_(*model_),
       optimizer_(arena_, adamw_options(options.optimizer)),
       schedule_(options.schedule),

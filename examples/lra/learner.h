@@ -9,7 +9,7 @@
 #include "subquad/core/readback.h"
 #include "subquad/core/upload.h"
 #include "subquad/examples/lra/evaluation.h"
-#include "subquad/examples/lra/task.h"
+#include "subquad/examples/lra/tasks/task.h"
 #include "subquad/examples/lra/train_options.h"
 #include "subquad/nn/optim/adamw.h"
 
@@ -24,7 +24,7 @@ struct StepResult {
 
 class Learner {
  public:
-  Learner(const TrainOptions& options, Index vocabulary, Index classes);
+  Learner(const TrainOptions& options, const TaskShape& task);
   ~Learner();
 
   // Starts a step: forward, loss, backward, clipping and update. `step` counts from 0 over the whole run. Returns

@@ -20,11 +20,11 @@
 #include "subquad/core/file.h"
 #include "subquad/core/parallel.h"
 #include "subquad/examples/lra/baselines.h"
-#include "subquad/examples/lra/listops_tsv.h"
 #include "subquad/examples/lra/options.h"
 #include "subquad/examples/lra/program.h"
 #include "subquad/examples/lra/progress.h"
 #include "subquad/examples/lra/stop_request.h"
+#include "subquad/examples/lra/tasks/listops_tsv.h"
 
 namespace subquad::lra {
 namespace {
@@ -128,12 +128,6 @@ struct NamedSet {
   Sequences sequences;
 };
 
-Index token_count(const Sequences& set) {
-  Index tokens = 0;
-  for (Index i = 0; i < set.size(); ++i) tokens += set.length(i);
-  return tokens;
-}
-
 struct Stopped {};  // thrown where a signal came, so that what is made so far goes
 
 std::vector<NamedSet> generate(const MakeDataOptions& options, ProgressLine& progress, const StopRequest& stop) {
@@ -165,7 +159,7 @@ std::string description(const MakeDataOptions& options, const std::vector<NamedS
     hash << std::hex << std::setw(16) << std::setfill('0') << set.sequences.hash();
     out["sets"][set.name] = {{"file", set.file},
                              {"samples", set.sequences.size()},
-                             {"tokens", token_count(set.sequences)},
+                             {"tokens", set.sequences.token_count()},
                              {"fnv1a64", hash.str()}};
   }
   return out.dump(2) + "\n";
@@ -176,8 +170,8 @@ void print_table(const std::vector<NamedSet>& sets) {
   const Sequences& train = sets.front().sequences;
   for (const auto& [name, file, set] : sets)
     std::cout << std::left << std::setw(6) << name << std::right << std::setw(9) << set.size() << std::setw(12)
-              << token_count(set) << std::setprecision(1) << std::setw(13)
-              << static_cast<double>(token_count(set)) / static_cast<double>(set.size()) << std::setprecision(4)
+              << set.token_count() << std::setprecision(1) << std::setw(13)
+              << static_cast<double>(set.token_count()) / static_cast<double>(set.size()) << std::setprecision(4)
               << std::setw(16) << majority_accuracy(train, set) << std::setw(15) << first_token_accuracy(train, set)
               << "\n";
   std::cout << "(accuracy of always the most frequent label, and of the most frequent label for the first token)\n";

@@ -2,6 +2,7 @@
 
 #include "subquad/examples/lra/attention_options.h"
 #include "subquad/nn/choice.h"
+#include "subquad/nn/two_tower.h"
 
 namespace subquad::lra {
 
@@ -27,6 +28,26 @@ nn::AttentionConfig attention_of(const ModelOptions& options) {
   return options.kind == ModelKind::encoder ? nn::attention_config(options.encoder)
                                             : nn::attention_config(mixer_config(options).mixer);
 }
+
+// The first half of the rows holds the first sequences of all pairs.
+class PairClassifier : public nn::Classifier {
+ public:
+  PairClassifier(const nn::Place& place, const nn::SequenceClassifierConfig& config)
+      : Classifier(place), towers_(child("towers"), config) {}
+
+  Variable operator()(const Tensor& tokens, const Mask& mask, const RandomState& rng) const override {
+    const ModuleScope scope = enter();
+    const Index pairs = tokens.dim(0) / 2;
+    const auto half = [&](const Tensor& x, Index i) { return x.slice(0, i * pairs, (i + 1) * pairs); };
+    const auto mask_half = [&](Index i) { return Mask{half(mask.real, i), half(mask.lengths, i), mask.prefix}; };
+    const Tensor first = half(tokens, 0), second = half(tokens, 1);
+    const Mask first_mask = mask_half(0), second_mask = mask_half(1);
+    return towers_({first, first_mask}, {second, second_mask}, rng);
+  }
+
+ private:
+  nn::TwoTowerClassifier towers_;
+};
 
 }  // namespace
 
@@ -112,17 +133,18 @@ void check_model_options(const CLI::App& app, const ModelOptions& options, Index
   check_attention(app, attention_of(options));
 }
 
-std::unique_ptr<nn::Classifier> make_model(const nn::Place& place, const ModelOptions& options, Index vocabulary,
-                                           Index classes) {
+std::unique_ptr<nn::Classifier> make_model(const nn::Place& place, const ModelOptions& options, const TaskShape& task) {
   if (options.kind == ModelKind::encoder) {
     nn::SequenceClassifierConfig config = options.encoder;
-    config.vocabulary = vocabulary;
-    config.classes = classes;
+    config.vocabulary = task.vocabulary;
+    config.classes = task.classes;
+    if (task.parts == 2) return std::make_unique<PairClassifier>(place, config);
     return std::make_unique<nn::SequenceClassifier>(place, config);
   }
+  if (task.parts == 2) throw OptionError("--model mixer takes one sequence; a task of pairs needs --model encoder");
   nn::TokenMixerConfig config = mixer_config(options);
-  config.vocabulary = vocabulary;
-  config.mixer.outputs = classes;
+  config.vocabulary = task.vocabulary;
+  config.mixer.outputs = task.classes;
   return std::make_unique<nn::TokenMixer>(place, config);
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "subquad/examples/lra/options.h"
+#include "subquad/examples/lra/tasks/task.h"
 #include "subquad/nn/mixer.h"
 
 namespace subquad::lra {
@@ -34,7 +35,7 @@ std::vector<std::string> unread_groups(const ModelOptions& options);
 // OptionError for options that do not go with each other. `pad_to` is the batches' number of positions, 0 if it varies.
 void check_model_options(const CLI::App& app, const ModelOptions& options, Index pad_to);
 
-std::unique_ptr<nn::Classifier> make_model(const nn::Place& place, const ModelOptions& options, Index vocabulary,
-                                           Index classes);
+// Of pairs, what the encoder and its two-tower head make of a Batch's rows. OptionError for pairs with a mixer.
+std::unique_ptr<nn::Classifier> make_model(const nn::Place& place, const ModelOptions& options, const TaskShape& task);
 
 }  // namespace subquad::lra

@@ -70,7 +70,7 @@ int train_lra(const std::vector<std::string>& args) {
   const Task task = load_task(options.data);
   check_lengths(options, task);
 
-  Learner learner(options, task.vocabulary, task.classes);  // refuses a wrong configuration before there is a folder
+  Learner learner(options, task.shape);  // refuses a wrong configuration before there is a folder
 
   const RunFolder folder = open_run(options);
   const RunLock lock(folder);

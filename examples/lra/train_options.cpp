@@ -26,8 +26,18 @@ CLI::Validator absolute_path() {
   return CLI::Validator(change, "", "absolute_path");
 }
 
+std::string task_help() {
+  std::string text = "What is learnt:";
+  const char* separator = " ";
+  for (const TaskKind& kind : task_kinds()) {
+    text += cat(separator, kind.name, " (", kind.about, ")");
+    separator = ", ";
+  }
+  return text;
+}
+
 void add_task_options(CLI::App& app, TrainOptions& o) {
-  app.add_option("--task", o.data.task, "What is learnt: listops")->type_name("NAME")->check(available(task_names()));
+  app.add_option("--task", o.data.task, task_help())->type_name("NAME")->check(available(task_names()));
   app.add_option("--data", o.data.folder, "Folder with the task's files; needed but for --resume")
       ->type_name("DIR")
       ->transform(absolute_path());

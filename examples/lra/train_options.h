@@ -8,7 +8,7 @@
 #include "subquad/core/precision.h"
 #include "subquad/examples/lra/batches.h"
 #include "subquad/examples/lra/model.h"
-#include "subquad/examples/lra/task.h"
+#include "subquad/examples/lra/tasks/task.h"
 #include "subquad/nn/optim/optimizer.h"
 #include "subquad/nn/schedule.h"
 

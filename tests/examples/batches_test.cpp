@@ -42,6 +42,34 @@ bool every_sample_once(const std::vector<SampleNumbers>& batches, Index count) {
 
 TEST_SUITE_BEGIN("cpu");
 
+TEST_CASE("a pair's sequences are rows of a batch: first ones, then second ones") {
+  const std::vector<std::uint8_t> two = {65, 66}, one = {0}, three = {9, 8, 255};
+  Sequences set(1, 2);
+  set.append_bytes({two, three}, 1);
+  set.append_bytes({one, {}}, 0);
+  CHECK_EQ(set.length(0), 3);
+  CHECK_EQ(set.token_count(1), 1);
+  CHECK_EQ(set.token_count(), 6);
+  CHECK_EQ(set.token_list(0, 1), std::vector<Token>{10, 9, 256});
+  CHECK_THROWS_WITH_AS(set.append_bytes({one}, 0), "Sequences: a sample of 1 sequences, expected 2", Error);
+  CHECK_THROWS_WITH_AS(set.append(std::vector<Token>{0}, 0), "Sequences: token 0, expected 1..256", Error);
+
+  const Batch batch = make_batch(set, {1, 0}, {.size = 2, .pad_multiple = 4});
+  CHECK_EQ(batch.size(), 2);
+  CHECK_EQ(batch.tokens, 6);
+  CHECK_EQ(batch.ids.shape(), Shape{4, 4});
+  const auto ids = batch.ids.span<std::int64_t>();
+  CHECK_EQ(std::vector(ids.begin(), ids.end()),
+           std::vector<std::int64_t>{1, 0, 0, 0, 66, 67, 0, 0, 0, 0, 0, 0, 10, 9, 256, 0});
+  const auto lengths = batch.mask.lengths.span<std::int64_t>();
+  CHECK_EQ(std::vector(lengths.begin(), lengths.end()), std::vector<std::int64_t>{1, 2, 0, 3});
+
+  Sequences swapped(1, 2);
+  swapped.append_bytes({three, two}, 1);
+  swapped.append_bytes({one, {}}, 0);
+  CHECK_NE(set.hash(), swapped.hash());
+}
+
 TEST_CASE("sequences keep tokens, labels and lengths; the hash sees each of them") {
   const Sequences set = of_lengths({3, 0, 2});
   CHECK_EQ(set.size(), 3);
@@ -53,7 +81,7 @@ TEST_CASE("sequences keep tokens, labels and lengths; the hash sees each of them
   CHECK_EQ(set.hash(), of_lengths({3, 0, 2}).hash());
   CHECK_NE(set.hash(), of_lengths({3, 2, 0}).hash());
   Sequences other_label;
-  other_label.append(set.tokens(0), 1);
+  other_label.append(set.token_list(0), 1);
   CHECK_NE(other_label.hash(), of_lengths({3}).hash());
 }
 

@@ -49,7 +49,7 @@ SampleNumbers first(Index count) {
 
 TEST_CASE("learner: live bytes are equal after each step, and the system is not asked again") {
   const TrainOptions options = tiny_options();
-  Learner learner(options, 4, 3);
+  Learner learner(options, {4, 3});
   const Sequences set = same_tokens(40);
   std::size_t live = 0;
   std::uint64_t asked = 0;
@@ -74,7 +74,7 @@ TEST_CASE("learner: live bytes are equal after each step, and the system is not 
 
 TEST_CASE("learner: an easy set is learnt, and predictions agree with the tally") {
   const TrainOptions options = tiny_options();
-  Learner learner(options, 4, 3);
+  Learner learner(options, {4, 3});
   const Sequences set = same_tokens(24);
   const Batch batch = make_batch(set, first(24), options.batches);
   const double before = learner.predict(batch).tally.mean_loss();
@@ -86,9 +86,33 @@ TEST_CASE("learner: an easy set is learnt, and predictions agree with the tally"
   for (Index i = 0; i < 24; ++i) CHECK_EQ(after.classes[static_cast<std::size_t>(i)], set.label(i));
 }
 
+TEST_CASE("learner: of pairs, whether both repeat the same token is learnt; a mixer refuses them") {
+  TrainOptions options = tiny_options();
+  Sequences set(1, 2);
+  for (Index i = 0; i < 36; ++i) {
+    const std::vector<std::uint8_t> a(static_cast<std::size_t>(1 + i % 5), static_cast<std::uint8_t>(i % 3));
+    const std::vector<std::uint8_t> b(static_cast<std::size_t>(2 + i % 7), static_cast<std::uint8_t>(i / 3 % 3));
+    set.append_bytes({a, b}, a.front() == b.front());
+  }
+  const TaskShape shape = {.vocabulary = 4, .classes = 2, .parts = 2};
+  Learner learner(options, shape);
+  const Batch batch = make_batch(set, first(36), options.batches);
+  const Index steps = test::interpreted() ? 30 : 150;
+  for (Index step = 0; step < steps; ++step) learner.train(batch, step);
+  const std::vector<StepResult> results = learner.finish();
+  CHECK_LT(results.back().tally.mean_loss(), 0.5 * results.front().tally.mean_loss());
+  const Learner::Prediction prediction = learner.predict(batch);
+  CHECK_EQ(prediction.tally.samples, 36);
+  if (!test::interpreted()) CHECK_EQ(prediction.tally.correct, 36);
+
+  options.model.kind = ModelKind::mixer;
+  CHECK_THROWS_WITH_AS(Learner(options, shape),
+                       "--model mixer takes one sequence; a task of pairs needs --model encoder", OptionError);
+}
+
 TEST_CASE("learner: batches of none, of one, and of sequences without a token") {
   const TrainOptions options = tiny_options();
-  Learner learner(options, 4, 3);
+  Learner learner(options, {4, 3});
   const Sequences empty = same_tokens(3, 0), full = same_tokens(3);
   learner.train(make_batch(full, {}, options.batches), 0);
   learner.train(make_batch(full, {2}, options.batches), 1);
@@ -105,7 +129,7 @@ TEST_CASE("learner: batches of none, of one, and of sequences without a token") 
 
 TEST_CASE("learner: a loss that is not finite is an error and changes nothing") {
   const TrainOptions options = tiny_options();
-  Learner learner(options, 4, 3);
+  Learner learner(options, {4, 3});
   nn::StateDict state;
   for (const auto& [name, value] : learner.state_dict()) state.emplace(name, value.clone());
   Tensor bias = state.at("model.head.layers.1.bias");
@@ -125,7 +149,7 @@ TEST_CASE("learner: scores that are NaN are an error with advice, where FSAT cho
   if (!device().is_cpu()) return;  // FSAT has no CUDA kernels yet
   TrainOptions options = tiny_options();
   options.model.encoder.attention.kind = "fsat";
-  Learner learner(options, 4, 3);
+  Learner learner(options, {4, 3});
   nn::StateDict state;
   for (const auto& [name, value] : learner.state_dict()) {
     state.emplace(name, value.clone());
@@ -146,7 +170,7 @@ TEST_CASE("learner: scores that are NaN are an error with advice, where FSAT cho
 
 TEST_CASE("learner: a label out of range is named, its step changes nothing, and training can go on") {
   const TrainOptions options = tiny_options();
-  Learner learner(options, 4, 3);
+  Learner learner(options, {4, 3});
   nn::StateDict before;
   for (const auto& [name, value] : learner.state_dict()) before.emplace(name, value.clone());
   Sequences set = same_tokens(3);
@@ -176,7 +200,7 @@ TEST_SUITE("cuda") {
     TrainOptions there = tiny_options(), here = tiny_options();
     here.device = "cpu";
     const Sequences set = same_tokens(40);
-    Learner on_device(there, 4, 3), on_cpu(here, 4, 3);
+    Learner on_device(there, {4, 3}), on_cpu(here, {4, 3});
     for (const auto& [name, value] : on_cpu.state_dict())
       CHECK(test::same_bits(on_device.state_dict().at(name), value));
     const std::vector<StepResult> got = train(on_device, set, there, 20), want = train(on_cpu, set, here, 20);
@@ -201,7 +225,7 @@ TEST_SUITE("cuda") {
     recorded.schedule.kind = eager.schedule.kind = nn::ScheduleKind::cosine;
     recorded.schedule.total = eager.schedule.total = 12;
     const Sequences set = same_tokens(40);
-    Learner one(eager, 4, 3), two(recorded, 4, 3);
+    Learner one(eager, {4, 3}), two(recorded, {4, 3});
     const std::vector<StepResult> want = train(one, set, eager, 12), got = train(two, set, recorded, 12);
     for (std::size_t i = 0; i < want.size(); ++i) {
       CAPTURE(i);
@@ -218,7 +242,7 @@ TEST_SUITE("cuda") {
     for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
       TrainOptions options = tiny_options();
       options.precision = precision;
-      Learner learner(options, 4, 3);
+      Learner learner(options, {4, 3});
       losses.push_back(train(learner, set, options, 4).back().tally.mean_loss());
       for (const auto& [name, value] : learner.state_dict())
         CHECK((value.dtype() == kFloat32 || name == "optimizer.step"));  // master weights and moments

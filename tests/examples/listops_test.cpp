@@ -1,4 +1,4 @@
-#include "subquad/examples/lra/listops.h"
+#include "subquad/examples/lra/tasks/listops.h"
 
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 #include "subquad/core/error.h"
 #include "subquad/core/parallel.h"
 #include "subquad/examples/lra/baselines.h"
-#include "subquad/examples/lra/listops_tsv.h"
+#include "subquad/examples/lra/tasks/listops_tsv.h"
 #include "subquad/tests/support/temporary_folder.h"
 
 using namespace subquad;
@@ -164,7 +164,7 @@ TEST_CASE("listops reads Python's rows and agrees on every value") {
   CHECK_EQ(set.size(), 152);
   for (Index i = 0; i < set.size(); ++i) {
     CAPTURE(i);
-    CHECK_EQ(evaluate_listops(set.tokens(i)), set.label(i));
+    CHECK_EQ(evaluate_listops(set.token_list(i)), set.label(i));
   }
 }
 
@@ -179,7 +179,7 @@ TEST_CASE("listops reads rows without parentheses, with \\n, with an empty last 
   test::write_text(folder / "a", "Source\tTarget\n[MAX 2 9 ]\t9\n7\t7\n\n");
   const Sequences set = read_listops(folder / "a");
   REQUIRE_EQ(set.size(), 2);
-  CHECK_EQ(std::vector<Token>(set.tokens(0).begin(), set.tokens(0).end()), std::vector<Token>{12, 3, 10, 15});
+  CHECK_EQ(set.token_list(0), std::vector<Token>{12, 3, 10, 15});
   CHECK_EQ(set.label(0), 9);
   CHECK_EQ(set.length(1), 1);
   test::write_text(folder / "b", "Source\tTarget\n7\t7");
@@ -192,7 +192,7 @@ TEST_CASE("listops: drop_brackets leaves out what LRA's old tokenizer lost") {
   const TemporaryFolder folder;
   test::write_text(folder / "a", "Source\tTarget\n[MAX 2 [MIN 4 7 ] ]\t4\n");
   const Sequences set = read_listops(folder / "a", {.drop_brackets = true});
-  CHECK_EQ(std::vector<Token>(set.tokens(0).begin(), set.tokens(0).end()), std::vector<Token>{12, 3, 11, 5, 8});
+  CHECK_EQ(set.token_list(0), std::vector<Token>{12, 3, 11, 5, 8});
 }
 
 TEST_CASE("listops: labels are compared with the value unless asked not to") {
@@ -272,7 +272,7 @@ TEST_CASE("listops sets are disjoint, without duplicates, the same for any numbe
     CHECK_EQ(sets[2].size(), 20);
     std::set<std::vector<Token>> distinct;
     for (const Sequences& set : sets)
-      for (Index i = 0; i < set.size(); ++i) distinct.emplace(set.tokens(i).begin(), set.tokens(i).end());
+      for (Index i = 0; i < set.size(); ++i) distinct.insert(set.token_list(i));
     CHECK_EQ(distinct.size(), 370);
     hashes.push_back(sets[0].hash() ^ sets[1].hash() ^ sets[2].hash());
   }

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "subquad/core/error.h"
-#include "subquad/examples/lra/listops_tsv.h"
+#include "subquad/examples/lra/tasks/listops_tsv.h"
 #include "subquad/tests/support/subprocess.h"
 #include "subquad/tests/support/temporary_folder.h"
 

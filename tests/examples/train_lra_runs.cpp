@@ -7,7 +7,7 @@
 #include <sstream>
 #include <thread>
 
-#include "subquad/examples/lra/listops_tsv.h"
+#include "subquad/examples/lra/tasks/listops_tsv.h"
 #include "subquad/tests/support/device.h"
 
 namespace subquad::test::train_lra {

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "subquad/examples/lra/sequences.h"
+#include "subquad/examples/lra/tasks/sequences.h"
 
 namespace subquad::lra {
 

@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "subquad/examples/lra/listops.h"
+#include "subquad/examples/lra/tasks/listops.h"
 
 namespace subquad::lra {
 

@@ -1,4 +1,4 @@
-#include "subquad/examples/lra/listops_tsv.h"
+#include "subquad/examples/lra/tasks/listops_tsv.h"
 
 #include <charconv>
 #include <fstream>
@@ -111,7 +111,7 @@ void write_listops(const std::filesystem::path& path, const Sequences& set) {
   AtomicFile out(path);
   std::string text = cat(kHeader, "\r\n");
   for (Index i = 0; i < set.size(); ++i) {
-    text += cat(listops_text(set.tokens(i)), '\t', set.label(i), "\r\n");
+    text += cat(listops_text(set.token_list(i)), '\t', set.label(i), "\r\n");
     if (text.size() < kPiece) continue;
     out.write(text);
     text.clear();

@@ -1,4 +1,4 @@
-#include "subquad/examples/lra/listops.h"
+#include "subquad/examples/lra/tasks/listops.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "subquad/examples/lra/task.h"
+#include "subquad/examples/lra/tasks/task.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -6,34 +6,13 @@
 #include <sstream>
 
 #include "subquad/core/error.h"
-#include "subquad/examples/lra/listops_tsv.h"
+#include "subquad/examples/lra/tasks/kinds.h"
 
 namespace subquad::lra {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-Task load_listops(const TaskSource& source) {
-  const auto read = [&](const char* set) {
-    const fs::path path = fs::path(source.folder) / cat("basic_", set, ".tsv");
-    if (!fs::exists(path))
-      throw Error(
-          cat("--data ", source.folder, ": there is no ", path.filename().string(),
-              "; make all of it in a new folder and give that as --data: make_data --task listops --out NEW --seed 1"));
-    return read_listops(path, {.drop_brackets = source.drop_brackets});
-  };
-  Task task;
-  task.name = source.drop_brackets ? "listops without brackets" : "listops";
-  task.vocabulary = kListopsVocabulary;
-  task.classes = kListopsClasses;
-  task.train = read("train");
-  task.validation = read("val");
-  task.test = read("test");
-  task.first_token = "root operator";
-  for (Token token = 0; token < kListopsVocabulary; ++token) task.token_names.emplace_back(listops_token_text(token));
-  return task;
-}
 
 // Sets that are copies of each other measure nothing.
 void refuse_copies(const TaskSource& source, const Task& task) {
@@ -44,6 +23,13 @@ void refuse_copies(const TaskSource& source, const Task& task) {
   refuse(task.train, "training", task.validation, "validation");
   refuse(task.train, "training", task.test, "test");
   refuse(task.validation, "validation", task.test, "test");
+}
+
+// How to come by what a folder lacks.
+std::string advice(const TaskKind& kind, const std::string& new_folder) {
+  if (!kind.generated) return kind.origin;
+  const char* how = new_folder == "NEW" ? "make all of it in a new folder and give that as --data" : "make it with";
+  return cat(how, ": make_data --task ", kind.name, " --out ", new_folder, " --seed 1");
 }
 
 }  // namespace
@@ -60,18 +46,33 @@ Index Task::longest() const {
   return std::max({train.longest(), validation.longest(), test.longest()});
 }
 
+const std::vector<TaskKind>& task_kinds() {
+  static const std::vector<TaskKind> kinds = {listops_kind()};
+  return kinds;
+}
+
 std::vector<std::string> task_names() {
-  return {"listops"};
+  std::vector<std::string> names;
+  for (const TaskKind& kind : task_kinds()) names.push_back(kind.name);
+  return names;
+}
+
+const TaskKind& task_kind(const std::string& name) {
+  for (const TaskKind& kind : task_kinds())
+    if (kind.name == name) return kind;
+  throw Error(cat("unknown task '", name, "'"));
 }
 
 Task load_task(const TaskSource& source) {
+  const TaskKind& kind = task_kind(source.task);
   if (fs::exists(source.folder) && !fs::is_directory(source.folder))
     throw Error(cat("--data ", source.folder, ": this is a file, expected the folder with the task's files"));
   if (!fs::is_directory(source.folder))
-    throw Error(cat("--data ", source.folder, ": there is no such folder; make it with: make_data --task ", source.task,
-                    " --out ", source.folder, " --seed 1"));
-  if (source.task != "listops") throw Error(cat("load_task: unknown task '", source.task, "'"));
-  Task task = load_listops(source);
+    throw Error(cat("--data ", source.folder, ": there is no such folder; ", advice(kind, source.folder)));
+  for (const ExpectedFile& file : kind.expected(source.folder))
+    if (!file.present)
+      throw Error(cat("--data ", source.folder, ": there is no ", file.path, "; ", advice(kind, "NEW")));
+  Task task = kind.load(source);
   refuse_copies(source, task);
   return task;
 }

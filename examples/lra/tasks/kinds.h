@@ -1,0 +1,10 @@
+// Every task's entry in the table of task.h.
+#pragma once
+
+#include "subquad/examples/lra/tasks/task.h"
+
+namespace subquad::lra {
+
+TaskKind listops_kind();
+
+}  // namespace subquad::lra
