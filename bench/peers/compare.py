@@ -33,11 +33,14 @@ ROWS = [
     ("fsat", "fsat", {"cross": "16", "hidden": "16", "lags": "64", "columns": "32", "window": "8"}),
     ("paramixer", "paramixer", {"heads": "1", "protocol": "chord", "hidden": "32"}),
     ("paramixer", "paramixer", {"heads": "1", "protocol": "cdil", "hidden": "32"}),
+    ("paramixer", "paramixer", {"heads": "1", "protocol": "butterfly", "hidden": "32"}),
     *(("combiner", "combiner", {"pattern": pattern, "segment": segment, "causal": causal})
       for pattern, segment, causal in (("fixed", "64", "false"), ("fixed", "64", "true"), ("logsparse", "0", "false"),
                                        ("vertical", "64", "false"), ("horizontal", "64", "false"), ("mixture", "64", "false"),
                                        ("average", "64", "false"), ("rowmajor", "64", "false"))),
     ("combiner", "combiner", {"pattern": "fixed", "segment": "64", "causal": "false", "pool": "deepset_max"}),
+    ("local", "local", {"window": "32", "causal": "false"}),
+    ("local", "local", {"window": "32", "causal": "true"}),
 ]
 
 
