@@ -7,6 +7,7 @@
 
 namespace subquad {
 
+using kernels::LagColumnOptions;
 using kernels::LagColumns;
 
 struct LagColumnScores {
@@ -19,10 +20,10 @@ enum class ScoreMode {
   bias,              // they are added
 };
 
-// q, k [B, H, N, E], v [B, H, N, Ev]; a prefix mask or none; scale 0 = 1 / sqrt(E). With straight_through the gradients
-// of the scores are by design not those of the result.
+// q, k [B, H, N, E], v [B, H, N, Ev]; a prefix mask or none. With straight_through the gradients of the scores are by
+// design not those of the result.
 AttentionResult lag_column_attention(const Variable& q, const Variable& k, const Variable& v, const LagColumns& chosen,
                                      const LagColumnScores& scores, ScoreMode mode, const Mask& mask = {},
-                                     double scale = 0);
+                                     const LagColumnOptions& options = {});
 
 }  // namespace subquad

@@ -1,4 +1,6 @@
 // Fused attention kernels on q, k, v [batch, heads, n, d / heads].
+#include <numeric>
+
 #include "subquad/autograd/ops/attention.h"
 #include "subquad/autograd/ops/gathered_attention.h"
 #include "subquad/autograd/ops/lag_column_attention.h"
@@ -52,6 +54,13 @@ Work gathered_attention_work(const Settings& s, const nn::Place& place) {
           .backward_count = {14 * pairs * width, 8 * bytes + 16 * pairs}};  // the index, also sorted by keys
 }
 
+// Of training step 1 on the first samples of a data set.
+RandomState first_step(Index samples, std::uint64_t seed) {
+  Tensor numbers = empty({samples}, kInt64, kCpu);
+  std::iota(numbers.data<Index>(), numbers.data<Index>() + samples, Index(0));
+  return {.seed = seed, .stream = stream_id("dropout"), .step = full({1}, 1, kInt64, kCpu), .samples = numbers};
+}
+
 // The largest of random scores are chosen, as in FSAT.
 Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
   const Variable q = head_input(place, "q", s), k = head_input(place, "k", s), v = head_input(place, "v", s);
@@ -61,6 +70,7 @@ Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
   const Tensor reached = lag.value().slice(2, 0, within(s)).contiguous();
   const LagColumns chosen = {kernels::choose_top_k(reached, s.size("lags")),
                              kernels::choose_top_k(col.value(), s.size("columns"))};
+  const LagColumnOptions options = {.dropout = s.number("dropout"), .random = first_step(q.dim(0), place.seed())};
   const auto rows = static_cast<double>(scores_shape.size()), width = static_cast<double>(q.dim(3));
   const auto lags = static_cast<double>(std::min(s.size("lags"), within(s)));
   const auto columns = static_cast<double>(std::min(s.size("columns"), q.dim(2)));
@@ -73,7 +83,7 @@ Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
                      {"lags", Variable(chosen.lags)},
                      {"columns", Variable(chosen.columns)}},
           .forward = [=]() -> std::vector<Variable> {
-            return {lag_column_attention(q, k, v, chosen, {lag, col}, ScoreMode::straight_through).out};
+            return {lag_column_attention(q, k, v, chosen, {lag, col}, ScoreMode::straight_through, {}, options).out};
           },
           .forward_count = {4 * rows * (lags + columns) * width, 4 * bytes},
           .backward_count = {rows * (14 * lags + 10 * columns) * width, 8 * bytes + 2 * scores}};
@@ -100,7 +110,10 @@ std::vector<Case> attention_cases() {
           {"gathered_attention", "each query to keys of its own, drawn at random",
            with_heads({{"keys", "32", "of each query; at most n"}, reach}), gathered_attention_work},
           {"lag_column_attention", "each query along chosen diagonals and columns, scores with gradients",
-           with_heads({{"lags", "64", "chosen; at most n"}, {"columns", "32", "chosen; at most n"}, reach}),
+           with_heads({{"lags", "64", "chosen; at most n"},
+                       {"columns", "32", "chosen; at most n"},
+                       reach,
+                       {"dropout", "0", "probability that a weight is dropped"}}),
            lag_column_attention_work}};
 }
 

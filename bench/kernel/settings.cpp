@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "subquad/core/error.h"
 
@@ -46,6 +47,15 @@ Index Settings::size(std::string_view name) const {
   if (error != std::errc() || end != value.data() + value.size() || size < 0)
     throw Error(cat(op_, ": --", name, " is '", value, "', expected a whole number of 0 or more"));
   return size;
+}
+
+double Settings::number(std::string_view name) const {
+  const std::string& value = text(name);
+  double number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (error != std::errc() || end != value.data() + value.size() || !std::isfinite(number) || number < 0)
+    throw Error(cat(op_, ": --", name, " is '", value, "', expected a number of 0 or more"));
+  return number;
 }
 
 bool Settings::flag(std::string_view name) const {

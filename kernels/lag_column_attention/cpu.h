@@ -1,4 +1,4 @@
-// The CPU kernels behind lag_column_attention.h. Arguments are checked, every last stride is 1, scale is set.
+// The CPU kernels behind lag_column_attention.h. Arguments are checked, every last stride is 1, options.scale is set.
 #pragma once
 
 #include "subquad/kernels/lag_column_attention/lag_column_attention.h"
@@ -9,10 +9,12 @@ namespace subquad::kernels::cpu {
 void check_chosen(const char* op, const char* name, const Tensor& chosen, const Mask& mask, Index positions);
 
 void lag_column_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
-                          const LagColumnScores& scores, const Mask& mask, double scale, AttentionOutput& result);
+                          const LagColumnScores& scores, const Mask& mask, const LagColumnOptions& options,
+                          AttentionOutput& result);
 
 void lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
                                const Tensor& v, const LagColumns& chosen, const AttentionOutput& forward,
-                               const LagColumnScores& scores, const Mask& mask, double scale, LagColumnGrads& grads);
+                               const LagColumnScores& scores, const Mask& mask, const LagColumnOptions& options,
+                               LagColumnGrads& grads);
 
 }  // namespace subquad::kernels::cpu

@@ -6,6 +6,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "subquad/kernels/lag_column_attention/dropout-inl.h"
 #include "subquad/kernels/lag_column_attention/shifted-inl.h"
 
 // Two walks, each with p and ds made anew in blocks of 64 columns or 16 lags:
@@ -28,6 +29,7 @@ struct LagColumnBackward {
   const LagColumnScores& scores;
   const Mask& mask;
   T scale;
+  std::optional<cpu::Keep> keep;
   View<T, 4> dq, dk, dv;
   View<T, 3> dlag_score, dcol_score;
 };
@@ -65,6 +67,7 @@ struct LagColumnHead {
   Index columns() const { return static_cast<Index>(chosen.columns.size()); }
   Index positions() const { return chosen.empty() ? 0 : chosen.n; }  // that see anything
   Index ranges() const { return RangeCount(positions()); }
+  HeadDropout dropout() const { return {args.keep, b, h, args.q.dim(1), chosen.n}; }
 
   T* lag_sums(Index range) const { return range_sums.data() + range * range_size; }
   T* column_sums(Index range) const { return lag_sums(range) + lags(); }
@@ -104,6 +107,25 @@ HWY_INLINE void DifferentiateRow(T* p_row, T* ds_row, const QueryRows<T>& query,
     const auto dp = hn::Sub(hn::Load(d, ds_row + lane), hn::LoadU(d, query.delta + at + lane));
     hn::Store(hn::Mul(p, dp), d, ds_row + lane);
   }
+}
+
+// The same with dropout, which is that of queries `first` and behind: p to r p, dp to ds = p (r dp - delta).
+template <class T>
+HWY_NOINLINE void DifferentiateDropped(const HeadDropout& dropout, Index bits, Index first, T* p_row, T* ds_row,
+                                       const QueryRows<T>& query, Index at) {
+  const StripFactors<T> factors(dropout, bits, first);
+  factors.apply(ds_row);
+  DifferentiateRow(p_row, ds_row, query, at);
+  factors.apply(p_row);
+}
+
+template <class T>
+HWY_INLINE void DifferentiateSlot(const HeadDropout& dropout, Index bits, Index first, T* p_row, T* ds_row,
+                                  const QueryRows<T>& query, Index at) {
+  if (dropout.active())
+    DifferentiateDropped(dropout, bits, first, p_row, ds_row, query, at);
+  else
+    DifferentiateRow(p_row, ds_row, query, at);
 }
 
 // sums[s] += sum of row s of the block
@@ -167,6 +189,7 @@ void QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted
   const Vector<T> d;
   const Chosen<T>& chosen = head.chosen;
   const LagColumnBackward<T>& args = head.args;
+  const HeadDropout dropout = head.dropout();
   const Index width = head.width, value_width = head.value_width, columns = head.columns();
   const Buffer<T> k_rows = PackRows(args.k, head.b, head.h, chosen.columns);
   const Buffer<T> v_rows = PackRows(args.v, head.b, head.h, chosen.columns);
@@ -180,10 +203,12 @@ void QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted
     strip.load(head, first, lanes);
     for (Index s = 0; s < head.lags(); s += kLagsAtOnce) {
       const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, 1, chosen.n, kLagsAtOnce);
+      const Index* lags = chosen.lags.data() + s;
       ShiftedDots(strip.q.data(), k, starts, p);
-      AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, p);
+      AddScores(chosen.lag_score, lags, starts.count, p);
       ShiftedDots(strip.dout.data(), v, starts, ds);
-      for (Index r = 0; r < starts.count; ++r) DifferentiateRow(p + r * kStrip<T>, ds + r * kStrip<T>, strip.rows(), 0);
+      for (Index r = 0; r < starts.count; ++r)
+        DifferentiateSlot(dropout, LagBits(lags[r]), first, p + r * kStrip<T>, ds + r * kStrip<T>, strip.rows(), 0);
       ShiftedSums(ds, k, starts, strip.dq.data());
       AddLanes(ds, starts.count, head.lag_sums(range) + s);
     }
@@ -192,7 +217,9 @@ void QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted
       ColumnLogits(chosen, s, count, first, k_rows.data() + s * width, strip.q.data(), width, p);
       Product<2, false>(d, count, Left<T>{v_rows.data() + s * value_width, value_width, 1},
                         Panel<const T>{strip.dout.data(), kStrip<T>}, value_width, Panel<T>{ds, kStrip<T>});
-      for (Index r = 0; r < count; ++r) DifferentiateRow(p + r * kStrip<T>, ds + r * kStrip<T>, strip.rows(), 0);
+      for (Index r = 0; r < count; ++r)
+        DifferentiateSlot(dropout, ColumnBits(chosen.columns.data()[s + r]), first, p + r * kStrip<T>,
+                          ds + r * kStrip<T>, strip.rows(), 0);
       Product<2, true>(d, width, Left<T>{k_rows.data() + s * width, 1, width}, Panel<const T>{ds, kStrip<T>}, count,
                        Panel<T>{strip.dq.data(), kStrip<T>});
       AddLanes(ds, count, head.column_sums(range) + s);
@@ -210,6 +237,7 @@ template <class T>
 void KeyRange(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T>& dout, Index range) {
   const Chosen<T>& chosen = head.chosen;
   const LagColumnBackward<T>& args = head.args;
+  const HeadDropout dropout = head.dropout();
   const Index width = head.width, value_width = head.value_width;
   Buffer<T> k_strip(width * kStrip<T>), v_strip(value_width * kStrip<T>), spare(std::max(width, value_width));
   Buffer<T> dk_strip(width * kStrip<T>), dv_strip(value_width * kStrip<T>);
@@ -228,11 +256,13 @@ void KeyRange(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T
     dv_strip.zero();
     for (Index s = 0; s < head.lags(); s += kLagsAtOnce) {
       const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, -1, chosen.n, kLagsAtOnce);
+      const Index* lags = chosen.lags.data() + s;
       ShiftedDots(k_strip.data(), q, starts, p);
-      AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, p);
+      AddScores(chosen.lag_score, lags, starts.count, p);
       ShiftedDots(v_strip.data(), dout, starts, ds);
       for (Index r = 0; r < starts.count; ++r)
-        DifferentiateRow(p + r * kStrip<T>, ds + r * kStrip<T>, queries, starts.at[r]);
+        DifferentiateSlot(dropout, LagBits(lags[r]), starts.at[r], p + r * kStrip<T>, ds + r * kStrip<T>, queries,
+                          starts.at[r]);
       ShiftedSums(ds, q, starts, dk_strip.data());
       ShiftedSums(p, dout, starts, dv_strip.data());
     }
@@ -307,12 +337,12 @@ void LagColumnGrad(const LagColumnBackward<T>& args) {
 
 void LagColumnAttentionGrad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
                             const LagColumns& chosen, const AttentionOutput& forward, const LagColumnScores& scores,
-                            const Mask& mask, double scale, LagColumnGrads& grads) {
+                            const Mask& mask, const LagColumnOptions& options, LagColumnGrads& grads) {
   visit_float("lag_column_attention_grad", q.dtype(), [&]<class T>(Type<T>) {
     LagColumnGrad<T>({dout.view<const T, 4>(), q.view<const T, 4>(), k.view<const T, 4>(), v.view<const T, 4>(),
                       forward.out.view<const T, 4>(), forward.lse.view<const T, 3>(),
-                      forward.lse_rest.view<const T, 3>(), dlse, chosen, scores, mask, static_cast<T>(scale),
-                      grads.dq.view<T, 4>(), grads.dk.view<T, 4>(), grads.dv.view<T, 4>(),
+                      forward.lse_rest.view<const T, 3>(), dlse, chosen, scores, mask, static_cast<T>(options.scale),
+                      KeepOf(options), grads.dq.view<T, 4>(), grads.dk.view<T, 4>(), grads.dv.view<T, 4>(),
                       grads.dlag_score.view<T, 3>(), grads.dcol_score.view<T, 3>()});
   });
 }
@@ -328,9 +358,9 @@ HWY_EXPORT(LagColumnAttentionGrad);
 
 void cpu::lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
                                     const Tensor& v, const LagColumns& chosen, const AttentionOutput& forward,
-                                    const LagColumnScores& scores, const Mask& mask, double scale,
+                                    const LagColumnScores& scores, const Mask& mask, const LagColumnOptions& options,
                                     LagColumnGrads& grads) {
-  SUBQUAD_DISPATCH(LagColumnAttentionGrad)(dout, dlse, q, k, v, chosen, forward, scores, mask, scale, grads);
+  SUBQUAD_DISPATCH(LagColumnAttentionGrad)(dout, dlse, q, k, v, chosen, forward, scores, mask, options, grads);
 }
 
 }  // namespace subquad::kernels

@@ -7,12 +7,13 @@
 #include <hwy/highway.h>
 
 #include "subquad/kernels/attention/online-inl.h"
+#include "subquad/kernels/lag_column_attention/dropout-inl.h"
 #include "subquad/kernels/lag_column_attention/shifted-inl.h"
 
 // Lanes are queries. Per strip, and for 64 slots at a time, first lags, then columns (see kernels/attention):
 //
 //   block [64][lanes] = logits            lags: strip times shifted rows of k;  columns: a product of their keys
-//   block = e^(block - maximum)           the running maximum of each lane
+//   block = e^(block - maximum)           the running maximum of each lane; then dropout, which no sum sees
 //   out [Ev][lanes] += shifted rows of v times block, or a product of the columns' values
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
@@ -25,6 +26,7 @@ struct LagColumnForward {
   const LagColumnScores& scores;
   const Mask& mask;
   T scale;
+  std::optional<cpu::Keep> keep;
   View<T, 4> out;
   View<T, 3> lse, lse_rest;
 };
@@ -39,6 +41,13 @@ void SeeNothing(const LagColumnForward<T>& args, Index b, Index h, Index begin, 
   }
 }
 
+// Row s of a block of weights, those of the strip of queries at `first`, is that of slots[s], a lag or a column.
+template <class T>
+HWY_NOINLINE void Drop(const HeadDropout& dropout, Index (*bits_of)(Index), const Index* slots, Index count,
+                       Index first, T* block) {
+  for (Index s = 0; s < count; ++s) StripFactors<T>(dropout, bits_of(slots[s]), first).apply(block + s * kStrip<T>);
+}
+
 // Queries [begin, end) of one head, end <= n.
 template <class T>
 void LagColumnRange(const LagColumnForward<T>& args, const Chosen<T>& chosen, const Shifted<T>& k, const Shifted<T>& v,
@@ -47,6 +56,7 @@ void LagColumnRange(const LagColumnForward<T>& args, const Chosen<T>& chosen, co
   const Buffer<T> k_rows = PackRows(args.k, b, h, chosen.columns), v_rows = PackRows(args.v, b, h, chosen.columns);
   Buffer<T> q_strip(width * kStrip<T>), out_strip(value_width * kStrip<T>), spare(std::max(width, value_width));
   spare.zero();
+  const HeadDropout dropout{args.keep, b, h, args.q.dim(1), chosen.n};
   HWY_ALIGN T block[kBlock * kStrip<T>];
   const Vector<T> d;
 
@@ -61,6 +71,7 @@ void LagColumnRange(const LagColumnForward<T>& args, const Chosen<T>& chosen, co
       ShiftedDots(q_strip.data(), k, starts, block);
       AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, block);
       Weigh(block, starts.count, online, out_strip.data(), value_width);
+      if (dropout.active()) Drop(dropout, LagBits, chosen.lags.data() + s, starts.count, first, block);
       ShiftedSums(block, v, starts, out_strip.data());
     }
     const Index columns = static_cast<Index>(chosen.columns.size());
@@ -68,6 +79,7 @@ void LagColumnRange(const LagColumnForward<T>& args, const Chosen<T>& chosen, co
       const Index count = std::min(kBlock, columns - s);
       ColumnLogits(chosen, s, count, first, k_rows.data() + s * width, q_strip.data(), width, block);
       Weigh(block, count, online, out_strip.data(), value_width);
+      if (dropout.active()) Drop(dropout, ColumnBits, chosen.columns.data() + s, count, first, block);
       Product<2, true>(d, value_width, Left<T>{v_rows.data() + s * value_width, 1, value_width},
                        Panel<const T>{block, kStrip<T>}, count, Panel<T>{out_strip.data(), kStrip<T>});
     }
@@ -108,10 +120,11 @@ void LagColumn(const LagColumnForward<T>& args) {
 }  // namespace
 
 void LagColumnAttention(const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
-                        const LagColumnScores& scores, const Mask& mask, double scale, AttentionOutput& result) {
+                        const LagColumnScores& scores, const Mask& mask, const LagColumnOptions& options,
+                        AttentionOutput& result) {
   visit_float("lag_column_attention", q.dtype(), [&]<class T>(Type<T>) {
     LagColumn<T>({q.view<const T, 4>(), k.view<const T, 4>(), v.view<const T, 4>(), chosen, scores, mask,
-                  static_cast<T>(scale), result.out.view<T, 4>(), result.lse.view<T, 3>(),
+                  static_cast<T>(options.scale), KeepOf(options), result.out.view<T, 4>(), result.lse.view<T, 3>(),
                   result.lse_rest.view<T, 3>()});
   });
 }
@@ -126,8 +139,9 @@ namespace subquad::kernels {
 HWY_EXPORT(LagColumnAttention);
 
 void cpu::lag_column_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
-                               const LagColumnScores& scores, const Mask& mask, double scale, AttentionOutput& result) {
-  SUBQUAD_DISPATCH(LagColumnAttention)(q, k, v, chosen, scores, mask, scale, result);
+                               const LagColumnScores& scores, const Mask& mask, const LagColumnOptions& options,
+                               AttentionOutput& result) {
+  SUBQUAD_DISPATCH(LagColumnAttention)(q, k, v, chosen, scores, mask, options, result);
 }
 
 }  // namespace subquad::kernels

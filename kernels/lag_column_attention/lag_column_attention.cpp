@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/attention/arguments.h"
+#include "subquad/kernels/dropout/dropout.h"
 #include "subquad/kernels/lag_column_attention/cpu.h"
 
 namespace subquad::kernels {
@@ -24,8 +25,8 @@ void check_score(const char* op, const char* name, const Tensor& score, const Te
 }
 
 void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
-                  const LagColumnScores& scores, const Mask& mask, double scale) {
-  check_heads(op, q, k, v, mask, scale);
+                  const LagColumnScores& scores, const Mask& mask, const LagColumnOptions& options) {
+  check_heads(op, q, k, v, mask, options.scale);
   check_on_cpu(op, "q", q);
   check_shape(op, "k", k, q.shape());
   if (mask.defined() && !mask.prefix)
@@ -34,35 +35,41 @@ void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor
   check_list(op, "columns", chosen.columns, q, mask);
   check_score(op, "lag_score", scores.lag, q);
   check_score(op, "col_score", scores.col, q);
+  check_dropout(op, options.dropout, options.random, "q", q);
+}
+
+LagColumnOptions with_scale(LagColumnOptions options, Index width) {
+  options.scale = given_or_default_scale(options.scale, width);
+  return options;
 }
 
 }  // namespace
 
 AttentionOutput lag_column_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
-                                     const LagColumnScores& scores, const Mask& mask, double scale) {
+                                     const LagColumnScores& scores, const Mask& mask, const LagColumnOptions& options) {
   constexpr const char* kOp = "lag_column_attention";
-  check_inputs(kOp, q, k, v, chosen, scores, mask, scale);
+  check_inputs(kOp, q, k, v, chosen, scores, mask, options);
   const Shape rows = q.shape().without(3);
   AttentionOutput result{empty_heads(kOp, q, v.dim(3)), empty(rows, q.dtype(), q.device()),
                          empty(rows, q.dtype(), q.device())};
   cpu::lag_column_attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), chosen, scores, mask,
-                            given_or_default_scale(scale, q.dim(3)), result);
+                            with_scale(options, q.dim(3)), result);
   return result;
 }
 
 LagColumnGrads lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
                                          const Tensor& v, const LagColumns& chosen, const AttentionOutput& forward,
-                                         const LagColumnScores& scores, const Mask& mask, double scale) {
+                                         const LagColumnScores& scores, const Mask& mask,
+                                         const LagColumnOptions& options) {
   constexpr const char* kOp = "lag_column_attention_grad";
-  check_inputs(kOp, q, k, v, chosen, scores, mask, scale);
+  check_inputs(kOp, q, k, v, chosen, scores, mask, options);
   check_upstream(kOp, dout, dlse, q, v, forward);
   const Shape rows = q.shape().without(3);
   LagColumnGrads grads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3)),
                        zeros(rows, q.dtype(), q.device(), kOp), zeros(rows, q.dtype(), q.device(), kOp)};
   const AttentionOutput f = {with_unit_stride(forward.out), forward.lse, forward.lse_rest};
   cpu::lag_column_attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k),
-                                 with_unit_stride(v), chosen, f, scores, mask, given_or_default_scale(scale, q.dim(3)),
-                                 grads);
+                                 with_unit_stride(v), chosen, f, scores, mask, with_scale(options, q.dim(3)), grads);
   return grads;
 }
 

@@ -18,12 +18,17 @@
 // must be a prefix mask. Rows from n on are not read and are 0 (lse -inf), and so is every row where nothing is chosen;
 // they give no gradient. No bit of a sample depends on N, on other samples or on the number of threads.
 //
+// Dropout (probability > 0) zeroes some p in `out` and scales the others by 1 / (1 - probability), and leaves lse as it
+// is: out[i] = sum r p v[key]. Query i's r is of word(sample, position 2 lag H + h, feature i) of core/rng.h for a lag,
+// of position (2 column + 1) H + h for a column: it depends on nothing else that is chosen, nor on any slot's number.
+//
 // No N x K array exists, in forward or backward. Work, with K = Kl + Kc: 2 N K (E + Ev) flops per head forward,
 // 2 N K (3 E + 2 Ev) backward, plus 2 N Kl (E + Ev) more there (a lag's products are made twice, for its queries and
 // for its keys, so that each adds up its own gradient), and N K exponentials. Memory: k and v once more, in backward q
 // and dout, too, and Kc rows for every 512 positions. Source: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
+#include "subquad/core/rng.h"
 #include "subquad/kernels/attention/attention.h"
 
 namespace subquad::kernels {
@@ -39,15 +44,21 @@ struct LagColumnScores {
   Tensor col;  // [B, H, N]
 };
 
+struct LagColumnOptions {
+  double scale = 0;    // 0 = 1 / sqrt(E)
+  double dropout = 0;  // on p
+  RandomState random = {};
+};
+
 AttentionOutput lag_column_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
                                      const LagColumnScores& scores = {}, const Mask& mask = {},
-                                     double scale = 0);  // 0 = 1 / sqrt(E)
+                                     const LagColumnOptions& options = {});
 
 // Gradients of sum(out * dout) + sum(lse * dlse); dlse may be undefined. `forward` is what lag_column_attention
 // returned for the same arguments on the same SIMD target.
 //
-//   delta[i] = sum_c dout[i, c] out[i, c] - dlse[i]      ds = p (sum_c dout[i, c] v[key, c] - delta[i])
-//   dq[i] = scale sum ds k[key]     dk[key] += scale ds q[i]     dv[key] += p dout[i]
+//   delta[i] = sum_c dout[i, c] out[i, c] - dlse[i]      ds = p (r sum_c dout[i, c] v[key, c] - delta[i])
+//   dq[i] = scale sum ds k[key]     dk[key] += scale ds q[i]     dv[key] += r p dout[i]     r = 1 without dropout
 //   dlag_score[lag] = sum_i ds at the slots of the lag           dcol_score[column] likewise; 0 where nothing is chosen
 //
 // The scores' gradients are the same with and without scores in the logits (both modes of FSAT:
@@ -58,6 +69,7 @@ struct LagColumnGrads {
 };
 LagColumnGrads lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
                                          const Tensor& v, const LagColumns& chosen, const AttentionOutput& forward,
-                                         const LagColumnScores& scores = {}, const Mask& mask = {}, double scale = 0);
+                                         const LagColumnScores& scores = {}, const Mask& mask = {},
+                                         const LagColumnOptions& options = {});
 
 }  // namespace subquad::kernels

@@ -76,6 +76,10 @@ TEST_SUITE("cpu") {
       one.set("n", "1");
       CHECK(bench::check_against_float64(c, one, kPlace) < 1e-5);
     }
+    const Case dropping = bench::find_case("lag_column_attention");
+    bench::Settings half = tiny(dropping);
+    half.set("dropout", "0.5");
+    CHECK(bench::check_against_float64(dropping, half, kPlace) < 1e-5);
     Case wrong = bench::find_case("bias_gelu");
     wrong.make = [make = wrong.make](const bench::Settings& s, const nn::Place& place) {
       bench::Work work = make(s, place);
@@ -187,6 +191,9 @@ TEST_SUITE("cpu") {
     const Finished text = run_program("bench_kernel", {"matmul", "--n", "four"});
     CHECK(text.status == 1);
     CHECK(text.err == "bench_kernel: matmul: --n is 'four', expected a whole number of 0 or more\n");
+    for (const std::string number : {"half", "-1", "nan"})
+      CHECK(run_program("bench_kernel", {"lag_column_attention", "--dropout", number}).err ==
+            cat("bench_kernel: lag_column_attention: --dropout is '", number, "', expected a number of 0 or more\n"));
     const Finished heads = run_program("bench_kernel", {"attention", "--d", "8", "--heads", "3"});
     CHECK(heads.err == "bench_kernel: attention: --d 8 does not divide by --heads 3\n");
     CHECK(run_program("bench_kernel", {"--n", "4", "nystrom"}).err ==

@@ -6,6 +6,11 @@
 
 namespace subquad::test::lag_column_cases {
 
+RandomState random_of(const std::vector<Index>& samples) {
+  return {
+      .seed = 5, .stream = 9, .step = full({1}, 3, kInt64, kCpu), .samples = tensor(samples, {Index(samples.size())})};
+}
+
 namespace {
 
 // `count` different numbers below the sample's length (all of them when there are fewer), rising, then -1.
@@ -33,15 +38,21 @@ Inputs make_inputs(const Case& c, DType dtype) {
             normal(rows, dtype, 5),
             {make_list(c, c.lags, 6), make_list(c, c.columns, 7)},
             {},
-            Mask::from_lengths(tensor(c.lengths, {c.batch()}), c.positions)};
+            Mask::from_lengths(tensor(c.lengths, {c.batch()}), c.positions),
+            {.scale = c.scale, .dropout = c.dropout}};
+  if (c.dropout > 0) {
+    std::vector<Index> samples;
+    for (Index b = 0; b < c.batch(); ++b) samples.push_back(40 + 3 * b);
+    in.options.random = random_of(samples);
+  }
   if (c.scores) in.scores = {normal(rows, dtype, 8), normal(rows, dtype, 9)};
   return in;
 }
 
-Results run(const Inputs& in, double scale) {
-  const AttentionOutput f = kernels::lag_column_attention(in.q, in.k, in.v, in.chosen, in.scores, in.mask, scale);
-  const LagColumnGrads g =
-      kernels::lag_column_attention_grad(in.dout, in.dlse, in.q, in.k, in.v, in.chosen, f, in.scores, in.mask, scale);
+Results run(const Inputs& in) {
+  const AttentionOutput f = kernels::lag_column_attention(in.q, in.k, in.v, in.chosen, in.scores, in.mask, in.options);
+  const LagColumnGrads g = kernels::lag_column_attention_grad(in.dout, in.dlse, in.q, in.k, in.v, in.chosen, f,
+                                                              in.scores, in.mask, in.options);
   return {f.out, f.lse, g.dq, g.dk, g.dv, g.dlag_score, g.dcol_score};
 }
 
@@ -103,6 +114,17 @@ Results slow(const Case& c, const Inputs& in) {
           return s < c.lags ? in.chosen.lags.view<const Index, 3>()(b, h, s)
                             : in.chosen.columns.view<const Index, 3>()(b, h, s - c.lags);
         };
+        const auto factor = [&](Index s) {  // what dropout makes of the slot's probability
+          if (c.dropout == 0) return 1.0;
+          const RandomState& random = in.options.random;
+          const Index bits = (2 * place(s) + (s < c.lags ? 0 : 1)) * c.heads + h;
+          const auto word = [](Index x) { return static_cast<std::uint32_t>(x); };
+          const PhiloxCounter words = philox4x32(
+              {word(i / 4), word(bits), word(random.samples.data<Index>()[b]), word(random.step.data<Index>()[0])},
+              philox_key(random.seed, random.stream));
+          const bool keep = static_cast<double>(uniform_float(words[static_cast<std::size_t>(i % 4)])) >= c.dropout;
+          return keep ? 1 / (1 - c.dropout) : 0.0;
+        };
         std::vector<double> p(static_cast<std::size_t>(slots), 0.0);
         double sum = 0;
         for (Index s = 0; s < slots; ++s) {
@@ -117,7 +139,7 @@ Results slow(const Case& c, const Inputs& in) {
         for (double& w : p) w /= sum;
         for (Index s = 0; s < slots; ++s)
           if (key(s) >= 0) {
-            const double w = p[static_cast<std::size_t>(s)];
+            const double w = factor(s) * p[static_cast<std::size_t>(s)];
             add(grad_row(r.out, b, h, i), w, row(v, b, h, key(s)), c.value_width);
             add(grad_row(r.dv, b, h, key(s)), w, row(dout, b, h, i), c.value_width);
           }
@@ -125,7 +147,7 @@ Results slow(const Case& c, const Inputs& in) {
             dot(row(r.out, b, h, i), row(dout, b, h, i), c.value_width) - dlse.view<const double, 3>()(b, h, i);
         for (Index s = 0; s < slots; ++s) {
           if (key(s) < 0) continue;
-          const double dp = dot(row(dout, b, h, i), row(v, b, h, key(s)), c.value_width);
+          const double dp = factor(s) * dot(row(dout, b, h, i), row(v, b, h, key(s)), c.value_width);
           const double ds = p[static_cast<std::size_t>(s)] * (dp - delta);
           add(grad_row(r.dq, b, h, i), scale * ds, row(k, b, h, key(s)), c.width);
           add(grad_row(r.dk, b, h, key(s)), scale * ds, row(q, b, h, i), c.width);
@@ -143,7 +165,7 @@ void check(const Case& c) {
   for_each_simd_target([&] {
     for_each_float([&](DType dtype) {
       const Inputs in = make_inputs(c, dtype);
-      const std::vector<Tensor> got = run(in, c.scale).all(), want = slow(c, in).all();
+      const std::vector<Tensor> got = run(in).all(), want = slow(c, in).all();
       const Index longest = std::max({c.positions, c.lags + c.columns, c.width, c.value_width});
       for (std::size_t i = 0; i < got.size(); ++i) {
         CAPTURE(i);

@@ -11,6 +11,7 @@ namespace subquad::test::lag_column_cases {
 
 using kernels::AttentionOutput;
 using kernels::LagColumnGrads;
+using kernels::LagColumnOptions;
 using kernels::LagColumns;
 using kernels::LagColumnScores;
 
@@ -18,7 +19,7 @@ struct Case {
   std::vector<Index> lengths = {7, 5};
   Index heads = 2, positions = 7, lags = 3, columns = 2, width = 4, value_width = 4;
   bool scores = false;
-  double scale = 0;
+  double scale = 0, dropout = 0;
 
   Index batch() const { return static_cast<Index>(lengths.size()); }
 };
@@ -28,7 +29,11 @@ struct Inputs {
   LagColumns chosen;
   LagColumnScores scores;
   Mask mask;
+  LagColumnOptions options;
 };
+
+// Step 3 of a training whose data set knows the batch's samples by these numbers.
+RandomState random_of(const std::vector<Index>& samples);
 
 Inputs make_inputs(const Case& c, DType dtype);
 
@@ -38,7 +43,7 @@ struct Results {
   std::vector<Tensor> all() const { return {out, lse, dq, dk, dv, dlag, dcol}; }
 };
 
-Results run(const Inputs& in, double scale = 0);
+Results run(const Inputs& in);
 bool same(const Results& a, const Results& b);
 
 // The keys of each query by the definition, as an index for gathered attention: [B, H, N, Kl + Kc], -1 where there is

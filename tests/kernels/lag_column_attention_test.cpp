@@ -97,14 +97,14 @@ TEST_SUITE("cpu") {
       Inputs single = in;
       for (Tensor* t : {&single.q, &single.k, &single.v, &single.dout, &single.dlse}) *t = t->to(kFloat32);
       for (Tensor* t : {&in.v, &in.dout, &in.dlse}) *t = t->to(kFloat32).to(kFloat64);
-      const std::vector<Tensor> got = run(single, c.scale).all(), want = run(in, c.scale).all();
+      const std::vector<Tensor> got = run(single).all(), want = run(in).all();
       for (std::size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], want[i], dot_tolerance(kFloat32, 4 * 70));
     });
   }
 
   TEST_CASE("lag_column_attention does not see what stands at padded positions, not even NaN") {
     for_each_simd_target([] {
-      const Case c{.lengths = {70, 33, 0}, .positions = 70, .lags = 9, .columns = 8, .scores = true};
+      const Case c{.lengths = {70, 33, 0}, .positions = 70, .lags = 9, .columns = 8, .scores = true, .dropout = 0.2};
       const Inputs clean = make_inputs(c, kFloat32);
       Inputs dirty = make_inputs(c, kFloat32);
       for (Tensor* t : {&dirty.q, &dirty.k, &dirty.v, &dirty.dout, &dirty.dlse, &dirty.scores.lag, &dirty.scores.col})
@@ -118,31 +118,41 @@ TEST_SUITE("cpu") {
 
   TEST_CASE("lag_column_attention depends neither on the amount of padding nor on the rest of the batch") {
     for_each_simd_target([] {
-      const Case c{
-          .lengths = {1100, 530, 41}, .heads = 1, .positions = 1200, .lags = 40, .columns = 20, .scores = true};
-      const Inputs in = make_inputs(c, kFloat32);
-      const Results all = run(in);
-      for (Index sample = 0; sample < c.batch(); ++sample) {
-        const Index length = c.lengths[static_cast<std::size_t>(sample)];
-        const auto one = [&](const Tensor& t) { return t.slice(0, sample, sample + 1); };
-        const auto cut = [&](const Tensor& t) { return one(t).slice(2, 0, length).contiguous(); };
-        const Results alone = run({cut(in.q),
-                                   cut(in.k),
-                                   cut(in.v),
-                                   cut(in.dout),
-                                   cut(in.dlse),
-                                   {one(in.chosen.lags).contiguous(), one(in.chosen.columns).contiguous()},
-                                   {cut(in.scores.lag), cut(in.scores.col)},
-                                   {}});
-        const std::vector<Tensor> got = alone.all(), want = all.all();
-        for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], cut(want[i])));
+      for (const double dropout : {0.0, 0.4}) {
+        const Case c{.lengths = {1100, 530, 41},
+                     .heads = 2,
+                     .positions = 1200,
+                     .lags = 40,
+                     .columns = 20,
+                     .scores = true,
+                     .dropout = dropout};
+        const Inputs in = make_inputs(c, kFloat32);
+        const Results all = run(in);
+        for (Index sample = 0; sample < c.batch(); ++sample) {
+          const Index length = c.lengths[static_cast<std::size_t>(sample)];
+          const auto one = [&](const Tensor& t) { return t.slice(0, sample, sample + 1); };
+          const auto cut = [&](const Tensor& t) { return one(t).slice(2, 0, length).contiguous(); };
+          const Results alone = run({cut(in.q),
+                                     cut(in.k),
+                                     cut(in.v),
+                                     cut(in.dout),
+                                     cut(in.dlse),
+                                     {one(in.chosen.lags).contiguous(), one(in.chosen.columns).contiguous()},
+                                     {cut(in.scores.lag), cut(in.scores.col)},
+                                     {},
+                                     {.dropout = dropout, .random = random_of({40 + 3 * sample})}});
+          const std::vector<Tensor> got = alone.all(), want = all.all();
+          for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], cut(want[i])));
+        }
       }
     });
   }
 
   TEST_CASE("lag_column_attention reads views, and gives the same bits for any number of threads") {
-    const Case c{.lengths = {1300}, .positions = 1300, .lags = 30, .columns = 20, .width = 32, .value_width = 24};
+    Case c{.lengths = {1300}, .positions = 1300, .lags = 30, .columns = 20, .width = 32, .value_width = 24};
     const Inputs in = make_inputs(c, kFloat32);
+    c.dropout = 0.1;
+    CHECK(same_for_any_thread_count([&] { return run(make_inputs(c, kFloat32)).all(); }));
     CHECK(same_for_any_thread_count([&] { return run(in).all(); }));
     Inputs views = in;
     for (Tensor* t : {&views.q, &views.k, &views.v}) *t = t->transpose(1, 2).contiguous().transpose(1, 2);
@@ -189,6 +199,14 @@ TEST_SUITE("cpu") {
         ShapeError);
     CHECK_THROWS_WITH_AS(kernels::lag_column_attention(x, x, x, chosen, {zeros({2, 1, 4}, kFloat32, kCpu), {}}),
                          doctest::Contains("lag_column_attention: lag_score is [2, 1, 4]"), ShapeError);
+    const auto drop = [&](double dropout, const RandomState& random) {
+      return kernels::lag_column_attention(x, x, x, chosen, {}, {}, {.dropout = dropout, .random = random});
+    };
+    CHECK_THROWS_WITH_AS(drop(1, random_of({1, 2})),
+                         "lag_column_attention: probability is 1, expected 0 <= probability < 1", Error);
+    CHECK_THROWS_WITH_AS(drop(0.1, {}), "lag_column_attention: random.step is undefined", Error);
+    CHECK_THROWS_WITH_AS(drop(0.1, random_of({1})),
+                         "lag_column_attention: random.samples is [1] int64 cpu, expected shape [2]", ShapeError);
     const Tensor longer = zeros({2, 1, 6, 4}, kFloat32, kCpu);
     CHECK_THROWS_WITH_AS(kernels::lag_column_attention(x, longer, longer, chosen),
                          doctest::Contains("lag_column_attention: k is [2, 1, 6, 4]"), ShapeError);

@@ -7,20 +7,23 @@
 namespace subquad::test {
 
 TEST_SUITE("cpu") {
-  TEST_CASE("lag_column_attention gradients of both outputs, scores included") {
+  TEST_CASE("lag_column_attention gradients of both outputs, scores included, also with dropout") {
     const LagColumns chosen{tensor<Index>({0, 2, 5, 1, -1, -1}, {2, 1, 3}), tensor<Index>({0, 3, 1, 2}, {2, 1, 2})};
     const Mask mask = Mask::from_lengths(tensor<Index>({6, 4}, {2}), 6);
     const std::vector<Variable> inputs = {leaf({2, 1, 6, 3}, 1), leaf({2, 1, 6, 3}, 2), leaf({2, 1, 6, 2}, 3),
                                           leaf({2, 1, 6}, 4), leaf({2, 1, 6}, 5)};
-    for_each_simd_target([&] {
-      CHECK_GRADIENTS(
-          [&](const std::vector<Variable>& in) -> std::vector<Variable> {
-            const AttentionResult r =
-                lag_column_attention(in[0], in[1], in[2], chosen, {in[3], in[4]}, ScoreMode::bias, mask);
-            return {r.out, slice(r.lse, 2, 0, 4)};  // lse of padded rows is -inf
-          },
-          inputs);
-    });
+    const RandomState random{.seed = 2, .step = full({1}, 1, kInt64, kCpu), .samples = tensor<Index>({8, 3}, {2})};
+    for (const double dropout : {0.0, 0.4})
+      for_each_simd_target([&] {
+        CHECK_GRADIENTS(
+            [&](const std::vector<Variable>& in) -> std::vector<Variable> {
+              const AttentionResult r =
+                  lag_column_attention(in[0], in[1], in[2], chosen, {in[3], in[4]}, ScoreMode::bias, mask,
+                                       {.dropout = dropout, .random = random});
+              return {r.out, slice(r.lse, 2, 0, 4)};  // lse of padded rows is -inf
+            },
+            inputs);
+      });
   }
 
   // Nobody can differentiate straight_through numerically: its score gradients are those of bias with scores of 0.
