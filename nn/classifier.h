@@ -40,7 +40,7 @@ struct SequenceClassifierConfig {
   PositionKind positions = PositionKind::learned;
   double embedding_deviation = 0.02;
   double dropout = 0.1;            // after the embedding, in the feed-forward
-  double attention_dropout = 0.1;  // on the attention's output
+  double attention_dropout = 0.1;  // on the attention's output, whatever the attention's own drops within
   double epsilon = 1e-5;           // of the layer norms
 
   Pooling pooling = Pooling::mean;

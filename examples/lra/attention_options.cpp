@@ -49,6 +49,7 @@ void add_fsat(CLI::App& app, nn::AttentionConfig& a) {
   add_truth(app, "--truncate", f.truncate, "Scores send no gradient into the hidden states");
   add_number(app, "--gamma", f.gamma, at_least(0), "Gumbel noise on the choice while training");
   add_whole(app, "--gamma-steps", f.gamma_steps, 0, kMostSteps, "Steps over which gamma falls to 0; 0: it stays");
+  add_number(app, "--fsat-dropout", f.attention_dropout, between(0, 0.99), "On its attention probabilities");
 }
 
 void add_paramixer(CLI::App& app, nn::AttentionConfig& a) {
@@ -77,7 +78,8 @@ void add_combiner(CLI::App& app, nn::AttentionConfig& a) {
   add_choice(app, "--combiner-summary", c.summary, nn::parse_combiner_summary, nn::combiner_summary_name,
              "rowmajor: none, wsum, proj or wsum_proj");
   app.add_flag("--own-span", c.own_span, "fixed, rowmajor: the own span counts twice, as in published TensorFlow code");
-  add_number(app, "--combiner-dropout", c.attention_dropout, between(0, 0.99), "On its attention weights");
+  add_number(app, "--combiner-dropout", c.attention_dropout, between(0, 0.99),
+             "On its local expectations' and its direct weights");
 }
 
 void add_local(CLI::App& app, nn::AttentionConfig& a) {

@@ -82,7 +82,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_whole(app, "--layers", e.layers, 0, 1000, "Encoder layers, or blocks of a mixer");
   add_whole(app, "--width", e.width, 1, kMostFeatures, "Features per position");
   add_number(app, "--dropout", e.dropout, between(0, 0.99), "After the embedding and in the feed-forward");
-  add_number(app, "--attention-dropout", e.attention_dropout, between(0, 0.99), "On the attention's output");
+  add_number(app, "--attention-dropout", e.attention_dropout, between(0, 0.99),
+             "On the attention's output; --fsat-dropout, --combiner-dropout: on its probabilities");
   add_choice(app, "--positions", e.positions, nn::parse_positions, nn::position_name, "none, learned or sinusoid");
   add_choice(app, "--pooling", e.pooling, nn::parse_pooling, nn::pooling_name, "mean, cls or flatten");
 

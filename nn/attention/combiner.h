@@ -25,7 +25,8 @@
 // results at padded positions are 0. Segments are cut over positions, and `segment` comes from max_length, so that the
 // amount of padding changes nothing.
 //
-// Dropout (attention_dropout, while training) is on p(j | S) and on direct weights, never on spans.
+// Dropout (attention_dropout, while training) is on p(j | S) and on direct weights, never on spans. `dropout` falls on
+// what the module puts out, behind the output projection.
 //
 // Whose is what: causal patterns are the paper's, and so are fixed and rowmajor in both directions. horizontal's two
 // spans of a row, left and right of the query's column, and mixture's one softmax are those of layer.py. Bidirectional

@@ -52,9 +52,10 @@ struct FsatConfig {
   Index columns = 32;
   Index window = 8;  // lags |t| <= window are always kept; -1 = none forced
   FsatMode mode = FsatMode::straight_through;
-  bool truncate = true;   // scores send no gradient into the hidden states
-  double gamma = 0;       // of the Gumbel noise on the choice while training
-  Index gamma_steps = 0;  // over which gamma falls to 0; 0 = it stays
+  bool truncate = true;          // scores send no gradient into the hidden states
+  double gamma = 0;              // of the Gumbel noise on the choice while training
+  Index gamma_steps = 0;         // over which gamma falls to 0; 0 = it stays
+  double attention_dropout = 0;  // on the probabilities
 };
 
 // Paramixer; paramixer.h.

@@ -31,6 +31,7 @@ const AttentionConfig& legal(const AttentionConfig& config) {
   require(f.lags == 0 || f.window <= (f.lags - 1) / 2, "window", f.window, "at most ", (f.lags - 1) / 2,
           ": it forces 2 window + 1 of the ", f.lags, " lags");
   require(f.gamma >= 0 && std::isfinite(f.gamma), "gamma", f.gamma, "a finite number from 0 on");
+  require(f.attention_dropout >= 0 && f.attention_dropout < 1, "attention_dropout", f.attention_dropout, "0 <= p < 1");
   require(f.gamma_steps >= 0, "gamma_steps", f.gamma_steps, "0 (gamma stays) or more");
   return config;
 }
@@ -71,11 +72,16 @@ FsatAttention::FsatAttention(const Place& place, const AttentionConfig& config)
       lag_head_(child("lag_head"), heads(), options_.cross, options_.hidden),
       col_head_(child("col_head"), heads(), options_.cross, options_.hidden) {}
 
-Tensor FsatAttention::noise(std::string_view choice, const Variable& score, const RandomState& rng) const {
+RandomState FsatAttention::stream(std::string_view use, std::string_view option, double value,
+                                  const RandomState& rng) const {
   if (!rng.defined())
-    throw Error(cat("fsat: '", path(), "' with gamma = ", options_.gamma,
+    throw Error(cat("fsat: '", path(), "' with ", option, " = ", value,
                     " is training and needs a RandomState, which is undefined"));
-  return kernels::gumbel_noise(score.shape(), score.dtype(), rng.with_stream(stream_id(cat(path(), ".", choice))),
+  return rng.with_stream(stream_id(cat(path(), ".", use)));
+}
+
+Tensor FsatAttention::noise(std::string_view choice, const Variable& score, const RandomState& rng) const {
+  return kernels::gumbel_noise(score.shape(), score.dtype(), stream(choice, "gamma", options_.gamma, rng),
                                {.scale = options_.gamma, .fade_steps = options_.gamma_steps});
 }
 
@@ -104,9 +110,12 @@ Variable FsatAttention::mix(const AttentionInput& in, const Heads& heads, const 
   const auto front = [&](const Variable& x) { return compact(x, in.mask, 2); };  // [B, H, N, E]
   const Decision decision = decide(in, draws);
   const ScoreMode mode = options_.mode == FsatMode::bias ? ScoreMode::bias : ScoreMode::straight_through;
-  const Variable mixed =
-      lag_column_attention(front(heads.q), front(heads.k), front(values), decision.chosen, decision.scores, mode, mask)
-          .out;
+  const double dropout = draws ? options_.attention_dropout : 0;
+  LagColumnOptions drop;
+  if (dropout > 0) drop = {.dropout = dropout, .random = stream("probabilities", "attention_dropout", dropout, in.rng)};
+  const Variable mixed = lag_column_attention(front(heads.q), front(heads.k), front(values), decision.chosen,
+                                              decision.scores, mode, mask, drop)
+                             .out;
   return spread(mixed, in.mask, 2);
 }
 

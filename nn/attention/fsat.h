@@ -22,8 +22,8 @@
 // keys be tried that would else get no gradient; it falls to 0 over gamma_steps steps. With as many lags or columns as
 // there are positions straight_through is softmax attention itself.
 //
-// `dropout` falls on what the module puts out, behind the output projection; the probabilities, which are never stored,
-// have none.
+// Dropout (attention_dropout, while training) is on the probabilities, after the softmax. `dropout` falls on what the
+// module puts out, behind the output projection.
 //
 // A mask with padding between real tokens is compacted first: positions then are numbers of real tokens.
 #pragma once
@@ -65,6 +65,8 @@ class FsatAttention : public QkvAttention {
  private:
   Decision decide(const AttentionInput& in, bool draws) const;
   Tensor keys(std::string_view choice, const Variable& score, const RandomState& rng, bool draws) const;
+  // The stream of one use of randomness; without any an Error that names the option which asks for it.
+  RandomState stream(std::string_view use, std::string_view option, double value, const RandomState& rng) const;
 
   FsatConfig options_;
   Linear cross_a_;

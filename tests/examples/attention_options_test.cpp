@@ -36,6 +36,7 @@ const std::vector<std::pair<std::string, std::string>> kAll = {
     {"truncate", "false"},
     {"gamma", "0.5"},
     {"gamma-steps", "14"},
+    {"fsat-dropout", "0.625"},
     {"protocol", "butterfly"},
     {"factors", "15"},
     {"factor-rule", "floor"},
@@ -88,7 +89,7 @@ void check_all(const nn::AttentionConfig& config) {
     CHECK_FALSE(exact_when_covered);
   }
   {
-    const auto& [cross, hidden, lags, columns, window, mode, truncate, gamma, gamma_steps] = fsat;
+    const auto& [cross, hidden, lags, columns, window, mode, truncate, gamma, gamma_steps, dropped] = fsat;
     CHECK(cross == 10);
     CHECK(hidden == 11);
     CHECK(lags == 12);
@@ -98,6 +99,7 @@ void check_all(const nn::AttentionConfig& config) {
     CHECK_FALSE(truncate);
     CHECK(gamma == 0.5);
     CHECK(gamma_steps == 14);
+    CHECK(dropped == 0.625);
   }
   {
     const auto& [protocol, factors, rule, links, hidden, residual, mix_padding, link_scale] = paramixer;

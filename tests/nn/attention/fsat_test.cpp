@@ -9,6 +9,7 @@
 #include "subquad/autograd/ops/reduce.h"
 #include "subquad/tests/nn/attention/fsat_cases.h"
 #include "subquad/tests/nn/attention/padding.h"
+#include "subquad/tests/support/threads.h"
 
 namespace subquad::nn {
 namespace {
@@ -82,11 +83,16 @@ TEST_SUITE("cpu") {
       CAPTURE(c.fsat.lags);
       c.fsat.mode = FsatMode::bias;
       c.fsat.truncate = false;
-      const auto module = c.attention(kFloat64);
       const Mask mask = c.mask();
       const Variable real(mask.real.unsqueeze(2).to(kFloat64));  // padded results are unspecified
-      const auto f = [&](const auto& in) { return mul(module->forward({in[0], in[1], mask, {}}), real); };
-      CHECK_MODULE_GRADIENTS(*module, f, {Variable(c.input(kFloat64, 1), true), Variable(c.input(kFloat64, 2), true)});
+      for (const double dropout : {0.0, 0.4}) {
+        c.fsat.attention_dropout = dropout;
+        const auto module = c.attention(kFloat64);
+        const RandomState rng = random_state(c.batch());
+        const auto f = [&](const auto& in) { return mul(module->forward({in[0], in[1], mask, rng}), real); };
+        CHECK_MODULE_GRADIENTS(*module, f,
+                               {Variable(c.input(kFloat64, 1), true), Variable(c.input(kFloat64, 2), true)});
+      }
     }
   }
 
@@ -231,6 +237,72 @@ TEST_SUITE("cpu") {
     CHECK(test::same_bits(lags(*fading, random_state(2, 10)), plain));
   }
 
+  TEST_CASE("FsatAttention drops probabilities while training, and only then") {
+    for (Case c : cases()) {
+      if (c.positions * c.batch() == 0) continue;
+      CAPTURE(c.positions);
+      CAPTURE(c.fsat.lags);
+      const auto plain = c.attention(kFloat32);
+      c.fsat.attention_dropout = 0.5;
+      const auto module = c.attention(kFloat32);
+      const Variable x(c.input(kFloat32));
+      const auto run = [&](const FsatAttention& attention, const RandomState& rng) {
+        return real_part(attention.forward({x, x, c.mask(), rng}).value(), c.mask());
+      };
+      const auto at_step = [&](Index step) { return run(*module, random_state(c.batch(), step)); };
+      CHECK(test::same_bits(at_step(1), at_step(1)));
+      CHECK(!test::same_bits(at_step(1), at_step(2)));
+      CHECK_THROWS_WITH_AS(
+          run(*module, {}),
+          "fsat: '' with attention_dropout = 0.5 is training and needs a RandomState, which is undefined", Error);
+      const Tensor matrix = plain->mixing_matrix({x, x, c.mask(), {}});
+      CHECK(test::same_bits(module->mixing_matrix({x, x, c.mask(), random_state(c.batch())}), matrix));
+      module->eval();
+      CHECK(test::same_bits(run(*module, {}), run(*plain, {})));
+    }
+  }
+
+  TEST_CASE("FsatAttention with dropout gives on average what it gives without") {
+    for (const bool holes : {false, true}) {
+      Case c{.holes = holes};
+      const Variable x(c.input(kFloat64));
+      const auto run = [&](const FsatAttention& attention, Index step) {
+        return real_part(attention.forward({x, x, c.mask(), random_state(c.batch(), step)}).value(), c.mask());
+      };
+      const Tensor want = run(*c.attention(kFloat64), 0);
+      c.fsat.attention_dropout = 0.3;
+      const auto module = c.attention(kFloat64);
+      const Index steps = 1000, count = want.size();
+      std::vector<double> sum(static_cast<std::size_t>(count)), squares(sum);
+      for (Index step = 0; step < steps; ++step) {
+        const Tensor out = run(*module, step);
+        for (Index i = 0; i < count; ++i) {
+          const double off = test::at(out, i) - test::at(want, i);
+          sum[static_cast<std::size_t>(i)] += off;
+          squares[static_cast<std::size_t>(i)] += off * off;
+        }
+      }
+      double spread = 0;
+      for (std::size_t i = 0; i < sum.size(); ++i) {
+        CHECK(std::abs(sum[i]) <= 5 * std::sqrt(squares[i]));  // a sum of `steps` draws, five of its deviations
+        spread += squares[i];
+      }
+      CHECK(spread / static_cast<double>(steps * count) > 1e-3);
+    }
+  }
+
+  TEST_CASE("FsatAttention with dropout gives the same bits for any number of threads") {
+    Case c{.lengths = {1100, 600}, .positions = 1100};
+    c.fsat = {.cross = 3, .hidden = 4, .lags = 20, .columns = 10, .window = 1, .attention_dropout = 0.2};
+    const auto module = c.attention(kFloat32);
+    CHECK(test::same_for_any_thread_count([&] {
+      const Variable x(c.input(kFloat32), true);
+      const Variable out = module->forward({x, x, c.mask(), random_state(2)});
+      backward(sum(out));
+      return std::vector<Tensor>{out.value(), x.grad()};
+    }));
+  }
+
   TEST_CASE("FsatAttention starts with linear score heads on nearly tied cross maps") {
     const FsatAttention module(test::place(kFloat64), {.width = 64, .heads = 2, .fsat = {.cross = 16}});
     const StateDict state = module.state_dict();
@@ -267,6 +339,9 @@ TEST_SUITE("cpu") {
                          "fsat: window is 8, expected at most 7: it forces 2 window + 1 of the 16 lags", Error);
     CHECK_THROWS_AS(make({.lags = 5, .window = Index{1} << 62}), Error);
     CHECK_THROWS_WITH_AS(make({.gamma = -1}), "fsat: gamma is -1, expected a finite number from 0 on", Error);
+    for (const double dropout : {1.0, -0.1, std::numeric_limits<double>::quiet_NaN()})
+      CHECK_THROWS_WITH_AS(make({.attention_dropout = dropout}),
+                           cat("fsat: attention_dropout is ", dropout, ", expected 0 <= p < 1").c_str(), Error);
     CHECK_THROWS_WITH_AS(make({.gamma_steps = -1}), "fsat: gamma_steps is -1, expected 0 (gamma stays) or more", Error);
   }
 }

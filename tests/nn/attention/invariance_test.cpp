@@ -50,7 +50,8 @@ AttentionConfig draw_config(const std::string& kind, bool causal, Rng& rng) {
             .window = rng.below(3) - 1,
             .mode = any<FsatMode>(rng, 2),
             .truncate = coin(rng),
-            .gamma = coin(rng) ? 1.0 : 0.0};
+            .gamma = coin(rng) ? 1.0 : 0.0,
+            .attention_dropout = coin(rng) ? 0.3 : 0};
   c.paramixer = {.protocol = any<LinkProtocol>(rng, 3),
                  .factors = rng.below(5),
                  .hidden = 4,

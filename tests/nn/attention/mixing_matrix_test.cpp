@@ -15,7 +15,7 @@ AttentionConfig drawing(const std::string& kind) {
           .max_length = 12,
           .dropout = 0.5,
           .nystrom = {.landmarks = 4},
-          .fsat = {.cross = 3, .hidden = 2, .lags = 3, .columns = 2, .window = 0, .gamma = 5},
+          .fsat = {.cross = 3, .hidden = 2, .lags = 3, .columns = 2, .window = 0, .gamma = 5, .attention_dropout = 0.5},
           .combiner = {.segment = 4, .attention_dropout = 0.5}};
 }
 
