@@ -50,6 +50,14 @@ Index padded_length(const Sequences& set, const SampleNumbers& samples, const Ba
   return std::min(limit, (longest + options.pad_multiple - 1) / options.pad_multiple * options.pad_multiple);
 }
 
+// Not a prefix mask even where a batch has no 0 in its samples: a step that was recorded for a batch shape is replayed
+// with any other batch of that shape.
+Mask mask_of_ids(const Tensor& ids) {
+  Mask mask = Mask::from_bool(ids.to(kBool));
+  mask.prefix = false;
+  return mask;
+}
+
 }  // namespace
 
 std::vector<SampleNumbers> shuffled_batches(const Sequences& set, const BatchOptions& options, std::uint64_t seed,
@@ -91,12 +99,12 @@ Batch make_batch(const Sequences& set, const SampleNumbers& samples, const Batch
       lengths.data<std::int64_t>()[row] = set.length(sample, part);
     }
     labels.data<std::int64_t>()[b] = set.label(sample);
-    batch.tokens += set.token_count(sample);
   }
   batch.ids = ids;
   batch.labels = labels;
   batch.samples = tensor<std::int64_t>(samples, {count});
-  batch.mask = Mask::from_lengths(lengths, positions);
+  batch.mask = options.zero_is_pad ? mask_of_ids(ids) : Mask::from_lengths(lengths, positions);
+  for (const Index real : batch.mask.lengths.span<Index>()) batch.tokens += real;
   return batch;
 }
 

@@ -23,10 +23,11 @@ struct Batch {
 
 struct BatchOptions {
   Index size = 32;
-  Index max_length = 2048;  // of a sample, and of N
-  Index pad_to = 0;         // N of every batch; 0: the longest sample of the batch, rounded up to pad_multiple
-  Index pad_multiple = 64;  // so that few different shapes occur and the allocator's blocks fit again
-  Index bucket = 1;         // this many batches' worth of samples are sorted by length together; 1: no sorting
+  Index max_length = 2048;   // of a sample, and of N
+  Index pad_to = 0;          // N of every batch; 0: the longest sample of the batch, rounded up to pad_multiple
+  Index pad_multiple = 64;   // so that few different shapes occur and the allocator's blocks fit again
+  bool zero_is_pad = false;  // a token 0 counts as padding wherever it stands; else lengths alone say what is real
+  Index bucket = 1;          // this many batches' worth of samples are sorted by length together; 1: no sorting
 };
 
 using SampleNumbers = std::vector<Index>;

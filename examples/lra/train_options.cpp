@@ -42,6 +42,10 @@ void add_task_options(CLI::App& app, TrainOptions& o) {
       ->type_name("DIR")
       ->transform(absolute_path());
   app.add_flag("--drop-brackets", o.data.drop_brackets, "ListOps without ']', as broken as before LRA's fix of 2021");
+  add_choice(app, "--grey", o.data.grey, parse_grey_rule, grey_rule_name,
+             "How Image's colours become grey: tensorflow (as LRA does) or pil");
+  app.add_flag("--zero-is-pad", o.batches.zero_is_pad,
+               "Image: no attention to black pixels, which LRA's code takes for padding");
   app.add_option("--out", o.out, "Folder of the run, must not exist yet; needed but for --resume")
       ->type_name("DIR")
       ->check(not_empty());
@@ -129,9 +133,20 @@ std::string without_groups(const std::string& toml, const CLI::App& app, const s
   return kept;
 }
 
+// Those of other tasks than the one that is given.
+void refuse_task_options(const CLI::App& app, const std::string& task) {
+  const auto only = [&](const char* owner, const char* option) {
+    if (task != owner) refuse_option(app, option, cat("--task ", owner, "; this is ", task));
+  };
+  only("listops", "--drop-brackets");
+  only("image", "--grey");
+  only("image", "--zero-is-pad");
+}
+
 void finish(CLI::App& app, TrainOptions& options) {
   if (options.data.folder.empty()) throw OptionError("--data is required");
   if (options.out.empty()) throw OptionError("--out is required");
+  refuse_task_options(app, options.data.task);
   settle_model_options(app, options.model);
   if (options.device == "cpu" && options.precision != Precision::fp32)
     throw OptionError(cat("--precision ", options.precision, " needs --device cuda: the CPU computes in fp32"));

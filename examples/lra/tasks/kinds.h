@@ -5,6 +5,7 @@
 
 namespace subquad::lra {
 
+TaskKind image_kind();
 TaskKind listops_kind();
 
 }  // namespace subquad::lra

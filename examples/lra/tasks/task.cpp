@@ -47,7 +47,7 @@ Index Task::longest() const {
 }
 
 const std::vector<TaskKind>& task_kinds() {
-  static const std::vector<TaskKind> kinds = {listops_kind()};
+  static const std::vector<TaskKind> kinds = {listops_kind(), image_kind()};
   return kinds;
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "subquad/examples/lra/tasks/cifar.h"
 #include "subquad/examples/lra/tasks/sequences.h"
 
 namespace subquad::lra {
@@ -38,7 +39,8 @@ struct Task {
 struct TaskSource {
   std::string task = "listops";
   std::string folder;
-  bool drop_brackets = false;  // listops: as broken as before LRA's fix of March 2021
+  bool drop_brackets = false;            // listops: as broken as before LRA's fix of March 2021
+  GreyRule grey = GreyRule::tensorflow;  // image: how colours become grey
 };
 
 // One line of what a data folder should hold.
