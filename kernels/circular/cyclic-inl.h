@@ -49,7 +49,9 @@ void CyclicForward(FftPanel<T>& panel, Index n, Continued how, const Value& valu
     if (how == Continued::behind && j > length - n) return value(j - length + n);
     return hn::Zero(FftLanes<T>());
   };
-  panel.ForwardColumns([&](Index e) HWY_ATTR { return Spectral<T>{number(2 * e), number(2 * e + 1)}; });
+  panel.ForwardColumns([&](Index e, Index count, FftRows<T> to) HWY_ATTR {
+    for (Index i = 0; i < count; ++i) to.Store({number(2 * (e + i)), number(2 * (e + i) + 1)}, i);
+  });
 }
 
 // Ends both: the spectra of the panels `in` are completed run by run, product(spectra of in, spectra of out) makes
@@ -82,9 +84,13 @@ void CyclicProducts(const std::array<FftPanel<T>*, kIn>& in, const std::array<Ff
 template <class T, class Target>
 void CyclicBackward(FftPanel<T>& panel, Index n, T scale, const Target& target) {
   const auto factor = hn::Set(FftLanes<T>(), scale);
-  panel.BackwardColumns([&](Index e, Spectral<T> x) HWY_ATTR {
-    if (2 * e < n) target(2 * e, hn::Mul(x.re, factor));
-    if (2 * e + 1 < n) target(2 * e + 1, hn::Mul(x.im, factor));
+  panel.BackwardColumns([&](Index e, Index count, FftRows<T> from) HWY_ATTR {
+    for (Index i = 0; i < count; ++i) {
+      const Spectral<T> x = from.Load(i);
+      const Index j = 2 * (e + i);
+      if (j < n) target(j, hn::Mul(x.re, factor));
+      if (j + 1 < n) target(j + 1, hn::Mul(x.im, factor));
+    }
   });
 }
 

@@ -152,6 +152,7 @@ struct FftRows {
   }
   FftRows From(Index e) const { return {re + e * step, im, step}; }
   FftRows Every(Index count) const { return {re, im, step * count}; }
+  FftRows Exchanged() const { return {re + im, -im, step}; }  // i conj z in the place of z
 };
 
 template <int R, class T>

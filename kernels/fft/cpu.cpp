@@ -6,6 +6,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <complex>
 
 #include "subquad/core/parallel.h"
@@ -29,16 +30,19 @@ void ForVectorsOfSignals(const FftSignals<T>& signals, Index n, const F& f) {
 
 template <class T>
 void Complex(FftSignals<T> signals, Index n, bool backward, T scale, const T* x, T* out) {
+  constexpr auto kKind = FftNumbers::complex;
   ForVectorsOfSignals(signals, n, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n);
+    const auto load = [&](Index j, Index count, FftRows<T> to)
+                          HWY_ATTR { row.template LoadRows<kKind>(x, j, count, to); };
+    const auto store = [&](Index j, Index count, FftRows<T> from)
+                           HWY_ATTR { row.template StoreRows<kKind>(from, scale, out, j, count); };
     if (backward) {
-      FftCursor at = panel.Spectrum(0);
-      for (Index k = 0; k < n; ++k, at.Next()) panel.Store(row.LoadComplex(x, k), at);
-      panel.Backward([&](Index j, Spectral<T> v) HWY_ATTR { row.StoreComplex(Scaled(v, scale), out, j); });
+      panel.ForSpectrum(n, load);
+      panel.Backward(store);
     } else {
-      panel.Forward([&](Index j) HWY_ATTR { return row.LoadComplex(x, j); });
-      FftCursor at = panel.Spectrum(0);
-      for (Index k = 0; k < n; ++k, at.Next()) row.StoreComplex(Scaled(panel.Load(at), scale), out, k);
+      panel.Forward(load);
+      panel.ForSpectrum(n, store);
     }
   });
 }
@@ -47,14 +51,23 @@ template <class T>
 void RealEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
   ForVectorsOfSignals(signals, n / 2, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
-    panel.Forward([&](Index j) HWY_ATTR { return Spectral<T>{row.Load(x, 2 * j), row.Load(x, 2 * j + 1)}; });
+    panel.Forward([&](Index j, Index count, FftRows<T> to)
+                      HWY_ATTR { row.template LoadRows<FftNumbers::pairs>(x, j, count, to); });
     const T half = scale / 2;  // Unpacked gives the double
-    ForPairs(panel, [&](Index k, const FftCursor& low, const FftCursor& high, Spectral<T> w) HWY_ATTR {
-      const SpectralPair<T> pair = Unpacked(panel.Load(low), panel.Load(high), w);
-      const T factor = k == 0 ? half : half * inside;
-      spectrum.StoreComplex(Scaled(pair.low, factor), out, k);
-      spectrum.StoreComplex(Scaled(pair.high, factor), out, n / 2 - k);
-    });
+    const FftRows<T> ahead = panel.Scratch(), behind = ahead.From(2 * FftLines<T>::kColumns - 1);
+    ForPairs(
+        panel, [](Index, Index) {},
+        [&](Index k, Index i, const FftCursor& low, const FftCursor& high, Spectral<T> w) HWY_ATTR {
+          const SpectralPair<T> pair = Unpacked(panel.Load(low), panel.Load(high), w);
+          const T factor = k == 0 ? half : half * inside;
+          ahead.Store(Scaled(pair.low, factor), i);
+          behind.Store(Scaled(pair.high, factor), -i);
+        },
+        [&](Index first, Index count) HWY_ATTR {
+          spectrum.template StoreRows<FftNumbers::complex>(ahead, 1, out, first, count);
+          spectrum.template StoreRows<FftNumbers::complex>(behind.From(1 - count), 1, out, n / 2 + 1 - first - count,
+                                                           count);
+        });
   });
 }
 
@@ -63,13 +76,14 @@ template <class T>
 void RealOdd(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
   ForVectorsOfSignals(signals, n, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
-    panel.Forward([&](Index j) HWY_ATTR { return Spectral<T>{row.Load(x, j), hn::Zero(FftLanes<T>())}; });
-    FftCursor at = panel.Spectrum(0);
-    for (Index k = 0; k <= n / 2; ++k, at.Next()) {
-      Spectral<T> v = Scaled(panel.Load(at), k == 0 ? scale : scale * inside);
-      if (k == 0) v.im = hn::Zero(FftLanes<T>());
-      spectrum.StoreComplex(v, out, k);
-    }
+    panel.Forward([&](Index j, Index count, FftRows<T> to)
+                      HWY_ATTR { row.template LoadRows<FftNumbers::reals>(x, j, count, to); });
+    const Spectral<T> sum = panel.Load(panel.Spectrum(0));
+    panel.ForSpectrum(n / 2 + 1, [&](Index k, Index count, FftRows<T> from) HWY_ATTR {
+      spectrum.template StoreRows<FftNumbers::complex>(from, scale * inside, out, k, count);
+    });
+    panel.Scratch().Store({sum.re, hn::Zero(FftLanes<T>())}, 0);
+    spectrum.template StoreRows<FftNumbers::complex>(panel.Scratch(), scale, out, 0, 1);
   });
 }
 
@@ -77,18 +91,24 @@ template <class T>
 void InverseEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
   ForVectorsOfSignals(signals, n / 2, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
-    ForPairs(panel, [&](Index k, const FftCursor& low, const FftCursor& high, Spectral<T> w) HWY_ATTR {
-      SpectralPair<T> pair = {spectrum.LoadComplex(x, k), spectrum.LoadComplex(x, n / 2 - k)};
-      if (k == 0) pair.low.im = pair.high.im = hn::Zero(FftLanes<T>());
-      const T factor = k == 0 ? scale : scale * inside;
-      const SpectralPair<T> packed = Packed(SpectralPair<T>{Scaled(pair.low, factor), Scaled(pair.high, factor)}, w);
-      panel.Store(packed.low, low);
-      panel.Store(packed.high, high);
-    });
-    panel.Backward([&](Index j, Spectral<T> v) HWY_ATTR {
-      row.Store(v.re, out, 2 * j);
-      row.Store(v.im, out, 2 * j + 1);
-    });
+    const FftRows<T> ahead = panel.Scratch(), behind = ahead.From(2 * FftLines<T>::kColumns - 1);
+    ForPairs(
+        panel,
+        [&](Index first, Index count) HWY_ATTR {
+          spectrum.template LoadRows<FftNumbers::complex>(x, first, count, ahead);
+          spectrum.template LoadRows<FftNumbers::complex>(x, n / 2 + 1 - first - count, count, behind.From(1 - count));
+        },
+        [&](Index k, Index i, const FftCursor& low, const FftCursor& high, Spectral<T> w) HWY_ATTR {
+          SpectralPair<T> pair = {ahead.Load(i), behind.Load(-i)};
+          if (k == 0) pair.low.im = pair.high.im = hn::Zero(FftLanes<T>());
+          const T factor = k == 0 ? scale : scale * inside;
+          pair = Packed(SpectralPair<T>{Scaled(pair.low, factor), Scaled(pair.high, factor)}, w);
+          panel.Store(pair.low, low);
+          panel.Store(pair.high, high);
+        },
+        [](Index, Index) {});
+    panel.Backward([&](Index j, Index count, FftRows<T> from)
+                       HWY_ATTR { row.template StoreRows<FftNumbers::pairs>(from, 1, out, j, count); });
   });
 }
 
@@ -96,17 +116,22 @@ template <class T>
 void InverseOdd(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
   ForVectorsOfSignals(signals, n, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
-    Spectral<T> first = Scaled(spectrum.LoadComplex(x, 0), scale);
-    first.im = hn::Zero(FftLanes<T>());
+    const FftRows<T> read = panel.Scratch();
     FftCursor low = panel.Spectrum(0), high = panel.Spectrum(n - 1);
-    panel.Store(first, low);
-    for (Index k = 1; k <= n / 2; ++k, high.Previous()) {
-      low.Next();
-      const Spectral<T> v = Scaled(spectrum.LoadComplex(x, k), scale * inside);
-      panel.Store(v, low);
-      panel.Store(Conjugate(v), high);
+    for (Index first = 0; first <= n / 2; first += FftLines<T>::kColumns) {
+      const Index count = std::min(FftLines<T>::kColumns, n / 2 + 1 - first);
+      spectrum.template LoadRows<FftNumbers::complex>(x, first, count, read);
+      for (Index k = first; k < first + count; ++k, low.Next()) {
+        Spectral<T> v = Scaled(read.Load(k - first), k == 0 ? scale : scale * inside);
+        if (k == 0) v.im = hn::Zero(FftLanes<T>());
+        panel.Store(v, low);
+        if (k == 0) continue;
+        panel.Store(Conjugate(v), high);
+        high.Previous();
+      }
     }
-    panel.Backward([&](Index j, Spectral<T> v) HWY_ATTR { row.Store(v.re, out, j); });
+    panel.Backward([&](Index j, Index count, FftRows<T> from)
+                       HWY_ATTR { row.template StoreRows<FftNumbers::reals>(from, 1, out, j, count); });
   });
 }
 

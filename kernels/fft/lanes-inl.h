@@ -14,13 +14,15 @@
 
 #include "subquad/core/view.h"
 #include "subquad/kernels/fft/butterfly-inl.h"
+#include "subquad/kernels/simd/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Signals (o, i) of a tensor, cut into vectors of lanes. Where `inner` fills a vector, lanes are neighbours in memory
-// and a vector never holds two o; else they are gathered one by one.
+// and a vector never holds two o. Where it is 1, a signal's numbers are neighbours: rows are transposed in registers.
+// Else the lanes are gathered one by one.
 template <class T>
 struct FftSignals {
   Index outer, inner;
@@ -32,78 +34,188 @@ struct FftSignals {
   }
 };
 
+// Lane c of vector r becomes lane r of vector c, for a vector's lanes of vectors. With r and c as bits, one step moves
+// the lowest bit of c in the place of one of r, and that on top of c.
+template <class T>
+HWY_INLINE void TransposeSquare(hn::Vec<FftLanes<T>>* v) {
+#if HWY_TARGET != HWY_SCALAR
+  const FftLanes<T> d;
+#pragma GCC unroll 4
+  for (Index bit = 1; bit < kFftLanes<T>; bit *= 2) {
+#pragma GCC unroll 16
+    for (Index r = 0; r < kFftLanes<T>; ++r) {
+      if ((r & bit) != 0) continue;
+      const auto low = v[r], high = v[r + bit];
+      v[r] = hn::ConcatEven(d, high, low);
+      v[r + bit] = hn::ConcatOdd(d, high, low);
+    }
+  }
+#else
+  static_cast<void>(v);
+#endif
+}
+
+// What a row of a panel is in memory.
+enum class FftNumbers {
+  complex,  // number j: (re, im)
+  pairs,    // numbers 2 j, 2 j + 1 of a real signal
+  reals,    // number j of a real signal; the imaginary part is 0, or is left out
+};
+
 // The lanes of one such vector in a tensor with `extent` numbers per signal. A number is one T, or two for complex
-// ones.
+// ones. Lanes beyond the last signal repeat it: they read what it reads, and write the same bits to the same place.
 template <class T>
 class FftRow {
  public:
   using D = FftLanes<T>;
+  static constexpr Index kLanes = kFftLanes<T>;
 
   FftRow(const FftSignals<T>& signals, Index vector, Index extent) : stride_(signals.inner) {
     const Index inner = signals.inner;
     adjacent_ = signals.Adjacent();
-    Index first = vector * kFftLanes<T>, end = signals.outer * inner;
+    Index first = vector * kLanes, end = signals.outer * inner;
     if (adjacent_) {
       const Index o = vector / signals.VectorsPerOuter();
-      first = o * inner + vector % signals.VectorsPerOuter() * kFftLanes<T>;
+      first = o * inner + vector % signals.VectorsPerOuter() * kLanes;
       end = (o + 1) * inner;
     }
-    count_ = std::min(kFftLanes<T>, end - first);
-    for (Index lane = 0; lane < count_; ++lane) {
-      const Index signal = first + lane;
+    count_ = std::min(kLanes, end - first);
+    for (Index lane = 0; lane < kLanes; ++lane) {
+      const Index signal = first + std::min(lane, count_ - 1);
       offset_[lane] = signal / inner * extent * inner + signal % inner;
     }
   }
 
-  // Number j of every signal; lanes beyond the last signal read 0 and are not written.
+  // Number j of every signal, real.
   HWY_INLINE hn::Vec<D> Load(const T* data, Index j) const {
     const T* row = data + j * stride_;
-    if (adjacent_ && count_ == kFftLanes<T>) return hn::LoadU(D(), row + offset_[0]);
+    if (adjacent_ && count_ == kLanes) return hn::LoadU(D(), row + offset_[0]);
     if (adjacent_) return hn::MaskedLoad(hn::FirstN(D(), static_cast<std::size_t>(count_)), D(), row + offset_[0]);
-    HWY_ALIGN T lanes[kFftLanes<T>] = {};
-    for (Index lane = 0; lane < count_; ++lane) lanes[lane] = row[offset_[lane]];
-    return hn::Load(D(), lanes);
+    return Gather(row, 1);
   }
   HWY_INLINE void Store(hn::Vec<D> v, T* data, Index j) const {
     T* row = data + j * stride_;
-    if (adjacent_ && count_ == kFftLanes<T>) return hn::StoreU(v, D(), row + offset_[0]);
+    if (adjacent_ && count_ == kLanes) return hn::StoreU(v, D(), row + offset_[0]);
     if (adjacent_) return hn::BlendedStore(v, hn::FirstN(D(), static_cast<std::size_t>(count_)), D(), row + offset_[0]);
-    HWY_ALIGN T lanes[kFftLanes<T>];
-    hn::Store(v, D(), lanes);
-    for (Index lane = 0; lane < count_; ++lane) row[offset_[lane]] = lanes[lane];
+    Scatter(v, row, 1);
   }
 
-  // The same for numbers that lie in memory as (re, im).
-  HWY_INLINE Spectral<T> LoadComplex(const T* data, Index j) const {
-    const T* row = data + 2 * j * stride_;
-    Spectral<T> x;
-    if (adjacent_ && count_ == kFftLanes<T>) {
-      hn::LoadInterleaved2(D(), row + 2 * offset_[0], x.re, x.im);
-      return x;
+  // Numbers j ... j + count - 1 of every signal to rows 0 ... count - 1.
+  template <FftNumbers kKind>
+  HWY_INLINE void LoadRows(const T* data, Index j, Index count, FftRows<T> to) const {
+    if (stride_ > 1 || kLanes == 1) {
+      for (Index i = 0; i < count; ++i) to.Store(LoadNumber<kKind>(data, j + i), i);
+      return;
     }
-    HWY_ALIGN T re[kFftLanes<T>] = {}, im[kFftLanes<T>] = {};
-    for (Index lane = 0; lane < count_; ++lane) {
-      re[lane] = row[2 * offset_[lane]];
-      im[lane] = row[2 * offset_[lane] + 1];
+    const T* rows[kLanes];
+    for (Index lane = 0; lane < kLanes; ++lane) rows[lane] = data + kOffset<kKind> * offset_[lane] + kWide<kKind> * j;
+    constexpr Index kStep = kPerBlock<T>;
+    const Index columns = kWide<kKind> * count;
+    Index c = 0;
+    for (; c + kLanes <= columns; c += kLanes) {
+      hn::Vec<D> v[kLanes];
+      for (Index lane = 0; lane < kLanes; ++lane) v[lane] = hn::LoadU(D(), rows[lane] + c);
+      TransposeSquare<T>(v);
+      PutRows<kKind, kLanes>(v, to.From(c / kWide<kKind>));
     }
-    return {hn::Load(D(), re), hn::Load(D(), im)};
+    for (; c + kStep <= columns; c += kStep) {
+      hn::Vec<D> v[kStep];
+      for (Index r = 0; r < kStep; ++r) v[r] = LoadBlocks(D(), rows + r, c);
+      TransposeBlocks(D(), v);
+      PutRows<kKind, kStep>(v, to.From(c / kWide<kKind>));
+    }
+    for (Index i = c / kWide<kKind>; i < count; ++i) to.Store(LoadNumber<kKind>(data, j + i), i);
   }
-  HWY_INLINE void StoreComplex(Spectral<T> x, T* data, Index j) const {
-    T* row = data + 2 * j * stride_;
-    if (adjacent_ && count_ == kFftLanes<T>) return hn::StoreInterleaved2(x.re, x.im, D(), row + 2 * offset_[0]);
-    HWY_ALIGN T re[kFftLanes<T>], im[kFftLanes<T>];
-    hn::Store(x.re, D(), re);
-    hn::Store(x.im, D(), im);
-    for (Index lane = 0; lane < count_; ++lane) {
-      row[2 * offset_[lane]] = re[lane];
-      row[2 * offset_[lane] + 1] = im[lane];
+
+  // And back, times `scale`.
+  template <FftNumbers kKind>
+  HWY_INLINE void StoreRows(FftRows<T> from, T scale, T* data, Index j, Index count) const {
+    if (stride_ > 1 || kLanes == 1) {
+      for (Index i = 0; i < count; ++i) StoreNumber<kKind>(Scaled(from.Load(i), scale), data, j + i);
+      return;
     }
+    T* rows[kLanes];
+    for (Index lane = 0; lane < kLanes; ++lane) rows[lane] = data + kOffset<kKind> * offset_[lane] + kWide<kKind> * j;
+    constexpr Index kStep = kPerBlock<T>;
+    const Index columns = kWide<kKind> * count;
+    Index c = 0;
+    for (; c + kLanes <= columns; c += kLanes) {
+      hn::Vec<D> v[kLanes];
+      TakeRows<kKind, kLanes>(from.From(c / kWide<kKind>), scale, v);
+      TransposeSquare<T>(v);
+      for (Index lane = 0; lane < kLanes; ++lane) hn::StoreU(v[lane], D(), rows[lane] + c);
+    }
+    for (; c + kStep <= columns; c += kStep) {
+      hn::Vec<D> v[kStep];
+      TakeRows<kKind, kStep>(from.From(c / kWide<kKind>), scale, v);
+      TransposeBlocks(D(), v);
+      for (Index r = 0; r < kStep; ++r) StoreBlocks(D(), v[r], rows + r, c);
+    }
+    for (Index i = c / kWide<kKind>; i < count; ++i) StoreNumber<kKind>(Scaled(from.Load(i), scale), data, j + i);
   }
 
  private:
+  template <FftNumbers kKind>
+  static constexpr Index kOffset = kKind == FftNumbers::complex ? 2 : 1;  // T per number of `extent`
+  template <FftNumbers kKind>
+  static constexpr Index kWide = kKind == FftNumbers::reals ? 1 : 2;  // T per row of a panel
+
+  // kCount vectors of T to the rows of a panel that they are, and back.
+  template <FftNumbers kKind, Index kCount>
+  static HWY_INLINE void PutRows(const hn::Vec<D>* v, FftRows<T> to) {
+    for (Index r = 0; r < kCount; r += kWide<kKind>)
+      if constexpr (kWide<kKind> == 2)
+        to.Store({v[r], v[r + 1]}, r / 2);
+      else
+        to.Store({v[r], hn::Zero(D())}, r);
+  }
+  template <FftNumbers kKind, Index kCount>
+  static HWY_INLINE void TakeRows(FftRows<T> from, T scale, hn::Vec<D>* v) {
+    for (Index r = 0; r < kCount; r += kWide<kKind>) {
+      const Spectral<T> x = Scaled(from.Load(r / kWide<kKind>), scale);
+      v[r] = x.re;
+      if constexpr (kWide<kKind> == 2) v[r + 1] = x.im;
+    }
+  }
+
+  HWY_INLINE hn::Vec<D> Gather(const T* row, Index each) const {
+    HWY_ALIGN T lanes[kLanes];
+    for (Index lane = 0; lane < kLanes; ++lane) lanes[lane] = row[each * offset_[lane]];
+    return hn::Load(D(), lanes);
+  }
+  HWY_INLINE void Scatter(hn::Vec<D> v, T* row, Index each) const {
+    HWY_ALIGN T lanes[kLanes];
+    hn::Store(v, D(), lanes);
+    for (Index lane = 0; lane < count_; ++lane) row[each * offset_[lane]] = lanes[lane];
+  }
+
+  template <FftNumbers kKind>
+  HWY_INLINE Spectral<T> LoadNumber(const T* data, Index j) const {
+    if constexpr (kKind == FftNumbers::pairs) return {Load(data, 2 * j), Load(data, 2 * j + 1)};
+    if constexpr (kKind == FftNumbers::reals) return {Load(data, j), hn::Zero(D())};
+    const T* row = data + 2 * j * stride_;
+    if (!adjacent_ || count_ < kLanes) return {Gather(row, 2), Gather(row + 1, 2)};
+    Spectral<T> x;
+    hn::LoadInterleaved2(D(), row + 2 * offset_[0], x.re, x.im);
+    return x;
+  }
+  template <FftNumbers kKind>
+  HWY_INLINE void StoreNumber(Spectral<T> x, T* data, Index j) const {
+    if constexpr (kKind == FftNumbers::complex) {
+      T* row = data + 2 * j * stride_;
+      if (adjacent_ && count_ == kLanes) return hn::StoreInterleaved2(x.re, x.im, D(), row + 2 * offset_[0]);
+      Scatter(x.re, row, 2);
+      Scatter(x.im, row + 1, 2);
+    } else {
+      constexpr bool kPairs = kKind == FftNumbers::pairs;
+      Store(x.re, data, kPairs ? 2 * j : j);
+      if (kPairs) Store(x.im, data, 2 * j + 1);
+    }
+  }
+
   Index stride_, count_ = 0;
   bool adjacent_ = false;
-  Index offset_[kFftLanes<T>] = {};
+  Index offset_[kLanes];
 };
 
 }  // namespace subquad::kernels::HWY_NAMESPACE

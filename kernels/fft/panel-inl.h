@@ -67,6 +67,7 @@ class FftLines {
 
   FftRows<T> operator[](Index c) const { return {data_ + c * step_ * kRow, kFftLanes<T>, kRow}; }
   FftRows<T> Spare() const { return (*this)[kColumns]; }
+  FftRows<T> Across(Index e) const { return {data_ + e * kRow, kFftLanes<T>, step_ * kRow}; }  // number e of each line
 
   // The transform that is really made: the plan's own, or the padded one.
   static const cpu::FftPlan<T>& Smooth(const cpu::FftPlan<T>& plan) { return plan.padded ? *plan.padded : plan; }
@@ -94,12 +95,24 @@ class FftPanel {
     if (plan_.padded) return Natural(k);
     return {k, smooth_.outer, smooth_.pitch(), 1};
   }
+  // f(first, count, rows) for k = 0 ... bins - 1 in pieces whose rows are evenly spaced.
+  template <class F>
+  void ForSpectrum(Index bins, const F& f) const {
+    const bool natural = plan_.padded || smooth_.outer == 1;
+    const Index size = natural ? smooth_.inner : smooth_.outer;
+    for (Index k = 0; k < bins; k += size)
+      f(k, std::min(size, bins - k), Rows().From(Spectrum(k).row()).Every(natural ? 1 : smooth_.pitch()));
+  }
   Spectral<T> Load(const FftCursor& at) const { return Load(at.row()); }
   void Store(Spectral<T> v, const FftCursor& at) const { Store(v, at.row()); }
   Spectral<T> Load(Index row) const { return Rows().Load(row); }
   void Store(Spectral<T> v, Index row) const { Rows().Store(v, row); }
 
-  // Transforms what source(j) gives for j = 0 ... n-1, asked for once each.
+  // Room for 2 kColumns rows, for whoever fills or reads a panel between its transforms.
+  FftRows<T> Scratch() const { return lines_[0]; }
+
+  // Transforms what source(j, count, rows) puts into rows 0 ... count - 1, numbers j ... j + count - 1: asked for once
+  // each of n numbers, some neighbours at a time.
   template <class Source>
   void Forward(const Source& source) {
     if (plan_.padded) return Convolve(Rows(), source);
@@ -107,17 +120,22 @@ class FftPanel {
     for (Index k = 0; k < smooth_.outer; ++k) ForwardRun(k);
   }
 
-  // Hands target(j, x) the inverse transform, times n, of the spectrum that stands in the panel; destroys it.
+  // Hands target(j, count, rows) the inverse transform, times n, of the spectrum that stands in the panel, in the same
+  // way; destroys it.
   template <class Target>
   void Backward(const Target& target) {
     if (!plan_.padded) {
       for (Index k = 0; k < smooth_.outer; ++k) BackwardRun(k);
       return BackwardColumns(target);
     }
-    const FftRows<T> rows = ExchangedRows();
-    Convolve(rows, [&](Index j) HWY_ATTR { return rows.Load(Natural(j).row()); });
-    FftCursor at = Natural(0);
-    for (Index j = 0; j < plan_.length; ++j, at.Next()) target(j, Exchanged(rows.Load(at.row())));
+    const FftRows<T> rows = Rows().Exchanged();
+    Convolve(rows, [&](Index j, Index count, FftRows<T> to) HWY_ATTR {
+      FftCursor at = Natural(j);
+      for (Index i = 0; i < count; ++i, at.Next()) to.Store(rows.Load(at.row()), i);
+    });
+    const Index inner = smooth_.inner;  // one line of rows after the other
+    for (Index j = 0; j < plan_.length; j += inner)
+      target(j, std::min(inner, plan_.length - j), Rows().From(Natural(j).row()));
   }
 
   // The halves of Forward and Backward for plans that are not padded: run k1 holds the numbers k1 + outer k2 of the
@@ -127,10 +145,11 @@ class FftPanel {
     Columns(Rows(), source);
   }
   void ForwardRun(Index k1) { Run(Rows(), k1); }
-  void BackwardRun(Index k1) { Run(ExchangedRows(), k1); }
+  void BackwardRun(Index k1) { Run(Rows().Exchanged(), k1); }
   template <class Target>
   void BackwardColumns(const Target& target) {
-    ColumnsBack(ExchangedRows(), [&](Index j, Spectral<T> x) HWY_ATTR { target(j, Exchanged(x)); });
+    ColumnsBack(Rows().Exchanged(),
+                [&](Index j, Index count, FftRows<T> from) HWY_ATTR { target(j, count, from.Exchanged()); });
   }
 
  private:
@@ -138,21 +157,18 @@ class FftPanel {
   static constexpr Index kColumns = FftLines<T>::kColumns;
 
   // The inverse transform is the transform between two exchanges of real and imaginary parts.
-  static Spectral<T> Exchanged(Spectral<T> x) { return {x.im, x.re}; }
   FftRows<T> Rows() const { return {data_, kFftLanes<T>, kRow}; }
-  FftRows<T> ExchangedRows() const { return {data_ + kFftLanes<T>, -kFftLanes<T>, kRow}; }
   FftCursor Natural(Index j) const { return {j, smooth_.inner, 1, smooth_.pitch()}; }
 
   // In place: a column, and a run, has its results where its numbers were.
   template <class Source>
   void Columns(FftRows<T> rows, const Source& source) {
     const Index outer = smooth_.outer, inner = smooth_.inner, pitch = smooth_.pitch();
-    for (Index j = 0; outer == 1 && j < inner; ++j) rows.Store(source(j), j);
+    if (outer == 1) source(0, inner, rows);
     for (Index first = 0; outer > 1 && first < inner; first += kColumns) {
       const Index count = std::min(kColumns, inner - first);
       const T* turns = smooth_.turns.data() + 2 * outer * first;
-      for (Index a = 0; a < outer; ++a)
-        for (Index c = 0; c < count; ++c) lines_[c].Store(source(first + c + inner * a), a);
+      for (Index a = 0; a < outer; ++a) source(first + inner * a, count, lines_.Across(a));
       for (Index c = 0; c < count; ++c) TransformLine(smooth_.column, lines_[c], lines_[c], lines_.Spare(), lines_[c]);
       for (Index k = 0; k < outer; ++k)
         for (Index c = 0; c < count; ++c)
@@ -163,7 +179,7 @@ class FftPanel {
   template <class Target>
   void ColumnsBack(FftRows<T> rows, const Target& target) {
     const Index outer = smooth_.outer, inner = smooth_.inner, pitch = smooth_.pitch();
-    for (Index j = 0; outer == 1 && j < inner; ++j) target(j, rows.Load(j));
+    if (outer == 1) target(0, inner, rows);
     for (Index first = 0; outer > 1 && first < inner; first += kColumns) {
       const Index count = std::min(kColumns, inner - first);
       const T* turns = smooth_.turns.data() + 2 * outer * first;
@@ -171,8 +187,7 @@ class FftPanel {
         for (Index c = 0; c < count; ++c)
           lines_[c].Store(Turned(rows.Load(k * pitch + first + c), turns + 2 * (outer * c + k)), k);
       for (Index c = 0; c < count; ++c) TransformLine(smooth_.column, lines_[c], lines_[c], lines_.Spare(), lines_[c]);
-      for (Index a = 0; a < outer; ++a)
-        for (Index c = 0; c < count; ++c) target(first + c + inner * a, lines_[c].Load(a));
+      for (Index a = 0; a < outer; ++a) target(first + inner * a, count, lines_.Across(a));
     }
   }
 
@@ -186,10 +201,12 @@ class FftPanel {
   void Convolve(FftRows<T> rows, const Source& source) {
     const Index n = plan_.length;
     const T *chirp = plan_.chirp.data(), *filter = plan_.filter.data();
-    const FftRows<T> exchanged = {rows.re + rows.im, -rows.im, rows.step};
-    Columns(rows, [&](Index j) HWY_ATTR {
-      const auto zero = hn::Zero(FftLanes<T>());
-      return j < n ? Turned(source(j), chirp + 2 * j) : Spectral<T>{zero, zero};
+    const FftRows<T> exchanged = rows.Exchanged();
+    Columns(rows, [&](Index j, Index count, FftRows<T> to) HWY_ATTR {
+      const Index there = std::clamp<Index>(n - j, 0, count);
+      if (there > 0) source(j, there, to);
+      for (Index i = 0; i < there; ++i) to.Store(Turned(to.Load(i), chirp + 2 * (j + i)), i);
+      for (Index i = there; i < count; ++i) to.Store({hn::Zero(FftLanes<T>()), hn::Zero(FftLanes<T>())}, i);
     });
     for (Index k1 = 0; k1 < smooth_.outer; ++k1) {
       Run(rows, k1);
@@ -199,8 +216,11 @@ class FftPanel {
       }
       Run(exchanged, k1);
     }
-    ColumnsBack(exchanged, [&](Index j, Spectral<T> x) HWY_ATTR {
-      if (j < n) rows.Store(Turned(Exchanged(x), chirp + 2 * j), Natural(j).row());
+    ColumnsBack(exchanged, [&](Index j, Index count, FftRows<T> from) HWY_ATTR {
+      const FftRows<T> result = from.Exchanged();
+      FftCursor at = Natural(j);
+      for (Index i = 0; i < std::min(count, n - j); ++i, at.Next())
+        rows.Store(Turned(result.Load(i), chirp + 2 * (j + i)), at.row());
     });
   }
 

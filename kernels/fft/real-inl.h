@@ -40,17 +40,23 @@ HWY_INLINE SpectralPair<T> Packed(SpectralPair<T> x, Spectral<T> w) {
   return {even - turned, Conjugate(even + turned)};
 }
 
-// Calls f(k, place of k, place of h - k, w) for k = 0 ... h / 2, where h stands at 0, and both places are the same at
-// k = 0 and 2 k = h.
-template <class T, class F>
-HWY_INLINE void ForPairs(const FftPanel<T>& panel, const F& f) {
+// Calls f(k, i, place of k, place of h - k, w) for k = 0 ... h / 2, where h stands at 0, and both places are the same
+// at k = 0 and 2 k = h; i = k - first counts from the start of a piece of some neighbours, before which before(first,
+// count) is called and after which after(first, count).
+template <class T, class Before, class F, class After>
+HWY_INLINE void ForPairs(const FftPanel<T>& panel, const Before& before, const F& f, const After& after) {
   const Index half = panel.plan().length;
   FftCursor low = panel.Spectrum(0), high = panel.Spectrum(half - 1);
   const T* w = panel.plan().half_turns.data();
-  f(Index{0}, low, low, Broadcast(w));
-  for (Index k = 1; 2 * k <= half; ++k, high.Previous()) {
-    low.Next();
-    f(k, low, high, Broadcast(w + 2 * k));
+  for (Index first = 0; 2 * first <= half; first += FftLines<T>::kColumns) {
+    const Index count = std::min(FftLines<T>::kColumns, half / 2 + 1 - first);
+    before(first, count);
+    for (Index i = 0; i < count; ++i, low.Next()) {
+      const Index k = first + i;
+      f(k, i, low, k == 0 ? low : high, Broadcast(w + 2 * k));
+      if (k > 0) high.Previous();
+    }
+    after(first, count);
   }
 }
 

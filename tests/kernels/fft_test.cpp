@@ -103,7 +103,10 @@ std::vector<std::pair<Shape, int>> cases() {  // shape, axis
   std::vector<std::pair<Shape, int>> out = {{{2, 3, 16}, 0}, {{2, 24, 3, 2}, 1}, {{5, 12}, 0},   {{5, 12}, 1},
                                             {{3, 6, 40}, 1}, {{2, 10, 64}, 1},   {{0, 8}, 1},    {{8, 0}, 0},
                                             {{1024, 2}, 0},  {{21, 8}, 1},       {{4, 7, 19}, 1}};
-  for (const Index n : kLengths) out.push_back({{2, n, n > 200 ? 3 : 17}, 1});
+  for (const Index n : kLengths) {
+    out.push_back({{2, n, n > 200 ? 3 : 17}, 1});
+    out.push_back({{n > 200 ? 3 : 19, n}, 1});  // rows: a vector of them and some more, where lanes are 16
+  }
   return out;
 }
 
@@ -200,6 +203,30 @@ TEST_SUITE("cpu") {
         CHECK(same_bits(kernels::fft(z.select(2, 17).select(0, 1).contiguous(), 0),
                         transformed.select(2, 17).select(0, 1)));
       }
+    });
+  }
+
+  TEST_CASE("fft of a row has the same bits alone, in any batch and along any axis") {
+    for_each_simd_target([] {
+      for_each_float([](DType dtype) {
+        for (const Index n : {1, 2, 15, 22, 64, 100, 256, 270, 331, 486, 1000, 1024, 1536, 2310, 4096}) {
+          CAPTURE(n);
+          const Tensor x = normal({21, n}, dtype, 1), z = complex_normal({21, n}, dtype, 2);
+          const Tensor half = complex_normal({21, n / 2 + 1}, dtype, 3);
+          const auto check = [](const Tensor& in, const auto& transform) {
+            const Tensor all = transform(in, 1), across = transform(in.transpose(0, 1).contiguous(), 0);
+            CHECK(same_bits(across.transpose(0, 1).contiguous(), all));
+            for (const Index row : {0, 7, 16, 20})
+              CHECK(same_bits(transform(in.slice(0, row, row + 1), 1), all.slice(0, row, row + 1)));
+          };
+          check(x, [](const Tensor& in, int axis) { return kernels::rfft(in, axis); });
+          check(x, [](const Tensor& in, int axis) { return kernels::irfft_grad(in, axis); });
+          check(z, [](const Tensor& in, int axis) { return kernels::fft(in, axis); });
+          check(z, [](const Tensor& in, int axis) { return kernels::ifft(in, axis); });
+          check(half, [n](const Tensor& in, int axis) { return kernels::irfft(in, n, axis); });
+          check(half, [n](const Tensor& in, int axis) { return kernels::rfft_grad(in, n, axis); });
+        }
+      });
     });
   }
 
