@@ -12,10 +12,13 @@
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/fft/lanes-inl.h"
 #include "subquad/kernels/fft/real-inl.h"
+#include "subquad/kernels/fft/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
+
+constexpr Index kTogether = 16384;
 
 // f(panel, which vector of signals) for every vector of signals, transforms being of length n.
 template <class T, class F>
@@ -28,8 +31,55 @@ void ForVectorsOfSignals(const FftSignals<T>& signals, Index n, const F& f) {
   });
 }
 
+// f(transform, which signal) for every signal, if signals are rows for which lanes can be numbers of one.
+template <class T, class F>
+bool ForRows(const FftSignals<T>& signals, Index n, const F& f) {
+  const auto plan = cpu::fft_plan<T>(n);
+  if (signals.inner > 1 || !FftOfRow<T>::Fits(*plan)) return false;
+  const Index together = std::clamp<Index>(kTogether / n, 1, 64);  // signals that share one allocation
+  parallel_for((signals.outer + together - 1) / together, 5 * n * together, [&](Index task) HWY_ATTR {
+    const FftOfRow<T> row(*plan);
+    const PackedSpectrum<T> packed(*plan);
+    for (Index s = task * together; s < std::min(signals.outer, (task + 1) * together); ++s) f(row, packed, s);
+  });
+  return true;
+}
+
+template <class T>
+bool ComplexRows(FftSignals<T> signals, Index n, bool backward, T scale, const T* x, T* out) {
+  return ForRows(signals, n, [=](const FftOfRow<T>& row, const PackedSpectrum<T>&, Index s) HWY_ATTR {
+    const T* from = x + 2 * n * s;
+    T* to = out + 2 * n * s;
+    const auto load = [=](Index j, Index count) HWY_ATTR { return LoadComplexFirst(from + 2 * j, count); };
+    const auto store = [=](Index j, Index count, Spectral<T> v)
+                           HWY_ATTR { StoreComplexFirst(Scaled(v, scale), to + 2 * j, count); };
+    backward ? row.Backward(load, store) : row.Forward(load, store);
+  });
+}
+
+template <class T>
+bool RealRows(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
+  return ForRows(signals, n / 2, [=](const FftOfRow<T>& row, const PackedSpectrum<T>& packed, Index s) HWY_ATTR {
+    const T* from = x + n * s;
+    row.Forward([=](Index j, Index count) HWY_ATTR { return LoadComplexFirst(from + 2 * j, count); },
+                [&](Index k, Index count, Spectral<T> z) HWY_ATTR { packed.Store(z, k, count); });
+    packed.Unpack(scale, inside, out + (n + 2) * s);
+  });
+}
+
+template <class T>
+bool InverseRows(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
+  return ForRows(signals, n / 2, [=](const FftOfRow<T>& row, const PackedSpectrum<T>& packed, Index s) HWY_ATTR {
+    T* to = out + n * s;
+    packed.Pack(scale, inside, x + (n + 2) * s);
+    row.Backward([&](Index k, Index count) HWY_ATTR { return packed.Load(k, count); },
+                 [=](Index j, Index count, Spectral<T> v) HWY_ATTR { StoreComplexFirst(v, to + 2 * j, count); });
+  });
+}
+
 template <class T>
 void Complex(FftSignals<T> signals, Index n, bool backward, T scale, const T* x, T* out) {
+  if (ComplexRows(signals, n, backward, scale, x, out)) return;
   constexpr auto kKind = FftNumbers::complex;
   ForVectorsOfSignals(signals, n, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n);
@@ -49,6 +99,7 @@ void Complex(FftSignals<T> signals, Index n, bool backward, T scale, const T* x,
 
 template <class T>
 void RealEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
+  if (RealRows(signals, n, scale, inside, x, out)) return;
   ForVectorsOfSignals(signals, n / 2, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
     panel.Forward([&](Index j, Index count, FftRows<T> to)
@@ -89,6 +140,7 @@ void RealOdd(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* o
 
 template <class T>
 void InverseEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
+  if (InverseRows(signals, n, scale, inside, x, out)) return;
   ForVectorsOfSignals(signals, n / 2, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
     const FftRows<T> ahead = panel.Scratch(), behind = ahead.From(2 * FftLines<T>::kColumns - 1);

@@ -55,6 +55,8 @@ FftLine<T> make_line(Index n) {
   return line;
 }
 
+constexpr std::size_t kMostLanes = 16;  // of any vector: may be read where a row of factors ends
+
 constexpr Index kOneRun = 64;  // up to here a transform is one run: both its buffers fit the first-level cache
 
 // The divisor of n that comes nearest to its square root from above.
@@ -109,8 +111,13 @@ std::shared_ptr<const FftPlan<T>> make_plan(Index n) {
     plan->column = make_line<T>(plan->outer);
     plan->run = make_line<T>(plan->inner);
     for (Index k = 0; k < plan->inner; ++k) append(plan->run_half_turns, root(k, 2 * plan->inner));
-    for (Index c = 0; plan->outer > 1 && c < plan->inner; ++c)
-      for (Index k = 0; k < plan->outer; ++k) append(plan->turns, root(c * k, n));
+    for (Index k = 0; plan->outer > 1 && k < plan->outer; ++k)
+      for (Index c = 0; c < plan->inner; ++c) {
+        const Complex w = root(c * k, n);
+        plan->turns_re.push_back(static_cast<T>(w.real()));
+        plan->turns_im.push_back(static_cast<T>(w.imag()));
+      }
+    for (std::vector<T>* turns : {&plan->turns_re, &plan->turns_im}) turns->resize(turns->size() + kMostLanes);
   } else {
     make_bluestein(*plan);
   }

@@ -38,10 +38,10 @@ template <class T>
 struct FftPlan {
   Index length = 1;
   Index outer = 1, inner = 1;
-  FftLine<T> column, run;         // of lengths outer, inner
-  std::vector<T> turns;           // e^(-2 pi i c k1 / n) at [c][k1]
-  std::vector<T> half_turns;      // e^(-pi i k / n), k = 0 ... n / 2: for real transforms of length 2 n
-  std::vector<T> run_half_turns;  // e^(-pi i k2 / inner), k2 < inner: with half_turns[k1], those of run k1
+  FftLine<T> column, run;             // of lengths outer, inner
+  std::vector<T> turns_re, turns_im;  // e^(-2 pi i c k1 / n) at [k1][c], and a vector's lanes beyond the end
+  std::vector<T> half_turns;          // e^(-pi i k / n), k = 0 ... n / 2: for real transforms of length 2 n
+  std::vector<T> run_half_turns;      // e^(-pi i k2 / inner), k2 < inner: with half_turns[k1], those of run k1
 
   std::shared_ptr<const FftPlan> padded;
   std::vector<T> chirp;   // w[j]

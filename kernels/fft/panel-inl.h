@@ -158,6 +158,10 @@ class FftPanel {
 
   // The inverse transform is the transform between two exchanges of real and imaginary parts.
   FftRows<T> Rows() const { return {data_, kFftLanes<T>, kRow}; }
+  Spectral<T> Turn(Index k, Index c) const {
+    const Index at = k * smooth_.inner + c;
+    return {hn::Set(FftLanes<T>(), smooth_.turns_re.data()[at]), hn::Set(FftLanes<T>(), smooth_.turns_im.data()[at])};
+  }
   FftCursor Natural(Index j) const { return {j, smooth_.inner, 1, smooth_.pitch()}; }
 
   // In place: a column, and a run, has its results where its numbers were.
@@ -167,12 +171,11 @@ class FftPanel {
     if (outer == 1) source(0, inner, rows);
     for (Index first = 0; outer > 1 && first < inner; first += kColumns) {
       const Index count = std::min(kColumns, inner - first);
-      const T* turns = smooth_.turns.data() + 2 * outer * first;
       for (Index a = 0; a < outer; ++a) source(first + inner * a, count, lines_.Across(a));
       for (Index c = 0; c < count; ++c) TransformLine(smooth_.column, lines_[c], lines_[c], lines_.Spare(), lines_[c]);
       for (Index k = 0; k < outer; ++k)
         for (Index c = 0; c < count; ++c)
-          rows.Store(Turned(lines_[c].Load(k), turns + 2 * (outer * c + k)), k * pitch + first + c);
+          rows.Store(Times(lines_[c].Load(k), Turn(k, first + c)), k * pitch + first + c);
     }
   }
 
@@ -182,10 +185,9 @@ class FftPanel {
     if (outer == 1) target(0, inner, rows);
     for (Index first = 0; outer > 1 && first < inner; first += kColumns) {
       const Index count = std::min(kColumns, inner - first);
-      const T* turns = smooth_.turns.data() + 2 * outer * first;
       for (Index k = 0; k < outer; ++k)
         for (Index c = 0; c < count; ++c)
-          lines_[c].Store(Turned(rows.Load(k * pitch + first + c), turns + 2 * (outer * c + k)), k);
+          lines_[c].Store(Times(rows.Load(k * pitch + first + c), Turn(k, first + c)), k);
       for (Index c = 0; c < count; ++c) TransformLine(smooth_.column, lines_[c], lines_[c], lines_.Spare(), lines_[c]);
       for (Index a = 0; a < outer; ++a) target(first + inner * a, count, lines_.Across(a));
     }
