@@ -1,4 +1,5 @@
-// Fourier transforms and cyclic products along n of [batch, n, d].
+// Fourier transforms along n of [batch, n, d] or of [batch, d, n], and cyclic products along n of [batch, n, d].
+#include <algorithm>
 #include <cmath>
 
 #include "subquad/autograd/ops/circular.h"
@@ -19,22 +20,51 @@ double transform_flops(const Shape& shape) {
   return channels * 2.5 * n * std::log2(std::max(n, 2.0));
 }
 
+// What a transform is made along: x is [batch, n, d] for --axis 1 and [batch, d, n], with n last, for --axis 2.
+struct Layout {
+  int axis;
+  Shape shape;
+};
+
+Layout layout_of(const Settings& s) {
+  const Index axis = s.size("axis");
+  if (axis != 1 && axis != 2) throw Error(cat(s.op(), ": --axis is ", axis, ", expected 1 or 2"));
+  const Shape shape = shape_of(s);
+  return {static_cast<int>(axis), axis == 1 ? shape : Shape{shape[0], shape[2], shape[1]}};
+}
+
 Work fft_work(const Settings& s, const nn::Place& place) {
   const Shape shape = shape_of(s);
-  const Variable x = normal_input(place, "x", {shape[0], shape[1], shape[2], 2});  // real and imaginary parts
+  const auto [axis, seen] = layout_of(s);
+  const Variable x = normal_input(place, "x", seen.inserted(3, 2));  // real and imaginary parts
   const Count count = {2 * transform_flops(shape), 2 * bytes_of({x.shape()}, place.dtype())};
   return {.inputs = {{"x", x}},
-          .forward = [=]() -> std::vector<Variable> { return {complex_to_pairs(fft(pairs_to_complex(x), 1))}; },
+          .forward = [x, axis = axis]() -> std::vector<Variable> {
+            return {complex_to_pairs(fft(pairs_to_complex(x), axis))};
+          },
           .forward_count = count,
           .backward_count = count};
 }
 
 Work rfft_work(const Settings& s, const nn::Place& place) {
   const Shape shape = shape_of(s);
-  const Variable x = normal_input(place, "x", shape);
+  const auto [axis, seen] = layout_of(s);
+  const Variable x = normal_input(place, "x", seen);
   const Count count = {transform_flops(shape), 2 * bytes_of({shape}, place.dtype())};
   return {.inputs = {{"x", x}},
-          .forward = [=]() -> std::vector<Variable> { return {complex_to_pairs(rfft(x, 1))}; },
+          .forward = [x, axis = axis]() -> std::vector<Variable> { return {complex_to_pairs(rfft(x, axis))}; },
+          .forward_count = count,
+          .backward_count = count};
+}
+
+Work irfft_work(const Settings& s, const nn::Place& place) {
+  const Shape shape = shape_of(s);
+  const auto [axis, seen] = layout_of(s);
+  const Index n = shape[1];
+  const Variable x = normal_input(place, "x", seen.with(axis, n / 2 + 1).inserted(3, 2));
+  const Count count = {transform_flops(shape), 2 * bytes_of({shape}, place.dtype())};
+  return {.inputs = {{"x", x}},
+          .forward = [x, n, axis = axis]() -> std::vector<Variable> { return {irfft(pairs_to_complex(x), n, axis)}; },
           .forward_count = count,
           .backward_count = count};
 }
@@ -60,8 +90,11 @@ std::vector<Case> fft_cases() {
     return Case{name, about, settings,
                 [op](const Settings& s, const nn::Place& place) { return circular_work(s, place, op); }};
   };
-  return {{"fft", "complex transform along n", settings, fft_work},
-          {"rfft", "real transform along n", settings, rfft_work},
+  std::vector<Setting> transform = settings;
+  transform.push_back({"axis", "1", "1: x is [batch, n, d]; 2: [batch, d, n], with n last"});
+  return {{"fft", "complex transform along n", transform, fft_work},
+          {"rfft", "real transform along n", transform, rfft_work},
+          {"irfft", "real transform back along n", transform, irfft_work},
           circular("circular_convolve", "cyclic convolution along n by three transforms", circular_convolve),
           circular("circular_correlate", "cyclic correlation along n by three transforms", circular_correlate)};
 }
