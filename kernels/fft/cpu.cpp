@@ -35,7 +35,7 @@ void ForVectorsOfSignals(const FftSignals<T>& signals, Index n, const F& f) {
 template <class T, class F>
 bool ForRows(const FftSignals<T>& signals, Index n, const F& f) {
   const auto plan = cpu::fft_plan<T>(n);
-  if (signals.inner > 1 || !FftOfRow<T>::Fits(*plan)) return false;
+  if (signals.inner > 1 || !FftOfRow<T>::Fits(*plan, signals.outer)) return false;
   const Index together = std::clamp<Index>(kTogether / n, 1, 64);  // signals that share one allocation
   parallel_for((signals.outer + together - 1) / together, 5 * n * together, [&](Index task) HWY_ATTR {
     const FftOfRow<T> row(*plan);

@@ -19,10 +19,17 @@
 //
 // Any n: products of 2, 3, 5 by radices 2, 3, 4, 5, 8 in about 5 n log2 n flops; other n as a convolution of a smooth
 // length >= 2 n - 1 (Bluestein), about 5 times that. A real signal of even length goes as a complex one of half of it;
-// one of odd length costs as much as a complex one. Lanes are signals: fast where the extents behind the axis multiply
-// to a vector's lanes (16 in float32 with AVX-512) or more, as [B, N, D] along N does; each number is read and written
-// once, and one panel of n numbers per lane is held beside them. No lane knows what stands in another, so the result of
-// a signal does not depend on any other signal. Deterministic. Accuracy: errors grow like log n.
+// one of odd length costs as much as a complex one. Fast along two kinds of axes, and with the same bits along any:
+//
+//   [.., n, many]   where the extents behind the axis multiply to a vector's lanes (16 in float32 with AVX-512) or
+//                   more, as in [B, N, D] along N, lanes are signals; each number is read and written once, and one
+//                   panel of n numbers per lane is held beside them
+//   [.., n]         along the last axis lanes are numbers of one signal, of which two are held, however many there are.
+//                   Short ones, odd real ones, those of Bluestein, and many signals of lengths that would leave lanes
+//                   empty are transposed in registers and go as signals in lanes: then a lone one is not fast.
+//
+// Between the two, lanes are gathered one by one. No lane knows what stands in another, so the result of a signal does
+// not depend on any other signal, nor on how many there are. Deterministic. Accuracy: errors grow like log n.
 // Sources: Cooley and Tukey 1965; Stockham 1966 (the order of a sweep); Bluestein 1970.
 #pragma once
 

@@ -4,8 +4,8 @@
 //
 // A smooth length n = outer * inner (cpu_plan.h) is a matrix x[a][c] whose columns c lie side by side: they are
 // transformed by vectors of columns. The result y[k1][c] is transposed, square by square, so that runs k1 lie side by
-// side, too, and so do the numbers X[k1 + outer k2] that come out. All that is held is two signals' worth, and a lone
-// signal fills the lanes as well as many. Each number goes through the same operations as in a panel (panel-inl.h):
+// side, too, and so do the numbers X[k1 + outer k2] that come out. Little more than the signal is held, and a lone one
+// fills the lanes as well as many. Each number goes through the same operations as in a panel (panel-inl.h):
 // the results have the same bits.
 #if defined(SUBQUAD_KERNELS_FFT_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SUBQUAD_KERNELS_FFT_ROWS_INL_H_
@@ -84,9 +84,12 @@ class FftOfRow {
         memory_(empty({2 * runs_ * columns_ + 2 * longest_ * kRow}, dtype_of<T>(), kCpu, "fft")),
         data_(memory_.data<T>()) {}
 
-  // Are lanes filled well enough by a transform of this plan? Else, where there are many signals, a panel is faster.
-  static bool Fits(const cpu::FftPlan<T>& plan) {
-    return kLanes > 1 && !plan.padded && plan.outer > 1 && 2 * plan.inner >= kLanes;
+  // Is this the way for so many signals? Lanes that whole vectors of columns and of runs leave empty are lost; panels
+  // lose those of signals that are not there. (Measured with 16 lanes: up to a half more is worth it.)
+  static bool Fits(const cpu::FftPlan<T>& plan, Index signals) {
+    if (kLanes == 1 || plan.padded || plan.outer == 1) return false;
+    const Index held = RoundedToLanes<T>(plan.outer) * RoundedToLanes<T>(plan.inner);
+    return 2 * held <= 3 * plan.length || signals < kLanes;
   }
 
   // Transforms what source(j, count) gives: numbers j ... j + count - 1 in the first lanes; target(k, count, x) takes
@@ -161,12 +164,11 @@ class FftOfRow {
 };
 
 // Spectra of packed real signals (real-inl.h), real parts and imaginary parts apart; number h stands for number 0.
+// Pairs k, h - k are taken by whole vectors, the last of which may do again what the one before has done: a length that
+// fits FftOfRow has more pairs than a vector has lanes.
 template <class T>
 class PackedSpectrum {
  public:
-  using D = FftLanes<T>;
-  static constexpr Index kLanes = kFftLanes<T>;
-
   explicit PackedSpectrum(const cpu::FftPlan<T>& plan)
       : plan_(plan),
         half_(plan.length),
@@ -184,52 +186,51 @@ class PackedSpectrum {
   void Unpack(T scale, T inside, T* out) const {
     re_[half_] = re_[0];
     im_[half_] = im_[0];
-    for (Index k = 0; 2 * k <= half_; k += kLanes) {
-      const Index count = Count(k), mirror = half_ + 1 - k - count;
+    ForVectorsOfPairs([&](Index k, Index mirror, Spectral<T> root) HWY_ATTR {
       const auto factor = Factor(k, scale / 2, inside);
-      const SpectralPair<T> x = Unpacked(Load(k, count), Reversed(Load(mirror, count), count), Root(k, count));
-      StoreComplexFirst(Scaled(x.low, factor), out + 2 * k, count);
-      StoreComplexFirst(Reversed(Scaled(x.high, factor), count), out + 2 * mirror, count);
-    }
+      const SpectralPair<T> x = Unpacked(Load(k, kLanes), Reversed(Load(mirror, kLanes)), root);
+      StoreComplexFirst(Scaled(x.low, factor), out + 2 * k, kLanes);
+      StoreComplexFirst(Reversed(Scaled(x.high, factor)), out + 2 * mirror, kLanes);
+    });
   }
 
   // The way back, from numbers 0 ... h of a spectrum x.
   void Pack(T scale, T inside, const T* x) const {
-    for (Index k = 0; 2 * k <= half_; k += kLanes) {
-      const Index count = Count(k), mirror = half_ + 1 - k - count;
-      SpectralPair<T> pair = {LoadComplexFirst(x + 2 * k, count),
-                              Reversed(LoadComplexFirst(x + 2 * mirror, count), count)};
+    ForVectorsOfPairs([&](Index k, Index mirror, Spectral<T> root) HWY_ATTR {
+      SpectralPair<T> pair = {LoadComplexFirst(x + 2 * k, kLanes), Reversed(LoadComplexFirst(x + 2 * mirror, kLanes))};
       if (k == 0) {
         const auto first = hn::FirstN(D(), 1);
         pair.low.im = hn::IfThenZeroElse(first, pair.low.im);
         pair.high.im = hn::IfThenZeroElse(first, pair.high.im);
       }
       const auto factor = Factor(k, scale, inside);
-      pair = Packed(SpectralPair<T>{Scaled(pair.low, factor), Scaled(pair.high, factor)}, Root(k, count));
-      Store(pair.low, k, count);
-      Store(Reversed(pair.high, count), mirror, count);
-    }
+      pair = Packed(SpectralPair<T>{Scaled(pair.low, factor), Scaled(pair.high, factor)}, root);
+      Store(pair.low, k, kLanes);
+      Store(Reversed(pair.high), mirror, kLanes);
+    });
   }
 
  private:
+  using D = FftLanes<T>;
+  static constexpr Index kLanes = kFftLanes<T>;
+
   Index Pitch() const { return RoundedToLanes<T>(half_ + 1); }
-  Index Count(Index k) const { return std::min(kLanes, half_ / 2 + 1 - k); }
-  Spectral<T> Root(Index k, Index count) const { return LoadComplexFirst(plan_.half_turns.data() + 2 * k, count); }
+
+  // f(k, where h - k stands last of a vector, e^(-i pi k / h)) for vectors that begin at k.
+  template <class F>
+  HWY_INLINE void ForVectorsOfPairs(const F& f) const {
+    const Index last = half_ / 2 + 1 - kLanes;
+    for (Index k = 0;; k = std::min(k + kLanes, last)) {
+      f(k, half_ + 1 - k - kLanes, LoadComplexFirst(plan_.half_turns.data() + 2 * k, kLanes));
+      if (k == last) return;
+    }
+  }
   static hn::Vec<D> Factor(Index k, T scale, T inside) {
     const auto all = hn::Set(D(), scale * inside);
     return k == 0 ? hn::IfThenElse(hn::FirstN(D(), 1), hn::Set(D(), scale), all) : all;
   }
   static Spectral<T> Scaled(Spectral<T> x, hn::Vec<D> factor) { return {hn::Mul(x.re, factor), hn::Mul(x.im, factor)}; }
-
-  // The first `count` lanes in reverse order.
-  static Spectral<T> Reversed(Spectral<T> x, Index count) { return {Reversed(x.re, count), Reversed(x.im, count)}; }
-  static hn::Vec<D> Reversed(hn::Vec<D> x, Index count) {
-    const auto reversed = hn::Reverse(D(), x);
-    if (count == kLanes) return reversed;
-    HWY_ALIGN T lanes[2 * kLanes] = {};
-    hn::Store(reversed, D(), lanes);
-    return hn::LoadU(D(), lanes + kLanes - count);
-  }
+  static Spectral<T> Reversed(Spectral<T> x) { return {hn::Reverse(D(), x.re), hn::Reverse(D(), x.im)}; }
 
   const cpu::FftPlan<T>& plan_;
   Index half_;
