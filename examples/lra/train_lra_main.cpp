@@ -10,6 +10,7 @@
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
 #include "subquad/examples/lra/attention_options.h"
+#include "subquad/examples/lra/check_data.h"
 #include "subquad/examples/lra/program.h"
 #include "subquad/examples/lra/report.h"
 #include "subquad/kernels/blas/blas.h"
@@ -45,6 +46,7 @@ void print_start(const TrainOptions& options, const Task& task, const Trainer& t
   progress.print(options.config);
   progress.print(cat(task.name, ": ", task.train.size(), " training, ", task.validation.size(), " validation and ",
                      task.test.size(), " test sequences of up to ", task.longest(), " tokens, hash ", task.hash()));
+  for (const std::string& note : task.notes) progress.print("note: " + note);
   const Device device = parse_device(options.device);
   const std::string where =
       device.is_cpu() ? cat(num_threads(), " threads, SIMD ", simd_target(), ", BLAS ", kernels::blas_core_name())
@@ -64,6 +66,10 @@ int stopped(const TrainOptions& options, const Trainer& trainer, const StopReque
 int train_lra(const std::vector<std::string>& args) {
   TrainOptions options;
   if (!parse_train_options(args, options)) return 0;
+  if (options.check_data) {
+    check_data(options.data, std::cout);
+    return 0;
+  }
   check_attention_device(options.model.encoder.attention, parse_device(options.device));
   if (options.resume.empty()) RunFolder::check_new(options.out);
   set_up_processor(options);

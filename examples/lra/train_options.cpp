@@ -41,12 +41,14 @@ void add_task_options(CLI::App& app, TrainOptions& o) {
   app.add_option("--data", o.data.folder, "Folder with the task's files; needed but for --resume")
       ->type_name("DIR")
       ->transform(absolute_path());
+  app.add_flag("--check-data", o.check_data, "Only tell what the task's files hold, or what is wrong with them")
+      ->configurable(false);
   app.add_flag("--drop-brackets", o.data.drop_brackets, "ListOps without ']', as broken as before LRA's fix of 2021");
   add_choice(app, "--grey", o.data.grey, parse_grey_rule, grey_rule_name,
              "How Image's colours become grey: tensorflow (as LRA does) or pil");
   app.add_flag("--zero-is-pad", o.batches.zero_is_pad,
                "Image: no attention to black pixels, which LRA's code takes for padding");
-  app.add_option("--out", o.out, "Folder of the run, must not exist yet; needed but for --resume")
+  app.add_option("--out", o.out, "Folder of the run, must not exist yet; needed but for --resume and --check-data")
       ->type_name("DIR")
       ->check(not_empty());
   add_whole(app, "--seed", o.seed, 0, std::numeric_limits<std::uint64_t>::max(), "Of weights, data order and dropout");
@@ -104,6 +106,7 @@ std::unique_ptr<CLI::App> make_app(TrainOptions& options) {
   app->footer(
       "Example: train_lra --preset examples/lra/presets/listops-softmax-quick.toml --data data/listops-quick --out "
       "runs/first\n"
+      "Before that: train_lra --task listops --data data/listops-quick --check-data\n"
       "Exit status: 0 done, or time limit reached; 1 error; 2 wrong option; 130 Ctrl-C; 143 SIGTERM.");
   return app;
 }
@@ -145,7 +148,7 @@ void refuse_task_options(const CLI::App& app, const std::string& task) {
 
 void finish(CLI::App& app, TrainOptions& options) {
   if (options.data.folder.empty()) throw OptionError("--data is required");
-  if (options.out.empty()) throw OptionError("--out is required");
+  if (options.out.empty() && !options.check_data) throw OptionError("--out is required");
   refuse_task_options(app, options.data.task);
   settle_model_options(app, options.model);
   if (options.device == "cpu" && options.precision != Precision::fp32)
@@ -170,6 +173,7 @@ bool parse_train_options(const std::vector<std::string>& args, TrainOptions& opt
   std::unique_ptr<CLI::App> app = make_app(options);
   if (!parse_options(*app, args)) return false;
   if (!options.resume.empty()) {
+    if (options.check_data) throw OptionError("--check-data does not go with --resume");
     const std::string folder = options.resume;
     const std::vector<std::string> earlier = resumed_arguments(*app, RunFolder::open(folder, "--resume "));
     options = TrainOptions();

@@ -17,7 +17,8 @@ namespace subquad::lra {
 struct TrainOptions {
   TaskSource data;
   std::string out;
-  std::string resume;  // "" or the folder of the run to go on with; then equal to out
+  bool check_data = false;  // and nothing else; no `out` then
+  std::string resume;       // "" or the folder of the run to go on with; then equal to out
 
   std::uint64_t seed = 1;
   std::string device = "cpu";

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "subquad/core/error.h"
+#include "subquad/examples/lra/baselines.h"
 #include "subquad/examples/lra/tasks/kinds.h"
 
 namespace subquad::lra {
@@ -23,6 +24,30 @@ void refuse_copies(const TaskSource& source, const Task& task) {
   refuse(task.train, "training", task.validation, "validation");
   refuse(task.train, "training", task.test, "test");
   refuse(task.validation, "validation", task.test, "test");
+}
+
+// No model learns what it is never shown.
+void refuse_gaps(const TaskSource& source, const Task& task) {
+  const auto refuse = [&](const std::string& what) { throw Error(cat("--data ", source.folder, ": ", what)); };
+  if (task.train.size() == 0) refuse("the training set is empty");
+  if (task.validation.size() == 0) refuse("the validation set is empty");
+  if (task.test.size() == 0) refuse("the test set is empty");
+  const std::vector<Index> counts = label_counts(task.train, task.shape.classes);
+  for (std::size_t label = 0; label < counts.size(); ++label)
+    if (counts[label] == 0)
+      refuse(cat("no sample of the training set has class ", label, " (", task.class_names[label], "), expected all ",
+                 counts.size(), " classes"));
+}
+
+// "" or the task whose files are all there.
+std::string other_task(const TaskKind& kind, const std::string& folder) {
+  for (const TaskKind& other : task_kinds()) {
+    const std::vector<ExpectedFile> files = other.expected(folder);
+    const bool complete =
+        std::all_of(files.begin(), files.end(), [](const ExpectedFile& file) { return file.present; });
+    if (other.name != kind.name && !files.empty() && complete) return other.name;
+  }
+  return "";
 }
 
 // How to come by what a folder lacks.
@@ -69,10 +94,14 @@ Task load_task(const TaskSource& source) {
     throw Error(cat("--data ", source.folder, ": this is a file, expected the folder with the task's files"));
   if (!fs::is_directory(source.folder))
     throw Error(cat("--data ", source.folder, ": there is no such folder; ", advice(kind, source.folder)));
-  for (const ExpectedFile& file : kind.expected(source.folder))
-    if (!file.present)
-      throw Error(cat("--data ", source.folder, ": there is no ", file.path, "; ", advice(kind, "NEW")));
+  for (const ExpectedFile& file : kind.expected(source.folder)) {
+    if (file.present) continue;
+    const std::string other = other_task(kind, source.folder);
+    throw Error(cat("--data ", source.folder, ": there is no ", file.path, "; ",
+                    other.empty() ? advice(kind, "NEW") : "these are the files of --task " + other));
+  }
   Task task = kind.load(source);
+  refuse_gaps(source, task);
   refuse_copies(source, task);
   return task;
 }

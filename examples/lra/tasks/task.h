@@ -64,8 +64,9 @@ const std::vector<TaskKind>& task_kinds();
 std::vector<std::string> task_names();
 const TaskKind& task_kind(const std::string& name);  // Error for any other name
 
-// Error that says where the data come from when the folder or a file of it is missing; Error, too, when two
-// sets are the same; FormatError of the reader for what is in them.
+// Error that says where the data come from when the folder or a file of it is missing, or for which task its files are;
+// Error, too, when a set is empty, two sets are the same or the training set lacks a class; FormatError of the reader
+// for what is in them.
 Task load_task(const TaskSource& source);
 
 }  // namespace subquad::lra

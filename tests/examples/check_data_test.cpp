@@ -1,0 +1,139 @@
+#include "subquad/examples/lra/check_data.h"
+
+#include <doctest/doctest.h>
+
+#include <sstream>
+
+#include "subquad/core/error.h"
+#include "subquad/tests/examples/train_lra_runs.h"
+#include "subquad/tests/support/temporary_folder.h"
+
+using namespace subquad;
+using namespace subquad::test::train_lra;
+using subquad::test::Finished;
+using subquad::test::TemporaryFolder;
+using subquad::test::write_text;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string kAllDigits = "0\t0\n1\t1\n2\t2\n3\t3\n4\t4\n5\t5\n6\t6\n7\t7\n8\t8\n9\t9\n";
+
+void write_listops_folder(const fs::path& folder, const std::string& train, const std::string& validation = "3\t3\n",
+                          const std::string& test = "[MAX 2 9 ]\t9\n9\t9\n") {
+  write_text(folder / "basic_train.tsv", "Source\tTarget\n" + train);
+  write_text(folder / "basic_val.tsv", "Source\tTarget\n" + validation);
+  write_text(folder / "basic_test.tsv", "Source\tTarget\n" + test);
+}
+
+std::string checked(const fs::path& folder) {
+  std::ostringstream out;
+  lra::check_data({.task = "listops", .folder = folder.string()}, out);
+  return out.str();
+}
+
+Finished run_check(const fs::path& folder, const Args& more = {}) {
+  Args args = {"--data", folder.string(), "--check-data"};
+  args.insert(args.end(), more.begin(), more.end());
+  return train(args);
+}
+
+void check_has(const std::string& text, const std::string& part) {
+  CAPTURE(text);
+  CHECK_NE(text.find(part), std::string::npos);
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("cpu");
+
+TEST_CASE("check_data: files, lengths, classes and hash") {
+  const TemporaryFolder folder;
+  write_listops_folder(folder.path(), kAllDigits + "[MAX 2 9 [MIN 4 7 ] 0 ]\t9\n");
+  const std::string text = checked(folder.path());
+  const std::string hash = lra::load_task({.task = "listops", .folder = folder.path().string()}).hash();
+  CHECK_EQ(text,
+           "listops: values of nested lists of digits; at 2000 tokens in Long Range Arena\n"
+           "files in " +
+               folder.path().string() +
+               "\n"
+               "  basic_train.tsv        80 bytes\n"
+               "  basic_val.tsv          18 bytes\n"
+               "  basic_test.tsv         31 bytes\n"
+               "how to get them: make_data --task listops --out NEW --seed 1\n"
+               "\n"
+               "  set                        samples mean length    shortest         5 %        50 %        95 %     "
+               "longest\n"
+               "  training                        11         1.7           1           1           1           9       "
+               "    9\n"
+               "  validation                       1         1.0           1           1           1           1       "
+               "    1\n"
+               "  test                             2         2.5           1           1           1           4       "
+               "    4\n"
+               "\n"
+               "  class                     training  validation        test\n"
+               "  0                                1           0           0\n"
+               "  1                                1           0           0\n"
+               "  2                                1           0           0\n"
+               "  3                                1           1           0\n"
+               "  4                                1           0           0\n"
+               "  5                                1           0           0\n"
+               "  6                                1           0           0\n"
+               "  7                                1           0           0\n"
+               "  8                                1           0           0\n"
+               "  9                                2           0           2\n"
+               "\n"
+               "listops is complete: vocabulary 16, 10 classes, hash " +
+               hash + "\n");
+}
+
+TEST_CASE("train_lra --check-data: needs no run folder, and ends with 0 when all is there") {
+  const Bench bench;
+  const Finished finished = run_check(bench.data);
+  CHECK_EQ(finished.status, 0);
+  CHECK_EQ(finished.err, "");
+  check_has(finished.out, "listops is complete: vocabulary 16, 10 classes, hash ");
+  check_fails({"--check-data"}, 2, "--data is required");
+  check_fails({"--check-data", "--resume", bench.run("run")}, 2, "--check-data does not go with --resume");
+}
+
+TEST_CASE("train_lra --check-data: what is missing or wrong, as training says it") {
+  const TemporaryFolder folder;
+  const auto check_wrong = [&](const std::string& listed, const Args& more = {}) {
+    const Finished found = run_check(folder.path(), more);
+    CHECK_EQ(found.status, 1);
+    check_has(found.out, listed);
+    CHECK_EQ(found.out.find("complete"), std::string::npos);
+    Args args = {"--data", folder.path().string(), "--out", (folder / "run").string()};
+    args.insert(args.end(), more.begin(), more.end());
+    CHECK_EQ(train(args).err, found.err);
+    CHECK_FALSE(fs::exists(folder / "run"));
+    return found.err;
+  };
+  write_listops_folder(folder.path(), kAllDigits);
+  fs::remove(folder / "basic_val.tsv");
+  check_has(check_wrong("  basic_val.tsv          missing\n"),
+            "there is no basic_val.tsv; make all of it in a new folder and give that as --data: make_data");
+
+  write_listops_folder(folder.path(), kAllDigits + "[MAX 2 9 ]\t8\n");
+  check_has(check_wrong("  basic_train.tsv        67 bytes\n"), "line 12: label is 8, but the expression gives 9");
+
+  write_listops_folder(folder.path(), kAllDigits, "");
+  check_has(check_wrong("  basic_val.tsv          14 bytes\n"), "basic_val.tsv: line 1: no expression follows");
+
+  write_listops_folder(folder.path(), kAllDigits, kAllDigits);
+  check_has(check_wrong(""), "the training set and the validation set are the same");
+
+  write_listops_folder(folder.path(), "0\t0\n1\t1\n2\t2\n");
+  check_has(check_wrong(""), "no sample of the training set has class 3 (3), expected all 10 classes");
+
+  check_has(check_wrong("  data_batch_1.bin       missing\n", {"--task", "image"}),
+            "there is no data_batch_1.bin; these are the files of --task listops");
+
+  const Finished none = run_check(folder / "none");
+  CHECK_EQ(none.status, 1);
+  check_has(none.err, "there is no such folder; make it with: make_data --task listops --out ");
+}
+
+TEST_SUITE_END();
