@@ -31,50 +31,57 @@ void ForVectorsOfSignals(const FftSignals<T>& signals, Index n, const F& f) {
   });
 }
 
-// f(transform, which signal) for every signal, if signals are rows for which lanes can be numbers of one.
+// f(transform, where its spectra can be packed, first, last) for every signal, if signals are rows for which lanes can
+// be numbers of one. Where two are transformed at once and one is left, it is both of them.
 template <class T, class F>
 bool ForRows(const FftSignals<T>& signals, Index n, const F& f) {
   const auto plan = cpu::fft_plan<T>(n);
   if (signals.inner > 1 || !FftOfRow<T>::Fits(*plan, signals.outer)) return false;
-  const Index together = std::clamp<Index>(kTogether / n, 1, 64);  // signals that share one allocation
+  const Index together = std::clamp<Index>(kTogether / n, 2, 64);  // signals that share one allocation
   parallel_for((signals.outer + together - 1) / together, 5 * n * together, [&](Index task) HWY_ATTR {
     const FftOfRow<T> row(*plan);
-    const PackedSpectrum<T> packed(*plan);
-    for (Index s = task * together; s < std::min(signals.outer, (task + 1) * together); ++s) f(row, packed, s);
+    const PackedSpectrum<T> packed[2] = {PackedSpectrum<T>(*plan), PackedSpectrum<T>(*plan)};
+    const Index end = std::min(signals.outer, (task + 1) * together);
+    for (Index s = task * together; s < end; s += row.together())
+      f(row, packed, s, std::min(s + row.together(), end) - 1);
   });
   return true;
 }
 
 template <class T>
 bool ComplexRows(FftSignals<T> signals, Index n, bool backward, T scale, const T* x, T* out) {
-  return ForRows(signals, n, [=](const FftOfRow<T>& row, const PackedSpectrum<T>&, Index s) HWY_ATTR {
-    const T* from = x + 2 * n * s;
-    T* to = out + 2 * n * s;
-    const auto load = [=](Index j, Index count) HWY_ATTR { return LoadComplexFirst(from + 2 * j, count); };
-    const auto store = [=](Index j, Index count, Spectral<T> v)
-                           HWY_ATTR { StoreComplexFirst(Scaled(v, scale), to + 2 * j, count); };
+  return ForRows(signals, n, [=](const FftOfRow<T>& row, const PackedSpectrum<T>*, Index first, Index last) HWY_ATTR {
+    const Index start[2] = {2 * n * first, 2 * n * last};
+    const auto load = [&](Index i, Index j, Index count)
+                          HWY_ATTR { return LoadComplexFirst(x + start[i] + 2 * j, count); };
+    const auto store = [&](Index i, Index j, Index count, Spectral<T> v)
+                           HWY_ATTR { StoreComplexFirst(Scaled(v, scale), out + start[i] + 2 * j, count); };
     backward ? row.Backward(load, store) : row.Forward(load, store);
   });
 }
 
 template <class T>
 bool RealRows(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
-  return ForRows(signals, n / 2, [=](const FftOfRow<T>& row, const PackedSpectrum<T>& packed, Index s) HWY_ATTR {
-    const T* from = x + n * s;
-    row.Forward([=](Index j, Index count) HWY_ATTR { return LoadComplexFirst(from + 2 * j, count); },
-                [&](Index k, Index count, Spectral<T> z) HWY_ATTR { packed.Store(z, k, count); });
-    packed.Unpack(scale, inside, out + (n + 2) * s);
-  });
+  return ForRows(
+      signals, n / 2, [=](const FftOfRow<T>& row, const PackedSpectrum<T>* packed, Index first, Index last) HWY_ATTR {
+        const Index signal[2] = {first, last};
+        row.Forward([&](Index i, Index j, Index count)
+                        HWY_ATTR { return LoadComplexFirst(x + n * signal[i] + 2 * j, count); },
+                    [&](Index i, Index k, Index count, Spectral<T> z) HWY_ATTR { packed[i].Store(z, k, count); });
+        for (Index i = 0; i < row.together(); ++i) packed[i].Unpack(scale, inside, out + (n + 2) * signal[i]);
+      });
 }
 
 template <class T>
 bool InverseRows(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
-  return ForRows(signals, n / 2, [=](const FftOfRow<T>& row, const PackedSpectrum<T>& packed, Index s) HWY_ATTR {
-    T* to = out + n * s;
-    packed.Pack(scale, inside, x + (n + 2) * s);
-    row.Backward([&](Index k, Index count) HWY_ATTR { return packed.Load(k, count); },
-                 [=](Index j, Index count, Spectral<T> v) HWY_ATTR { StoreComplexFirst(v, to + 2 * j, count); });
-  });
+  return ForRows(signals, n / 2,
+                 [=](const FftOfRow<T>& row, const PackedSpectrum<T>* packed, Index first, Index last) HWY_ATTR {
+                   const Index signal[2] = {first, last};
+                   for (Index i = 0; i < row.together(); ++i) packed[i].Pack(scale, inside, x + (n + 2) * signal[i]);
+                   row.Backward([&](Index i, Index k, Index count) HWY_ATTR { return packed[i].Load(k, count); },
+                                [&](Index i, Index j, Index count, Spectral<T> v)
+                                    HWY_ATTR { StoreComplexFirst(v, out + n * signal[i] + 2 * j, count); });
+                 });
 }
 
 template <class T>
@@ -106,15 +113,23 @@ void RealEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* 
                       HWY_ATTR { row.template LoadRows<FftNumbers::pairs>(x, j, count, to); });
     const T half = scale / 2;  // Unpacked gives the double
     const FftRows<T> ahead = panel.Scratch(), behind = ahead.From(2 * FftLines<T>::kColumns - 1);
+    const bool by_rows = spectrum.Neighbours();
     ForPairs(
         panel, [](Index, Index) {},
         [&](Index k, Index i, const FftCursor& low, const FftCursor& high, Spectral<T> w) HWY_ATTR {
           const SpectralPair<T> pair = Unpacked(panel.Load(low), panel.Load(high), w);
           const T factor = k == 0 ? half : half * inside;
-          ahead.Store(Scaled(pair.low, factor), i);
-          behind.Store(Scaled(pair.high, factor), -i);
+          const Spectral<T> number = Scaled(pair.low, factor), mirror = Scaled(pair.high, factor);
+          if (by_rows) {
+            ahead.Store(number, i);
+            behind.Store(mirror, -i);
+          } else {
+            spectrum.template StoreNumber<FftNumbers::complex>(number, out, k);
+            spectrum.template StoreNumber<FftNumbers::complex>(mirror, out, n / 2 - k);
+          }
         },
         [&](Index first, Index count) HWY_ATTR {
+          if (!by_rows) return;
           spectrum.template StoreRows<FftNumbers::complex>(ahead, 1, out, first, count);
           spectrum.template StoreRows<FftNumbers::complex>(behind.From(1 - count), 1, out, n / 2 + 1 - first - count,
                                                            count);
@@ -144,14 +159,21 @@ void InverseEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, 
   ForVectorsOfSignals(signals, n / 2, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
     const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
     const FftRows<T> ahead = panel.Scratch(), behind = ahead.From(2 * FftLines<T>::kColumns - 1);
+    const bool by_rows = spectrum.Neighbours();
     ForPairs(
         panel,
         [&](Index first, Index count) HWY_ATTR {
+          if (!by_rows) return;
           spectrum.template LoadRows<FftNumbers::complex>(x, first, count, ahead);
           spectrum.template LoadRows<FftNumbers::complex>(x, n / 2 + 1 - first - count, count, behind.From(1 - count));
         },
         [&](Index k, Index i, const FftCursor& low, const FftCursor& high, Spectral<T> w) HWY_ATTR {
-          SpectralPair<T> pair = {ahead.Load(i), behind.Load(-i)};
+          SpectralPair<T> pair;
+          if (by_rows)
+            pair = {ahead.Load(i), behind.Load(-i)};
+          else
+            pair = {spectrum.template LoadNumber<FftNumbers::complex>(x, k),
+                    spectrum.template LoadNumber<FftNumbers::complex>(x, n / 2 - k)};
           if (k == 0) pair.low.im = pair.high.im = hn::Zero(FftLanes<T>());
           const T factor = k == 0 ? scale : scale * inside;
           pair = Packed(SpectralPair<T>{Scaled(pair.low, factor), Scaled(pair.high, factor)}, w);

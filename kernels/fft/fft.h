@@ -27,6 +27,8 @@
 //   [.., n]         along the last axis lanes are numbers of one signal, of which two are held, however many there are.
 //                   Short ones, odd real ones, those of Bluestein, and many signals of lengths that would leave lanes
 //                   empty are transposed in registers and go as signals in lanes: then a lone one is not fast.
+//                   Beside PyTorch (MKL) on 2^20 float32 numbers, one thread, AVX-512: 0.9 to 1.9 times as fast for
+//                   n = 1000, 1021, 1024, 4096, 65536; slower at n = 256, half as fast for rfft.
 //
 // Between the two, lanes are gathered one by one. No lane knows what stands in another, so the result of a signal does
 // not depend on any other signal, nor on how many there are. Deterministic. Accuracy: errors grow like log n.

@@ -100,10 +100,38 @@ class FftRow {
     Scatter(v, row, 1);
   }
 
+  // Are a signal's numbers neighbours, so that several are read and written at a time?
+  bool Neighbours() const { return stride_ == 1 && kLanes > 1; }
+
+  // Row j of a panel, alone.
+  template <FftNumbers kKind>
+  HWY_INLINE Spectral<T> LoadNumber(const T* data, Index j) const {
+    if constexpr (kKind == FftNumbers::pairs) return {Load(data, 2 * j), Load(data, 2 * j + 1)};
+    if constexpr (kKind == FftNumbers::reals) return {Load(data, j), hn::Zero(D())};
+    const T* row = data + 2 * j * stride_;
+    if (!adjacent_ || count_ < kLanes) return {Gather(row, 2), Gather(row + 1, 2)};
+    Spectral<T> x;
+    hn::LoadInterleaved2(D(), row + 2 * offset_[0], x.re, x.im);
+    return x;
+  }
+  template <FftNumbers kKind>
+  HWY_INLINE void StoreNumber(Spectral<T> x, T* data, Index j) const {
+    if constexpr (kKind == FftNumbers::complex) {
+      T* row = data + 2 * j * stride_;
+      if (adjacent_ && count_ == kLanes) return hn::StoreInterleaved2(x.re, x.im, D(), row + 2 * offset_[0]);
+      Scatter(x.re, row, 2);
+      Scatter(x.im, row + 1, 2);
+    } else {
+      constexpr bool kPairs = kKind == FftNumbers::pairs;
+      Store(x.re, data, kPairs ? 2 * j : j);
+      if (kPairs) Store(x.im, data, 2 * j + 1);
+    }
+  }
+
   // Numbers j ... j + count - 1 of every signal to rows 0 ... count - 1.
   template <FftNumbers kKind>
   HWY_INLINE void LoadRows(const T* data, Index j, Index count, FftRows<T> to) const {
-    if (stride_ > 1 || kLanes == 1) {
+    if (!Neighbours()) {
       for (Index i = 0; i < count; ++i) to.Store(LoadNumber<kKind>(data, j + i), i);
       return;
     }
@@ -130,7 +158,7 @@ class FftRow {
   // And back, times `scale`.
   template <FftNumbers kKind>
   HWY_INLINE void StoreRows(FftRows<T> from, T scale, T* data, Index j, Index count) const {
-    if (stride_ > 1 || kLanes == 1) {
+    if (!Neighbours()) {
       for (Index i = 0; i < count; ++i) StoreNumber<kKind>(Scaled(from.Load(i), scale), data, j + i);
       return;
     }
@@ -187,30 +215,6 @@ class FftRow {
     HWY_ALIGN T lanes[kLanes];
     hn::Store(v, D(), lanes);
     for (Index lane = 0; lane < count_; ++lane) row[each * offset_[lane]] = lanes[lane];
-  }
-
-  template <FftNumbers kKind>
-  HWY_INLINE Spectral<T> LoadNumber(const T* data, Index j) const {
-    if constexpr (kKind == FftNumbers::pairs) return {Load(data, 2 * j), Load(data, 2 * j + 1)};
-    if constexpr (kKind == FftNumbers::reals) return {Load(data, j), hn::Zero(D())};
-    const T* row = data + 2 * j * stride_;
-    if (!adjacent_ || count_ < kLanes) return {Gather(row, 2), Gather(row + 1, 2)};
-    Spectral<T> x;
-    hn::LoadInterleaved2(D(), row + 2 * offset_[0], x.re, x.im);
-    return x;
-  }
-  template <FftNumbers kKind>
-  HWY_INLINE void StoreNumber(Spectral<T> x, T* data, Index j) const {
-    if constexpr (kKind == FftNumbers::complex) {
-      T* row = data + 2 * j * stride_;
-      if (adjacent_ && count_ == kLanes) return hn::StoreInterleaved2(x.re, x.im, D(), row + 2 * offset_[0]);
-      Scatter(x.re, row, 2);
-      Scatter(x.im, row + 1, 2);
-    } else {
-      constexpr bool kPairs = kKind == FftNumbers::pairs;
-      Store(x.re, data, kPairs ? 2 * j : j);
-      if (kPairs) Store(x.im, data, 2 * j + 1);
-    }
   }
 
   Index stride_, count_ = 0;

@@ -31,7 +31,7 @@ constexpr Index RoundedToLanes(Index n) {
   return (n + kFftLanes<T> - 1) / kFftLanes<T> * kFftLanes<T>;
 }
 
-// The first `count` of a vector's lanes, from and to memory; the others read 0.
+// The first `count` of a vector's lanes, from and to memory.
 template <class T>
 HWY_INLINE hn::Vec<FftLanes<T>> LoadFirst(const T* x, Index count) {
   const FftLanes<T> d;
@@ -48,7 +48,7 @@ HWY_INLINE void StoreFirst(hn::Vec<FftLanes<T>> v, T* x, Index count) {
     hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(std::max<Index>(count, 0))), d, x);
 }
 
-// `count` neighbouring complex numbers, (re, im) in memory.
+// `count` neighbouring complex numbers, (re, im) in memory; what lanes beyond them read is of no use.
 template <class T>
 HWY_INLINE Spectral<T> LoadComplexFirst(const T* x, Index count) {
   const FftLanes<T> d;
@@ -57,6 +57,12 @@ HWY_INLINE Spectral<T> LoadComplexFirst(const T* x, Index count) {
     hn::LoadInterleaved2(d, x, v.re, v.im);
     return v;
   }
+#if HWY_TARGET != HWY_SCALAR
+  if (2 * count == kFftLanes<T>) {
+    const auto numbers = hn::LoadU(d, x);
+    return {hn::ConcatEven(d, numbers, numbers), hn::ConcatOdd(d, numbers, numbers)};
+  }
+#endif
   HWY_ALIGN T both[2 * kFftLanes<T>];
   hn::Store(LoadFirst(x, 2 * count), d, both);
   hn::Store(LoadFirst(x + kFftLanes<T>, 2 * count - kFftLanes<T>), d, both + kFftLanes<T>);
@@ -70,7 +76,8 @@ HWY_INLINE void StoreComplexFirst(Spectral<T> v, T* x, Index count) {
   HWY_ALIGN T both[2 * kFftLanes<T>];
   hn::StoreInterleaved2(v.re, v.im, d, both);
   StoreFirst(hn::Load(d, both), x, 2 * count);
-  StoreFirst(hn::Load(d, both + kFftLanes<T>), x + kFftLanes<T>, 2 * count - kFftLanes<T>);
+  if (2 * count > kFftLanes<T>)
+    StoreFirst(hn::Load(d, both + kFftLanes<T>), x + kFftLanes<T>, 2 * count - kFftLanes<T>);
 }
 
 template <class T>
@@ -79,6 +86,7 @@ class FftOfRow {
   explicit FftOfRow(const cpu::FftPlan<T>& plan)
       : plan_(plan),
         runs_(RoundedToLanes<T>(plan.outer)),
+        together_(2 * plan.inner == kLanes ? 2 : 1),
         columns_(RoundedToLanes<T>(plan.inner)),
         longest_(std::max(runs_, columns_)),
         memory_(empty({2 * runs_ * columns_ + 2 * longest_ * kRow}, dtype_of<T>(), kCpu, "fft")),
@@ -88,27 +96,36 @@ class FftOfRow {
   // lose those of signals that are not there. (Measured with 16 lanes: up to a half more is worth it.)
   static bool Fits(const cpu::FftPlan<T>& plan, Index signals) {
     if (kLanes == 1 || plan.padded || plan.outer == 1) return false;
-    const Index held = RoundedToLanes<T>(plan.outer) * RoundedToLanes<T>(plan.inner);
-    return 2 * held <= 3 * plan.length || signals < kLanes;
+    const Index inner = 2 * plan.inner == kLanes ? plan.inner : RoundedToLanes<T>(plan.inner);
+    return 2 * RoundedToLanes<T>(plan.outer) * inner <= 3 * plan.length || signals < kLanes;
   }
 
-  // Transforms what source(j, count) gives: numbers j ... j + count - 1 in the first lanes; target(k, count, x) takes
-  // those of the spectrum.
+  // Signals that are transformed at once: 2 where the columns of one fill half a vector.
+  Index together() const { return together_; }
+
+  // Transforms what source(i, j, count) gives, numbers j ... j + count - 1 of signal i in the first lanes, i <
+  // together; target(i, k, count, x) takes those of the spectrum.
   template <class Source, class Target>
   void Forward(const Source& source, const Target& target) const {
     const Index outer = plan_.outer, inner = plan_.inner;
     const FftRows<T> line = Line(0), spare = Line(1);
     for (Index c = 0; c < inner; c += kLanes) {
       const FftRows<T> column = Columns(c);
-      for (Index a = 0; a < outer; ++a) line.Store(source(inner * a + c, std::min(kLanes, inner - c)), a);
+      for (Index a = 0; a < outer; ++a) {
+        const Spectral<T> x = source(0, inner * a + c, std::min(kLanes, inner - c));
+        line.Store(together_ == 1 ? x : Joined(x, source(1, inner * a, inner)), a);
+      }
       TransformLine(plan_.column, line, line, spare, line);
       for (Index k = 0; k < outer; ++k) column.Store(Times(line.Load(k), Turn(k, c)), k);
       ZeroRows(column, outer, runs_);
     }
     for (Index k = 0; k < outer; k += kLanes) {
       for (Index c = 0; c < inner; c += kLanes) Transpose(Columns(c).From(k), line.From(c));
-      TransformLine(plan_.run, line, line, spare, line);
-      for (Index k2 = 0; k2 < inner; ++k2) target(outer * k2 + k, std::min(kLanes, outer - k), line.Load(k2));
+      for (Index i = 0; i < together_; ++i) {
+        const FftRows<T> run = line.From(i * inner);
+        TransformLine(plan_.run, run, run, spare, run);
+        for (Index k2 = 0; k2 < inner; ++k2) target(i, outer * k2 + k, std::min(kLanes, outer - k), run.Load(k2));
+      }
     }
   }
 
@@ -118,17 +135,24 @@ class FftOfRow {
     const Index outer = plan_.outer, inner = plan_.inner;
     const FftRows<T> line = Line(0), spare = Line(1);
     for (Index k = 0; k < outer; k += kLanes) {
-      for (Index k2 = 0; k2 < inner; ++k2)
-        line.Store(Exchanged(source(outer * k2 + k, std::min(kLanes, outer - k))), k2);
-      TransformLine(plan_.run, line, line, spare, line);
-      ZeroRows(line, inner, columns_);
+      for (Index i = 0; i < together_; ++i) {
+        const FftRows<T> run = line.From(i * inner);
+        for (Index k2 = 0; k2 < inner; ++k2)
+          run.Store(Exchanged(source(i, outer * k2 + k, std::min(kLanes, outer - k))), k2);
+        TransformLine(plan_.run, run, run, spare, run);
+      }
+      ZeroRows(line, together_ * inner, columns_);
       for (Index c = 0; c < inner; c += kLanes) Transpose(line.From(c), Columns(c).From(k));
     }
     for (Index c = 0; c < inner; c += kLanes) {
       const FftRows<T> column = Columns(c);
       for (Index k = 0; k < outer; ++k) line.Store(Times(column.Load(k), Turn(k, c)), k);
       TransformLine(plan_.column, line, line, spare, line);
-      for (Index a = 0; a < outer; ++a) target(inner * a + c, std::min(kLanes, inner - c), Exchanged(line.Load(a)));
+      for (Index a = 0; a < outer; ++a) {
+        const Spectral<T> x = Exchanged(line.Load(a));
+        target(0, inner * a + c, std::min(kLanes, inner - c), x);
+        if (together_ > 1) target(1, inner * a, inner, SecondOf(x));
+      }
     }
   }
 
@@ -140,9 +164,28 @@ class FftOfRow {
   FftRows<T> Columns(Index c) const { return {data_ + 2 * runs_ * c, kLanes, kRow}; }
   FftRows<T> Line(Index i) const { return {data_ + 2 * runs_ * columns_ + i * longest_ * kRow, kLanes, kRow}; }
 
+  // Half vectors of two signals as one, and the second of them again.
+#if HWY_TARGET == HWY_SCALAR
+  static Spectral<T> Joined(Spectral<T> a, Spectral<T> /*b*/) {
+    return a;
+  }
+  static Spectral<T> SecondOf(Spectral<T> x) {
+    return x;
+  }
+#else
+  static Spectral<T> Joined(Spectral<T> a, Spectral<T> b) {
+    return {hn::ConcatLowerLower(FftLanes<T>(), b.re, a.re), hn::ConcatLowerLower(FftLanes<T>(), b.im, a.im)};
+  }
+  static Spectral<T> SecondOf(Spectral<T> x) {
+    return {hn::ConcatUpperUpper(FftLanes<T>(), x.re, x.re), hn::ConcatUpperUpper(FftLanes<T>(), x.im, x.im)};
+  }
+#endif
+
   Spectral<T> Turn(Index k, Index c) const {
     const Index at = k * plan_.inner + c;
-    return {hn::LoadU(FftLanes<T>(), plan_.turns_re.data() + at), hn::LoadU(FftLanes<T>(), plan_.turns_im.data() + at)};
+    const Spectral<T> w = {hn::LoadU(FftLanes<T>(), plan_.turns_re.data() + at),
+                           hn::LoadU(FftLanes<T>(), plan_.turns_im.data() + at)};
+    return together_ == 1 ? w : Joined(w, w);
   }
   static void ZeroRows(FftRows<T> rows, Index first, Index end) {
     const auto zero = hn::Zero(FftLanes<T>());
@@ -158,7 +201,10 @@ class FftOfRow {
   }
 
   const cpu::FftPlan<T>& plan_;
-  Index runs_, columns_, longest_;  // outer and inner, in whole vectors, and the longer of them
+  Index runs_;      // outer, in whole vectors
+  Index together_;  // signals at once
+  Index columns_;   // inner of them all, in whole vectors
+  Index longest_;   // the longer of runs_ and columns_
   Tensor memory_;
   T* data_;
 };
