@@ -53,7 +53,9 @@ Index padded_length(const Sequences& set, const SampleNumbers& samples, const Ba
 // Not a prefix mask even where a batch has no 0 in its samples: a step that was recorded for a batch shape is replayed
 // with any other batch of that shape.
 Mask mask_of_ids(const Tensor& ids) {
-  Mask mask = Mask::from_bool(ids.to(kBool));
+  Tensor real = empty(ids.shape(), kBool, kCpu);
+  std::ranges::transform(ids.span<std::int64_t>(), real.data<bool>(), [](std::int64_t id) { return id != 0; });
+  Mask mask = Mask::from_bool(real);
   mask.prefix = false;
   return mask;
 }
@@ -86,7 +88,7 @@ std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptio
 Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options) {
   const auto count = static_cast<Index>(samples.size());
   const Index positions = padded_length(set, samples, options);
-  Tensor ids = zeros({set.parts() * count, positions}, kInt64, kCpu);
+  Tensor ids = empty({set.parts() * count, positions}, kInt64, kCpu);
   Tensor labels = empty({count}, kInt64, kCpu);
   Tensor lengths = empty({set.parts() * count}, kInt64, kCpu);
   Batch batch;
@@ -95,7 +97,8 @@ Batch make_batch(const Sequences& set, const SampleNumbers& samples, const Batch
     for (Index part = 0; part < set.parts(); ++part) {
       const Index row = part * count + b;
       const auto tokens = set.tokens(sample, part);
-      std::copy(tokens.begin(), tokens.end(), ids.data<std::int64_t>() + row * positions);
+      std::int64_t* const begin = ids.data<std::int64_t>() + row * positions;
+      std::fill(std::copy(tokens.begin(), tokens.end(), begin), begin + positions, 0);
       lengths.data<std::int64_t>()[row] = set.length(sample, part);
     }
     labels.data<std::int64_t>()[b] = set.label(sample);
@@ -106,6 +109,22 @@ Batch make_batch(const Sequences& set, const SampleNumbers& samples, const Batch
   batch.mask = options.zero_is_pad ? mask_of_ids(ids) : Mask::from_lengths(lengths, positions);
   for (const Index real : batch.mask.lengths.span<Index>()) batch.tokens += real;
   return batch;
+}
+
+StepBatches::StepBatches(const Sequences& set, const BatchOptions& options, std::uint64_t seed, Index first,
+                         Index steps)
+    : set_(&set), options_(options), seed_(seed), step_(first), steps_(steps) {}
+
+std::optional<Batch> StepBatches::operator()() {
+  if (step_ >= steps_) return std::nullopt;
+  const Index batches_per_epoch = (set_->size() + options_.size - 1) / options_.size;
+  const Index epoch = step_ / batches_per_epoch;
+  if (epoch != epoch_) {
+    epoch_batches_ = shuffled_batches(*set_, options_, seed_, epoch);
+    epoch_ = epoch;
+  }
+  const Index number = step_++ % batches_per_epoch;
+  return make_batch(*set_, epoch_batches_[static_cast<std::size_t>(number)], options_);
 }
 
 Batch Batch::to(Device device) const {

@@ -2,6 +2,7 @@
 // the place in the data of a resumed run is its step number.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "subquad/core/mask.h"
@@ -39,8 +40,25 @@ std::vector<SampleNumbers> shuffled_batches(const Sequences& set, const BatchOpt
 // Batches for evaluation: every sample once, neighbours in length together, so that padding costs little.
 std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptions& options);
 
-// On the CPU. Error naming the sample when one is longer than pad_to or max_length.
+// On the CPU, by the calling thread alone. Error naming the sample when one is longer than pad_to or max_length.
 Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options);
+
+// The batches of training steps first, first + 1, ... below `steps`, one a call, then nothing; each epoch is shuffled
+// when its first batch is due. `set` must not be empty, and must live as long.
+class StepBatches {
+ public:
+  StepBatches(const Sequences& set, const BatchOptions& options, std::uint64_t seed, Index first, Index steps);
+  std::optional<Batch> operator()();
+
+ private:
+  const Sequences* set_;
+  BatchOptions options_;
+  std::uint64_t seed_;
+  Index step_;
+  Index steps_;
+  Index epoch_ = -1;  // that epoch_batches_ belong to
+  std::vector<SampleNumbers> epoch_batches_;
+};
 
 std::vector<Tensor> tensors_of(const Batch& batch);  // all of its tensors, always in the same order
 

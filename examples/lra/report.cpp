@@ -47,7 +47,8 @@ void print_report(const TrainOptions& options, const Task& task, const Trainer& 
   const Cost cost = trainer.cost();
   if (cost.steps > 0)
     out << "  this session: " << cost.steps << " steps in " << duration_text(cost.training_seconds) << ", "
-        << rate_text(cost.tokens_per_second()) << " tokens/s\n"
+        << rate_text(cost.tokens_per_second()) << " tokens/s; " << std::setprecision(1) << 100 * cost.waiting_share()
+        << " % of the time went by waiting for data\n"
         << "  new blocks of memory taken from the system in the second half of these steps: " << cost.system_allocations
         << '\n';
   out << "  peak memory " << std::setprecision(0) << mebibytes(memory_stats().peak_bytes) << " MiB in tensors, "

@@ -16,6 +16,7 @@ namespace subquad::lra {
 namespace {
 
 constexpr std::size_t kKeptCheckpoints = 2;
+constexpr Index kBatchesAhead = 4;
 
 RunIdentity identity_of(const TrainOptions& options, const Task& task) {
   if (task.train.size() == 0) throw Error(cat("task ", task.name, ": the training set is empty"));
@@ -83,6 +84,8 @@ Trainer::Trainer(const TrainOptions& options, const Task& task, Learner& learner
 }
 
 bool Trainer::train() {
+  BatchQueue batches(StepBatches(task_.train, options_.batches, options_.seed, state_.step, options_.steps),
+                     kBatchesAhead);
   while (true) {
     if (due(options_.evaluate_every) && state_.evaluated < state_.step && !validate()) {
       save();
@@ -94,7 +97,7 @@ bool Trainer::train() {
       save();
       return false;
     }
-    train_one_step();
+    train_one_step(batches);
   }
 }
 
@@ -111,16 +114,17 @@ double Trainer::session_seconds() const {
   return seconds_between(session_start_, Clock::now());
 }
 
-void Trainer::train_one_step() {
+void Trainer::train_one_step(BatchQueue& batches) {
   const Clock::time_point begin = Clock::now();
   const std::uint64_t allocations_before = memory_stats(device_).system_allocations;
-  const Batch batch = make_batch(task_.train, samples_of(state_.step), options_.batches);
+  const Batch batch = batches.next().value();
   learner_.train(batch, state_.step);
   ++state_.step;
   // Every hundredth step too, so that a loss that is not finite does not stay unseen where records are rare.
   const bool progress_due = progress_.due();
   if (due(options_.log_every) || progress_due || state_.step % 100 == 0) collect();
   cost_.training_seconds += seconds_between(begin, Clock::now());
+  cost_.waiting_seconds = batches.waited_seconds();
   cost_.tokens += batch.tokens;
   ++cost_.steps;
   system_allocations_.push_back(memory_stats(device_).system_allocations - allocations_before);
@@ -135,15 +139,6 @@ void Trainer::collect() {
   }
 }
 
-const SampleNumbers& Trainer::samples_of(Index step) {
-  const Index epoch = step / identity_.batches_per_epoch;
-  if (epoch != epoch_) {
-    epoch_batches_ = shuffled_batches(task_.train, options_.batches, options_.seed, epoch);
-    epoch_ = epoch;
-  }
-  return epoch_batches_[static_cast<std::size_t>(step % identity_.batches_per_epoch)];
-}
-
 void Trainer::record_training() {
   metrics_->write({{"kind", "train"},
                    {"step", state_.step},
@@ -156,6 +151,7 @@ void Trainer::record_training() {
                   {"step", state_.step},
                   {"seconds", session_seconds()},
                   {"tokens_per_second", cost_.tokens_per_second()},
+                  {"waiting_share", cost_.waiting_share()},
                   {"peak_bytes", memory_stats(device_).peak_bytes},
                   {"process_bytes", peak_process_bytes()}});
   recent_ = state_.window;

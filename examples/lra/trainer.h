@@ -5,6 +5,7 @@
 #include <chrono>
 #include <optional>
 
+#include "subquad/examples/lra/batch_queue.h"
 #include "subquad/examples/lra/checkpoint.h"
 #include "subquad/examples/lra/progress.h"
 #include "subquad/examples/lra/record_log.h"
@@ -24,11 +25,13 @@ struct TestResult {
 // Of this process, not of the whole run, where it was resumed.
 struct Cost {
   double training_seconds = 0;
+  double waiting_seconds = 0;  // of them, for batches
   Index steps = 0;
   Index tokens = 0;                      // real ones trained on
   std::uint64_t system_allocations = 0;  // by training steps in the second half of `steps`
   std::uint64_t process_bytes = 0;       // the largest resident size this process has had
 
+  double waiting_share() const { return training_seconds > 0 ? waiting_seconds / training_seconds : 0; }
   double tokens_per_second() const { return training_seconds > 0 ? static_cast<double>(tokens) / training_seconds : 0; }
 };
 
@@ -55,14 +58,13 @@ class Trainer {
   bool due(Index every) const;
   bool must_stop() const;
   double session_seconds() const;
-  void train_one_step();
+  void train_one_step(BatchQueue& batches);
   void collect();  // waits for the steps under way; their results go to state_
   void record_training();
   bool validate();
   void save();
   std::optional<Evaluation> evaluate(const Sequences& set, const char* what);
   std::optional<TestResult> test_parameters(const char* checkpoint, Index step, double validation);
-  const SampleNumbers& samples_of(Index step);
   void show_progress();
 
   const TrainOptions& options_;
@@ -78,10 +80,8 @@ class Trainer {
   std::optional<RecordLog> metrics_;
   std::optional<RecordLog> timing_;
 
-  std::vector<SampleNumbers> epoch_batches_;
-  Index epoch_ = -1;  // that epoch_batches_ belong to
-  Tally recent_;      // of the last training record
-  StepResult last_;   // of the last step that was collected
+  Tally recent_;     // of the last training record
+  StepResult last_;  // of the last step that was collected
 
   Clock::time_point session_start_ = Clock::now();
   Index session_first_step_ = 0;

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <map>
+#include <sstream>
 
 #include "subquad/core/error.h"
 #include "subquad/nn/attention/attention.h"
@@ -45,7 +46,8 @@ TEST_CASE("train_lra: a whole run leaves config, records, checkpoints and a tabl
                                                      "10", "--weight-decay", "0.01", "--bucket", "2"}));
   CAPTURE(finished.err);
   REQUIRE_EQ(finished.status, 0);
-  for (const char* text : {"best", "root operator rule", "majority class", "chance", "tokens/s", "MiB"}) {
+  for (const char* text :
+       {"best", "root operator rule", "majority class", "chance", "tokens/s", "waiting for data", "MiB"}) {
     CAPTURE(text);
     CHECK_NE(finished.out.find(text), std::string::npos);
   }
@@ -57,6 +59,16 @@ TEST_CASE("train_lra: a whole run leaves config, records, checkpoints and a tabl
   std::map<std::string, int> kinds;
   for (const nlohmann::json& record : records(run)) ++kinds[record.at("kind")];
   CHECK_EQ(kinds["start"], 1);
+  std::istringstream timing(read_text(run / "timing.jsonl"));
+  Index speeds = 0;
+  for (std::string line; std::getline(timing, line);) {
+    const nlohmann::json record = nlohmann::json::parse(line);
+    if (record.at("kind") != "speed") continue;
+    ++speeds;
+    CHECK_GE(record.at("waiting_share"), 0.);
+    CHECK_LE(record.at("waiting_share"), 1.);
+  }
+  CHECK_EQ(speeds, 6);
   CHECK_EQ(kinds["train"], 6);
   CHECK_EQ(kinds["validation"], 3);
   CHECK_GE(kinds["test"], 1);
