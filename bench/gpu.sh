@@ -24,10 +24,10 @@ stop() { echo "gpu: $1" >&2; exit "${2:-1}"; }
 carry() {
   local folder=$1 packages work
   packages=(libhwy-dev libhwy1 nlohmann-json3-dev libcli11-dev doctest-dev libopenblas-openmp-dev libopenblas0-openmp libgfortran5
-            libquadmath0)
+            libquadmath0 libpng-dev libpng16-16 zlib1g-dev)
   work=$(mktemp -d)
   (cd "$work" && apt-get -o APT::Sandbox::User=root -qq download "${packages[@]}" && for package in *.deb; do dpkg -x "$package" unpacked; done)
-  (cd "$work/unpacked" && rm -rf usr/share/doc usr/share/man usr/share/lintian && find . -name '*.a' -not -name 'libhwy*' -delete)
+  (cd "$work/unpacked" && rm -rf usr/share/doc usr/share/man usr/share/lintian && find . -name '*.a' -not -name 'libhwy*' -not -name libz.a -delete)
   mkdir -p "$folder"
   cp -a "$work/unpacked/." "$folder/"
   rm -rf "$work"

@@ -11,6 +11,7 @@ packages=(
   libhwy-dev              # SIMD with run-time dispatch
   nlohmann-json3-dev      # safetensors headers, logs
   libcli11-dev            # command lines and presets
+  libpng-dev              # images of Pathfinder
   doctest-dev             # tests
   libboost-context-dev    # fibers: the tests run CUDA kernels on the CPU
   libbenchmark-dev        # benchmarks

@@ -48,6 +48,8 @@ void add_task_options(CLI::App& app, TrainOptions& o) {
              "How Image's colours become grey: tensorflow (as LRA does) or pil");
   app.add_flag("--zero-is-pad", o.batches.zero_is_pad,
                "Image: no attention to black pixels, which LRA's code takes for padding");
+  add_choice(app, "--difficulty", o.data.difficulty, parse_pathfinder_level, pathfinder_level_name,
+             "Of pathfinder and path-x: easy, intermediate or hard, which is LRA's task");
   app.add_option("--out", o.out, "Folder of the run, must not exist yet; needed but for --resume and --check-data")
       ->type_name("DIR")
       ->check(not_empty());
@@ -144,6 +146,7 @@ void refuse_task_options(const CLI::App& app, const std::string& task) {
   only("listops", "--drop-brackets");
   only("image", "--grey");
   only("image", "--zero-is-pad");
+  if (task != "path-x") only("pathfinder", "--difficulty");
 }
 
 void finish(CLI::App& app, TrainOptions& options) {

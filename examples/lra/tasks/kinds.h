@@ -7,5 +7,7 @@ namespace subquad::lra {
 
 TaskKind image_kind();
 TaskKind listops_kind();
+TaskKind path_x_kind();
+TaskKind pathfinder_kind();
 
 }  // namespace subquad::lra

@@ -72,7 +72,7 @@ Index Task::longest() const {
 }
 
 const std::vector<TaskKind>& task_kinds() {
-  static const std::vector<TaskKind> kinds = {listops_kind(), image_kind()};
+  static const std::vector<TaskKind> kinds = {listops_kind(), image_kind(), pathfinder_kind(), path_x_kind()};
   return kinds;
 }
 

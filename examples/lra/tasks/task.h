@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "subquad/examples/lra/tasks/cifar.h"
+#include "subquad/examples/lra/tasks/pathfinder_rules.h"
 #include "subquad/examples/lra/tasks/sequences.h"
 
 namespace subquad::lra {
@@ -39,8 +40,9 @@ struct Task {
 struct TaskSource {
   std::string task = "listops";
   std::string folder;
-  bool drop_brackets = false;            // listops: as broken as before LRA's fix of March 2021
-  GreyRule grey = GreyRule::tensorflow;  // image: how colours become grey
+  bool drop_brackets = false;                          // listops: as broken as before LRA's fix of March 2021
+  GreyRule grey = GreyRule::tensorflow;                // image: how colours become grey
+  PathfinderLevel difficulty = PathfinderLevel::hard;  // pathfinder and path-x
 };
 
 // One line of what a data folder should hold.
