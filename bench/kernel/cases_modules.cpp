@@ -67,7 +67,7 @@ void choose_fsat(const Settings& s, AttentionConfig& config) {
   config.fsat.hidden = s.size("hidden");
   config.fsat.lags = s.size("lags");
   config.fsat.columns = s.size("columns");
-  config.fsat.window = static_cast<Index>(s.size("window"));
+  config.fsat.window = s.size("window", -1);
 }
 
 Mechanics count_fsat(const AttentionConfig& c, double n) {
@@ -102,7 +102,8 @@ void choose_combiner(const Settings& s, AttentionConfig& config) {
 
 Mechanics count_combiner(const AttentionConfig& c, double n) {
   using enum nn::CombinerPattern;
-  const double d = size(c.width), side = c.combiner.segment > 0 ? size(c.combiner.segment) : std::sqrt(n);
+  const double d = size(c.width),
+               side = c.combiner.segment > 0 ? size(c.combiner.segment) : std::max(1.0, std::sqrt(n));
   const double both = side + n / side;
   double entries = 0, summaries = n;  // of each direction or level
   switch (c.combiner.pattern) {
@@ -146,7 +147,7 @@ const std::vector<Mechanism>& mechanisms() {
         {"hidden", "16", "of a score head"},
         {"lags", "64", "diagonals that are kept"},
         {"columns", "32", "columns that are kept"},
-        {"window", "8", "lags up to this one are always kept"}},
+        {"window", "8", "lags up to this one are always kept; -1: none"}},
        choose_fsat,
        count_fsat},
       {"paramixer",
@@ -177,7 +178,7 @@ Work module_work(const Mechanism& mechanism, const Settings& s, const nn::Place&
   config.kind = mechanism.kind;
   config.width = s.size("d");
   config.heads = s.size("heads");
-  config.max_length = s.size("n");
+  config.max_length = std::max<Index>(s.size("n"), 1);
   mechanism.choose(s, config);
   const std::shared_ptr<nn::Attention> module = nn::make_attention(place, config);
 

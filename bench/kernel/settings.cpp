@@ -40,12 +40,12 @@ const std::string& Settings::text(std::string_view name) const {
   return setting->value;
 }
 
-Index Settings::size(std::string_view name) const {
+Index Settings::size(std::string_view name, Index least) const {
   const std::string& value = text(name);
   Index size = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), size);
-  if (error != std::errc() || end != value.data() + value.size() || size < 0)
-    throw Error(cat(op_, ": --", name, " is '", value, "', expected a whole number of 0 or more"));
+  if (error != std::errc() || end != value.data() + value.size() || size < least)
+    throw Error(cat(op_, ": --", name, " is '", value, "', expected a whole number of ", least, " or more"));
   return size;
 }
 

@@ -25,9 +25,9 @@ class Settings {
   bool has(std::string_view name) const;
 
   const std::string& text(std::string_view name) const;
-  Index size(std::string_view name) const;     // Error unless it is a whole number of 0 or more
-  double number(std::string_view name) const;  // Error unless it is finite and 0 or more
-  bool flag(std::string_view name) const;      // Error unless it is true or false
+  Index size(std::string_view name, Index least = 0) const;  // Error unless it is a whole number of `least` or more
+  double number(std::string_view name) const;                // Error unless it is finite and 0 or more
+  bool flag(std::string_view name) const;                    // Error unless it is true or false
   const std::string& op() const { return op_; }
   const std::vector<Setting>& all() const { return all_; }
 

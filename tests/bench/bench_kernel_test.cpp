@@ -106,6 +106,31 @@ TEST_SUITE("cpu") {
     }
   }
 
+  TEST_CASE("bench_kernel: every op takes 0 positions") {
+    for (const Case& c : bench::all_cases()) {
+      CAPTURE(c.op);
+      bench::Settings none = tiny(c);
+      if (!none.has("n")) continue;
+      none.set("n", "0");
+      bench::Runner runner(c.make(none, kPlace));
+      CHECK_NOTHROW(runner.run());
+      for (const bench::Count& count : {runner.work().forward_count, runner.work().backward_count}) {
+        CHECK(std::isfinite(count.flops));
+        CHECK(std::isfinite(count.bytes));
+      }
+    }
+  }
+
+  TEST_CASE("bench_kernel: fsat without lags, whose window may be -1") {
+    const Case c = bench::find_case("fsat");
+    bench::Settings columns = tiny(c);
+    for (const auto& [name, value] : {std::pair{"lags", "0"}, {"window", "-1"}}) columns.set(name, value);
+    CHECK_NOTHROW(bench::Runner(c.make(columns, kPlace)).run());
+    columns.set("window", "-2");
+    CHECK_THROWS_WITH_AS(c.make(columns, kPlace), "fsat: --window is '-2', expected a whole number of -1 or more",
+                         Error);
+  }
+
   TEST_CASE("bench_kernel: every attention has a case") {
     for (const std::string& kind : nn::attention_kinds()) CHECK_NOTHROW(bench::find_case(kind));
   }
