@@ -39,6 +39,18 @@ Variable constant(double value, const Variable& like) {
   return Variable(full({1}, value, like.dtype(), like.device()));
 }
 
+// How many rows of zeros stand in front of a sequence as tokens of their own: lucidrains' code pads to a multiple of m,
+// and hides what it added only where it is given a mask.
+Index zeros_in_front(Index positions, const Mask& mask, const NystromConfig& config) {
+  if (config.mask != NystromMask::lucidrains || mask.defined()) return 0;
+  return (config.landmarks - positions % config.landmarks) % config.landmarks;
+}
+
+Variable after_zeros(const Variable& x, Index count) {  // [B, H, N, C] -> [B, H, count + N, C]
+  if (count == 0) return x;
+  return concat({Variable(zeros(x.shape().with(2, count), x.dtype(), x.device())), x}, 2);
+}
+
 // bool [B, n] to [B, 1, n, 1]: beside [B, H, n, C]
 Tensor rows(const Tensor& real) {
   return real.unsqueeze(1).unsqueeze(3);
@@ -53,13 +65,18 @@ Variable real_heads(const Variable& x, const Mask& mask) {
 class Landmarks {
  public:
   Landmarks(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config)
-      : config_(config), mask_(mask), q_(q), k_(k), starts_(cut()) {
+      : config_(config),
+        mask_(mask),
+        front_(zeros_in_front(q.dim(2), mask, config)),
+        q_(q),
+        k_(after_zeros(k, front_)),
+        starts_(cut()) {
     const Mask seen = config.mask == NystromMask::huggingface ? Mask() : mask;
     const bool by_length = config.mask == NystromMask::official || config.mask == NystromMask::huggingface;
     divisor_ = by_length ? MeanDivisor::length : MeanDivisor::real;
-    q_means_ = segment_mean(q, starts_, seen, divisor_);
-    k_means_ = segment_mean(k, starts_, seen, divisor_);
-    if (!by_length && (mask.defined() || q.dim(2) % config.landmarks != 0))
+    q_means_ = segment_mean(after_zeros(q, front_), starts_, seen, divisor_);
+    k_means_ = segment_mean(k_, starts_, seen, divisor_);
+    if (!by_length && (mask.defined() || k_.dim(2) % config.landmarks != 0))
       filled_ = kernels::filled_segments(starts_, mask, q.dim(2));
     if (seen.defined()) q_ = real_heads(q, mask);  // padded rows of F hold no surprises
     if (per_sample(config) && config.exact_when_covered && mask.defined())
@@ -82,7 +99,7 @@ class Landmarks {
 
   // S x, or for a covered sample its tokens   [B, H, N, C] -> [B, H, m, C]
   Variable from_tokens(const Variable& x) const {
-    const Variable out = attention(q_means_, k_, x, mask_, {.skip_padded_queries = false}).out;
+    const Variable out = attention(q_means_, k_, after_zeros(x, front_), mask_, {.skip_padded_queries = false}).out;
     if (!filled_.defined()) return out;
     if (config_.mask == NystromMask::lucidrains) return where(rows(filled_.real), out, uniform(x));
     const Variable own = where(rows(filled_.real), out, constant(0, x));
@@ -108,7 +125,7 @@ class Landmarks {
   }
 
   Tensor cut() const {
-    const Index batch = q_.dim(0), positions = q_.dim(2);
+    const Index batch = k_.dim(0), positions = k_.dim(2);
     if (per_sample(config_) && mask_.defined()) return kernels::even_segments_of_real(mask_, config_.landmarks);
     if (config_.mask == NystromMask::lucidrains)
       return kernels::segments_from_end(batch, positions, config_.landmarks, q_.device());
@@ -133,7 +150,7 @@ class Landmarks {
     return kernels::log(identity(config_.landmarks, logits.value()));  // 0 on the diagonal, else -inf
   }
 
-  // A uniform row of S in the code that pads the sequence to a multiple of m.                [B, H, 1, C]
+  // A uniform row of S under a mask, in the code that pads to a multiple of m.               [B, H, 1, C]
   Variable uniform(const Variable& x) const {
     const Index positions = x.dim(2), length = (positions + config_.landmarks - 1) / config_.landmarks;
     const Tensor whole = kernels::even_segments(x.dim(0), positions, 1, x.device());
@@ -143,7 +160,8 @@ class Landmarks {
 
   const NystromConfig& config_;
   const Mask& mask_;
-  Variable q_, k_;              // [B, H, N, E]
+  Index front_;                 // rows of zeros in front of the tokens
+  Variable q_, k_;              // [B, H, N, E], [B, H, front + N, E]
   Tensor starts_;               // [B, m + 1]
   MeanDivisor divisor_;         // of a segment's sum
   Variable q_means_, k_means_;  // [B, H, m, E]
@@ -179,7 +197,9 @@ void check_inputs(const Variable& q, const Variable& k, const Mask& mask) {
 }  // namespace
 
 void check_nystrom(const NystromConfig& config) {
-  if (config.landmarks < 1) throw Error(cat("nystrom: landmarks is ", config.landmarks, ", expected at least 1"));
+  constexpr Index kMostLandmarks = 10'000'000;  // A holds the square of it, more than any memory does
+  if (config.landmarks < 1 || config.landmarks > kMostLandmarks)
+    throw Error(cat("nystrom: landmarks is ", config.landmarks, ", expected 1 to ", kMostLandmarks));
   constexpr int kMostIterations = 20;  // float32's rounding errors reach the result soon after
   if (config.pinv_iterations < 1 || config.pinv_iterations > kMostIterations)
     throw Error(cat("nystrom: pinv_iterations is ", config.pinv_iterations, ", expected 1 to ", kMostIterations));

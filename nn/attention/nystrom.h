@@ -26,6 +26,11 @@
 //   padded rows    0                       as they come        as they come   as they come
 //   segments       of the real tokens      of N                of N           of N, counted from the end
 //
+// Where m does not divide N, lucidrains' code puts rows of zeros in front of q, k and values, up to the next multiple.
+// A mask hides them; without one they are tokens like the others, with logits of 0, and count in the means: that
+// result, which has no rows for them, is not the one of a mask full of real tokens. Nor does that code know
+// exact_when_covered.
+//
 // Only `isolated` keeps the promise that a sample's result depends neither on its padding nor, with the exact start of
 // pinv, on the rest of the batch; the others reproduce published code. There, a row of S that sees no token is 0. With
 // kernels_first what is not covered keeps it up to rounding: the product with F Z is a BLAS's, whose sums N cuts.
@@ -43,7 +48,8 @@ void check_nystrom(const NystromConfig& config);
 Variable nystrom_attention(const Variable& q, const Variable& k, const Variable& values, const Variable& taps,
                            const Mask& mask, const NystromConfig& config);
 
-// The matrices themselves, whatever exact_when_covered says, for study: F and S take memory N m. Outside any graph.
+// The matrices themselves, whatever exact_when_covered says, for study: F and S take memory N m, and S has columns for
+// the N tokens only. Outside any graph.
 struct NystromFactors {
   Tensor f, a, z, s;
 };

@@ -24,18 +24,25 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
   }
 
   TEST_CASE("NystromAttention mixes the heads that its projections make") {
-    for (const Index taps : {0, 3}) {
-      const auto module = make_attention(test::place(kFloat64), module_config({.landmarks = 4, .conv_kernel = taps}));
+    struct Case {
+      NystromConfig config;
+      Mask mask;
+    };
+    const std::vector<Case> cases = {
+        {{.landmarks = 4, .conv_kernel = 0}, prefix_mask({11, 4}, 11)},
+        {{.landmarks = 4, .conv_kernel = 3}, prefix_mask({11, 4}, 11)},
+        {{.landmarks = 4, .conv_kernel = 0, .mask = NystromMask::lucidrains}, {}},
+        {{.landmarks = 16, .conv_kernel = 3, .mask = NystromMask::lucidrains, .exact_when_covered = false}, {}}};
+    for (const auto& [config, mask] : cases) {
+      const auto module = make_attention(test::place(kFloat64), module_config(config));
       test::randomise(*module);
-      const Mask mask = prefix_mask({11, 4}, 11);
       const Tensor x = normal({2, 11, 6}, kFloat64, 1);
       const test::slow::Weights w(module->state_dict());
       const auto split = [&](const char* name) {
         return test::slow::linear(x, w / name).reshape({2, 11, 2, 3}).transpose(1, 2).contiguous();
       };
-      const Tensor mixed =
-          test::slow::nystrom_attention(split("query"), split("key"), split("value"), taps > 0 ? w("conv") : Tensor(),
-                                        mask, {.landmarks = 4, .conv_kernel = taps});
+      const Tensor mixed = test::slow::nystrom_attention(split("query"), split("key"), split("value"),
+                                                         config.conv_kernel > 0 ? w("conv") : Tensor(), mask, config);
       const Tensor want = test::slow::linear(mixed.transpose(1, 2).contiguous().reshape({2, 11, 6}), w / "out");
       const Variable in(x);
       CHECK_CLOSE(module->forward({in, in, mask, {}}).value(), want, 1e-12);
@@ -99,7 +106,9 @@ TEST_CASE("NystromAttention says which options are legal") {
   };
   CHECK_THROWS_WITH_AS(make({}, true), "nystrom: causal is true, expected false: a landmark averages later tokens, too",
                        Error);
-  CHECK_THROWS_WITH_AS(make({.landmarks = 0}), "nystrom: landmarks is 0, expected at least 1", Error);
+  CHECK_THROWS_WITH_AS(make({.landmarks = 0}), "nystrom: landmarks is 0, expected 1 to 10000000", Error);
+  CHECK_THROWS_WITH_AS(make({.landmarks = Index{1} << 62}),
+                       "nystrom: landmarks is 4611686018427387904, expected 1 to 10000000", Error);
   CHECK_THROWS_WITH_AS(make({.pinv_iterations = 0}), "nystrom: pinv_iterations is 0, expected 1 to 20", Error);
   CHECK_THROWS_WITH_AS(make({.pinv_iterations = 21}), "nystrom: pinv_iterations is 21, expected 1 to 20", Error);
   CHECK_THROWS_WITH_AS(make({.conv_kernel = 4}),

@@ -23,6 +23,7 @@ using test::same_bits;
 using test::nystrom::Inputs;
 using test::nystrom::make_inputs;
 using test::nystrom::part;
+using test::nystrom::run_back;
 using test::nystrom::scattered_mask;
 
 // What config.mask and its companions allow.
@@ -64,6 +65,10 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
     };
     const std::vector<Case> cases = {{{2, 2, 24, 4}, 6, 5, {}},
                                      {{1, 1, 23, 3}, 5, 0, {}},
+                                     {{2, 2, 50, 3}, 8, 3, {}},
+                                     {{2, 1, 5, 3}, 8, 3, {}},
+                                     {{0, 1, 5, 3}, 8, 3, {}},
+                                     {{1, 2, 0, 3}, 8, 3, {}},
                                      {{3, 2, 23, 4}, 5, 3, prefix_mask({23, 9, 4}, 23)},
                                      {{2, 1, 17, 2}, 3, 0, scattered_mask(2, 17)},
                                      {{2, 1, 12, 3}, 4, 3, prefix_mask({12, 0}, 12)},
@@ -104,6 +109,17 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
           },
           {leaf(shape, 1), leaf(shape, 2), leaf(shape, 3), leaf({2, 3}, 4)});
     }
+    for (const NystromOrder order : {NystromOrder::values_first, NystromOrder::kernels_first})
+      CHECK_GRADIENTS(  // more rows of zeros than tokens
+          [&](const auto& in) {
+            const NystromConfig config{.landmarks = 5,
+                                       .conv_kernel = 3,
+                                       .mask = NystromMask::lucidrains,
+                                       .order = order,
+                                       .exact_when_covered = false};
+            return std::vector{nystrom_attention(in[0], in[1], in[2], in[3], {}, config)};
+          },
+          {leaf({1, 2, 2, 3}, 1), leaf({1, 2, 2, 3}, 2), leaf({1, 2, 2, 3}, 3), leaf({2, 3}, 4)});
     // covered by its landmarks: all samples, or one of them
     for (const Index landmarks : {4, 8})
       for (const NystromOrder order : {NystromOrder::values_first, NystromOrder::kernels_first})
@@ -126,6 +142,59 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
       const Tensor out = with_taps.run({.landmarks = 12, .conv_kernel = 5}).value();
       const Tensor skip = conv1d(in.v, with_taps.taps, seen, want).value();
       CHECK_CLOSE(part(out, 0, 7), part(skip, 0, 7), 0);
+    }
+  }
+
+  // What lucidrains' code puts in front of a sequence are tokens like the others, unless a mask hides them.
+  TEST_CASE("nystrom_attention as lucidrains' without a mask sees zeros in front of the tokens") {
+    for (const Index positions : {50, 51, 48, 5})
+      for (const NystromOrder order : {NystromOrder::values_first, NystromOrder::kernels_first}) {
+        CAPTURE(positions);
+        NystromConfig config{.landmarks = 8,
+                             .conv_kernel = 5,
+                             .mask = NystromMask::lucidrains,
+                             .order = order,
+                             .exact_when_covered = false};
+        const Index length = (positions + 7) / 8 * 8, front = length - positions;
+        Inputs longer = make_inputs({2, 2, length, 4}, 5, {}, kFloat64), in = longer;
+        for (Variable* x : {&longer.q, &longer.k, &longer.v}) {
+          Tensor added = part(x->mutable_value(), 0, front);
+          fill(added, 0);
+        }
+        const auto tokens = [&](const Variable& x) {
+          return Variable(part(x.value(), front, length).contiguous(), true);
+        };
+        in.q = tokens(longer.q);
+        in.k = tokens(longer.k);
+        in.v = tokens(longer.v);
+        in.taps = Variable(longer.taps.value(), true);
+        Tensor upstream = normal({2, 2, length, 4}, kFloat64, 9), cut_off = part(upstream, 0, front);
+        fill(cut_off, 0);
+
+        const std::vector<Tensor> got = run_back(in, config, part(upstream, front, length).contiguous());
+        in.mask = prefix_mask({positions, positions}, positions);
+        const Tensor hidden = in.run(config).value();
+        config.mask = NystromMask::official;  // length is a multiple of m: no segment is uneven
+        const std::vector<Tensor> want = run_back(longer, config, upstream);
+        for (std::size_t i = 0; i < 4; ++i) CHECK_CLOSE(got[i], part(want[i], front, length), 1e-12);
+        CHECK_CLOSE(got[4], want[4], 1e-12);
+        CHECK((test::largest_error(hidden, got[0]) < 1e-12) == (front == 0));
+      }
+  }
+
+  // All logits are 0, so each row of F Z S is uniform over the zeros and the tokens.
+  TEST_CASE("nystrom_attention as lucidrains' averages zeros in front of tokens that are all alike") {
+    for (const Index positions : {50, 5}) {
+      const Variable q(zeros({1, 2, positions, 3}, kFloat64, test::device()));
+      const Variable v(normal({1, 2, positions, 3}, kFloat64, 1));
+      const NystromConfig config{
+          .landmarks = 8, .conv_kernel = 0, .mask = NystromMask::lucidrains, .exact_when_covered = false};
+      const Index length = (positions + 7) / 8 * 8;
+      const Tensor want = mul_scalar(sum(v, {2}, true), 1 / static_cast<double>(length)).value();
+      CHECK_CLOSE(nystrom_attention(q, q, v, {}, {}, config).value(), want.expand(v.shape()), 1e-12);
+      const NystromFactors factors = nystrom_factors(q, q, {}, config);
+      const double share = 1 / static_cast<double>(length);
+      CHECK_CLOSE(factors.s, full({1, 2, 8, positions}, share, kFloat64, kCpu), 1e-15);
     }
   }
 
@@ -175,7 +244,9 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
         const Variable product =
             matmul(matmul(Variable(factors.f), Variable(factors.z)), matmul(Variable(factors.s), in.v));
         CHECK_CLOSE(product.value(), in.run(config).value(), 1e-11);
+        CHECK(factors.f.shape() == Shape{2, 2, 17, 4});
         CHECK(factors.a.shape() == Shape{2, 2, 4, 4});
+        CHECK(factors.s.shape() == Shape{2, 2, 4, 17});
         if (config.mask != NystromMask::isolated || !mask.defined()) continue;
         for (Index i = 0; i < 17; ++i)  // rows of padded positions
           if (!test::slow::is_real(mask, 1, i))

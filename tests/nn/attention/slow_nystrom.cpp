@@ -27,11 +27,12 @@ Matrix product(const Matrix& a, const Matrix& b, Index columns) {
 
 // One head: what every landmark stands for, and everything between.
 struct Head {
-  Matrix q, k, v;                            // [N][..], q and k as the mode sees them
-  std::vector<bool> real;                    // [N]
+  Matrix q, k, v;                            // [front + N][..], q and k as the mode sees them
+  std::vector<bool> real;                    // [front + N]
   std::vector<std::vector<std::size_t>> of;  // the positions of each landmark's segment
   std::vector<bool> filled;                  // [m]
   Matrix q_means, k_means, a;
+  std::size_t front = 0;  // rows that stand for no token of the sequence
 };
 
 // Positions, or with `tokens` the places of real tokens, in segments of the even rule.
@@ -173,15 +174,36 @@ Matrix between(const Head& head, double scale, const nn::NystromConfig& config) 
   return a;
 }
 
+void put_in_front(Matrix& x, std::size_t count) {  // rows of zeros
+  if (!x.empty()) x.insert(x.begin(), count, std::vector<double>(x.front().size(), 0));
+}
+
+// Nothing is approximated where tokens are no more than landmarks: of the padded length, or of a sample's own.
+bool is_covered(const Head& head, bool masked, const nn::NystromConfig& config) {
+  std::size_t tokens = head.real.size() - head.front;
+  if (masked && config.mask == NystromMask::isolated && config.segments != nn::NystromSegments::padded) {
+    tokens = 0;
+    for (const bool real : head.real) tokens += real ? 1 : 0;
+  }
+  return config.exact_when_covered && std::min(tokens, head.real.size()) <= static_cast<std::size_t>(config.landmarks);
+}
+
 Head make_head(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask, Index b, Index h,
                const nn::NystromConfig& config) {
-  Head head{rows_of(q, b, h), rows_of(k, b, h), rows_of(v, b, h), {}, {}, {}, {}, {}, {}};
+  Head head{rows_of(q, b, h), rows_of(k, b, h), rows_of(v, b, h), {}, {}, {}, {}, {}, {}, 0};
   for (Index i = 0; i < q.dim(2); ++i) head.real.push_back(is_real(mask, b, i));
   for (std::size_t i = 0; i < head.real.size(); ++i)
     if (!head.real[i] && config.mask != NystromMask::huggingface) {
       fill_row(head.q[i], 0);
       fill_row(head.k[i], 0);
     }
+  if (config.mask == NystromMask::lucidrains && !mask.defined() && !is_covered(head, false, config)) {
+    while ((head.front + head.real.size()) % static_cast<std::size_t>(config.landmarks) != 0) ++head.front;
+    put_in_front(head.q, head.front);
+    put_in_front(head.k, head.front);
+    put_in_front(head.v, head.front);
+    head.real.insert(head.real.begin(), head.front, true);  // nothing hides them
+  }
   head.of = cut(head.real, mask.defined(), config);
   for (const auto& positions : head.of) {
     bool any = false;
@@ -191,16 +213,6 @@ Head make_head(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& ma
   head.q_means = means(head.q, head, config);
   head.k_means = means(head.k, head, config);
   return head;
-}
-
-// Nothing is approximated where tokens are no more than landmarks: of the padded length, or of a sample's own.
-bool is_covered(const Head& head, bool masked, const nn::NystromConfig& config) {
-  std::size_t tokens = head.real.size();
-  if (masked && config.mask == NystromMask::isolated && config.segments != nn::NystromSegments::padded) {
-    tokens = 0;
-    for (const bool real : head.real) tokens += real ? 1 : 0;
-  }
-  return config.exact_when_covered && std::min(tokens, head.real.size()) <= static_cast<std::size_t>(config.landmarks);
 }
 
 void add_convolution(const Head& head, const Tensor& taps, Index h, const nn::NystromConfig& config, Matrix& out) {
@@ -245,9 +257,9 @@ Tensor nystrom_attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v
     if (taps.defined()) add_convolution(head, doubles(taps), h, config, out);
     for (Index i = 0; i < v.dim(2); ++i)
       for (Index c = 0; c < v.dim(3); ++c) {
-        const bool hidden = config.mask == NystromMask::isolated && !head.real[static_cast<std::size_t>(i)];
-        result.view<double, 4>()(b, h, i, c) =
-            hidden ? 0 : out[static_cast<std::size_t>(i)][static_cast<std::size_t>(c)];
+        const std::size_t row = head.front + static_cast<std::size_t>(i);
+        const bool hidden = config.mask == NystromMask::isolated && !head.real[row];
+        result.view<double, 4>()(b, h, i, c) = hidden ? 0 : out[row][static_cast<std::size_t>(c)];
       }
   }
   return result;
