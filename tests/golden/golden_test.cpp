@@ -138,6 +138,28 @@ SafetensorsFile butterfly_case() {
   return file;
 }
 
+// Five tokens without a mask and eight landmarks, all logits 0: lucidrains' code puts three zeros in front, and every
+// token gets an eighth of the sum of v. Softmax attention would give a fifth.
+SafetensorsFile zeros_in_front_case() {
+  SafetensorsFile file;
+  file.metadata = {{"mechanism", "nystromformer"},
+                   {"kind", "attention"},
+                   {"num_landmarks", "8"},
+                   {"seq_len", "5"},
+                   {"pinv_iterations", "6"},
+                   {"pinv_init", "product"},
+                   {"conv_kernel_size", "0"},
+                   {"mask_mode", "lucidrains"},
+                   {"landmark_rule", "left zero padding, then equal segments"}};
+  const Shape shape = {1, 1, 5, 1};
+  for (const char* name : {"in.q", "in.k", "grad.q", "grad.k"}) file.tensors[name] = zeros(shape, kFloat64, kCpu);
+  file.tensors["in.v"] = tensor<double>({1, 2, 4, 8, 1}, shape);
+  file.tensors["out"] = full(shape, 2, kFloat64, kCpu);
+  file.tensors["up.out"] = tensor<double>({8, 8, 0, 0, 16}, shape);
+  file.tensors["grad.v"] = full(shape, 4, kFloat64, kCpu);
+  return file;
+}
+
 }  // namespace
 
 TEST_CASE("golden files") {
@@ -148,6 +170,32 @@ TEST_CASE("golden files") {
 
 TEST_CASE("a golden file can be of butterfly links") {
   CHECK(verdict(butterfly_case()).ends_with(" pass\n"));
+}
+
+TEST_CASE("a golden file can be of lucidrains' code, which has no softmax branch") {
+  SafetensorsFile file = zeros_in_front_case();
+  CHECK(verdict(file).ends_with(" pass\n"));
+  if (!device().is_cpu()) return;
+  file.metadata["branch"] = "nystrom";
+  CHECK(verdict(file).ends_with(" pass\n"));
+  file.metadata["branch"] = "softmax";
+  CHECK(verdict(file).ends_with(" fail\n"));
+}
+
+TEST_CASE("a golden file can name every option of Nystrom attention") {
+  if (!device().is_cpu()) return;
+  const auto with = [](const char* name, const char* key, const char* value) {
+    SafetensorsFile file = file_here(name);
+    file.metadata[key] = value;
+    return verdict(file);
+  };
+  CHECK(with("nystromformer_conv", "order", "kernels_first").ends_with(" pass\n"));
+  CHECK(with("nystromformer_conv", "segments", "padded").ends_with(" pass\n"));
+  CHECK(with("nystromformer_conv", "segments", "automatic").ends_with(" pass\n"));
+  for (const char* name : {"nystromformer_exact_init", "nystromformer_pinv_exact"}) {  // not the gradients of others
+    CHECK(with(name, "detach_coefficient", "0").ends_with(" pass\n"));
+    CHECK(with(name, "detach_coefficient", "1").ends_with(" fail\n"));
+  }
 }
 
 TEST_CASE("a golden file whose tensor is missing or has another shape fails") {
@@ -192,7 +240,10 @@ TEST_CASE("a golden file whose metadata are not understood or contradict its ten
       {"nystromformer_conv", "scale", "1/head_dim", "the check has no use for scale = '1/head_dim'"},
       {"nystromformer_conv", "dropout", "0.5", "dropout is '0.5', expected 0"},
       {"nystromformer_conv", "branch", "softmax", "branch is 'softmax', expected nystrom"},
-      {"nystromformer_pinv_exact", "detach_coefficient", "1", "the check has no use for detach_coefficient"},
+      {"nystromformer_conv", "segments", "per_sample",
+       "segments is 'per_sample', which does not go with mask_mode official and landmark_rule 'equal segments'"},
+      {"nystromformer_conv", "order", "banana", "'banana', expected one of values_first, kernels_first"},
+      {"nystromformer_pinv_exact", "detach_coefficient", "banana", "detach_coefficient is 'banana', expected 0, 1"},
       {"paramixer_matmul_chord", "n_links", "-3", "n_links is '-3', expected a whole number of at least 0"},
       {"paramixer_matmul_chord", "dim", "banana", "dim is 'banana', expected a whole number"},
       {"paramixer_matmul_cdil", "n_factors", "4", "n_factors is 4, but in.weights is [5, 2, 32, 9]"},

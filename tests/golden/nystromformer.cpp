@@ -16,17 +16,18 @@ nn::NystromMask mask_mode(const GoldenFile& file) {
   return nn::parse_nystrom_mask(text.substr(0, text.find(' ')));
 }
 
-// The official code takes the softmax branch where there are as many landmarks as tokens; a file may say so itself.
+// The official code takes the softmax branch where there are as many landmarks as tokens, lucidrains' has none; a file
+// may say so itself.
 bool takes_softmax(const GoldenFile& file) {
   const bool covered = file.number("num_landmarks", 1) >= file.number("seq_len", 1);
-  if (!file.says("branch")) return covered;
+  if (!file.says("branch")) return covered && mask_mode(file) != nn::NystromMask::lucidrains;
   const std::string& branch = file.option("branch");
   if (branch == "nystrom") return false;
   if (branch == "softmax" && covered) return true;
   throw Error(cat("branch is '", branch, "', expected nystrom or, with num_landmarks >= seq_len, softmax"));
 }
 
-nn::NystromSegments segments(const GoldenFile& file, nn::NystromMask mask) {
+nn::NystromSegments segments_of_rule(const GoldenFile& file, nn::NystromMask mask) {
   const std::string& rule = file.option("landmark_rule");
   const bool divisible = file.number("seq_len", 1) % file.number("num_landmarks", 1) == 0;
   const bool from_end = mask == nn::NystromMask::lucidrains;
@@ -39,9 +40,23 @@ nn::NystromSegments segments(const GoldenFile& file, nn::NystromMask mask) {
                   " and these sizes"));
 }
 
+// By the rule; or as a file says it, where each sample is cut on its own by a rule that does not tell.
+nn::NystromSegments segments(const GoldenFile& file, nn::NystromMask mask) {
+  const nn::NystromSegments of_rule = segments_of_rule(file, mask);
+  if (!file.says("segments")) return of_rule;
+  const bool isolated = mask == nn::NystromMask::isolated;
+  nn::NystromSegments named = nn::parse_nystrom_segments(file.option("segments"));
+  if (named == nn::NystromSegments::automatic)
+    named = isolated ? nn::NystromSegments::per_sample : nn::NystromSegments::padded;
+  if (named == of_rule || (isolated && named == nn::NystromSegments::per_sample)) return named;
+  throw Error(cat("segments is '", file.option("segments"), "', which does not go with mask_mode ",
+                  nn::nystrom_mask_name(mask), " and landmark_rule '", file.option("landmark_rule"), "'"));
+}
+
 PinvOptions pinv_options(const GoldenFile& file) {
   return {.iterations = static_cast<int>(file.number("pinv_iterations", 0, 1000)),
-          .start = nn::parse_pinv_start(file.option("pinv_init"))};
+          .start = nn::parse_pinv_start(file.option("pinv_init")),
+          .detach_coefficient = file.truth("detach_coefficient", false)};
 }
 
 // Compares a matrix of the mechanism where the file holds it.
@@ -57,6 +72,7 @@ nn::NystromConfig nystrom_options(const GoldenFile& file) {
                            .mask = mask_mode(file),
                            .exact_when_covered = takes_softmax(file)};
   config.segments = segments(file, config.mask);
+  if (file.says("order")) config.order = nn::parse_nystrom_order(file.option("order"));
   if (config.exact_when_covered && file.option("pinv_init") == "not used") {
     file.allow("pinv_iterations", "not used");
     return config;
@@ -64,6 +80,7 @@ nn::NystromConfig nystrom_options(const GoldenFile& file) {
   const PinvOptions pinv = pinv_options(file);
   config.pinv_iterations = pinv.iterations;
   config.pinv_start = pinv.start;
+  config.detach_coefficient = pinv.detach_coefficient;
   return config;
 }
 
