@@ -47,7 +47,7 @@ void add_task_options(CLI::App& app, TrainOptions& o) {
   add_choice(app, "--grey", o.data.grey, parse_grey_rule, grey_rule_name,
              "How Image's colours become grey: tensorflow (as LRA does) or pil");
   app.add_flag("--zero-is-pad", o.batches.zero_is_pad,
-               "Image: no attention to black pixels, which LRA's code takes for padding");
+               "Images: no attention to black pixels, which LRA's code takes for padding");
   add_choice(app, "--difficulty", o.data.difficulty, parse_pathfinder_level, pathfinder_level_name,
              "Of pathfinder and path-x: easy, intermediate or hard, which is LRA's task");
   app.add_option("--out", o.out, "Folder of the run, must not exist yet; needed but for --resume and --check-data")
@@ -140,13 +140,14 @@ std::string without_groups(const std::string& toml, const CLI::App& app, const s
 
 // Those of other tasks than the one that is given.
 void refuse_task_options(const CLI::App& app, const std::string& task) {
-  const auto only = [&](const char* owner, const char* option) {
-    if (task != owner) refuse_option(app, option, cat("--task ", owner, "; this is ", task));
+  const auto only = [&](const std::vector<std::string>& owners, const char* option) {
+    if (std::find(owners.begin(), owners.end(), task) == owners.end())
+      refuse_option(app, option, cat("--task ", CLI::detail::join(owners, " or "), "; this is ", task));
   };
-  only("listops", "--drop-brackets");
-  only("image", "--grey");
-  only("image", "--zero-is-pad");
-  if (task != "path-x") only("pathfinder", "--difficulty");
+  only({"listops"}, "--drop-brackets");
+  only({"image"}, "--grey");
+  only({"image", "pathfinder", "path-x"}, "--zero-is-pad");
+  only({"pathfinder", "path-x"}, "--difficulty");
 }
 
 void finish(CLI::App& app, TrainOptions& options) {
@@ -163,6 +164,8 @@ void finish(CLI::App& app, TrainOptions& options) {
   if (options.batches.pad_to > max_length)
     throw OptionError(cat("--pad-to ", options.batches.pad_to, " is more than --max-length ", max_length));
   check_model_options(app, options.model, options.batches.pad_to);
+  if (options.batches.zero_is_pad && options.model.mix_padding)
+    throw OptionError("--zero-is-pad does not go with --mix-padding, which hides nothing");
   options.batches.max_length = max_length;
   options.schedule.total = options.steps;
   options.config = without_groups(app.config_to_str(true, false), app, unread_groups(options.model));

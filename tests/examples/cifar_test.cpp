@@ -166,10 +166,16 @@ TEST_CASE("image: --zero-is-pad hides black pixels") {
   const auto ids = hidden.ids.span<std::int64_t>();
   CHECK_EQ(std::vector(ids.begin(), ids.end()), std::vector<std::int64_t>{0, 5, 0, 7, 0, 0});
 
-  check_fails({"--zero-is-pad", "--data", "d", "--out", "o"}, 2, "--zero-is-pad belongs to --task image; this is list");
+  check_fails({"--zero-is-pad", "--data", "d", "--out", "o"}, 2,
+              "--zero-is-pad belongs to --task image or pathfinder or path-x; this is listops");
   check_fails({"--grey", "pil", "--data", "d", "--out", "o"}, 2, "--grey pil belongs to --task image; this is listops");
   check_fails({"--task", "image", "--drop-brackets", "--data", "d", "--out", "o"}, 2,
               "--drop-brackets belongs to --task listops; this is image");
+  check_fails({"--task", "pathfinder", "--zero-is-pad", "--data", "no such data", "--out", "o"}, 1,
+              "there is no such folder");  // it is read
+  check_fails({"--task", "image", "--model", "mixer", "--attention", "paramixer", "--mix-padding", "--pad-to", "1024",
+               "--max-length", "1024", "--zero-is-pad", "--data", "d", "--out", "o"},
+              2, "--zero-is-pad does not go with --mix-padding, which hides nothing");
 }
 
 TEST_SUITE_END();
