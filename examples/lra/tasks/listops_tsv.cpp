@@ -1,51 +1,35 @@
 #include "subquad/examples/lra/tasks/listops_tsv.h"
 
+#include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
 #include "subquad/core/file.h"
+#include "subquad/examples/lra/tasks/lines.h"
 
 namespace subquad::lra {
 
 namespace {
 
 constexpr std::string_view kHeader = "Source\tTarget";
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // spreadsheets write it
-
-// What stood in the file, short enough for a message, without control characters.
-std::string quoted(std::string_view text) {
-  const std::string head(text.substr(0, 40));
-  return nlohmann::json(head).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-}
 
 class ListopsReader {
  public:
-  ListopsReader(const std::filesystem::path& path, const ListopsReading& reading) : path_(path), reading_(reading) {}
+  ListopsReader(const std::filesystem::path& path, const ListopsReading& reading) : lines_(path), reading_(reading) {}
 
   Sequences run() {
-    InputFile{path_};  // says it better than a stream when it is missing or a folder
-    std::ifstream in(path_, std::ios::binary);
-    for (std::string text; std::getline(in, text);) {
-      ++line_;
-      if (text.ends_with('\r')) text.pop_back();
-      if (line_ == 1 && text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
-      if (line_ == 1)
-        check_header(text);
-      else if (!text.empty())
-        read_row(text);
+    while (lines_.next()) {
+      if (lines_.number() == 1)
+        check_header(lines_.text());
+      else if (!lines_.text().empty())
+        read_row(lines_.text());
     }
-    if (in.bad()) throw Error(cat("cannot read ", path_.string(), " after line ", line_));
-    if (line_ == 0)
-      throw FormatError(cat(path_.string(), ": the file is empty, expected the header ", quoted(kHeader)));
+    if (lines_.number() == 0) fail(cat("the file is empty, expected the header ", quoted(kHeader)));
     if (set_.size() == 0) fail("no expression follows the header");
     return std::move(set_);
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const {
-    throw FormatError(cat(path_.string(), ": line ", line_, ": ", what));
-  }
+  [[noreturn]] void fail(const std::string& what) const { lines_.fail(what); }
 
   void check_header(std::string_view text) const {
     if (text != kHeader) fail(cat("header is ", quoted(text), ", expected ", quoted(kHeader)));
@@ -93,9 +77,8 @@ class ListopsReader {
     }
   }
 
-  const std::filesystem::path& path_;
+  LineReader lines_;
   const ListopsReading& reading_;
-  std::size_t line_ = 0;
   std::vector<Token> tokens_;  // of the current line
   Sequences set_;
 };
