@@ -36,7 +36,9 @@ void print_by_first_token(const Task& task, const TestResult& result, std::ostre
 void print_report(const TrainOptions& options, const Task& task, const Trainer& trainer,
                   const std::vector<TestResult>& results, std::ostream& out) {
   out << task.name << ", sequences of up to " << task.longest() << " tokens; " << options.model.encoder.attention.kind
-      << " attention, " << trainer.parameter_count() << " parameters, seed " << options.seed << "\n\n";
+      << " attention, " << trainer.parameter_count() << " parameters, seed " << options.seed << '\n';
+  for (const std::string& note : task.notes) out << "note: " << note << '\n';
+  out << '\n';
   print_head(out);
   for (const TestResult& result : results)
     print_row(cat(result.checkpoint, " (step ", result.step, ")"), result.validation, result.test, out);

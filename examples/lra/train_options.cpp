@@ -44,6 +44,9 @@ void add_task_options(CLI::App& app, TrainOptions& o) {
   app.add_flag("--check-data", o.check_data, "Only tell what the task's files hold, or what is wrong with them")
       ->configurable(false);
   app.add_flag("--drop-brackets", o.data.drop_brackets, "ListOps without ']', as broken as before LRA's fix of 2021");
+  app.add_flag("--paper-protocol", o.data.paper_protocol,
+               "Text: validation on the test set, as published; else on films kept out of training");
+  add_whole(app, "--cut", o.data.cut, 0, kMostPositions, "Texts: the first bytes of each that are read; 0: 4000");
   add_choice(app, "--grey", o.data.grey, parse_grey_rule, grey_rule_name,
              "How Image's colours become grey: tensorflow (as LRA does) or pil");
   app.add_flag("--zero-is-pad", o.batches.zero_is_pad,
@@ -145,6 +148,8 @@ void refuse_task_options(const CLI::App& app, const std::string& task) {
       refuse_option(app, option, cat("--task ", CLI::detail::join(owners, " or "), "; this is ", task));
   };
   only({"listops"}, "--drop-brackets");
+  only({"text"}, "--paper-protocol");
+  only({"text"}, "--cut");
   only({"image"}, "--grey");
   only({"image", "pathfinder", "path-x"}, "--zero-is-pad");
   only({"pathfinder", "path-x"}, "--difficulty");

@@ -57,6 +57,15 @@ TEST_CASE("train_lra: wrong options") {
   CHECK_EQ(help.out.find("required"), std::string::npos);  // not with --resume
 }
 
+TEST_CASE("train_lra: options of other tasks") {
+  const Bench bench;
+  check_fails(bench.args("run", {"--cut", "9"}), 2, "--cut 9 belongs to --task text");
+  check_fails(bench.args("run", {"--paper-protocol"}), 2, "--paper-protocol belongs to --task text; this is listops");
+  check_fails(bench.args("run", {"--task", "text", "--drop-brackets"}), 2,
+              "--drop-brackets belongs to --task listops; this is text");
+  CHECK_FALSE(fs::exists(bench.run("run")));
+}
+
 TEST_CASE("train_lra: options of attention") {
   const Bench bench;
   check_fails(bench.args("run", {"--pinv-start", "zero"}), 2,

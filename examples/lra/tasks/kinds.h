@@ -9,5 +9,6 @@ TaskKind image_kind();
 TaskKind listops_kind();
 TaskKind path_x_kind();
 TaskKind pathfinder_kind();
+TaskKind text_kind();
 
 }  // namespace subquad::lra

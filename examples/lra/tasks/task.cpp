@@ -23,7 +23,7 @@ void refuse_copies(const TaskSource& source, const Task& task) {
   };
   refuse(task.train, "training", task.validation, "validation");
   refuse(task.train, "training", task.test, "test");
-  refuse(task.validation, "validation", task.test, "test");
+  if (!source.paper_protocol) refuse(task.validation, "validation", task.test, "test");
 }
 
 // No model learns what it is never shown.
@@ -72,7 +72,8 @@ Index Task::longest() const {
 }
 
 const std::vector<TaskKind>& task_kinds() {
-  static const std::vector<TaskKind> kinds = {listops_kind(), image_kind(), pathfinder_kind(), path_x_kind()};
+  static const std::vector<TaskKind> kinds = {listops_kind(), text_kind(), image_kind(), pathfinder_kind(),
+                                              path_x_kind()};
   return kinds;
 }
 

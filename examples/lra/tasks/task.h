@@ -41,6 +41,8 @@ struct TaskSource {
   std::string task = "listops";
   std::string folder;
   bool drop_brackets = false;                          // listops: as broken as before LRA's fix of March 2021
+  bool paper_protocol = false;                         // text: validation is the test set
+  Index cut = 0;                                       // texts: bytes of each that are read; 0: as many as LRA reads
   GreyRule grey = GreyRule::tensorflow;                // image: how colours become grey
   PathfinderLevel difficulty = PathfinderLevel::hard;  // pathfinder and path-x
 };
@@ -67,8 +69,8 @@ std::vector<std::string> task_names();
 const TaskKind& task_kind(const std::string& name);  // Error for any other name
 
 // Error that says where the data come from when the folder or a file of it is missing, or for which task its files are;
-// Error, too, when a set is empty, two sets are the same or the training set lacks a class; FormatError of the reader
-// for what is in them.
+// Error, too, when a set is empty, two sets are the same without being asked for or the training set lacks a class;
+// FormatError of the reader for what is in them.
 Task load_task(const TaskSource& source);
 
 }  // namespace subquad::lra
