@@ -149,7 +149,7 @@ void refuse_task_options(const CLI::App& app, const std::string& task) {
   };
   only({"listops"}, "--drop-brackets");
   only({"text"}, "--paper-protocol");
-  only({"text"}, "--cut");
+  only({"text", "retrieval", "imdb-pairs", "custom"}, "--cut");
   only({"image"}, "--grey");
   only({"image", "pathfinder", "path-x"}, "--zero-is-pad");
   only({"pathfinder", "path-x"}, "--difficulty");

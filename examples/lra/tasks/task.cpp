@@ -72,8 +72,8 @@ Index Task::longest() const {
 }
 
 const std::vector<TaskKind>& task_kinds() {
-  static const std::vector<TaskKind> kinds = {listops_kind(), text_kind(), image_kind(), pathfinder_kind(),
-                                              path_x_kind()};
+  static const std::vector<TaskKind> kinds = {listops_kind(),    text_kind(),   retrieval_kind(),  image_kind(),
+                                              pathfinder_kind(), path_x_kind(), imdb_pairs_kind(), custom_kind()};
   return kinds;
 }
 

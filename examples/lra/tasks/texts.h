@@ -24,12 +24,13 @@ class TextCut {
 
   std::span<const std::uint8_t> operator()(std::string_view text);
 
-  std::string note() const;  // "1526 of 50000 texts (3.1 %) are cut to their first 4000 bytes"
+  std::string note() const;  // "1526 of 50000 texts (3.1 %) are cut to their first 4000 bytes; 2 are empty"
 
  private:
   Index limit_;
   Index texts_ = 0;
   Index cut_ = 0;
+  Index empty_ = 0;
 };
 
 }  // namespace subquad::lra
