@@ -64,7 +64,7 @@ struct ModuleOptions {
   explicit ModuleOptions(const GoldenFile& file)
       : heads(file.number("heads", 1)),
         noise(file.truth("noise", false)),
-        dense(file.truth("dense", false)),
+        dense(file.truth("dense", file.has("out_dense"))),
         fsat{.cross = file.number("cross", 1),
              .hidden = file.number("hidden", 1),
              .lags = file.number("n_lag", 0),

@@ -29,7 +29,6 @@ const Description kDescriptions[] = {
     {"note", "paramixer"},
     {"problem", "paramixer"},
     {"spmm", "paramixer"},
-    {"unused_parameters", "paramixer"},
 };
 
 // All of `text` as a number.
@@ -54,6 +53,7 @@ double error_of(const std::string& name, const Tensor& got, const Tensor& want) 
 const Tensor& GoldenFile::tensor(const std::string& name) const {
   const auto found = file_.tensors.find(name);
   if (found == file_.tensors.end()) throw Error(cat("the file has no tensor ", name));
+  read_tensors_.insert(name);
   return found->second;
 }
 
@@ -88,11 +88,18 @@ Mask GoldenFile::mask() const {
     if (!none) throw Error(cat("mask is '", option("mask"), "', but the file has no in.mask"));
     return {};
   }
-  Mask mask = Mask::from_bool(tensor("in.mask", {"batch", "seq_len"}).to(kBool));
+  const Tensor& given = tensor("in.mask", {"batch", "seq_len"});
+  for (Index i = 0; i < given.size(); ++i)
+    if (at(given, i) != 0 && at(given, i) != 1) throw Error(cat("in.mask holds ", at(given, i), ", expected 0 or 1"));
+  Mask mask = Mask::from_bool(given.to(kBool));
   if (says("mask") && none)
     for (const bool real : mask.real.span<bool>())
       if (!real) throw Error(cat("mask is '", option("mask"), "', but in.mask has zeros"));
   return mask;
+}
+
+void GoldenFile::no_mask() const {
+  if (!option("mask", "none").starts_with("none")) throw Error(cat("mask is '", option("mask"), "', expected none"));
 }
 
 const std::string& GoldenFile::option(const std::string& key) const {
@@ -144,7 +151,25 @@ Index GoldenFile::count(const std::string& key, const std::string& before, const
   return there;
 }
 
+std::set<std::string> GoldenFile::unused_parameters() const {
+  std::set<std::string> names;
+  std::istringstream list(option("unused_parameters", "none"));
+  for (std::string name; std::getline(list, name, ',');)
+    if (name != "none") names.insert(name);
+  for (const std::string& name : names) {
+    if (read_tensors_.contains("param." + name))
+      throw Error(cat("unused_parameters names ", name, ", but the check uses param.", name));
+    if (!has("grad.param." + name)) continue;
+    const Tensor& gradient = tensor("grad.param." + name);
+    for (Index i = 0; i < gradient.size(); ++i)
+      if (at(gradient, i) != 0)
+        throw Error(cat("unused_parameters names ", name, ", but grad.param.", name, " is not 0"));
+  }
+  return names;
+}
+
 void GoldenFile::check_all_read() const {
+  const std::set<std::string> unused = unused_parameters();
   const auto describes = [&](const std::string& key) {
     for (const Description& known : kDescriptions)
       if (key == known.key && (known.mechanism.empty() || known.mechanism == option("mechanism"))) return true;
@@ -153,6 +178,9 @@ void GoldenFile::check_all_read() const {
   for (const auto& [key, value] : file_.metadata)
     if (!read_.contains(key) && !describes(key))
       throw Error(cat("the check has no use for ", key, " = '", value, "' in the metadata"));
+  for (const auto& [name, value] : file_.tensors)
+    if (!read_tensors_.contains(name) && !(name.starts_with("param.") && unused.contains(name.substr(6))))
+      throw Error(cat("the check has no use for the tensor ", name));
 }
 
 void GoldenErrors::result(const std::string& name, const Tensor& got, const Tensor& want) {

@@ -1,5 +1,5 @@
 // A golden file as its check reads it: tensors and metadata by name, strictly. What is missing, not understood, or
-// contradicts the rest of the file is an Error that names it. Metadata that nobody read are an error at the end.
+// contradicts the rest of the file is an Error that names it. What nobody read is an error at the end.
 #pragma once
 
 #include <initializer_list>
@@ -18,7 +18,7 @@ class GoldenFile {
 
   const std::map<std::string, Tensor>& tensors() const { return file_.tensors; }
   bool has(const std::string& name) const { return file_.tensors.contains(name); }
-  const Tensor& tensor(const std::string& name) const;
+  const Tensor& tensor(const std::string& name) const;  // counts as read from its first call
 
   // With its dimensions, each by the key under which metadata may name the size, "" for none. ShapeError unless the
   // rank and every size that metadata name are the tensor's.
@@ -27,9 +27,10 @@ class GoldenFile {
 
   // The tensor `lengths`, int64 [B], which metadata may repeat ("33 20 1").
   const Tensor& lengths() const;
-  // `in.mask` [B, N], 1 = real; undefined without one. Metadata's `mask` is "none ..." only where all positions are
-  // real.
+  // `in.mask` [B, N], 1 = real, 0 = padded; undefined without one. Metadata's `mask` is "none ..." only where all
+  // positions are real.
   Mask mask() const;
+  void no_mask() const;  // Error unless metadata's `mask`, which need not be there, is "none ..."
 
   // A key counts as read from its first call here. The second form is for keys that a file need not have.
   bool says(const std::string& key) const { return file_.metadata.contains(key); }
@@ -45,12 +46,16 @@ class GoldenFile {
   // The number under a key, which must be how many tensors <before>0<after>, <before>1<after>, ... there are.
   Index count(const std::string& key, const std::string& before, const std::string& after) const;
 
-  // Error that names the metadata which no call has read, descriptions aside.
+  // Error that names the metadata, descriptions aside, or the tensor which no call has read. Metadata's
+  // `unused_parameters` ("a.weight,b.weight" or "none") may name parameters that stay unread, with gradients of 0 if
+  // any.
   void check_all_read() const;
 
  private:
+  std::set<std::string> unused_parameters() const;
+
   SafetensorsFile file_;
-  mutable std::set<std::string> read_;
+  mutable std::set<std::string> read_, read_tensors_;
 };
 
 // The largest max |got - want| / max(1, max |want|) of a file's results and of its gradients; NaN when anything is NaN.

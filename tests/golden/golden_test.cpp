@@ -1,11 +1,13 @@
 // Checks every golden file of a folder by what its metadata says it is; see README.md beside this file.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <sstream>
 #include <vector>
 
+#include "subquad/tests/golden/changed_files.h"
 #include "subquad/tests/golden/kinds.h"
 #include "subquad/tests/support/temporary_folder.h"
 
@@ -104,60 +106,6 @@ std::string verdict(const SafetensorsFile& file) {
   const bool passed = check(folder / "case.safetensors", line);
   CHECK(line.str().ends_with(passed ? " pass\n" : " fail\n"));
   return line.str();
-}
-
-SafetensorsFile file_here(const std::string& name) {
-  return read_safetensors(std::filesystem::path(SUBQUAD_SOURCE_DIR) / "tests/golden" / (name + ".safetensors"));
-}
-
-Tensor twice(const Tensor& t) {  // [2 n, ...] of [n, ...]
-  const Tensor both = empty(t.shape().inserted(0, 2), t.dtype(), kCpu);
-  for (Index i = 0; i < 2; ++i) {
-    Tensor one = both.select(0, i);
-    copy(t, one);
-  }
-  std::vector<Index> sizes = {2 * t.dim(0)};
-  for (int d = 1; d < t.rank(); ++d) sizes.push_back(t.dim(d));
-  return both.reshape(Shape(sizes));
-}
-
-// Butterfly links 0 and 1 of 4 positions: rows 0 and 1 see each other, and so do 2 and 3.
-SafetensorsFile butterfly_case() {
-  SafetensorsFile file;
-  file.metadata = {{"mechanism", "paramixer"}, {"kind", "chord_matmul"}, {"protocol", "butterfly"}, {"n_links", "2"}};
-  file.tensors["offsets"] = tensor<Index>({0, 1}, {2});
-  file.tensors["index.rows"] = tensor<Index>({0, 0, 1, 1, 2, 2, 3, 3}, {8});
-  file.tensors["index.cols"] = tensor<Index>({0, 1, 1, 0, 2, 3, 3, 2}, {8});
-  file.tensors["in.weights"] = tensor<double>({1, 2, 3, 4, 5, 6, 7, 8}, {1, 4, 2});
-  file.tensors["in.values"] = tensor<double>({1, 10, 100, 1000}, {1, 4, 1});
-  file.tensors["mid.dense"] = tensor<double>({1, 2, 0, 0, 4, 3, 0, 0, 0, 0, 5, 6, 0, 0, 8, 7}, {1, 4, 4});
-  file.tensors["out"] = tensor<double>({21, 34, 6500, 7800}, {1, 4, 1});
-  file.tensors["up.out"] = tensor<double>({1, 1, 1, 1}, {1, 4, 1});
-  file.tensors["grad.weights"] = tensor<double>({1, 10, 10, 1, 100, 1000, 1000, 100}, {1, 4, 2});
-  file.tensors["grad.values"] = tensor<double>({5, 5, 13, 13}, {1, 4, 1});
-  return file;
-}
-
-// Five tokens without a mask and eight landmarks, all logits 0: lucidrains' code puts three zeros in front, and every
-// token gets an eighth of the sum of v. Softmax attention would give a fifth.
-SafetensorsFile zeros_in_front_case() {
-  SafetensorsFile file;
-  file.metadata = {{"mechanism", "nystromformer"},
-                   {"kind", "attention"},
-                   {"num_landmarks", "8"},
-                   {"seq_len", "5"},
-                   {"pinv_iterations", "6"},
-                   {"pinv_init", "product"},
-                   {"conv_kernel_size", "0"},
-                   {"mask_mode", "lucidrains"},
-                   {"landmark_rule", "left zero padding, then equal segments"}};
-  const Shape shape = {1, 1, 5, 1};
-  for (const char* name : {"in.q", "in.k", "grad.q", "grad.k"}) file.tensors[name] = zeros(shape, kFloat64, kCpu);
-  file.tensors["in.v"] = tensor<double>({1, 2, 4, 8, 1}, shape);
-  file.tensors["out"] = full(shape, 2, kFloat64, kCpu);
-  file.tensors["up.out"] = tensor<double>({8, 8, 0, 0, 16}, shape);
-  file.tensors["grad.v"] = full(shape, 4, kFloat64, kCpu);
-  return file;
 }
 
 }  // namespace
@@ -270,6 +218,93 @@ TEST_CASE("a golden file whose metadata are not understood or contradict its ten
   described.metadata["source"] = "another";
   described.metadata["causal"] = "false";
   CHECK(verdict(described).ends_with(" pass\n"));
+}
+
+TEST_CASE("a golden file with a tensor that its check does not read fails") {
+  if (!device().is_cpu()) return;
+  struct Extra {
+    std::string file, name;
+  };
+  const Extra extras[] = {
+      {"combiner_average_causal", "mid.lse"},
+      {"combiner_fixed_causal", "param.w_k"},
+      {"combiner_vertical_causal", "mid.k_span"},
+      {"fsat_cross_pad", "index"},
+      {"fsat_gather_full", "bias"},
+      {"fsat_module_st", "noise_lag"},
+      {"fsat_topk_ties", "a"},
+      {"nystromformer_classifier", "in.mask"},
+      {"nystromformer_full_softmax", "mid.pinv"},
+      {"nystromformer_layer", "mid.x"},
+      {"nystromformer_pinv_exact", "mid.z"},
+      {"nystromformer_plain", "mid.pinv_inverse"},
+      {"nystromformer_two_tower", "in.tokens_2"},
+      {"paramixer_adding_chord", "mid.layer2"},
+      {"paramixer_block_chord", "in.mask"},
+      {"paramixer_classifier_cls_cdil", "mid.layer0"},
+      {"paramixer_matmul_chord", "grad.offsets"},
+      {"softmax_pad", "mid.scores"},
+  };
+  for (const Extra& extra : extras) {
+    SafetensorsFile file = file_here(extra.file);
+    file.tensors[extra.name] = zeros({2, 2}, kFloat64, kCpu);
+    CHECK_MESSAGE(verdict(file).ends_with("the check has no use for the tensor " + extra.name + ", fail\n"),
+                  extra.file);
+  }
+  SafetensorsFile dense = file_here("fsat_limit_dense");
+  dense.metadata["dense"] = "0";
+  CHECK(verdict(dense).ends_with("the check has no use for the tensor dense_grad_bk, fail\n"));
+  dense.metadata.erase("dense");
+  CHECK(verdict(dense).ends_with(" pass\n"));
+  dense.tensors["out_dense"] = moved_at(dense.tensors["out_dense"], 0, 9);
+  CHECK(verdict(dense).ends_with(" fail\n"));
+}
+
+TEST_CASE("a golden file may name parameters that no result depends on") {
+  if (!device().is_cpu()) return;
+  SafetensorsFile file = file_here("paramixer_adding_chord");
+  const std::string gradient = "grad.param.embedding.weight";
+  file.tensors[gradient] = zeros({3, 8}, kFloat64, kCpu);
+  CHECK(verdict(file).ends_with(" pass\n"));
+  file.tensors[gradient] = moved_at(file.tensors[gradient], 5, 1e-3);
+  CHECK(verdict(file).ends_with("unused_parameters names embedding.weight, but " + gradient + " is not 0, fail\n"));
+  file.tensors.erase(gradient);
+  file.metadata["unused_parameters"] = "embedding.weight";
+  CHECK(verdict(file).ends_with("the check has no use for the tensor param.apc_embedding.weight, fail\n"));
+  file.metadata["unused_parameters"] = "embedding.weight,apc_embedding.weight,final.bias";
+  CHECK(verdict(file).ends_with("unused_parameters names final.bias, but the check uses param.final.bias, fail\n"));
+}
+
+TEST_CASE("a golden file's mask is of zeros and ones") {
+  if (!device().is_cpu()) return;
+  for (const char* name : {"combiner_fixed_bidir_mask", "nystromformer_mask"})
+    for (const double by : {0.5, -2.0, 1e-9, std::nan("")}) {
+      SafetensorsFile file = file_here(name);
+      file.tensors["in.mask"] = moved_at(file.tensors["in.mask"], 3, by);
+      const std::string said = verdict(file);
+      CHECK_MESSAGE(said.starts_with("case: in.mask holds "), said);
+      CHECK(said.ends_with(", expected 0 or 1, fail\n"));
+    }
+  for (const char* name : {"paramixer_matmul_cdil", "paramixer_block_chord", "paramixer_adding_chord"}) {
+    SafetensorsFile file = file_here(name);
+    file.metadata["mask"] = "none";
+    CHECK(verdict(file).ends_with(" pass\n"));
+    file.metadata["mask"] = "right padding, lengths [16, 9]";
+    CHECK(verdict(file) == "case: mask is 'right padding, lengths [16, 9]', expected none, fail\n");
+  }
+}
+
+TEST_CASE("summaries of logsparse in a golden file are compared") {
+  if (!device().is_cpu()) return;
+  const SafetensorsFile good = with_level_summaries(file_here("combiner_logsparse_causal"));
+  CHECK(verdict(good).ends_with(" pass\n"));
+  for (const char* name : {"mid.q_span", "mid.k_span", "mid.v_span"}) {
+    SafetensorsFile file = good;
+    file.tensors[name] = moved_at(file.tensors[name], 7, 1e-3);
+    CHECK(verdict(file).ends_with(" fail\n"));
+    file.tensors[name] = good.tensors.at(name).slice(2, 1, 36).contiguous();
+    CHECK(verdict(file) == cat("case: ", name, " is [2, 2, 35, 8], expected [2, 2, 36, 8], fail\n"));
+  }
 }
 
 TEST_CASE("a golden file's links are those of its protocol, whatever their step and however far they go round") {

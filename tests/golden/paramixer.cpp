@@ -35,6 +35,7 @@ class ProductCase {
   ProductCase(const GoldenFile& file, DType dtype) : file_(file), dtype_(dtype) {}
 
   GoldenErrors run() {
+    file_.no_mask();
     protocol_ = nn::parse_link_protocol(file_.option("protocol"));
     if (file_.tensor("in.weights").rank() != 4) {
       file_.tensor("in.weights", {"batch", "seq_len", "n_links"});
@@ -183,6 +184,7 @@ nn::StateDict paramixer_state(const GoldenFile& file, const std::string& prefix,
 }
 
 nn::ParamixerConfig paramixer_options(const GoldenFile& file, const std::string& prefix) {
+  file.no_mask();
   file.tensor(prefix + "g.network.0.weight", {"hidden", "dim"});
   file.tensor(prefix + "fs.0.network.2.weight", {"n_links", "hidden"});
   const Index factors = file.count("n_factors", prefix + "fs.", ".network.0.weight");
