@@ -100,4 +100,23 @@ SafetensorsFile with_level_summaries(SafetensorsFile file) {
   return file;
 }
 
+SafetensorsFile nearly_tied(SafetensorsFile file) {
+  const GoldenFile golden(file);
+  const double gamma = golden.real("gamma");
+  const auto taken = static_cast<std::size_t>(golden.number("n_col", 1));
+  const Tensor& score = file.tensors.at("col_score");
+  Tensor noise = file.tensors.at("noise_col").contiguous().clone();
+  const Index length = score.dim(2);
+  for (Index row = 0; row < score.size() / length; ++row) {
+    const auto key = [&](Index i) { return at(score, row * length + i) + gamma * at(noise, row * length + i); };
+    std::vector<Index> order;
+    for (Index i = 0; i < length; ++i) order.push_back(i);
+    std::sort(order.begin(), order.end(), [&](Index a, Index b) { return key(a) > key(b); });
+    const double gap = key(order[taken - 1]) - key(order[taken]);
+    noise.data<double>()[row * length + order[taken]] += (gap - 1e-12) / gamma;
+  }
+  file.tensors["noise_col"] = noise;
+  return file;
+}
+
 }  // namespace subquad::test

@@ -24,4 +24,8 @@ SafetensorsFile zeros_in_front_case();
 // values under a softmax of the maximal query's products with the block's keys.
 SafetensorsFile with_level_summaries(SafetensorsFile file);
 
+// An FSAT module with noise such that in every row the first column left is 1e-12 behind the last one taken: the choice
+// and all that follows from it stay as they are.
+SafetensorsFile nearly_tied(SafetensorsFile file);
+
 }  // namespace subquad::test

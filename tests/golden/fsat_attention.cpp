@@ -1,4 +1,6 @@
 // FSAT, our reconstruction: attention over given keys, and the whole module; its steps one by one, then as one.
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 
@@ -39,6 +41,7 @@ class FsatFile {
   }
   void real_rows(const Tensor& got, const std::string& name, int dim) { errors_.real_rows(file_, name, got, dim); }
   void result(const Tensor& got, const std::string& name) { errors_.result(file_, name, got); }
+  void leave_out(const char* what) { errors_.left_out = what; }
   void gradient(const Tensor& got, const std::string& name, const Tensor& of) {
     errors_.gradient(file_, name, got.defined() ? got : zeros_like(of));  // undefined: nothing reached it
   }
@@ -96,14 +99,39 @@ struct ModuleOptions {
   }
 };
 
-// The keys of a choice: scores, and the file's noise where it has some.
-Tensor keys(const FsatFile& file, const ModuleOptions& options, const Variable& score, const std::string& noise) {
+// The keys of a choice, "lag" or "col": scores, and the file's noise where it has some.
+Tensor keys_of(const FsatFile& file, const ModuleOptions& options, const std::string& choice, const Variable& score) {
   if (options.fsat.gamma == 0) return score.value();
-  return kernels::add(score.value(), kernels::mul_scalar(file.input(noise), options.fsat.gamma));
+  return kernels::add(score.value(), kernels::mul_scalar(file.input("noise_" + choice), options.fsat.gamma));
 }
 
-// Every step from the ops, so that the file's intermediate values and their gradients are seen.
-void check_steps(FsatFile& file, const ModuleOptions& options) {
+// The same of the file's own scores, in float64.
+Tensor keys_in(const GoldenFile& file, const ModuleOptions& options, const std::string& choice) {
+  const Tensor score = doubles(file.tensor(choice + "_score", {"batch", "heads", "length"})).contiguous();
+  if (options.fsat.gamma == 0) return score;
+  return kernels::add(score, kernels::mul_scalar(doubles(file.tensor("noise_" + choice)), options.fsat.gamma));
+}
+
+// Does the last key taken stand clear of the first one left, by more than float32 rounds scores of that size? By the
+// file's own scores, and by the margin that its metadata name.
+bool float32_can_choose(const GoldenFile& file, const ModuleOptions& options, const std::string& choice) {
+  constexpr double kRounding = 1e-5;  // of the largest key; measured at 4096 positions: 4e-7 of 6e-2
+  const Tensor& lengths = file.lengths();
+  const Tensor keys = keys_in(file, options, choice);
+  double largest = 0;
+  for (Index b = 0; b < keys.dim(0); ++b)
+    for (Index h = 0; h < keys.dim(1); ++h)
+      for (Index i = 0; i < lengths.data<Index>()[b]; ++i) largest = std::max(largest, std::abs(at(keys, {b, h, i})));
+  double margin = choice == "lag" ? choice_margin(keys, lengths, options.fsat.lags, options.fsat.window)
+                                  : choice_margin(keys, lengths, options.fsat.columns, -1);
+  const std::string named = "margin_" + choice;
+  if (file.option(named, "inf") != "inf") margin = std::min(margin, file.real(named));
+  return margin > kRounding * largest;
+}
+
+// Every step from the ops, so that the file's intermediate values and their gradients are seen. Where the dtype
+// cannot choose, the choice is by the file's scores.
+void check_steps(FsatFile& file, const ModuleOptions& options, bool chooses) {
   const Variable x = file.leaf("x"), source = options.fsat.truncate ? x.detach() : x;
   const Index batch = x.dim(0), positions = x.dim(1), width = x.dim(2), head_width = width / options.heads;
   const auto split = [&](const std::string& name) {
@@ -122,10 +150,12 @@ void check_steps(FsatFile& file, const ModuleOptions& options) {
                       2);
   };
   const Variable lag_score = score("lag", cross.lag), col_score = score("col", cross.col);
-  const LagColumns chosen{
-      kernels::choose_top_k(keys(file, options, lag_score, "noise_lag"), options.fsat.lags, options.fsat.window,
-                            file.mask()),
-      kernels::choose_top_k(keys(file, options, col_score, "noise_col"), options.fsat.columns, -1, file.mask())};
+  const auto choose = [&](const std::string& choice, const Variable& by, Index count, Index window) {
+    const Tensor keys = chooses ? keys_of(file, options, choice, by) : here(keys_in(file.golden(), options, choice));
+    return kernels::choose_top_k(keys, count, window, file.mask());
+  };
+  const LagColumns chosen{choose("lag", lag_score, options.fsat.lags, options.fsat.window),
+                          choose("col", col_score, options.fsat.columns, -1)};
   file.result(chosen.lags, "lags");
   file.result(chosen.columns, "cols");
   const Tensor lags = chosen.lags.to(kCpu), columns = chosen.columns.to(kCpu);
@@ -209,8 +239,13 @@ GoldenErrors golden_fsat_gather(const GoldenFile& golden, DType dtype) {
 GoldenErrors golden_fsat_module(const GoldenFile& golden, DType dtype) {
   const ModuleOptions options(golden);
   FsatFile file(golden, dtype, golden.tensor("x").dim(1));
-  check_steps(file, options);
-  check_module(file, options);
+  const bool lags = float32_can_choose(golden, options, "lag"), columns = float32_can_choose(golden, options, "col");
+  const bool chooses = dtype != kFloat32 || (lags && columns);
+  check_steps(file, options, chooses);
+  if (chooses)
+    check_module(file, options);
+  else
+    file.leave_out(kChoiceLeftOut);
   return file.finish();
 }
 

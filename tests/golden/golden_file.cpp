@@ -18,7 +18,7 @@ const Description kDescriptions[] = {
     {"case", ""},
     {"seed", ""},
     {"source", ""},
-    {"margin_col", "fsat"},  // how clear a choice is
+    {"margin_col", "fsat"},  // how clear a choice is; modules read them
     {"margin_lag", "fsat"},
     {"levels", "fsat"},  // how the generator drew keys and empty slots
     {"empty", "fsat"},
@@ -203,6 +203,7 @@ void GoldenErrors::real_rows(const GoldenFile& file, const std::string& name, co
 void GoldenErrors::include(const GoldenErrors& other) {
   results = worse(results, other.results);
   gradients = worse(gradients, other.gradients);
+  if (!other.left_out.empty()) left_out = other.left_out;
 }
 
 }  // namespace subquad::test

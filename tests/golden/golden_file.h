@@ -62,6 +62,7 @@ class GoldenFile {
 struct GoldenErrors {
   double results = 0;
   double gradients = 0;
+  std::string left_out;  // what was not compared, and why; "" = nothing
 
   // ShapeError that names the tensor when the file's `want` has another shape than `got`.
   void result(const std::string& name, const Tensor& got, const Tensor& want);
