@@ -10,7 +10,8 @@
 #
 # peers: each attention at N = 1024 and 4096 beside the same work in PyTorch, results compared first (bench/peers). PyTorch comes
 # from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers.
-# growth: every op from N = 2^10 to 2^16 with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
+# growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
+# 2^16, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
 # memory: forward and backward of each attention at N = 2^17, B = 1, H = 2, E = 32, which shall take under 8 GiB.
 # Ends with status 1 where results differ or memory is exceeded; what was timed is printed, and judged by its reader.
 set -euo pipefail
@@ -74,20 +75,37 @@ peers() {
   if [ -s "$out/peers.jsonl" ]; then measured=yes; fi
 }
 
+# Each op, and in a line of its own each variant that asks for work of another order or by other loops.
+growth_rows() {
+  local op pattern
+  for op in $ops; do
+    echo "$op"
+    case $op in
+      combiner)
+        for pattern in logsparse vertical horizontal mixture average rowmajor; do echo "$op --pattern $pattern"; done
+        echo "$op --causal true" ;;
+      paramixer) printf '%s\n' "$op --protocol cdil" "$op --protocol butterfly" ;;
+    esac
+  done
+}
+
 growth() {
-  local op to shape
+  local op options to shape
   : >"$out/growth.jsonl" >"$out/growth.log"
-  for op in $(grep -E -- "$rows" <<<"$ops"); do
+  while read -r op options; do
+    [ -n "$op" ] || continue
     to=$largest shape=(--batch 1)
     case $op in
       matmul | pinv) continue ;;  # no N of a sequence
       softmax | attention) to=8192 ;;
       top_k) shape=(--batch 128 --k 4) ;;  # else calls and the sorting of what is kept, whatever N is, outweigh the search
     esac
-    "$bin" "$op" --growth "${shape[@]}" --to "$to" --seconds 0.2 --repetitions 3 2>>"$out/growth.log" >>"$out/growth.jsonl" || status=1
+    # shellcheck disable=SC2086  # options are words
+    "$bin" "$op" $options --growth "${shape[@]}" --to "$to" --seconds 0.2 --repetitions 3 </dev/null \
+      2>>"$out/growth.log" >>"$out/growth.jsonl" || status=1
     tail -n 2 "$out/growth.log"
     measured=yes
-  done
+  done <<<"$(growth_rows | grep -E -- "$rows")"
 }
 
 # Of the allocator, which serves all tensors, and of the whole process.

@@ -51,6 +51,14 @@ Measured report(const Case& c, const Settings& settings, const Options& options,
   return measured;
 }
 
+// " --pattern logsparse": those that differ from the defaults, all but n.
+std::string chosen(const Case& c, const Settings& settings) {
+  std::string text;
+  for (const Setting& s : c.settings)
+    if (s.name != "n" && settings.text(s.name) != s.value) text += cat(" --", s.name, ' ', settings.text(s.name));
+  return text;
+}
+
 void report_growth(const Case& c, Settings settings, const Options& options) {
   std::vector<Point> points;
   for (Index n = options.from; n <= options.to; n *= 2) {
@@ -63,7 +71,11 @@ void report_growth(const Case& c, Settings settings, const Options& options) {
   if (points.size() < 2)
     throw Error(cat("--growth needs at least two n from --from ", options.from, " to --to ", options.to));
   const Growth g = fit(points);
+  nlohmann::ordered_json shape = nlohmann::ordered_json::object();
+  for (const Setting& s : settings.all())
+    if (s.name != "n") shape[s.name] = s.value;
   const nlohmann::ordered_json json = {{"op", c.op},
+                                       {"shape", shape},
                                        {"growth",
                                         {{"from", options.from},
                                          {"to", options.to},
@@ -74,10 +86,11 @@ void report_growth(const Case& c, Settings settings, const Options& options) {
                                          {"time_met", g.time_met()},
                                          {"memory_met", g.memory_met()}}}};
   std::cout << json.dump() << std::endl;
-  std::fprintf(stderr, "%s, n = %lld ... %lld: time n^%.2f (counted flops n^%.2f, bytes n^%.2f) %s\n", c.op.c_str(),
+  const std::string name = c.op + chosen(c, settings);
+  std::fprintf(stderr, "%s, n = %lld ... %lld: time n^%.2f (counted flops n^%.2f, bytes n^%.2f) %s\n", name.c_str(),
                static_cast<long long>(options.from), static_cast<long long>(options.to), g.seconds, g.flops, g.bytes,
                g.time_met() ? "met" : "ABOVE");
-  std::fprintf(stderr, "%*s allocated n^%.2f (counted bytes n^%.2f) %s\n", static_cast<int>(c.op.size()), "",
+  std::fprintf(stderr, "%*s allocated n^%.2f (counted bytes n^%.2f) %s\n", static_cast<int>(name.size()), "",
                g.allocated, g.bytes, g.memory_met() ? "met" : "ABOVE");
 }
 

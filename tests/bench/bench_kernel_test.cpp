@@ -191,6 +191,15 @@ TEST_SUITE("cpu") {
     const auto growth = nlohmann::json::parse(lines(run.out).back())["growth"];
     CHECK(growth["flops"] == doctest::Approx(1));
     for (const char* name : {"time", "allocated", "bytes"}) CHECK(growth[name].is_number());
+    const Finished variant = run_program("bench_kernel", {"combiner", "--pattern", "logsparse", "--batch", "1",
+                                                          "--growth", "--from", "16", "--to", "32", "--seconds", "0"});
+    REQUIRE_MESSAGE(variant.status == 0, variant.err);
+    const auto fitted = nlohmann::json::parse(lines(variant.out).back());
+    CHECK(fitted["op"] == "combiner");
+    CHECK(fitted["shape"]["pattern"] == "logsparse");
+    CHECK(fitted["shape"]["batch"] == "1");
+    CHECK_FALSE(fitted["shape"].contains("n"));
+    CHECK(variant.err.find("\ncombiner --batch 1 --pattern logsparse, n = 16 ... 32: time n^") != std::string::npos);
   }
 
   TEST_CASE("bench_kernel: --dump and --turns serve a peer") {
@@ -269,6 +278,17 @@ TEST_SUITE("cpu") {
     CHECK(rows.find("softmax --growth --batch 1 --to 8192 ") != std::string::npos);
     CHECK(rows.find("nystrom --growth --batch 1 --to 65536 ") != std::string::npos);
     CHECK(rows.find("matmul --growth") == std::string::npos);
+    write_text(lists,
+               "#!/bin/sh\n[ \"$1\" = --list ] && printf 'paramixer:\\ncombiner:\\n' && exit\necho \"$@\" >&2\n");
+    const std::string variants = compare(lists, "--only growth").second;
+    for (const char* pattern : {"logsparse", "vertical", "horizontal", "mixture", "average", "rowmajor"})
+      CHECK(variants.find(cat("combiner --pattern ", pattern, " --growth ")) != std::string::npos);
+    for (const char* row : {"combiner", "combiner --causal true", "paramixer --protocol cdil",
+                            "paramixer --protocol butterfly", "paramixer"})
+      CHECK(variants.find(cat(row, " --growth --batch 1 --to 65536 ")) != std::string::npos);
+    const std::string one = compare(lists, "--only growth --rows 'pattern average'").second;
+    CHECK(one.find("combiner --pattern average --growth") == 0);
+    CHECK(one.find("logsparse") == std::string::npos);
   }
 }  // TEST_SUITE
 
