@@ -58,6 +58,8 @@ void check_options(const CLI::App& app, Options& o) {
     throw OptionError(cat("--train-items ", l.train_items, " does not divide by --batch-size ", l.batch_size));
   l.source.seed = l.seed;
   l.schedule.total = o.steps;
+  if (l.attention.paramixer.factors > 0)
+    l.attention.paramixer.rule = nn::FactorRule::ceil;  // refused where it is unread
   lra::check_attention(app, nn::attention_config(mixer_config(l)));
 }
 

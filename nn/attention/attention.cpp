@@ -10,6 +10,7 @@ Index features_per_head(const AttentionConfig& config) {
   if (config.width < 1) throw Error(cat("attention: width is ", config.width, ", expected at least 1"));
   if (config.heads < 1) throw Error(cat("attention: heads is ", config.heads, ", expected at least 1"));
   if (config.head_width < 0) throw Error(cat("attention: head_width is ", config.head_width, ", expected 0 or more"));
+  if (config.max_length < 0) throw Error(cat("attention: max_length is ", config.max_length, ", expected 0 or more"));
   if (config.head_width > 0) return config.head_width;
   if (config.width % config.heads != 0)
     throw Error(cat("attention: width ", config.width, " does not divide by ", config.heads,

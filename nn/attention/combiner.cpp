@@ -200,6 +200,12 @@ void check_inputs(const Variable& q, const Variable& k, const Variable& v, const
 void check_combiner(const CombinerConfig& config, bool causal) {
   const std::string pattern(combiner_pattern_name(config.pattern));
   if (config.segment < 0) throw Error(cat("combiner: segment is ", config.segment, ", expected 0 or more"));
+  if (config.segment > 0 && config.pattern == CombinerPattern::logsparse)
+    throw Error(cat("combiner: segment is ", config.segment,
+                    " with pattern logsparse, expected 0: its blocks are of 2, 4, 8, ... tokens"));
+  if (config.summary != CombinerSummary::proj && config.pattern != CombinerPattern::rowmajor)
+    throw Error(cat("combiner: summary is ", combiner_summary_name(config.summary), " with pattern ", pattern,
+                    ", expected proj, which is the default: other summaries go with pattern rowmajor alone"));
   if (config.pool != CombinerPool::max && config.pattern != CombinerPattern::fixed)
     throw Error(cat("combiner: pool is ", combiner_pool_name(config.pool), " with pattern ", pattern,
                     ", expected max: other pools go with pattern fixed alone"));

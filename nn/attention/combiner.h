@@ -66,8 +66,8 @@ struct CombinerResult {
   Variable q_span, k_span, v_span;  // fixed, logsparse: [B, H, S, .]; rowmajor, without q_span: [B, H, N, .]
 };
 
-// The mechanism without projections: q, k [B, H, N, E], v [B, H, N, C], linear in v. config.segment >= 1. With a random
-// state attention_dropout drops.
+// The mechanism without projections: q, k [B, H, N, E], v [B, H, N, C], linear in v. config.segment >= 1, and 0 for
+// logsparse. With a random state attention_dropout drops.
 CombinerResult combiner_attention(const Variable& q, const Variable& k, const Variable& v, const Mask& mask,
                                   const CombinerConfig& config, bool causal, const CombinerLearned& learned = {},
                                   const RandomState& random = {});

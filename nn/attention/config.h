@@ -1,4 +1,5 @@
 // One config for every attention: what all of them share, then one struct for each mechanism, read by that one only.
+// A choice that another one leaves unread is an Error of the mechanism, where it differs from the default.
 // Each enumeration has its names, as options, presets and files spell them; parse_ throws an Error that lists them.
 #pragma once
 
@@ -54,7 +55,7 @@ struct FsatConfig {
   FsatMode mode = FsatMode::straight_through;
   bool truncate = true;          // scores send no gradient into the hidden states
   double gamma = 0;              // of the Gumbel noise on the choice while training
-  Index gamma_steps = 0;         // over which gamma falls to 0; 0 = it stays
+  Index gamma_steps = 0;         // over which gamma falls to 0; 0 = it stays, or there is none
   double attention_dropout = 0;  // on the probabilities
 };
 
@@ -72,9 +73,9 @@ std::string_view mix_residual_name(MixResidual residual);
 
 struct ParamixerConfig {
   LinkProtocol protocol = LinkProtocol::chord;
-  Index factors = 0;  // 0 = by the rule
-  FactorRule rule = FactorRule::ceil;
-  Index links = 0;  // per row; 0 = factors + 1 for chord, 9 for cdil, 2 for butterfly
+  Index factors = 0;                   // 0 = by the rule
+  FactorRule rule = FactorRule::ceil;  // ceil where factors is given
+  Index links = 0;                     // per row; 0 = factors + 1 for chord, 9 for cdil, 2 for butterfly
   Index hidden = 32;
   MixResidual residual = MixResidual::running;
   bool mix_padding = false;  // as published: padding is mixed like tokens, masks are not read
@@ -95,9 +96,10 @@ std::string_view combiner_summary_name(CombinerSummary summary);
 
 struct CombinerConfig {
   CombinerPattern pattern = CombinerPattern::fixed;
-  Index segment = 0;  // tokens of a segment, columns of a grid; 0 = the power of two next to sqrt(max_length)
+  Index segment =
+      0;  // tokens of a segment, columns of a grid; 0 = the power of two next to sqrt(max_length); 0 for logsparse
   CombinerPool pool = CombinerPool::max;            // fixed
-  CombinerSummary summary = CombinerSummary::proj;  // rowmajor
+  CombinerSummary summary = CombinerSummary::proj;  // rowmajor; proj with all others
   bool own_span = false;                            // fixed, rowmajor: as published TensorFlow code
   double attention_dropout = 0;                     // on p(j | S) and on the direct weights
 };

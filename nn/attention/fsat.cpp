@@ -33,6 +33,7 @@ const AttentionConfig& legal(const AttentionConfig& config) {
   require(f.gamma >= 0 && std::isfinite(f.gamma), "gamma", f.gamma, "a finite number from 0 on");
   require(f.attention_dropout >= 0 && f.attention_dropout < 1, "attention_dropout", f.attention_dropout, "0 <= p < 1");
   require(f.gamma_steps >= 0, "gamma_steps", f.gamma_steps, "0 (gamma stays) or more");
+  require(f.gamma > 0 || f.gamma_steps == 0, "gamma_steps", f.gamma_steps, "0: gamma is 0, and has nowhere to fall to");
   return config;
 }
 

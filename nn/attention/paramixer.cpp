@@ -17,6 +17,9 @@ Index factors_of(const AttentionConfig& config) {
   const ParamixerConfig& own = config.paramixer;
   if (own.factors < 0 || own.factors > kMostFactors)
     throw Error(cat("paramixer: factors is ", own.factors, ", expected 1 to ", kMostFactors, ", or 0 for the rule"));
+  if (own.factors > 0 && own.rule != FactorRule::ceil)
+    throw Error(cat("paramixer: rule is ", factor_rule_name(own.rule), " and factors is ", own.factors,
+                    ", expected ceil, which is the default, or factors 0: a given number is not rounded"));
   if (own.factors > 0) return own.factors;
   if (config.max_length < 1)
     throw Error(cat("paramixer: max_length is ", config.max_length,

@@ -88,6 +88,10 @@ TEST_CASE("adding problem: wrong options, and a short run of the program") {
       {"--attention", "softmax", "--heads", "3", "--head-width", "5", "--length", "8", "--steps", "1"});
   CAPTURE(narrow.err);
   CHECK_EQ(narrow.status, 0);
+  const test::Finished factors =
+      test::run_program("adding_problem", {"--factors", "2", "--length", "8", "--steps", "1"});
+  CAPTURE(factors.err);
+  CHECK_EQ(factors.status, 0);
   for (const char* attention : {"softmax", "fsat"}) {
     CAPTURE(attention);
     const test::Finished diverged = test::run_program(

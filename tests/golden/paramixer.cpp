@@ -195,7 +195,6 @@ nn::ParamixerConfig paramixer_options(const GoldenFile& file, const std::string&
                     " of seq_len ", file.option("seq_len")));
   return {.protocol = nn::parse_link_protocol(file.option("protocol")),
           .factors = factors,
-          .rule = rule,
           .links = file.number("n_links", 1),
           .hidden = file.number("hidden", 1),
           .residual = nn::parse_mix_residual(file.option("residual"))};

@@ -24,7 +24,7 @@ std::vector<Options> all_options(Index segment) {
     for (const CombinerPattern pattern :
          {CombinerPattern::logsparse, CombinerPattern::vertical, CombinerPattern::horizontal, CombinerPattern::mixture,
           CombinerPattern::average})
-      all.push_back({{.pattern = pattern, .segment = segment}, causal});
+      all.push_back({{.pattern = pattern, .segment = pattern == CombinerPattern::logsparse ? 0 : segment}, causal});
     for (int summary = 0; summary < 4; ++summary)
       all.push_back(
           {{.pattern = CombinerPattern::rowmajor, .segment = segment, .summary = static_cast<CombinerSummary>(summary)},

@@ -132,6 +132,14 @@ TEST_SUITE("cpu") {  // no CUDA kernels yet
                          "combiner: pool is mean with pattern logsparse, expected max: other pools go with pattern "
                          "fixed alone",
                          Error);
+    CHECK_THROWS_WITH_AS(make({.pattern = CombinerPattern::logsparse, .segment = 7}),
+                         "combiner: segment is 7 with pattern logsparse, expected 0: its blocks are of 2, 4, 8, ... "
+                         "tokens",
+                         Error);
+    CHECK_THROWS_WITH_AS(make({.segment = 4, .summary = CombinerSummary::wsum}),
+                         "combiner: summary is wsum with pattern fixed, expected proj, which is the default: other "
+                         "summaries go with pattern rowmajor alone",
+                         Error);
     CHECK_THROWS_WITH_AS(make({.segment = 4, .own_span = true}, true),
                          "combiner: own_span is true with pattern fixed and causal, expected false: it goes with "
                          "patterns fixed and rowmajor that are not causal",

@@ -343,6 +343,9 @@ TEST_SUITE("cpu") {
       CHECK_THROWS_WITH_AS(make({.attention_dropout = dropout}),
                            cat("fsat: attention_dropout is ", dropout, ", expected 0 <= p < 1").c_str(), Error);
     CHECK_THROWS_WITH_AS(make({.gamma_steps = -1}), "fsat: gamma_steps is -1, expected 0 (gamma stays) or more", Error);
+    CHECK_THROWS_WITH_AS(make({.gamma_steps = 5}),
+                         "fsat: gamma_steps is 5, expected 0: gamma is 0, and has nowhere to fall to", Error);
+    CHECK_NOTHROW(make({.gamma = 1, .gamma_steps = 5}));
   }
 }
 

@@ -56,10 +56,9 @@ AttentionConfig draw_config(const std::string& kind, bool causal, Rng& rng) {
                  .factors = rng.below(5),
                  .hidden = 4,
                  .residual = any<MixResidual>(rng, 3)};
-  c.combiner = {.pattern = any<CombinerPattern>(rng, 7),
-                .segment = rng.below(10),
-                .summary = any<CombinerSummary>(rng, 4),
-                .attention_dropout = coin(rng) ? 0.3 : 0};
+  c.combiner = {.pattern = any<CombinerPattern>(rng, 7), .attention_dropout = coin(rng) ? 0.3 : 0};
+  if (c.combiner.pattern != CombinerPattern::logsparse) c.combiner.segment = rng.below(10);
+  if (c.combiner.pattern == CombinerPattern::rowmajor) c.combiner.summary = any<CombinerSummary>(rng, 4);
   if (c.combiner.pattern == CombinerPattern::fixed) c.combiner.pool = any<CombinerPool>(rng, 9);
   c.combiner.own_span =
       !causal && coin(rng) &&

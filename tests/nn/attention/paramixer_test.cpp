@@ -298,6 +298,13 @@ TEST_CASE("Paramixer names the option that does not fit") {
   complains([](AttentionConfig& c) { c.paramixer.hidden = 0; }, "paramixer: hidden is 0, expected at least 1");
   complains([](AttentionConfig& c) { c.paramixer.factors = -1; },
             "paramixer: factors is -1, expected 1 to 40, or 0 for the rule");
+  complains(
+      [](AttentionConfig& c) {
+        c.paramixer.factors = 3;
+        c.paramixer.rule = FactorRule::floor;
+      },
+      "paramixer: rule is floor and factors is 3, expected ceil, which is the default, or factors 0: a given number is "
+      "not rounded");
   complains([](AttentionConfig& c) { c.max_length = 0; },
             "paramixer: max_length is 0, expected at least 1: the number of factors is its log2 (or give factors)");
   complains([](AttentionConfig& c) { c.paramixer.links = 64; },

@@ -122,6 +122,9 @@ TEST_CASE("make_attention lists what is legal") {
   CHECK_THROWS_WITH_AS(make({}), "attention: width is 0, expected at least 1", Error);
   CHECK_THROWS_WITH_AS(make({.width = 4, .heads = 0}), "attention: heads is 0, expected at least 1", Error);
   CHECK_THROWS_WITH_AS(make({.width = 4, .head_width = -1}), "attention: head_width is -1, expected 0 or more", Error);
+  for (const std::string& kind : attention_kinds())
+    CHECK_THROWS_WITH_AS(make({.kind = kind, .width = 4, .max_length = -1}),
+                         "attention: max_length is -1, expected 0 or more", Error);
   CHECK_THROWS_WITH_AS(make({.width = 6, .heads = 4}),
                        "attention: width 6 does not divide by 4 heads; give head_width or another number of heads",
                        Error);
