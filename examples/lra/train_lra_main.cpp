@@ -4,6 +4,7 @@
 // 143 after SIGTERM; whenever it was stopped, `train_lra --resume RUN` goes on.
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "subquad/core/file.h"
@@ -42,11 +43,32 @@ void set_up_processor(const TrainOptions& options) {
   flush_denormals();
 }
 
+// Says that batches which are no longer than nystrom's landmarks run its exact branch; nothing where none can be.
+std::string nystrom_note(const TrainOptions& options, const Task& task) {
+  const nn::AttentionConfig& attention = options.model.encoder.attention;
+  const Index landmarks = attention.nystrom.landmarks, pad_to = options.batches.pad_to;
+  if (attention.kind != "nystrom" || !attention.nystrom.exact_when_covered) return {};
+  if (pad_to > landmarks) return {};
+  Index shortest = pad_to;
+  if (pad_to == 0) {
+    shortest = task.longest();
+    for (const Sequences* set : {&task.train, &task.validation, &task.test})
+      for (Index i = 0; i < set->size(); ++i) shortest = std::min(shortest, set->length(i));
+    const Index multiple = options.batches.pad_multiple;
+    shortest =
+        std::min(options.batches.max_length, (std::max<Index>(shortest, 1) + multiple - 1) / multiple * multiple);
+  }
+  if (shortest > landmarks) return {};
+  return cat("nystrom: batches of up to ", landmarks, " positions, padded, run softmax attention: --landmarks ",
+             landmarks, " cover them");
+}
+
 void print_start(const TrainOptions& options, const Task& task, const Trainer& trainer, ProgressLine& progress) {
   progress.print(options.config);
   progress.print(cat(task.name, ": ", task.train.size(), " training, ", task.validation.size(), " validation and ",
                      task.test.size(), " test sequences of up to ", task.longest(), " tokens, hash ", task.hash()));
   for (const std::string& note : task.notes) progress.print("note: " + note);
+  if (const std::string note = nystrom_note(options, task); !note.empty()) progress.print("note: " + note);
   const Device device = parse_device(options.device);
   const std::string where =
       device.is_cpu() ? cat(num_threads(), " threads, SIMD ", simd_target(), ", BLAS ", kernels::blas_core_name())

@@ -40,6 +40,25 @@ TEST_SUITE("cuda") {
 
 TEST_SUITE_BEGIN("cpu");
 
+TEST_CASE("train_lra: says where nystrom's landmarks cover a batch, which then runs softmax attention") {
+  const Bench bench;
+  int runs = 0;
+  const auto said = [&](Args more, const std::string& attention = "nystrom") {  // its data has up to 13 tokens
+    more.insert(more.end(), {"--attention", attention, "--steps", "1", "--pad-multiple", "4"});
+    const Finished finished = train(bench.args(cat("run", ++runs), more));
+    CAPTURE(finished.err);
+    CHECK_EQ(finished.status, 0);
+    return finished.err.find("note: nystrom: batches of up to ") != std::string::npos;
+  };
+  CHECK(said({"--landmarks", "64"}));
+  CHECK(said({"--landmarks", "4"}));  // 3 tokens, padded to 4
+  CHECK(said({"--landmarks", "16", "--pad-to", "16"}));
+  CHECK_FALSE(said({"--landmarks", "2"}));
+  CHECK_FALSE(said({"--landmarks", "15", "--pad-to", "16"}));
+  CHECK_FALSE(said({"--landmarks", "64", "--exact-when-covered", "false"}));
+  CHECK_FALSE(said({}, "softmax"));
+}
+
 TEST_CASE("train_lra: a whole run leaves config, records, checkpoints and a table") {
   const Bench bench;
   const Finished finished = train(bench.args("run", {"--steps", "30", "--evaluate-every", "10", "--checkpoint-every",
