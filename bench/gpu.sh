@@ -220,7 +220,7 @@ part_kernels() {
   # However this part ends; a watcher that has ended by itself cannot be killed, and need not be.
   trap "kill $watcher 2>/dev/null || true" EXIT
   within 300 "$bin/bench_gpu" --dump "$inputs" >"$logs/kernels.jsonl" || status=$?
-  kill $watcher 2>/dev/null || true
+  kill $watcher 2>/dev/null || true  # ended by itself: nothing is left to stop
   [ $status = 0 ] || fail "bench_gpu $(ended $status)"
   # The median over the moments at which a kernel ran; null where none was seen.
   clock=$(awk -F', *' '$1 ~ /^[0-9]+$/ && $2 > 0 {print $1}' "$logs/clocks.csv" | sort -n |

@@ -3,6 +3,7 @@
 
 #include "subquad/examples/lra/tasks/task.h"
 #include "subquad/tests/examples/imdb_data.h"
+#include "subquad/tests/examples/load_refused.h"
 #include "subquad/tests/examples/scratch_folder.h"
 
 using namespace subquad;
@@ -28,14 +29,7 @@ struct Own {
 
 template <class E = FormatError>
 void check_refused(const Own& data, const std::string& text) {
-  std::string said;
-  try {
-    load_task(data.source);
-  } catch (const E& error) {
-    said = error.what();
-  }
-  CAPTURE(said);
-  CHECK_NE(said.find(text), std::string::npos);
+  subquad::test::check_load_refused<E>(data.source, text);
 }
 
 }  // namespace

@@ -4,11 +4,13 @@
 #include "subquad/examples/lra/tasks/task.h"
 #include "subquad/examples/lra/tasks/texts.h"
 #include "subquad/tests/examples/imdb_data.h"
+#include "subquad/tests/examples/load_refused.h"
 #include "subquad/tests/examples/scratch_folder.h"
 #include "subquad/tests/examples/train_lra_runs.h"
 
 using namespace subquad;
 using namespace subquad::lra;
+using subquad::test::check_load_refused;
 using subquad::test::made_reviews;
 using subquad::test::make_file;
 using subquad::test::ScratchFolder;
@@ -51,19 +53,6 @@ TaskSource text_in(const fs::path& folder) {
 std::string text_of(const Sequences& set, Index i) {
   const auto bytes = set.bytes(i);
   return {bytes.begin(), bytes.end()};
-}
-
-// Loading must fail, and say `text`.
-template <class E = FormatError>
-void check_refused(const TaskSource& source, const std::string& text) {
-  std::string said;
-  try {
-    load_task(source);
-  } catch (const E& error) {
-    said = error.what();
-  }
-  CAPTURE(said);
-  CHECK_NE(said.find(text), std::string::npos);
 }
 
 }  // namespace
@@ -159,7 +148,7 @@ TEST_CASE("text: --paper-protocol validates on the test set, and says so") {
   CHECK_EQ(task.notes[0],
            "validation is on the test set (--paper-protocol): scores are of a checkpoint chosen by them");
   fs::copy_file(data.train, data.test, fs::copy_options::overwrite_existing);
-  check_refused<Error>(source, "the training set and the validation set are the same");
+  check_load_refused<Error>(source, "the training set and the validation set are the same");
 }
 
 TEST_CASE("text: a tree without page lists needs --paper-protocol") {
@@ -168,22 +157,23 @@ TEST_CASE("text: a tree without page lists needs --paper-protocol") {
   CHECK_EQ(load_task(text_in(tree.folder / "")).validation.size(), 4);
   fs::remove(tree.root / "train" / "urls_neg.txt");
   TaskSource source = text_in(tree.folder / "");
-  check_refused<Error>(source, "there is no aclImdb/train/urls_neg.txt, which says what films the reviews are of");
-  check_refused<Error>(source, "--paper-protocol does without");
+  check_load_refused<Error>(source, "there is no aclImdb/train/urls_neg.txt, which says what films the reviews are of");
+  check_load_refused<Error>(source, "--paper-protocol does without");
   source.paper_protocol = true;
   CHECK_EQ(load_task(source).train.size(), 12);
 }
 
 TEST_CASE("text: what a folder lacks") {
   const ScratchFolder empty;
-  check_refused<Error>(text_in(empty / ""), "there is no imdb_train.tsv; it comes as aclImdb_v1.tar.gz from https://");
+  check_load_refused<Error>(text_in(empty / ""),
+                            "there is no imdb_train.tsv; it comes as aclImdb_v1.tar.gz from https://");
   const Tsv tsv;
   fs::remove(tsv.test);
-  check_refused<Error>(text_in(tsv.folder / ""), "there is no imdb_test.tsv; ");
+  check_load_refused<Error>(text_in(tsv.folder / ""), "there is no imdb_test.tsv; ");
   const Tree tree;
   fs::remove_all(tree.root / "test" / "neg");
-  check_refused<Error>(text_in(tree.folder / ""), "there is no aclImdb/test/neg/; ");
-  check_refused<Error>(text_in(tree.root), "there is no test/neg/; ");
+  check_load_refused<Error>(text_in(tree.folder / ""), "there is no aclImdb/test/neg/; ");
+  check_load_refused<Error>(text_in(tree.root), "there is no test/neg/; ");
 }
 
 TEST_CASE("text: broken lines of a tsv") {
@@ -191,7 +181,7 @@ TEST_CASE("text: broken lines of a tsv") {
   const auto refused = [&](const std::string& row, const std::string& text) {
     CAPTURE(row);
     make_file(data.train, tsv_row(kTraining[0]) + row + "\n" + tsv_row(kTraining[1]));
-    check_refused(text_in(data.folder / ""), cat(data.train.string(), ": line 2: ", text));
+    check_load_refused(text_in(data.folder / ""), cat(data.train.string(), ": line 2: ", text));
   };
   refused("1\t8\t0\t9", "4 fields, expected 5: label, rating, id, film and text with tabs between them");
   refused("a review", "1 field, expected 5");
@@ -211,15 +201,15 @@ TEST_CASE("text: broken sets") {
   const Tsv data;
   const TaskSource source = text_in(data.folder / "");
   make_file(data.train, "\n");
-  check_refused(source, cat(data.train.string(), ": there is no review in it"));
+  check_load_refused(source, cat(data.train.string(), ": there is no review in it"));
   make_file(data.train, tsv_row(kTraining[0]) + tsv_row(kTraining[2]));
-  check_refused(source, cat(data.train.string(), ": all 2 reviews are positive, expected both kinds"));
+  check_load_refused(source, cat(data.train.string(), ": all 2 reviews are positive, expected both kinds"));
   write_imdb_tsv(data.train, made_reviews(2, 4, 11, "film"));
-  check_refused<Error>(source, "none of its 8 training reviews are of films whose number divides by 10");
+  check_load_refused<Error>(source, "none of its 8 training reviews are of films whose number divides by 10");
   write_imdb_tsv(data.train, made_reviews(1, 4, 10, "film"));
-  check_refused<Error>(source, "all of its 4 training reviews are of films whose number divides by 10");
+  check_load_refused<Error>(source, "all of its 4 training reviews are of films whose number divides by 10");
   write_imdb_tsv(data.train, kTest);
-  check_refused<Error>(source, "none of its 4 training reviews");
+  check_load_refused<Error>(source, "none of its 4 training reviews");
 }
 
 TEST_CASE("text: broken trees") {
@@ -227,7 +217,7 @@ TEST_CASE("text: broken trees") {
     const Tree tree;
     CAPTURE(file);
     make_file(tree.root / file, content);
-    check_refused(text_in(tree.folder / ""), cat((tree.root / file).string(), ": ", text));
+    check_load_refused(text_in(tree.folder / ""), cat((tree.root / file).string(), ": ", text));
   };
   refused("train/pos/0_8.txt", "", "the file is empty, expected the text of a review");
   refused("train/pos/readme.txt", "a", "a file \"readme.txt\" among reviews, expected names such as 0_9.txt");
@@ -242,7 +232,7 @@ TEST_CASE("text: broken trees") {
   const Tree tree;
   fs::remove_all(tree.root / "test" / "pos");
   fs::create_directories(tree.root / "test" / "pos");
-  check_refused(text_in(tree.folder / ""), cat((tree.root / "test").string(), ": all 2 reviews are negative"));
+  check_load_refused(text_in(tree.folder / ""), cat((tree.root / "test").string(), ": all 2 reviews are negative"));
 }
 
 TEST_CASE("text: train_lra says at the start and in its report how validation was made") {
