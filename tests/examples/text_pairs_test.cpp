@@ -6,11 +6,13 @@
 
 #include "subquad/examples/lra/tasks/imdb_pairs.h"
 #include "subquad/tests/examples/imdb_data.h"
+#include "subquad/tests/examples/load_refused.h"
 #include "subquad/tests/examples/scratch_folder.h"
 #include "subquad/tests/examples/train_lra_runs.h"
 
 using namespace subquad;
 using namespace subquad::lra;
+using subquad::test::check_load_refused;
 using subquad::test::made_reviews;
 using subquad::test::make_file;
 using subquad::test::ScratchFolder;
@@ -27,18 +29,6 @@ std::string text_of(const Sequences& set, Index i, Index part) {
 
 TaskSource source_of(const char* task, const fs::path& folder) {
   return {.task = task, .folder = folder.string()};
-}
-
-template <class E = FormatError>
-void check_refused(const TaskSource& source, const std::string& text) {
-  std::string said;
-  try {
-    load_task(source);
-  } catch (const E& error) {
-    said = error.what();
-  }
-  CAPTURE(said);
-  CHECK_NE(said.find(text), std::string::npos);
 }
 
 struct Aan {
@@ -119,7 +109,7 @@ TEST_CASE("imdb-pairs: the task") {
   std::vector<Review> training = made_reviews(50, 30, 1, "a review");  // 45 films have 19,575 pairs: too few
   write_imdb_tsv(folder / "imdb_test.tsv", made_reviews(6, 30, 400, "another"));
   write_imdb_tsv(folder / "imdb_train.tsv", training);
-  check_refused<Error>(source_of("imdb-pairs", folder / ""), "have 19575 pairs of one film");
+  check_load_refused<Error>(source_of("imdb-pairs", folder / ""), "have 19575 pairs of one film");
   training = made_reviews(52, 30, 1, "a review");
   write_imdb_tsv(folder / "imdb_train.tsv", training);
   const Task task = load_task(source_of("imdb-pairs", folder / ""));
@@ -148,7 +138,8 @@ TEST_CASE("imdb-pairs: a tree without page lists is refused") {
   for (const char* set : {"train", "test"}) subquad::test::write_imdb_tree(folder / set, made_reviews(3, 4, 9, set));
   fs::remove(folder / "test/urls_neg.txt");
   fs::remove(folder / "train/urls_pos.txt");
-  check_refused<Error>(source_of("imdb-pairs", folder / ""), "there is no train/urls_pos.txt, which says what films");
+  check_load_refused<Error>(source_of("imdb-pairs", folder / ""),
+                            "there is no train/urls_pos.txt, which says what films");
 }
 
 TEST_CASE("retrieval: LRA's files") {
@@ -184,7 +175,7 @@ TEST_CASE("retrieval: what is refused") {
   const auto refused = [&](const std::string& row, const std::string& text) {
     CAPTURE(row);
     make_file(data.train, "0.0\tA1\tA2\tone\ttwo\n" + row + "\n");
-    check_refused(source, cat(data.train.string(), ": ", text));
+    check_load_refused(source, cat(data.train.string(), ": ", text));
   };
   refused("1.0\tA\tB\tone", "line 2: 4 fields, expected 5: label, id, id, text and text with tabs between them");
   refused("1.0\tA\tB\tone\ttwo\tthree", "line 2: 6 fields, expected 5");
@@ -195,9 +186,9 @@ TEST_CASE("retrieval: what is refused") {
   refused("label\tA\tB\tone\ttwo", "line 2: label is \"label\"");
   refused("0.0\tA\tB\tone\ttwo", "all 2 labels are 0, expected both");
   make_file(data.train, "");
-  check_refused(source, cat(data.train.string(), ": there is no pair in it"));
+  check_load_refused(source, cat(data.train.string(), ": there is no pair in it"));
   fs::remove(data.train);
-  check_refused<Error>(source, "there is no new_aan_pairs.train.tsv; it is the folder tsv_data of LRA's archive");
+  check_load_refused<Error>(source, "there is no new_aan_pairs.train.tsv; it is the folder tsv_data of LRA's archive");
 }
 
 TEST_CASE("retrieval: train_lra trains on pairs, an empty text among them") {
