@@ -4,9 +4,9 @@
 
 #include <cerrno>
 #include <cstring>
-#include <string>
+#include <fstream>
 
-#include "subquad/core/error.h"
+#include "subquad/core/shape.h"
 
 namespace subquad::lra {
 
@@ -39,7 +39,7 @@ void RecordLog::open() {
 }
 
 void RecordLog::write(const Record& record) {
-  const std::string line = record.dump() + '\n';
+  const std::string line = record.dump(-1, ' ', false, Record::error_handler_t::replace) + '\n';
   if (std::fwrite(line.data(), 1, line.size(), file_.get()) != line.size() || std::fflush(file_.get()) != 0)
     fail("cannot write");
   bytes_ += line.size();
@@ -51,6 +51,23 @@ void RecordLog::sync() {
 
 void RecordLog::fail(const char* what) const {
   throw Error(cat(path_.string(), ": ", what, ": ", std::strerror(errno)));
+}
+
+void read_records(const fs::path& path, const std::function<void(const Record&)>& take) {
+  std::ifstream file(path);
+  std::string line;
+  for (Index number = 1; std::getline(file, line); ++number) {
+    const Record record = Record::parse(line, nullptr, false);
+    if (!record.is_object()) {
+      if (file.peek() == std::ifstream::traits_type::eof()) break;
+      throw FormatError(cat(path.string(), ": line ", number, " is no JSON object"));
+    }
+    try {
+      take(record);
+    } catch (const FormatError& error) {
+      throw FormatError(cat(path.string(), ": line ", number, ": ", error.what()));
+    }
+  }
 }
 
 }  // namespace subquad::lra

@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <fstream>
-#include <functional>
 #include <iomanip>
 #include <set>
 #include <sstream>
-#include <type_traits>
 #include <utility>
 
 #include "subquad/core/error.h"
@@ -19,60 +16,27 @@ namespace subquad::lra {
 
 namespace {
 
-// Gives every record to `take`, whose errors get file and line. A run that was killed may leave half a line at the end.
-void read_records(const std::filesystem::path& path, const std::function<void(const Record&)>& take) {
-  std::ifstream file(path);
-  std::string line;
-  for (Index number = 1; std::getline(file, line); ++number) {
-    const Record record = Record::parse(line, nullptr, false);
-    if (!record.is_object()) {
-      if (file.peek() == std::ifstream::traits_type::eof()) break;
-      throw FormatError(cat(path.string(), ": line ", number, " is no JSON object"));
-    }
-    try {
-      take(record);
-    } catch (const FormatError& error) {
-      throw FormatError(cat(path.string(), ": line ", number, ": ", error.what()));
-    }
-  }
-}
-
-// A record's number or text, `missing` where it has none of that name.
-template <class T>
-T field(const Record& record, const char* name, const T& missing) {
-  const auto found = record.find(name);
-  if (found == record.end()) return missing;
-  constexpr bool number = std::is_arithmetic_v<T>;
-  if (number ? !found->is_number() : !found->is_string())
-    throw FormatError(cat(name, " is ", found->dump(), ", expected a ", number ? "number" : "text"));
-  return found->get<T>();
-}
-
-std::string text(const Record& record, const char* name, const std::string& missing = "") {
-  return field(record, name, missing);
-}
-
 void take(const Record& record, RunSummary& run) {
-  const std::string kind = text(record, "kind");
+  const std::string kind = text_field(record, "kind");
   if (kind == "start") {
-    run.attention = text(record, "attention");
-    run.model = text(record, "model", "encoder");
-    run.task = text(record, "task");
-    run.data_hash = text(record, "data_hash");
+    run.attention = text_field(record, "attention");
+    run.model = text_field(record, "model", "encoder");
+    run.task = text_field(record, "task");
+    run.data_hash = text_field(record, "data_hash");
     run.parameters = field(record, "parameters", Index{0});
   } else if (kind == "validation") {
     run.validation = std::max(run.validation.value_or(0), field(record, "accuracy", 0.0));
-  } else if (kind == "test" && text(record, "checkpoint").starts_with("best")) {
+  } else if (kind == "test" && text_field(record, "checkpoint").starts_with("best")) {
     run.test = field(record, "accuracy", 0.0);
   } else if (kind == "baseline") {
-    run.baselines.push_back({text(record, "name"), field(record, "validation", 0.0), field(record, "test", 0.0)});
+    run.baselines.push_back({text_field(record, "name"), field(record, "validation", 0.0), field(record, "test", 0.0)});
   }
 }
 
 void read_times(const std::filesystem::path& path, RunSummary& run) {
   double earlier = 0, session = 0;  // seconds
   read_records(path, [&](const Record& record) {
-    const std::string kind = text(record, "kind");
+    const std::string kind = text_field(record, "kind");
     if (kind == "session") {
       earlier += std::exchange(session, 0);
     } else if (kind == "speed") {

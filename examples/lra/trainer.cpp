@@ -10,6 +10,7 @@
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
 #include "subquad/examples/lra/baselines.h"
+#include "subquad/examples/lra/scoring.h"
 
 namespace subquad::lra {
 
@@ -49,7 +50,10 @@ Record start_record(const TrainOptions& options, const Task& task, const RunIden
           {"train", task.train.size()},
           {"validation", task.validation.size()},
           {"test", task.test.size()},
-          {"data_hash", identity.data_hash}};
+          {"data_hash", identity.data_hash},
+          {"vocabulary", task.shape.vocabulary},
+          {"parts", task.shape.parts},
+          {"class_names", task.class_names}};
 }
 
 Record session_record(Index step, Device device) {
@@ -206,18 +210,11 @@ void Trainer::save() {
 }
 
 std::optional<Evaluation> Trainer::evaluate(const Sequences& set, const char* what) {
-  Evaluation result;
-  result.predicted.resize(static_cast<std::size_t>(set.size()));
-  for (const SampleNumbers& samples : sorted_batches(set, options_.batches)) {
-    if (stop_) return std::nullopt;
-    const Learner::Prediction found = learner_.predict(make_batch(set, samples, options_.batches));
-    result.tally += found.tally;
-    for (std::size_t i = 0; i < samples.size(); ++i)
-      result.predicted[static_cast<std::size_t>(samples[i])] = found.classes[i];
-    if (progress_.due())
-      progress_.show(cat("step ", state_.step, "   ", what, " ", result.tally.samples, "/", set.size()));
-  }
-  return result;
+  return lra::evaluate(learner_, set, options_.batches, [&](const Tally& so_far) {
+    if (progress_.due() && so_far.samples > 0)
+      progress_.show(cat("step ", state_.step, "   ", what, " ", so_far.samples, "/", set.size()));
+    return !stop_;
+  });
 }
 
 std::optional<std::vector<TestResult>> Trainer::test() {
