@@ -27,6 +27,23 @@ std::vector<std::int64_t> predictions(const Tensor& logits) {
   return classes_found;
 }
 
+std::vector<std::vector<double>> probabilities(const Tensor& logits) {
+  check_rank("probabilities", "logits", logits, 2);
+  const auto classes = static_cast<std::size_t>(logits.dim(1));
+  const std::span<const float> values = logits.span<float>();
+  std::vector<std::vector<double>> rows;
+  for (std::size_t begin = 0; begin < values.size(); begin += classes) {
+    const std::span<const float> row = values.subspan(begin, classes);
+    std::vector<double>& shares = rows.emplace_back(classes);
+    if (!std::all_of(row.begin(), row.end(), [](float logit) { return std::isfinite(logit); })) continue;
+    const double largest = *std::max_element(row.begin(), row.end());
+    double sum = 0;
+    for (std::size_t c = 0; c < classes; ++c) sum += shares[c] = std::exp(row[c] - largest);
+    for (double& share : shares) share /= sum;
+  }
+  return rows;
+}
+
 Tally tally(double mean_loss, const std::vector<std::int64_t>& predicted, const Batch& batch) {
   const Tensor labels = batch.labels.to(kCpu);
   Tally result;

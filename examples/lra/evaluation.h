@@ -24,6 +24,9 @@ struct Tally {
 // logits: float32 [B, C] on the CPU.
 std::vector<std::int64_t> predictions(const Tensor& logits);
 
+// Softmax of each row, computed in float64; a row with a NaN, or with an infinity, has zeros.
+std::vector<std::vector<double>> probabilities(const Tensor& logits);
+
 // One batch whose loss is known.
 Tally tally(double mean_loss, const std::vector<std::int64_t>& predicted, const Batch& batch);
 
@@ -31,6 +34,7 @@ Tally tally(double mean_loss, const std::vector<std::int64_t>& predicted, const 
 struct Evaluation {
   Tally tally;
   std::vector<std::int64_t> predicted;  // by sample number
+  std::vector<double> probability;      // that the model gives to it
 };
 
 // Of the samples that begin with each token, how many were predicted right (and no loss).

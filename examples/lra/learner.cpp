@@ -158,9 +158,10 @@ Learner::Prediction Learner::predict(const Batch& batch) {
   const Batch there = batch.to(model_->device());
   const Variable logits = advised("evaluation", [&] { return (*model_)(there.ids, there.mask, RandomState()); });
   const double loss = nn::cross_entropy(logits, there.labels).value().to(kCpu).item<float>();
-  std::vector<std::int64_t> predicted = predictions(logits.value().to(kCpu));
+  const Tensor found = logits.value().to(kCpu);
+  std::vector<std::int64_t> predicted = predictions(found);
   const Tally result = tally(loss, predicted, batch);
-  return {result, std::move(predicted)};
+  return {result, std::move(predicted), found};
 }
 
 nn::StateDict Learner::state_dict() const {

@@ -42,6 +42,7 @@ class Learner {
   struct Prediction {
     Tally tally;
     std::vector<std::int64_t> classes;  // one a sample of the batch
+    Tensor logits;                      // float32 [B, C], on the CPU
   };
   Prediction predict(const Batch& batch);  // no dropout, no graph
 

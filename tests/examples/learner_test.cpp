@@ -254,6 +254,18 @@ TEST_SUITE("cuda") {
   }
 }
 
+TEST_CASE("evaluation: probabilities are the logits' softmax, zeros where those are not finite" *
+          doctest::test_suite("cpu")) {
+  const auto rows = probabilities(tensor<float>({0, 1, 2, 1000, 999, 998, NAN, 1, 2, INFINITY, 1, 2}, {4, 3}));
+  const double sum = 1 + std::exp(1.0) + std::exp(2.0);
+  for (std::size_t c = 0; c < 3; ++c) {
+    CHECK_EQ(rows[0][c], doctest::Approx(std::exp(static_cast<double>(c)) / sum).epsilon(1e-14));
+    CHECK_EQ(rows[1][c], doctest::Approx(rows[0][2 - c]).epsilon(1e-14));
+    CHECK_EQ(rows[2][c], 0);
+    CHECK_EQ(rows[3][c], 0);
+  }
+}
+
 TEST_CASE("evaluation: predictions, tallies and groups" * doctest::test_suite("cpu")) {
   const Tensor logits = tensor<float>({1, 3, 3, 0, -1, -2}, {2, 3});
   CHECK_EQ(predictions(logits), std::vector<std::int64_t>{1, 0});
