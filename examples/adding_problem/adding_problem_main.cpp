@@ -8,6 +8,7 @@
 #include "subquad/core/runtime.h"
 #include "subquad/examples/adding_problem/learner.h"
 #include "subquad/examples/lra/attention_options.h"
+#include "subquad/examples/lra/options.h"
 #include "subquad/examples/lra/program.h"
 #include "subquad/examples/lra/progress.h"
 

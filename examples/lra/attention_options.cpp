@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "subquad/examples/lra/options.h"
 #include "subquad/nn/attention/attention.h"
 
 namespace subquad::lra {

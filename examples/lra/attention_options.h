@@ -2,8 +2,15 @@
 // output dropout and longest sequence are the model's own business and not among them.
 #pragma once
 
-#include "subquad/examples/lra/options.h"
+#include <string>
+#include <vector>
+
+#include "subquad/core/device.h"
 #include "subquad/nn/attention/config.h"
+
+namespace CLI {
+class App;
+}
 
 namespace subquad::lra {
 

@@ -1,6 +1,7 @@
 #include "subquad/examples/lra/model.h"
 
 #include "subquad/examples/lra/attention_options.h"
+#include "subquad/examples/lra/options.h"
 #include "subquad/nn/choice.h"
 #include "subquad/nn/two_tower.h"
 

@@ -2,10 +2,16 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
-#include "subquad/examples/lra/options.h"
 #include "subquad/examples/lra/tasks/task.h"
 #include "subquad/nn/mixer.h"
+
+namespace CLI {
+class App;
+}
 
 namespace subquad::lra {
 

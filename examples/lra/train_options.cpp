@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "subquad/examples/lra/attention_options.h"
+#include "subquad/examples/lra/options.h"
 #include "subquad/examples/lra/run_folder.h"
 
 namespace subquad::lra {

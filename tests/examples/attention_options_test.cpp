@@ -1,4 +1,5 @@
 #include "subquad/examples/lra/attention_options.h"
+#include "subquad/examples/lra/options.h"
 
 #include <doctest/doctest.h>
 
