@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "subquad/core/allocator.h"
+#include "subquad/examples/lra/options.h"
 #include "subquad/tests/support/compare.h"
 
 using namespace subquad;

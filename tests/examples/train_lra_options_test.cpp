@@ -5,6 +5,7 @@
 
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/attention_options.h"
+#include "subquad/examples/lra/options.h"
 #include "subquad/nn/attention/attention.h"
 #include "subquad/tests/examples/train_lra_runs.h"
 
