@@ -54,15 +54,20 @@ double first_token_accuracy(const Sequences& train, const Sequences& other) {
   return static_cast<double>(right) / static_cast<double>(other.size());
 }
 
+std::vector<RuleAccuracy> baselines_on(const Task& task, const Sequences& set) {
+  std::vector<RuleAccuracy> found;
+  if (!task.first_token.empty()) found.push_back({task.first_token + " rule", first_token_accuracy(task.train, set)});
+  found.push_back({"majority class", majority_accuracy(task.train, set)});
+  found.push_back({"chance", 1.0 / static_cast<double>(task.shape.classes)});
+  return found;
+}
+
 std::vector<Baseline> baselines(const Task& task) {
+  const std::vector<RuleAccuracy> validation = baselines_on(task, task.validation),
+                                  test = baselines_on(task, task.test);
   std::vector<Baseline> found;
-  if (!task.first_token.empty())
-    found.push_back({task.first_token + " rule", first_token_accuracy(task.train, task.validation),
-                     first_token_accuracy(task.train, task.test)});
-  found.push_back(
-      {"majority class", majority_accuracy(task.train, task.validation), majority_accuracy(task.train, task.test)});
-  const double chance = 1.0 / static_cast<double>(task.shape.classes);
-  found.push_back({"chance", chance, chance});
+  for (std::size_t i = 0; i < test.size(); ++i)
+    found.push_back({test[i].name, validation[i].accuracy, test[i].accuracy});
   return found;
 }
 

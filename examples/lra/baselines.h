@@ -17,13 +17,21 @@ double majority_accuracy(const Sequences& train, const Sequences& other);
 // ListOps the first token is the root operator.
 double first_token_accuracy(const Sequences& train, const Sequences& other);
 
+struct RuleAccuracy {
+  std::string name;
+  double accuracy = 0;
+};
+
+// All that mean something for a task, and chance, on one of its sets.
+std::vector<RuleAccuracy> baselines_on(const Task& task, const Sequences& set);
+
 struct Baseline {
   std::string name;
   double validation = 0;  // accuracies
   double test = 0;
 };
 
-// All that mean something for a task, and chance.
+// The same on both sets that are not trained on.
 std::vector<Baseline> baselines(const Task& task);
 
 }  // namespace subquad::lra

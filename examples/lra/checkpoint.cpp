@@ -99,6 +99,18 @@ void naming(const std::filesystem::path& path, F&& load) {
   }
 }
 
+// What `read` makes of the state in the file's metadata.
+template <class F>
+auto with_state(const std::string& path, const SafetensorsFile& file, const F& read) {
+  try {
+    return read(json::parse(file.metadata.at("state")));
+  } catch (const json::exception& error) {
+    throw FormatError(cat(path, ": metadata \"state\": ", error.what()));
+  } catch (const std::out_of_range&) {
+    throw FormatError(cat(path, ": metadata has no \"state\""));
+  }
+}
+
 }  // namespace
 
 void save_checkpoint(const std::filesystem::path& path, const Learner& learner, const RunState& state,
@@ -112,20 +124,19 @@ void save_checkpoint(const std::filesystem::path& path, const Learner& learner, 
 RunState load_checkpoint(const std::filesystem::path& path, Learner& learner, const RunIdentity& identity) {
   const SafetensorsFile file = read(path);
   naming(path, [&] { learner.load_state_dict(file.tensors); });
-  try {
-    const json saved = json::parse(file.metadata.at("state"));
+  return with_state(path.string(), file, [&](const json& saved) {
     check_identity(path.string(), saved, identity);
     return state_from_json(path.string(), saved, identity);
-  } catch (const json::exception& error) {
-    throw FormatError(cat(path.string(), ": metadata \"state\": ", error.what()));
-  } catch (const std::out_of_range&) {
-    throw FormatError(cat(path.string(), ": metadata has no \"state\""));
-  }
+  });
 }
 
-void load_checkpoint_model(const std::filesystem::path& path, Learner& learner) {
+CheckpointOrigin load_checkpoint_model(const std::filesystem::path& path, Learner& learner) {
   const SafetensorsFile file = read(path);
   naming(path, [&] { learner.load_model(file.tensors); });
+  return with_state(path.string(), file, [&](const json& saved) {
+    return CheckpointOrigin{.step = StateReader(path.string(), saved).whole("/step", std::numeric_limits<Index>::max()),
+                            .data_hash = saved.at("data").at("hash")};
+  });
 }
 
 }  // namespace subquad::lra

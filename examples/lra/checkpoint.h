@@ -36,7 +36,14 @@ void save_checkpoint(const std::filesystem::path& path, const Learner& learner, 
 // parameters that differ when it is of another model, or says what else differs.
 RunState load_checkpoint(const std::filesystem::path& path, Learner& learner, const RunIdentity& identity);
 
-// The parameters alone.
-void load_checkpoint_model(const std::filesystem::path& path, Learner& learner);
+// What a checkpoint says of the run that it is of.
+struct CheckpointOrigin {
+  Index step = 0;
+  std::string data_hash;
+};
+
+// The parameters alone; the file is opened once, so another one may take its place meanwhile. Complains as
+// load_checkpoint does.
+CheckpointOrigin load_checkpoint_model(const std::filesystem::path& path, Learner& learner);
 
 }  // namespace subquad::lra

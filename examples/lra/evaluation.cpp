@@ -54,6 +54,17 @@ Tally tally(double mean_loss, const std::vector<std::int64_t>& predicted, const 
   return result;
 }
 
+std::vector<std::vector<Index>> confusion_counts(const Sequences& set, const std::vector<std::int64_t>& predicted,
+                                                 Index classes) {
+  const auto size = static_cast<std::size_t>(classes);
+  std::vector<std::vector<Index>> counts(size, std::vector<Index>(size + 1));
+  for (Index i = 0; i < set.size(); ++i) {
+    const std::int64_t found = predicted[static_cast<std::size_t>(i)];
+    ++counts.at(static_cast<std::size_t>(set.label(i))).at(found < 0 ? size : static_cast<std::size_t>(found));
+  }
+  return counts;
+}
+
 std::map<Token, Tally> tally_by_first_token(const Sequences& set, const std::vector<std::int64_t>& predicted) {
   std::map<Token, Tally> groups;
   for (Index i = 0; i < set.size(); ++i) {

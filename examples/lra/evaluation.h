@@ -37,6 +37,11 @@ struct Evaluation {
   std::vector<double> probability;      // that the model gives to it
 };
 
+// How often each class was predicted for each label: [classes, classes + 1], a row a label; the last column counts
+// samples without a prediction.
+std::vector<std::vector<Index>> confusion_counts(const Sequences& set, const std::vector<std::int64_t>& predicted,
+                                                 Index classes);
+
 // Of the samples that begin with each token, how many were predicted right (and no loss).
 std::map<Token, Tally> tally_by_first_token(const Sequences& set, const std::vector<std::int64_t>& predicted);
 

@@ -4,6 +4,8 @@
 #include <csignal>
 #include <iostream>
 
+#include "subquad/core/parallel.h"
+#include "subquad/core/runtime.h"
 #include "subquad/examples/lra/options.h"
 
 namespace subquad::lra {
@@ -22,6 +24,11 @@ int run_program(const char* name, int argc, char** argv, int (*body)(const std::
     std::cerr << name << ": " << error.what() << std::endl;
     return 1;
   }
+}
+
+void set_up_processor(int threads) {
+  if (threads > 0) set_num_threads(threads);
+  flush_denormals();
 }
 
 }  // namespace subquad::lra

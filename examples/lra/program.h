@@ -11,4 +11,8 @@ namespace subquad::lra {
 // that was written. Writes beyond a file-size limit, or to a closed pipe, fail instead of ending the process.
 int run_program(const char* name, int argc, char** argv, int (*body)(const std::vector<std::string>& args));
 
+// Threads of the computations, 0: one per processor; and how floating-point numbers next to 0 are treated. To be called
+// before anything is computed.
+void set_up_processor(int threads);
+
 }  // namespace subquad::lra

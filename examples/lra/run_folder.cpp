@@ -25,6 +25,16 @@ namespace {
                   is_run ? ", or go on with it by --resume " + path.string() : ""));
 }
 
+// "OUT/seed-1" of a folder that holds such runs; else "".
+std::string first_seed(const fs::path& path) {
+  std::vector<std::string> found;
+  std::error_code failure;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path, failure))
+    if (entry.path().filename().string().starts_with("seed-") && fs::exists(entry.path() / "config.toml"))
+      found.push_back(entry.path().string());
+  return found.empty() ? "" : *std::min_element(found.begin(), found.end());
+}
+
 }  // namespace
 
 void RunFolder::check_new(const fs::path& path) {
@@ -47,6 +57,8 @@ RunFolder RunFolder::open(const fs::path& path, std::string_view lead) {
     if (!good) throw Error(cat(lead, path.string(), ": ", otherwise));
   };
   require(fs::is_directory(path), "there is no such folder");
+  if (const std::string seed = first_seed(path); !fs::exists(folder.config()) && !seed.empty())
+    throw Error(cat(lead, path.string(), ": it holds the runs of several seeds; give one of them, such as ", seed));
   require(fs::exists(folder.config()), "it holds no config.toml, so it is not the folder of a run");
   require(fs::is_directory(path / "checkpoints"), "its folder checkpoints is missing");
   return folder;

@@ -38,11 +38,6 @@ RunFolder open_run(const TrainOptions& options) {
   return folder;
 }
 
-void set_up_processor(const TrainOptions& options) {
-  if (options.threads > 0) set_num_threads(options.threads);
-  flush_denormals();
-}
-
 // Says that batches which are no longer than nystrom's landmarks run its exact branch; nothing where none can be.
 std::string nystrom_note(const TrainOptions& options, const Task& task) {
   const nn::AttentionConfig& attention = options.model.encoder.attention;
@@ -94,7 +89,7 @@ int train_lra(const std::vector<std::string>& args) {
   }
   check_attention_device(options.model.encoder.attention, parse_device(options.device));
   if (options.resume.empty()) RunFolder::check_new(options.out);
-  set_up_processor(options);
+  set_up_processor(options.threads);
   const Task task = load_task(options.data);
   check_lengths(options, task);
 

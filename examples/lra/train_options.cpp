@@ -197,4 +197,19 @@ bool parse_train_options(const std::vector<std::string>& args, TrainOptions& opt
   return true;
 }
 
+TrainOptions read_run_options(const RunFolder& run, const RunUse& use) {
+  TrainOptions options;
+  const std::unique_ptr<CLI::App> app = make_app(options);
+  std::vector<std::string> args = {"--preset", run.config().string(), "--cuda-graph=false"};
+  const auto change = [&](const char* name, const std::string& value) { args.push_back(cat(name, "=", value)); };
+  if (!use.data.empty()) change("--data", use.data);
+  if (!use.device.empty()) change("--device", use.device);
+  if (use.device == "cpu") change("--precision", std::string(precision_name(Precision::fp32)));
+  if (use.threads > 0) change("--threads", cat(use.threads));
+  parse_options(*app, args);
+  finish(*app, options);
+  options.out = run.path().string();
+  return options;
+}
+
 }  // namespace subquad::lra

@@ -8,6 +8,7 @@
 #include "subquad/core/precision.h"
 #include "subquad/examples/lra/batches.h"
 #include "subquad/examples/lra/model.h"
+#include "subquad/examples/lra/run_folder.h"
 #include "subquad/examples/lra/tasks/task.h"
 #include "subquad/nn/optim/optimizer.h"
 #include "subquad/nn/schedule.h"
@@ -46,5 +47,15 @@ struct TrainOptions {
 // False when --help was asked for and has been printed. OptionError for whatever is wrong with the options alone; the
 // data and the folders have not been looked at yet, but for the config.toml of a resumed run.
 bool parse_train_options(const std::vector<std::string>& args, TrainOptions& options);
+
+// What a program that only uses a run's model may choose; empty, or 0: as in the run's config.toml.
+struct RunUse {
+  std::string data;    // folder
+  std::string device;  // on the CPU the precision is fp32, whatever the run's
+  int threads = 0;
+};
+
+// The options that a run was started with, changed by `use`. OptionError as above.
+TrainOptions read_run_options(const RunFolder& run, const RunUse& use);
 
 }  // namespace subquad::lra
