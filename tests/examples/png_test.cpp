@@ -25,6 +25,14 @@ const std::string kForeign(
     "\000\000\000\000IEND\256\102\140\202",
     73);
 
+// 2 x 2 pixels in colours, by the same.
+const std::string kForeignColours(
+    "\211\120\116\107\015\012\032\012\000\000\000\015\111\110\104\122\000\000\000\002\000\000\000\002"
+    "\010\002\000\000\000\375\324\232\163\000\000\000\026\111\104\101\124\170\234\143\370\317\300\300"
+    "\320\360\237\201\221\211\231\205\225\015\000\031\261\002\224\011\033\236\130\000\000\000\000\111"
+    "\105\116\104\256\102\140\202",
+    79);
+
 struct BadFile {
   const TemporaryFolder& folder;
 
@@ -67,6 +75,24 @@ TEST_CASE("png: another program's file") {
   CHECK_EQ(image.width, 3);
   CHECK_EQ(image.height, 2);
   CHECK(image.pixels == std::vector<std::uint8_t>{0, 128, 255, 1, 2, 3});
+}
+
+TEST_CASE("png: colours where they are asked for, and grey among them") {
+  const auto decoded = [](const std::string& file) {
+    return decode_colour_png("it", {reinterpret_cast<const std::uint8_t*>(file.data()), file.size()});
+  };
+  const ColourImage colours = decoded(kForeignColours);
+  CHECK_EQ(colours.channels, 3);
+  CHECK_EQ(colours.width, 2);
+  CHECK(colours.pixels == std::vector<std::uint8_t>{255, 0, 0, 0, 128, 255, 1, 2, 3, 4, 5, 6});
+  const ColourImage grey = decoded(kForeign);
+  CHECK_EQ(grey.channels, 1);
+  CHECK(grey.pixels == std::vector<std::uint8_t>{0, 128, 255, 1, 2, 3});
+  CHECK_THROWS_WITH_AS(
+      decoded(with(kForeign, 25, 6)),
+      "it: byte 24: the image has 8 bits of red, green, blue with transparency, expected 8 bits of grey "
+      "or of red, green, blue",
+      FormatError);
 }
 
 TEST_CASE("png: files that are none, are damaged or of another kind") {

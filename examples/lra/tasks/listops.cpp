@@ -6,6 +6,7 @@
 
 #include "subquad/core/parallel.h"
 #include "subquad/core/rng.h"
+#include "subquad/examples/lra/tasks/lines.h"
 
 namespace subquad::lra {
 
@@ -160,6 +161,19 @@ Token listops_token(std::string_view text) {
   if (text.size() == 1 && text[0] >= '0' && text[0] <= '9') return static_cast<Token>(kListopsZero + (text[0] - '0'));
   const auto found = std::find(kTexts.begin() + 1, kTexts.end(), text);
   return found == kTexts.end() ? Token{0} : static_cast<Token>(found - kTexts.begin());
+}
+
+std::vector<Token> parse_listops(std::string_view text) {
+  std::vector<Token> tokens;
+  while (!text.empty()) {
+    const std::string_view word = text.substr(0, text.find(' '));
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    if (word.empty() || word == "(" || word == ")") continue;
+    const Token token = listops_token(word);
+    if (token == 0) fail_at(tokens.size(), cat(quoted(word), " is no token of listops"));
+    tokens.push_back(token);
+  }
+  return tokens;
 }
 
 int evaluate_listops(std::span<const Token> tokens) {

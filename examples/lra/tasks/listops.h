@@ -27,6 +27,10 @@ inline constexpr Index kListopsClasses = 10;
 std::string_view listops_token_text(Token token);
 Token listops_token(std::string_view text);  // 0 when the text is no token
 
+// Words with a space between them; parentheses are left out, for they say nothing that the brackets do not. FormatError
+// naming the place (the first token is 1) of a word that is no token.
+std::vector<Token> parse_listops(std::string_view text);
+
 // Minimum; maximum; median, for an even count the mean of the two middle values, rounded down; sum modulo 10. Operators
 // take one argument or more. FormatError naming the place (the first token is 1) when the tokens are not exactly one
 // closed expression. Nesting may be as deep as memory allows.

@@ -35,28 +35,26 @@ class ListopsReader {
     if (text != kHeader) fail(cat("header is ", quoted(text), ", expected ", quoted(kHeader)));
   }
 
+  // What `f` returns; its complaints get file and line.
+  template <class F>
+  auto in_this_line(const F& f) const {
+    try {
+      return f();
+    } catch (const FormatError& error) {
+      fail(error.what());
+    }
+  }
+
   void read_row(std::string_view text) {
     const std::size_t fields = 1 + static_cast<std::size_t>(std::count(text.begin(), text.end(), '\t'));
     if (fields != 2) fail(cat(fields, fields == 1 ? " field" : " fields", ", expected 2: expression, tab, label"));
     const std::size_t tab = text.find('\t');
-    read_tokens(text.substr(0, tab));
+    tokens_ = in_this_line([&] { return parse_listops(text.substr(0, tab)); });
     const int label = read_label(text.substr(tab + 1));
-    const int value = evaluate();
+    const int value = in_this_line([&] { return evaluate_listops(tokens_); });
     if (reading_.verify_labels && label != value) fail(cat("label is ", label, ", but the expression gives ", value));
     if (reading_.drop_brackets) std::erase(tokens_, kListopsClose);
     set_.append(tokens_, label);
-  }
-
-  void read_tokens(std::string_view text) {
-    tokens_.clear();
-    while (!text.empty()) {
-      const std::string_view word = text.substr(0, text.find(' '));
-      text.remove_prefix(std::min(text.size(), word.size() + 1));
-      if (word.empty() || word == "(" || word == ")") continue;
-      const Token token = listops_token(word);
-      if (token == 0) fail(cat("token ", tokens_.size() + 1, ": ", quoted(word), " is no token of listops"));
-      tokens_.push_back(token);
-    }
   }
 
   int read_label(std::string_view text) const {
@@ -67,14 +65,6 @@ class ListopsReader {
     if (error != std::errc() || label < 0 || label >= kListopsClasses)
       fail(cat("label ", quoted(text), " is out of range, expected 0..9"));
     return label;
-  }
-
-  int evaluate() const {
-    try {
-      return evaluate_listops(tokens_);
-    } catch (const FormatError& error) {
-      fail(error.what());
-    }
   }
 
   LineReader lines_;

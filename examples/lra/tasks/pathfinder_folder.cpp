@@ -121,9 +121,7 @@ std::vector<PathfinderLine> images_in(const fs::path& folder, PathfinderSets& se
 
 std::vector<std::uint8_t> read_pixels(const fs::path& path, Index side) {
   GreyImage image = read_png(path);
-  if (image.width != side || image.height != side)
-    fail_format(path, 16,
-                cat("the image has ", image.width, " x ", image.height, " pixels, expected ", side, " x ", side));
+  check_png_size(path, image.width, image.height, side);
   return std::move(image.pixels);
 }
 

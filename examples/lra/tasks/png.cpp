@@ -39,21 +39,23 @@ const char* colour_name(std::uint8_t type) {
 }
 
 // Looked at before libpng does, whose conversions would hide what is in the file.
-GreyImage checked_header(const fs::path& path, std::span<const std::uint8_t> file) {
+ColourImage checked_header(const fs::path& path, std::span<const std::uint8_t> file, bool colours) {
   if (file.empty()) fail_format(path, 0, "the file is empty, expected a PNG image");
-  if (file.size() < kSignature.size() || !std::equal(kSignature.begin(), kSignature.end(), file.begin()))
-    fail_format(path, 0, "this is no PNG image");
+  if (!is_png(file)) fail_format(path, 0, "this is no PNG image");
   if (file.size() < kHeaderEnd) fail_format(path, file.size(), "the file ends within its header");
   if (big_endian(&file[8]) != 13 || std::memcmp(&file[12], "IHDR", 4) != 0)
     fail_format(path, 8, "the first chunk is not IHDR of 13 bytes");
   const std::uint32_t width = big_endian(&file[16]), height = big_endian(&file[20]);
   if (std::min(width, height) < 1 || std::max(width, height) > kMostPixels)
     fail_format(path, 16, cat("the image has ", width, " x ", height, " pixels, expected 1..", kMostPixels));
-  if (file[24] != 8 || file[25] != 0)
+  constexpr std::uint8_t kGrey = 0, kColours = 2;  // types of the format
+  const std::uint8_t bits = file[24], type = file[25];
+  if (bits != 8 || !(type == kGrey || (colours && type == kColours)))
     fail_format(path, 24,
-                cat("the image has ", int{file[24]}, " bits of ", colour_name(file[25]), ", expected 8 bits of grey"));
-  GreyImage image = {.width = width, .height = height, .pixels = {}};
-  image.pixels.resize(std::size_t{width} * height);
+                cat("the image has ", int{bits}, " bits of ", colour_name(type), ", expected 8 bits of ",
+                    colour_name(kGrey), colours ? cat(" or of ", colour_name(kColours)) : std::string()));
+  ColourImage image = {.width = width, .height = height, .channels = type == kGrey ? 1 : 3, .pixels = {}};
+  image.pixels.resize(std::size_t{width} * height * static_cast<std::size_t>(image.channels));
   return image;
 }
 
@@ -152,24 +154,46 @@ class Png {
   png_infop info_ = nullptr;
 };
 
-std::vector<png_bytep> row_starts(std::uint8_t* pixels, Index width, Index height) {
+std::vector<png_bytep> row_starts(std::uint8_t* pixels, Index row_bytes, Index height) {
   std::vector<png_bytep> rows;
-  for (Index y = 0; y < height; ++y) rows.push_back(pixels + y * width);
+  for (Index y = 0; y < height; ++y) rows.push_back(pixels + y * row_bytes);
   return rows;
 }
 
+ColourImage decode_any(const fs::path& path, std::span<const std::uint8_t> file, bool colours) {
+  ColourImage image = checked_header(path, file, colours);
+  Stream stream = {.from = file, .to = {}};
+  Png png(Png::Direction::read, stream);
+  std::vector<png_bytep> rows = row_starts(image.pixels.data(), image.width * image.channels, image.height);
+  if (!decode(png.png(), png.info(), stream, rows.data())) fail_format(path, stream.used, stream.failure.data());
+  return image;
+}
+
 }  // namespace
+
+bool is_png(std::span<const std::uint8_t> file) {
+  return file.size() >= kSignature.size() && std::equal(kSignature.begin(), kSignature.end(), file.begin());
+}
 
 GreyImage read_png(const fs::path& path) {
   const InputFile in(path);
   std::vector<std::uint8_t> file(static_cast<std::size_t>(in.size()));
   in.read(0, std::as_writable_bytes(std::span(file)));
-  GreyImage image = checked_header(path, file);
-  Stream stream = {.from = file, .to = {}};
-  Png png(Png::Direction::read, stream);
-  std::vector<png_bytep> rows = row_starts(image.pixels.data(), image.width, image.height);
-  if (!decode(png.png(), png.info(), stream, rows.data())) fail_format(path, stream.used, stream.failure.data());
-  return image;
+  return decode_png(path, file);
+}
+
+GreyImage decode_png(const fs::path& path, std::span<const std::uint8_t> file) {
+  ColourImage image = decode_any(path, file, false);
+  return {.width = image.width, .height = image.height, .pixels = std::move(image.pixels)};
+}
+
+ColourImage decode_colour_png(const fs::path& path, std::span<const std::uint8_t> file) {
+  return decode_any(path, file, true);
+}
+
+void check_png_size(const fs::path& path, Index width, Index height, Index side) {
+  if (width != side || height != side)
+    fail_format(path, 16, cat("the image has ", width, " x ", height, " pixels, expected ", side, " x ", side));
 }
 
 void write_png(const fs::path& path, Index width, Index height, std::span<const std::uint8_t> pixels) {
