@@ -4,6 +4,8 @@
 
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/tasks/kinds.h"
+#include "subquad/examples/lra/tasks/png.h"
+#include "subquad/examples/lra/tasks/raw_input.h"
 
 namespace subquad::lra {
 
@@ -13,6 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kBatches[] = {"data_batch_1", "data_batch_2", "data_batch_3",
                                     "data_batch_4", "data_batch_5", "test_batch"};
+constexpr Index kCifarSide = 32;
 constexpr Index kValidationRecords = 5000;  // the last ones of data_batch_5
 
 std::vector<ExpectedFile> files(const std::string& folder, CifarForm form) {
@@ -68,6 +71,28 @@ Task load(const TaskSource& source) {
 }
 
 }  // namespace
+
+// A PNG image, grey or in colours, or 1,024 grey pixels without a label.
+EncodedInput encode_image(const TaskSource& source, const RawInput& raw) {
+  const std::span file(reinterpret_cast<const std::uint8_t*>(raw.bytes.data()), raw.bytes.size());
+  EncodedInput encoded;
+  if (is_png(file)) {
+    const ColourImage image = decode_colour_png(raw.name, file);
+    check_png_size(raw.name, image.width, image.height, kCifarSide);
+    for (std::size_t p = 0; p < image.pixels.size(); p += static_cast<std::size_t>(image.channels)) {
+      const std::uint8_t* pixel = &image.pixels[p];
+      encoded.tokens.push_back(image.channels == 1 ? pixel[0] : grey(source.grey, pixel[0], pixel[1], pixel[2]));
+    }
+  } else {
+    const Index size = std::ssize(raw.bytes);
+    if (size == 0) throw FormatError(cat(raw.name, ": the file is empty"));
+    if (size != kCifarPixels)
+      throw FormatError(cat(raw.name, ": ", size, " bytes that are no PNG image, expected one of ", kCifarSide, " x ",
+                            kCifarSide, " pixels, or ", kCifarPixels, " bytes, a grey pixel each"));
+    encoded.tokens.assign(file.begin(), file.end());
+  }
+  return encoded;
+}
 
 TaskKind image_kind() {
   return {.name = "image",

@@ -3,6 +3,7 @@
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/tasks/kinds.h"
 #include "subquad/examples/lra/tasks/listops_tsv.h"
+#include "subquad/examples/lra/tasks/raw_input.h"
 
 namespace subquad::lra {
 
@@ -35,7 +36,32 @@ Task load(const TaskSource& source) {
   return task;
 }
 
+// People write (9), 9] or a line for each argument: brackets and parentheses stand for themselves, any white space
+// parts.
+std::string in_words(std::string_view text) {
+  std::string words;
+  for (const char c : text) {
+    if (c == '[' || c == '(' || c == ')' || c == ']') words += ' ';
+    words += c == '\t' || c == '\n' || c == '\r' ? ' ' : c;
+    if (c == '(' || c == ')' || c == ']') words += ' ';
+  }
+  return words;
+}
+
 }  // namespace
+
+EncodedInput encode_listops(const TaskSource& source, const RawInput& raw) {
+  try {
+    std::vector<Token> tokens = parse_listops(in_words(raw.bytes));
+    EncodedInput encoded;
+    encoded.value = cat(evaluate_listops(tokens));
+    if (source.drop_brackets) std::erase(tokens, kListopsClose);
+    encoded.tokens.assign(tokens.begin(), tokens.end());
+    return encoded;
+  } catch (const FormatError& error) {
+    throw FormatError(cat(raw.name, ": ", error.what()));
+  }
+}
 
 TaskKind listops_kind() {
   return {.name = "listops",

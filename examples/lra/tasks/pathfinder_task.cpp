@@ -3,6 +3,8 @@
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/tasks/kinds.h"
 #include "subquad/examples/lra/tasks/pathfinder_folder.h"
+#include "subquad/examples/lra/tasks/png.h"
+#include "subquad/examples/lra/tasks/raw_input.h"
 
 namespace subquad::lra {
 
@@ -46,7 +48,24 @@ Task load(const TaskSource& source) {
   return task;
 }
 
+template <Index side>
+EncodedInput encode(const RawInput& raw) {
+  GreyImage image = decode_png(raw.name, {reinterpret_cast<const std::uint8_t*>(raw.bytes.data()), raw.bytes.size()});
+  check_png_size(raw.name, image.width, image.height, side);
+  EncodedInput encoded;
+  encoded.tokens = std::move(image.pixels);
+  return encoded;
+}
+
 }  // namespace
+
+EncodedInput encode_pathfinder(const TaskSource&, const RawInput& raw) {
+  return encode<32>(raw);
+}
+
+EncodedInput encode_path_x(const TaskSource&, const RawInput& raw) {
+  return encode<128>(raw);
+}
 
 TaskKind pathfinder_kind() {
   return {.name = "pathfinder",

@@ -7,6 +7,7 @@
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/tasks/kinds.h"
 #include "subquad/examples/lra/tasks/lines.h"
+#include "subquad/examples/lra/tasks/raw_input.h"
 #include "subquad/examples/lra/tasks/texts.h"
 
 namespace subquad::lra {
@@ -75,6 +76,10 @@ Task load(const TaskSource& source) {
 }
 
 }  // namespace
+
+EncodedInput encode_retrieval(const TaskSource& source, const RawInput& raw) {
+  return encode_text(source, {raw.name, std::string(source_text(raw.bytes))});
+}
 
 TaskKind retrieval_kind() {
   return {.name = "retrieval",

@@ -4,6 +4,9 @@
 #include <iomanip>
 #include <sstream>
 
+#include "subquad/core/error.h"
+#include "subquad/examples/lra/tasks/raw_input.h"
+
 namespace subquad::lra {
 
 std::span<const std::uint8_t> TextCut::operator()(std::string_view text) {
@@ -21,6 +24,22 @@ std::string TextCut::note() const {
       << " %) are cut to their first " << limit_ << " bytes";
   if (empty_ > 0) out << "; " << empty_ << (empty_ == 1 ? " is" : " are") << " empty";
   return out.str();
+}
+
+EncodedInput encode_text(const TaskSource& source, const RawInput& raw) {
+  std::string_view text = raw.bytes;
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  if (text.ends_with('\r')) text.remove_suffix(1);
+  if (text.empty()) throw FormatError(cat(raw.name, ": the text is empty"));
+  TextCut cut(source.cut);
+  const std::span<const std::uint8_t> kept = cut(text);
+  EncodedInput encoded;
+  encoded.first_id = kFirstTextId;
+  encoded.tokens.assign(kept.begin(), kept.end());
+  if (kept.size() < text.size())
+    encoded.notes.push_back(
+        cat("only the first ", kept.size(), " of its ", text.size(), " bytes are read, as in training"));
+  return encoded;
 }
 
 }  // namespace subquad::lra

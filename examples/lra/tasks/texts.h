@@ -13,8 +13,10 @@ namespace subquad::lra {
 inline constexpr Index kTextVocabulary = 257;
 inline constexpr Index kTextLength = 4000;  // LRA's cut of both tasks; its configuration of Text says 1000
 
+inline constexpr Token kFirstTextId = 1;
+
 inline Sequences texts(Index parts = 1) {
-  return Sequences(1, parts);
+  return Sequences(kFirstTextId, parts);
 }
 
 // Cuts texts and counts what it did.
