@@ -84,6 +84,14 @@ void check_inputs(const PredictOptions& options, const std::string& task) {
   }
 }
 
+// "" or why an answer may differ from the one that the same input got among others.
+std::string batch_note(const nn::AttentionConfig& attention) {
+  if (attention.kind != "nystrom" || attention.nystrom.pinv_start == nn::PinvStart::exact) return "";
+  return cat("with --pinv-start ", nn::pinv_start_name(attention.nystrom.pinv_start),
+             " the inputs of a batch share a coefficient: eval_lra, which scores them in batches, may find other "
+             "probabilities");
+}
+
 int predict_lra(const std::vector<std::string>& args) {
   PredictOptions options;
   if (!parse(args, options)) return 0;
@@ -93,6 +101,8 @@ int predict_lra(const std::vector<std::string>& args) {
   const std::vector<RawInput> inputs = read_raw_inputs(options.arguments, options.files, std::cin);
   const std::vector<Question> asked = questions(inputs, run.data, start.shape.parts, longest_sequence(run.batches));
 
+  if (const std::string note = batch_note(run.model.encoder.attention); !note.empty())
+    std::cerr << "note: " << note << std::endl;
   Learner learner(run, start.shape);
   const LoadedCheckpoint checkpoint = load_saved_model(options.model, learner);
   const auto top = static_cast<std::size_t>(options.top);

@@ -338,6 +338,29 @@ TEST_CASE("predict_lra: the standard input, once; what is too long") {
                        "it: 4 tokens, but the model takes at most 3, its --max-length", FormatError);
 }
 
+TEST_CASE("predict_lra: a run of another machine, told to compute on the CPU") {
+  const Bench bench;
+  train_run(bench, {"--attention", "nystrom", "--landmarks", "2", "--pinv-start", "original"});
+  const fs::path config = fs::path(bench.run("run")) / "config.toml";
+  std::string text = read_text(config);
+  const std::string before = predict({bench.run("run"), "[MAX 2 9 ]"}).out;
+  for (const auto& [here, there] :
+       std::vector<std::pair<std::string, std::string>>{{"device=\"cpu\"", "device=\"cuda:99\""},
+                                                        {"precision=\"fp32\"", "precision=\"tf32\""},
+                                                        {"cuda-graph=false", "cuda-graph=true"}}) {
+    REQUIRE_NE(text.find(here), std::string::npos);
+    text.replace(text.find(here), here.size(), there);
+  }
+  make_file(config, text);
+  check_refused({bench.run("run"), "[MAX 2 9 ]"}, 1,
+                "; that is where the run was trained, --device cpu uses its model");
+  const Finished here = predict({bench.run("run"), "[MAX 2 9 ]", "--device", "cpu"});
+  CAPTURE(here.err);
+  CHECK_EQ(here.out, before);
+  CHECK_NE(here.err.find("note: with --pinv-start original the inputs of a batch share"), std::string::npos);
+  CHECK_EQ(run_program("eval_lra", {bench.run("run"), "--device", "cpu"}).status, 0);
+}
+
 TEST_CASE("predict_lra: a run without class names, and wrong options") {
   const Bench bench;
   train_run(bench, {});
