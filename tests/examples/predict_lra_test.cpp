@@ -10,6 +10,7 @@
 #include "subquad/examples/lra/options.h"
 #include "subquad/examples/lra/predict.h"
 #include "subquad/examples/lra/saved_model.h"
+#include "subquad/examples/lra/scoring.h"
 #include "subquad/examples/lra/tasks/listops.h"
 #include "subquad/examples/lra/tasks/pathfinder_folder.h"
 #include "subquad/examples/lra/tasks/png.h"
@@ -273,6 +274,37 @@ TEST_CASE("predict_lra: images of pathfinder") {
   check_refused({bench.run("run"), paths[0]}, 2, cat("'", paths[0], "': --task pathfinder takes files: --file "));
   check_refused({bench.run("run")}, 2, "expected a grey PNG image of 32 x 32 pixels, by --file");
   check_refused({bench.run("run"), "--file", bench.run("nowhere.png")}, 1, "nowhere.png");
+}
+
+TEST_CASE("predict_lra: images, each as its record is scored among others") {
+  const ScratchFolder scratch;
+  std::string records;
+  std::vector<RawInput> inputs;
+  for (int i = 0; i < 5; ++i) {
+    std::string pixels;
+    for (int p = 0; p < kCifarPixels; ++p) pixels += static_cast<char>(p * (i + 1) % 251);
+    records += static_cast<char>(i) + pixels;
+    inputs.push_back({cat("image ", i), pixels});
+  }
+  make_file(scratch / "batch.gray.bin", records);
+  const Sequences set = read_cifar(scratch / "batch.gray.bin", CifarForm::grey, GreyRule::tensorflow, 5);
+  TrainOptions options;
+  options.data.task = "image";
+  options.model.encoder.max_length = kCifarPixels;
+  options.model.encoder.width = options.model.encoder.hidden = options.model.encoder.head_hidden = 8;
+  options.model.encoder.attention.heads = 2;
+  options.batches.max_length = kCifarPixels;
+  options.batches.size = 3;
+  const RunStart start = {{.vocabulary = 256, .classes = 10}, {std::begin(kCifarNames), std::end(kCifarNames)}};
+  Learner learner(options, start.shape);
+  const auto expected = evaluate(learner, set, options.batches, [](const Tally&) { return true; });
+  const std::vector<Question> asked = questions(inputs, options.data, 1, kCifarPixels);
+  REQUIRE_EQ(asked.size(), 5);
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    const Answer best = answers(learner, start, asked[i], options.batches)[0];
+    CHECK_EQ(best.name, start.class_names[static_cast<std::size_t>(expected->predicted[i])]);
+    CHECK_EQ(best.probability, doctest::Approx(expected->probability[i]).epsilon(1e-5));
+  }
 }
 
 TEST_CASE("raw input: an image is what the reader of CIFAR-10 makes of its record") {
