@@ -12,19 +12,19 @@ BatchQueue::BatchQueue(Source source, Index capacity)
 
 BatchQueue::~BatchQueue() = default;
 
-std::optional<Batch> BatchQueue::next() {
+std::optional<MicroBatches> BatchQueue::next() {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point begin = Clock::now();
   std::unique_lock lock(mutex_);
   ready_.wait(lock, [this] { return !items_.empty(); });
   waited_seconds_ += std::chrono::duration<double>(Clock::now() - begin).count();
   if (items_.front().error) std::rethrow_exception(items_.front().error);
-  if (!items_.front().batch) return std::nullopt;
-  std::optional<Batch> batch = std::move(items_.front().batch);
+  if (!items_.front().batches) return std::nullopt;
+  std::optional<MicroBatches> batches = std::move(items_.front().batches);
   items_.pop_front();
   lock.unlock();
   room_.notify_one();
-  return batch;
+  return batches;
 }
 
 BatchQueue::Item BatchQueue::make() const {
@@ -38,7 +38,7 @@ BatchQueue::Item BatchQueue::make() const {
 void BatchQueue::run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     Item item = make();
-    const bool last = !item.batch;
+    const bool last = !item.batches;
     std::unique_lock lock(mutex_);
     if (!room_.wait(lock, stop, [this] { return items_.size() < capacity_; })) return;
     items_.push_back(std::move(item));

@@ -15,10 +15,10 @@ namespace subquad::lra {
 
 class BatchQueue {
  public:
-  // The next batch; nothing after the last one. Only the queue's thread calls it.
-  using Source = std::function<std::optional<Batch>()>;
+  // The next step's micro-batches; nothing after the last one. Only the queue's thread calls it.
+  using Source = std::function<std::optional<MicroBatches>()>;
 
-  // At most `capacity` finished batches wait, at least 1, and one more that is ready to be put behind them.
+  // At most `capacity` finished steps' batches wait, at least 1, and one more that is ready to be put behind them.
   BatchQueue(Source source, Index capacity);
   ~BatchQueue();  // after the batch that is being made
   BatchQueue(const BatchQueue&) = delete;
@@ -26,13 +26,13 @@ class BatchQueue {
 
   // The source's batches in its order, then nothing. What the source throws is thrown here in the place of the batch
   // that it was to make, and again by every later call.
-  std::optional<Batch> next();
+  std::optional<MicroBatches> next();
 
   double waited_seconds() const { return waited_seconds_; }  // by next(), of which only one thread may make use
 
  private:
-  struct Item {  // neither batch nor error: the end
-    std::optional<Batch> batch;
+  struct Item {  // neither batches nor error: the end
+    std::optional<MicroBatches> batches;
     std::exception_ptr error;
   };
 

@@ -82,7 +82,7 @@ std::vector<SampleNumbers> shuffled_batches(const Sequences& set, const BatchOpt
 std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptions& options) {
   SampleNumbers order = all_samples(set);
   sort_by_length(set, order.begin(), order.end());
-  return cut(order, options.size);
+  return cut(order, (options.size + options.accumulate - 1) / options.accumulate);
 }
 
 Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options) {
@@ -111,11 +111,23 @@ Batch make_batch(const Sequences& set, const SampleNumbers& samples, const Batch
   return batch;
 }
 
+MicroBatches make_micro_batches(const Sequences& set, SampleNumbers samples, const BatchOptions& options) {
+  const auto size = static_cast<Index>(samples.size());
+  const Index parts = std::clamp<Index>(options.accumulate, 1, std::max<Index>(size, 1));
+  if (parts > 1) sort_by_length(set, samples.begin(), samples.end());
+  MicroBatches micro_batches;
+  for (Index i = 0; i < parts; ++i) {
+    const SampleNumbers part(samples.begin() + i * size / parts, samples.begin() + (i + 1) * size / parts);
+    micro_batches.push_back(make_batch(set, part, options));
+  }
+  return micro_batches;
+}
+
 StepBatches::StepBatches(const Sequences& set, const BatchOptions& options, std::uint64_t seed, Index first,
                          Index steps)
     : set_(&set), options_(options), seed_(seed), step_(first), steps_(steps) {}
 
-std::optional<Batch> StepBatches::operator()() {
+std::optional<MicroBatches> StepBatches::operator()() {
   if (step_ >= steps_) return std::nullopt;
   const Index batches_per_epoch = (set_->size() + options_.size - 1) / options_.size;
   const Index epoch = step_ / batches_per_epoch;
@@ -124,7 +136,7 @@ std::optional<Batch> StepBatches::operator()() {
     epoch_ = epoch;
   }
   const Index number = step_++ % batches_per_epoch;
-  return make_batch(*set_, epoch_batches_[static_cast<std::size_t>(number)], options_);
+  return make_micro_batches(*set_, epoch_batches_[static_cast<std::size_t>(number)], options_);
 }
 
 Batch Batch::to(Device device) const {

@@ -29,6 +29,7 @@ struct BatchOptions {
   Index pad_multiple = 64;   // so that few different shapes occur and the allocator's blocks fit again
   bool zero_is_pad = false;  // a token 0 counts as padding wherever it stands; else lengths alone say what is real
   Index bucket = 1;          // this many batches' worth of samples are sorted by length together; 1: no sorting
+  Index accumulate = 1;      // micro-batches that a training step's batch is cut into; fewer where it has fewer samples
 };
 
 using SampleNumbers = std::vector<Index>;
@@ -37,18 +38,26 @@ using SampleNumbers = std::vector<Index>;
 std::vector<SampleNumbers> shuffled_batches(const Sequences& set, const BatchOptions& options, std::uint64_t seed,
                                             Index epoch);
 
-// Batches for evaluation: every sample once, neighbours in length together, so that padding costs little.
+// Batches for evaluation, as large as a training step's micro-batches: every sample once, neighbours in length
+// together, so that padding costs little.
 std::vector<SampleNumbers> sorted_batches(const Sequences& set, const BatchOptions& options);
 
 // On the CPU, by the calling thread alone. Error naming the sample when one is longer than pad_to or max_length.
 Batch make_batch(const Sequences& set, const SampleNumbers& samples, const BatchOptions& options);
+
+// What a training step computes one after another and adds up: its whole batch, or parts of it that need less memory.
+using MicroBatches = std::vector<Batch>;
+
+// The samples cut into `accumulate` micro-batches whose sizes differ by one at most, neighbours in length together,
+// each padded for itself. A single one keeps the samples' order.
+MicroBatches make_micro_batches(const Sequences& set, SampleNumbers samples, const BatchOptions& options);
 
 // The batches of training steps first, first + 1, ... below `steps`, one a call, then nothing; each epoch is shuffled
 // when its first batch is due. `set` must not be empty, and must live as long.
 class StepBatches {
  public:
   StepBatches(const Sequences& set, const BatchOptions& options, std::uint64_t seed, Index first, Index steps);
-  std::optional<Batch> operator()();
+  std::optional<MicroBatches> operator()();
 
  private:
   const Sequences* set_;

@@ -1,8 +1,11 @@
 #include "subquad/examples/lra/learner.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "subquad/autograd/backward.h"
+#include "subquad/autograd/ops/reduce.h"
 #include "subquad/core/allocator.h"
 #include "subquad/kernels/count_correct/count_correct.h"
 #include "subquad/kernels/elementwise/elementwise.h"
@@ -36,9 +39,19 @@ nn::StateDict with_prefix(const nn::StateDict& from, const std::string& prefix) 
   return part;
 }
 
+Tensor float64_number(const Tensor& x) {  // [1]
+  return x.to(kFloat64).reshape({1});
+}
+
 // 0 when x is finite and a NaN otherwise, as float64 [1].
 Tensor zero_if_finite(const Tensor& x) {
-  return kernels::mul_scalar(x.to(kFloat64).reshape({1}), 0);
+  return kernels::mul_scalar(float64_number(x), 0);
+}
+
+Index samples_of(std::span<const Batch> micro_batches) {
+  Index samples = 0;
+  for (const Batch& batch : micro_batches) samples += batch.size();
+  return samples;
 }
 
 const char* const kAdvice = "; a lower --learning-rate or --clip-norm may help";
@@ -76,11 +89,11 @@ Learner::Learner(const TrainOptions& options, const TaskShape& task)
 
 Learner::~Learner() = default;
 
-void Learner::train(const Batch& batch, Index step) {
+void Learner::train(std::span<const Batch> micro_batches, Index step) {
   const double rate = prepare(step);
   const Tensor numbers = advised(cat("training step ", step),
-                                 [&] { return record_ ? replayed(batch) : compute(batch.to(model_->device())); });
-  started_.push_back({step, batch.size(), rate, Readback(numbers)});
+                                 [&] { return record_ ? replayed(micro_batches.front()) : compute(micro_batches); });
+  started_.push_back({step, samples_of(micro_batches), rate, Readback(numbers)});
 }
 
 double Learner::prepare(Index step) {
@@ -92,27 +105,35 @@ double Learner::prepare(Index step) {
 }
 
 // Nothing in here waits for the device or depends on a number of the host, so that it can be recorded.
-Tensor Learner::compute(const Batch& batch) {
+Tensor Learner::compute(std::span<const Batch> micro_batches) {
   const PrecisionGuard guard(precision_);
   model_->train();
   arena_.zero_grad();
-  rng_.samples = batch.samples;
-
-  const Variable logits = (*model_)(batch.ids, batch.mask, rng_);  // [B, C]
-  const Variable loss = nn::cross_entropy(logits, batch.labels);
-  backward(loss);
+  // The loss is the sum over all samples, divided once: micro-batches may have different sizes.
+  const auto samples = static_cast<double>(std::max<Index>(samples_of(micro_batches), 1));
+  const Tensor upstream = full({}, 1 / samples, kFloat32, model_->device());
+  Tensor loss = zeros({1}, kFloat64, model_->device()), correct = loss;
+  for (const Batch& micro_batch : micro_batches) {
+    const Batch batch = micro_batch.to(model_->device());
+    rng_.samples = batch.samples;
+    const Variable logits = (*model_)(batch.ids, batch.mask, rng_);  // [B, C]
+    const Variable losses = sum(cross_entropy_each(logits, batch.labels));
+    backward(losses, upstream);
+    loss = kernels::add(loss, float64_number(losses.value()));
+    correct = kernels::add(correct, float64_number(kernels::count_correct(logits.value(), batch.labels)));
+  }
   // Without a limit the norm is still wanted for the record; nothing is scaled then.
   const nn::ClippedNorm clipped = nn::clip_global_norm(arena_, clip_norm_ > 0 ? clip_norm_ : 1);
   const Tensor scale = clip_norm_ > 0 ? clipped.scale : full({1}, 1, kFloat64, model_->device());
   // The optimiser leaves everything as it is where the scale is a NaN.
-  const Tensor sound = kernels::add(zero_if_finite(clipped.norm), zero_if_finite(loss.value()));
+  const Tensor sound = kernels::add(zero_if_finite(clipped.norm), zero_if_finite(loss));
   optimizer_.step(kernels::add(scale, sound));
 
   Tensor numbers = empty({3}, kFloat64, model_->device());
-  const Tensor found[] = {loss.value(), clipped.norm, kernels::count_correct(logits.value(), batch.labels)};
+  const Tensor found[] = {loss, clipped.norm, correct};
   for (Index i = 0; i < 3; ++i) {
     Tensor place = numbers.slice(0, i, i + 1);
-    copy(found[i].reshape({1}), place);
+    copy(found[i], place);
   }
   return numbers;
 }
@@ -122,7 +143,7 @@ Tensor Learner::replayed(const Batch& batch) {
   if (!recording) {
     recording = std::make_unique<Recording>();
     recording->inputs = batch.to(model_->device());
-    return compute(recording->inputs);
+    return compute({&recording->inputs, 1});
   }
   std::vector<Tensor> inputs = tensors_of(recording->inputs);
   upload_.start(tensors_of(batch));  // travels while the step before is still computed
@@ -130,7 +151,11 @@ Tensor Learner::replayed(const Batch& batch) {
   if (!recording->graph.defined()) {
     release_cached_memory(model_->device());  // what eager steps left behind, which a recording could not give back
     recording->graph = Graph::capture(
-        model_->device(), [&] { recording->numbers = compute(recording->inputs); }, first_graph_);
+        model_->device(),
+        [&] {
+          recording->numbers = compute({&recording->inputs, 1});
+        },
+        first_graph_);
     if (!first_graph_.defined()) first_graph_ = recording->graph;
   }
   recording->graph.replay();
@@ -141,12 +166,12 @@ std::vector<StepResult> Learner::finish() {
   std::vector<StepResult> results;
   for (const Started& started : std::exchange(started_, {})) {
     const std::span<const double> numbers = started.numbers.value().span<double>();
-    const double loss = numbers[0], norm = numbers[1];
-    if (!std::isfinite(loss) || !std::isfinite(norm))
-      throw Error(cat("training step ", started.step, ": loss ", loss, " and gradient norm ", norm, " must be finite",
-                      kAdvice));
-    const double total = loss * static_cast<double>(started.samples);
-    results.push_back({started.step, {total, static_cast<Index>(numbers[2]), started.samples}, started.rate, norm});
+    const Tally tally = {numbers[0], static_cast<Index>(numbers[2]), started.samples};
+    const double norm = numbers[1];
+    if (!std::isfinite(tally.loss) || !std::isfinite(norm))
+      throw Error(cat("training step ", started.step, ": loss ", tally.mean_loss(), " and gradient norm ", norm,
+                      " must be finite", kAdvice));
+    results.push_back({started.step, tally, started.rate, norm});
   }
   return results;
 }

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 
 #include "subquad/core/graph.h"
 #include "subquad/core/precision.h"
@@ -27,13 +28,14 @@ class Learner {
   Learner(const TrainOptions& options, const TaskShape& task);
   ~Learner();
 
-  // Starts a step: forward, loss, backward, clipping and update. `step` counts from 0 over the whole run. Returns
-  // before the device is through: results come from finish(). A step whose loss or gradient is not finite changes no
-  // parameter.
+  // Starts a step: forward, loss and backward of each micro-batch, then clipping and one update by the gradient of the
+  // mean loss of all samples together. `step` counts from 0 over the whole run. Returns before the device is through:
+  // results come from finish(). A step whose loss or gradient is not finite changes no parameter.
   //
   // With --cuda-graph the first step of a batch shape runs as always, the second one is recorded, and from then on that
-  // shape's record is replayed: the same bits, started by one call.
-  void train(const Batch& batch, Index step);
+  // shape's record is replayed: the same bits, started by one call. A step is one batch then.
+  void train(std::span<const Batch> micro_batches, Index step);
+  void train(const Batch& batch, Index step) { train({&batch, 1}, step); }
 
   // Waits for the steps started since the last call; their results, in order. Error naming the first step whose loss or
   // gradient was not finite, or what a kernel of theirs complained of; none of the results is told again then.
@@ -63,9 +65,9 @@ class Learner {
     Readback numbers;  // as compute() returns them
   };
 
-  double prepare(Index step);           // puts the step's numbers where its kernels read them; the learning rate
-  Tensor compute(const Batch& batch);   // float64 [3]: mean loss, gradient norm, correct predictions
-  Tensor replayed(const Batch& batch);  // the same, by a recording
+  double prepare(Index step);  // puts the step's numbers where its kernels read them; the learning rate
+  Tensor compute(std::span<const Batch> micro_batches);  // float64 [3]: sum of losses, gradient norm, right predictions
+  Tensor replayed(const Batch& batch);                   // the same, by a recording
 
   std::unique_ptr<nn::Classifier> model_;
   nn::ParameterArena arena_;

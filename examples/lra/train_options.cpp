@@ -84,6 +84,8 @@ void add_batch_options(CLI::App& app, TrainOptions& o) {
   add_whole(app, "--pad-multiple", o.batches.pad_multiple, 1, kMostPositions, "Positions are rounded up to a multiple");
   add_whole(app, "--bucket", o.batches.bucket, 1, kMostSamples,
             "Batches whose samples are sorted by length together; 1: no sorting");
+  add_whole(app, "--accumulate", o.batches.accumulate, 1, kMostSamples,
+            "Micro-batches that a step's batch is computed in, for less memory; to rounding the same result");
 }
 
 void add_run_options(CLI::App& app, TrainOptions& o) {
@@ -166,6 +168,9 @@ void finish(CLI::App& app, TrainOptions& options) {
   if (options.device == "cpu" && options.cuda_graph) throw OptionError("--cuda-graph needs --device cuda");
   if (options.cuda_graph && options.schedule.kind == nn::ScheduleKind::one_cycle)
     throw OptionError("--cuda-graph does not go with --schedule one_cycle, which changes beta1 from step to step");
+  if (options.cuda_graph && options.batches.accumulate > 1)
+    throw OptionError(cat("--cuda-graph does not go with --accumulate ", options.batches.accumulate,
+                          ": a recorded step is one batch"));
   const Index max_length = options.model.encoder.max_length;
   if (options.batches.pad_to > max_length)
     throw OptionError(cat("--pad-to ", options.batches.pad_to, " is more than --max-length ", max_length));

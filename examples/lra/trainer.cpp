@@ -121,15 +121,15 @@ double Trainer::session_seconds() const {
 void Trainer::train_one_step(BatchQueue& batches) {
   const Clock::time_point begin = Clock::now();
   const std::uint64_t allocations_before = memory_stats(device_).system_allocations;
-  const Batch batch = batches.next().value();
-  learner_.train(batch, state_.step);
+  const MicroBatches micro_batches = batches.next().value();
+  learner_.train(micro_batches, state_.step);
   ++state_.step;
   // Every hundredth step too, so that a loss that is not finite does not stay unseen where records are rare.
   const bool progress_due = progress_.due();
   if (due(options_.log_every) || progress_due || state_.step % 100 == 0) collect();
   cost_.training_seconds += seconds_between(begin, Clock::now());
   cost_.waiting_seconds = batches.waited_seconds();
-  cost_.tokens += batch.tokens;
+  for (const Batch& batch : micro_batches) cost_.tokens += batch.tokens;
   ++cost_.steps;
   system_allocations_.push_back(memory_stats(device_).system_allocations - allocations_before);
   if (due(options_.log_every)) record_training();

@@ -22,7 +22,7 @@ Sequences numbered(Index count) {
   return set;
 }
 
-void check_same(const Batch& a, const Batch& b) {
+void check_same_batch(const Batch& a, const Batch& b) {
   const std::vector<Tensor> left = tensors_of(a), right = tensors_of(b);
   REQUIRE_EQ(left.size(), right.size());
   for (std::size_t i = 0; i < left.size(); ++i) {
@@ -32,14 +32,19 @@ void check_same(const Batch& a, const Batch& b) {
   }
 }
 
+void check_same(const MicroBatches& a, const MicroBatches& b) {
+  REQUIRE_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) check_same_batch(a[i], b[i]);
+}
+
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-Batch small_batch(Index label) {
+MicroBatches small_batch(Index label) {
   Sequences set;
   set.append(std::vector<Token>{1, 2}, label);
-  return make_batch(set, {0}, {});
+  return {make_batch(set, {0}, {})};
 }
 
 }  // namespace
@@ -55,9 +60,9 @@ TEST_CASE("StepBatches: epoch after epoch, from any step on") {
     for (Index step = first; step < 13; ++step) {
       CAPTURE(step);
       const auto epoch = shuffled_batches(set, options, 9, step / 5);
-      const std::optional<Batch> batch = batches();
-      REQUIRE(batch);
-      check_same(*batch, make_batch(set, epoch[static_cast<std::size_t>(step % 5)], options));
+      const std::optional<MicroBatches> step_batches = batches();
+      REQUIRE(step_batches);
+      check_same(*step_batches, {make_batch(set, epoch[static_cast<std::size_t>(step % 5)], options)});
     }
     CHECK_FALSE(batches());
   }
@@ -80,14 +85,14 @@ TEST_CASE("BatchQueue: the source's batches in its order, bit for bit") {
 TEST_CASE("BatchQueue: an error comes in the place of its batch, and stays") {
   Index made = 0;
   BatchQueue queue(
-      [&made]() -> std::optional<Batch> {
+      [&made]() -> std::optional<MicroBatches> {
         if (made == 3) throw FormatError("batch 3 is broken");
         return small_batch(made++);
       },
       2);
   for (Index i = 0; i < 3; ++i) {
-    const Batch batch = queue.next().value();
-    CHECK_EQ(batch.labels.span<Index>()[0], i);
+    const MicroBatches batches = queue.next().value();
+    CHECK_EQ(batches.front().labels.span<Index>()[0], i);
   }
   for (int again = 0; again < 2; ++again) CHECK_THROWS_WITH_AS(queue.next(), "batch 3 is broken", FormatError);
 
@@ -100,7 +105,7 @@ TEST_CASE("BatchQueue: an error comes in the place of its batch, and stays") {
 TEST_CASE("BatchQueue: makes no more than fit, and ends while its thread waits") {
   std::atomic<Index> made = 0;
   {
-    BatchQueue queue([&made]() -> std::optional<Batch> { return small_batch(made++); }, 3);
+    BatchQueue queue([&made]() -> std::optional<MicroBatches> { return small_batch(made++); }, 3);
     queue.next();
     while (made < 5) std::this_thread::yield();  // three wait, one was taken, one is held back
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -114,7 +119,7 @@ TEST_CASE("BatchQueue: tells how long it was waited for, and a run's cost which 
   const Clock::time_point begin = Clock::now();
   Index made = 0;
   BatchQueue queue(
-      [&made, slow]() -> std::optional<Batch> {
+      [&made, slow]() -> std::optional<MicroBatches> {
         if (made < 2) std::this_thread::sleep_for(std::chrono::duration<double>(slow));
         return small_batch(made++);
       },

@@ -124,6 +124,41 @@ TEST_CASE("sorted_batches: every sample once, from short to long") {
   CHECK(std::is_sorted(order.begin(), order.end(), [&](Index a, Index b) { return set.length(a) < set.length(b); }));
 }
 
+TEST_CASE("make_micro_batches: every sample once, in parts of nearly one size, each padded for itself") {
+  const Sequences set = many(60);
+  const SampleNumbers samples = {31, 4, 9, 50, 2, 17, 23, 8, 40, 11};
+  const auto cut = [&](Index accumulate, Index size) {
+    const SampleNumbers chosen(samples.begin(), samples.begin() + size);
+    return make_micro_batches(set, chosen, {.pad_multiple = 1, .accumulate = accumulate});
+  };
+  for (const Index accumulate : {1, 2, 3, 4, 10, 1000}) {
+    CAPTURE(accumulate);
+    const MicroBatches parts = cut(accumulate, 10);
+    CHECK_EQ(parts.size(), static_cast<std::size_t>(std::min<Index>(accumulate, 10)));
+    std::vector<SampleNumbers> numbers;
+    Index before = 0;
+    for (const Batch& part : parts) {
+      CHECK_LE(part.size(), (10 + accumulate - 1) / accumulate);
+      CHECK_GE(part.size(), std::max<Index>(10 / accumulate, 1));
+      numbers.emplace_back(part.samples.span<Index>().begin(), part.samples.span<Index>().end());
+      Index longest = 0;
+      for (const Index sample : numbers.back()) longest = std::max(longest, set.length(sample));
+      CHECK_EQ(part.ids.dim(1), longest);
+      CHECK_GE(longest, before);
+      before = longest;
+    }
+    SampleNumbers all = joined(numbers), expected = samples;
+    if (accumulate == 1) CHECK_EQ(all, samples);
+    std::sort(all.begin(), all.end());
+    std::sort(expected.begin(), expected.end());
+    CHECK_EQ(all, expected);
+  }
+  CHECK_EQ(cut(3, 2).size(), 2);
+  CHECK_EQ(cut(3, 0).size(), 1);
+  CHECK_EQ(cut(3, 0).front().size(), 0);
+  CHECK_EQ(sorted_batches(set, {.size = 10, .accumulate = 3}).front().size(), 4);  // as large as a micro-batch
+}
+
 TEST_CASE("make_batch pads behind the tokens and masks the padding") {
   const Sequences set = of_lengths({3, 1, 0});
   const Batch batch = make_batch(set, {2, 0, 1}, {.pad_multiple = 4});

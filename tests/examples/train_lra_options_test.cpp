@@ -49,6 +49,8 @@ TEST_CASE("train_lra: wrong options") {
   check_fails(bench.args("run", {"--cuda-graph"}), 2, "--cuda-graph needs --device cuda");
   check_fails(bench.args("run", {"--device", "cuda", "--cuda-graph", "--schedule", "one_cycle"}), 2,
               "--cuda-graph does not go with --schedule one_cycle, which changes beta1 from step to step");
+  check_fails(bench.args("run", {"--device", "cuda", "--cuda-graph", "--accumulate", "2"}), 2,
+              "--cuda-graph does not go with --accumulate 2: a recorded step is one batch");
   check_fails(bench.args("run", {"--device", "tpu"}), 1, "tpu");
   CHECK_FALSE(fs::exists(bench.run("run")));
   const Finished help = train({"--help"});
