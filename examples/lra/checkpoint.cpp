@@ -21,6 +21,7 @@ json to_json(const RunState& state, const RunIdentity& identity) {
       {"accuracy", state.accuracy},
       {"best_step", state.best_step},
       {"best_accuracy", state.best_accuracy},
+      {"stale", state.stale},
       {"window", {{"loss", state.window.loss}, {"correct", state.window.correct}, {"samples", state.window.samples}}},
       {"metrics_bytes", state.metrics_bytes},
       {"rng", {{"seed", identity.seed}, {"step", state.step}}},
@@ -73,6 +74,7 @@ RunState state_from_json(const std::string& path, const json& saved, const RunId
   state.accuracy = read.number("/accuracy", 1);
   state.best_step = read.whole("/best_step", state.evaluated);
   state.best_accuracy = read.number("/best_accuracy", 1);
+  if (saved.contains("stale")) state.stale = read.whole("/stale", state.evaluated);  // not in the first checkpoints
   state.window.loss = read.number("/window/loss", std::numeric_limits<double>::max());
   state.window.samples = read.whole("/window/samples", kMost);
   state.window.correct = read.whole("/window/correct", state.window.samples);

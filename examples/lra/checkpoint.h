@@ -15,6 +15,7 @@ struct RunState {
   double accuracy = 0;  // that it found
   Index best_step = 0;  // of the validation with the best accuracy, the first of equals; 0: none yet
   double best_accuracy = 0;
+  Index stale = 0;                   // validations since the best one, none of them better
   Tally window;                      // since the last training record
   std::uintmax_t metrics_bytes = 0;  // length of metrics.jsonl
 

@@ -38,6 +38,7 @@ void print_report(const TrainOptions& options, const Task& task, const Trainer& 
   out << task.name << ", sequences of up to " << task.longest() << " tokens; " << options.model.encoder.attention.kind
       << " attention, " << trainer.parameter_count() << " parameters, seed " << options.seed << '\n';
   for (const std::string& note : task.notes) out << "note: " << note << '\n';
+  if (const std::string early = trainer.early_end(); !early.empty()) out << early << '\n';
   out << '\n';
   print_head(out);
   for (const TestResult& result : results)

@@ -2,7 +2,7 @@
 //
 //   RUN/config.toml                          the resolved configuration; --resume reads it back
 //   RUN/metrics.jsonl, RUN/timing.jsonl      records (record_log.h)
-//   RUN/checkpoints/step-000500.safetensors  the newest two
+//   RUN/checkpoints/step-000500.safetensors  the newest ones, two unless --keep says more
 //   RUN/checkpoints/best.safetensors         the one with the best validation accuracy
 //   RUN/lock                                 empty; locked by the program that the run belongs to at the moment
 #pragma once

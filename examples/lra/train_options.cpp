@@ -14,8 +14,8 @@ namespace subquad::lra {
 namespace {
 
 // Of these a resumed run may be given new values; all others would make it another run.
-const std::vector<std::string> kFreeOnResume = {"data",    "device",      "cuda-graph",
-                                                "threads", "max-minutes", "progress-seconds"};
+const std::vector<std::string> kFreeOnResume = {"data",        "device",           "cuda-graph", "threads",
+                                                "max-minutes", "progress-seconds", "keep"};
 
 // config.toml keeps it so, since a run may be resumed from elsewhere.
 CLI::Validator absolute_path() {
@@ -92,6 +92,9 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   add_whole(app, "--log-every", o.log_every, 1, kMostSteps, "Steps per training record");
   add_whole(app, "--evaluate-every", o.evaluate_every, 1, kMostSteps, "Steps between validations");
   add_whole(app, "--checkpoint-every", o.checkpoint_every, 1, kMostSteps, "Steps between checkpoints");
+  add_whole(app, "--keep", o.keep, 1, kMostSteps, "Newest checkpoints that stay, beside the best");
+  add_whole(app, "--patience", o.patience, 0, kMostSteps,
+            "End after so many validations in a row without a better accuracy; 0: never");
   add_number(app, "--max-minutes", o.max_minutes, between(0, 1e6), "Save and end after this time; 0: no limit");
   add_number(app, "--progress-seconds", o.progress_seconds, between(0, 1e6),
              "Between progress lines, if stderr is no terminal");

@@ -37,6 +37,8 @@ struct TrainOptions {
   Index log_every = 10;
   Index evaluate_every = 500;
   Index checkpoint_every = 500;
+  Index keep = 2;          // newest checkpoints, beside the best
+  Index patience = 0;      // validations in a row that find no better accuracy and end the run; 0: none do
   double max_minutes = 0;  // 0: no limit
   double progress_seconds = 5;
 

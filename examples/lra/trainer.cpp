@@ -16,7 +16,6 @@ namespace subquad::lra {
 
 namespace {
 
-constexpr std::size_t kKeptCheckpoints = 2;
 constexpr Index kBatchesAhead = 4;
 
 RunIdentity identity_of(const TrainOptions& options, const Task& task) {
@@ -96,7 +95,7 @@ bool Trainer::train() {
       return false;
     }
     if (due(options_.checkpoint_every)) save();
-    if (state_.step == options_.steps) return true;
+    if (ended()) return true;
     if (must_stop()) {
       save();
       return false;
@@ -105,9 +104,23 @@ bool Trainer::train() {
   }
 }
 
-// Every so many steps, and after the last one.
+// Every so many steps, and at the end.
 bool Trainer::due(Index every) const {
-  return state_.step > 0 && (state_.step % every == 0 || state_.step == options_.steps);
+  return state_.step > 0 && (state_.step % every == 0 || ended());
+}
+
+bool Trainer::out_of_patience() const {
+  return options_.patience > 0 && state_.stale >= options_.patience;
+}
+
+bool Trainer::ended() const {
+  return state_.step == options_.steps || out_of_patience();
+}
+
+std::string Trainer::early_end() const {
+  if (!out_of_patience() || state_.step == options_.steps) return {};
+  return cat("ended early at step ", state_.step, " of ", options_.steps, ": ", state_.stale,
+             " validations in a row found no better accuracy than that at step ", state_.best_step);
 }
 
 bool Trainer::must_stop() const {
@@ -126,13 +139,15 @@ void Trainer::train_one_step(BatchQueue& batches) {
   ++state_.step;
   // Every hundredth step too, so that a loss that is not finite does not stay unseen where records are rare.
   const bool progress_due = progress_.due();
-  if (due(options_.log_every) || progress_due || state_.step % 100 == 0) collect();
+  const bool record_due = due(options_.log_every) || (options_.patience > 0 && due(options_.evaluate_every));
+  if (record_due || progress_due || state_.step % 100 == 0) collect();
   cost_.training_seconds += seconds_between(begin, Clock::now());
   cost_.waiting_seconds = batches.waited_seconds();
   for (const Batch& batch : micro_batches) cost_.tokens += batch.tokens;
   ++cost_.steps;
   system_allocations_.push_back(memory_stats(device_).system_allocations - allocations_before);
-  if (due(options_.log_every)) record_training();
+  // A validation may be the end; no step is left unrecorded then.
+  if (record_due) record_training();
   if (progress_due) show_progress();
 }
 
@@ -188,13 +203,25 @@ bool Trainer::validate() {
   if (best) {
     state_.best_step = state_.step;
     state_.best_accuracy = state_.accuracy;
+    state_.stale = 0;
     state_.metrics_bytes = metrics_->bytes();
     save_checkpoint(folder_.best(), learner_, state_, identity_);
+  } else {
+    ++state_.stale;
   }
   std::ostringstream line;
   line << std::fixed << std::setprecision(4) << "step " << state_.step << "   validation loss "
        << found->tally.mean_loss() << "   accuracy " << state_.accuracy << (best ? "   best so far" : "");
+  if (options_.patience > 0 && !best)
+    line << "   " << state_.stale << " of " << options_.patience << " without a better one";
   progress_.print(line.str());
+  if (const std::string early = early_end(); !early.empty()) {
+    metrics_->write({{"kind", "early_stop"},
+                     {"step", state_.step},
+                     {"patience", options_.patience},
+                     {"best_step", state_.best_step}});
+    progress_.print(early);
+  }
   return true;
 }
 
@@ -206,7 +233,7 @@ void Trainer::save() {
   if (saved_ == state_) return;
   save_checkpoint(folder_.checkpoint(state_.step), learner_, state_, identity_);
   saved_ = state_;
-  folder_.tidy(kKeptCheckpoints);
+  folder_.tidy(static_cast<std::size_t>(options_.keep));
 }
 
 std::optional<Evaluation> Trainer::evaluate(const Sequences& set, const char* what) {

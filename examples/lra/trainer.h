@@ -41,7 +41,8 @@ class Trainer {
   Trainer(const TrainOptions& options, const Task& task, Learner& learner, const RunFolder& folder,
           ProgressLine& progress, const StopRequest& stop);
 
-  // False when it was stopped, by signal or time limit, before the last step; all is saved then.
+  // False when it was stopped, by signal or time limit, before its end: the last step, or the validation at which its
+  // patience ran out. All is saved then.
   bool train();
 
   // The best and the last parameters, each once over the whole test set. nullopt when stopped by a signal; what
@@ -49,6 +50,8 @@ class Trainer {
   std::optional<std::vector<TestResult>> test();
 
   Index step() const { return state_.step; }
+  // "ended early at step 300 of 5000: ..." when patience ran out, else "".
+  std::string early_end() const;
   Index parameter_count() const { return learner_.parameter_count(); }
   Cost cost() const;
 
@@ -56,6 +59,8 @@ class Trainer {
   using Clock = std::chrono::steady_clock;
 
   bool due(Index every) const;
+  bool out_of_patience() const;
+  bool ended() const;
   bool must_stop() const;
   double session_seconds() const;
   void train_one_step(BatchQueue& batches);
