@@ -15,11 +15,13 @@ namespace subquad::lra {
 
 class BatchQueue {
  public:
+  static constexpr Index kUsualCapacity = 4;
+
   // The next step's micro-batches; nothing after the last one. Only the queue's thread calls it.
   using Source = std::function<std::optional<MicroBatches>()>;
 
   // At most `capacity` finished steps' batches wait, at least 1, and one more that is ready to be put behind them.
-  BatchQueue(Source source, Index capacity);
+  explicit BatchQueue(Source source, Index capacity = kUsualCapacity);
   ~BatchQueue();  // after the batch that is being made
   BatchQueue(const BatchQueue&) = delete;
   BatchQueue& operator=(const BatchQueue&) = delete;

@@ -139,6 +139,14 @@ std::optional<MicroBatches> StepBatches::operator()() {
   return make_micro_batches(*set_, epoch_batches_[static_cast<std::size_t>(number)], options_);
 }
 
+EvaluationBatches::EvaluationBatches(const Sequences& set, const BatchOptions& options)
+    : set_(&set), options_(options), batches_(sorted_batches(set, options)) {}
+
+std::optional<MicroBatches> EvaluationBatches::operator()() {
+  if (next_ == batches_.size()) return std::nullopt;
+  return MicroBatches{make_batch(*set_, batches_[next_++], options_)};
+}
+
 Batch Batch::to(Device device) const {
   return {ids.to(device), labels.to(device), samples.to(device), mask.to(device), tokens};
 }

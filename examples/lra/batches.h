@@ -69,6 +69,19 @@ class StepBatches {
   std::vector<SampleNumbers> epoch_batches_;
 };
 
+// The batches of sorted_batches(), one a call, then nothing. `set` must live as long.
+class EvaluationBatches {
+ public:
+  EvaluationBatches(const Sequences& set, const BatchOptions& options);
+  std::optional<MicroBatches> operator()();
+
+ private:
+  const Sequences* set_;
+  BatchOptions options_;
+  std::vector<SampleNumbers> batches_;
+  std::size_t next_ = 0;
+};
+
 std::vector<Tensor> tensors_of(const Batch& batch);  // all of its tensors, always in the same order
 
 }  // namespace subquad::lra

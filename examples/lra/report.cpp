@@ -51,7 +51,7 @@ void print_report(const TrainOptions& options, const Task& task, const Trainer& 
   if (cost.steps > 0)
     out << "  this session: " << cost.steps << " steps in " << duration_text(cost.training_seconds) << ", "
         << rate_text(cost.tokens_per_second()) << " tokens/s; " << std::setprecision(1) << 100 * cost.waiting_share()
-        << " % of the time went by waiting for data\n"
+        << " % of the time went by waiting for data, " << 100 * cost.evaluation_waiting_share() << " % in evaluations\n"
         << "  new blocks of memory taken from the system in the second half of these steps: " << cost.system_allocations
         << '\n';
   out << "  peak memory " << std::setprecision(0) << mebibytes(memory_stats().peak_bytes) << " MiB in tensors, "

@@ -1,5 +1,9 @@
 #include "subquad/examples/lra/scoring.h"
 
+#include <chrono>
+
+#include "subquad/examples/lra/batch_queue.h"
+
 namespace subquad::lra {
 
 std::optional<Evaluation> evaluate(Learner& learner, const Sequences& set, const BatchOptions& options,
@@ -7,9 +11,13 @@ std::optional<Evaluation> evaluate(Learner& learner, const Sequences& set, const
   Evaluation result;
   result.predicted.resize(static_cast<std::size_t>(set.size()));
   result.probability.resize(result.predicted.size());
-  for (const SampleNumbers& samples : sorted_batches(set, options)) {
+  const auto begin = std::chrono::steady_clock::now();
+  BatchQueue batches{EvaluationBatches(set, options)};
+  while (const std::optional<MicroBatches> next = batches.next()) {
     if (!go_on(result.tally)) return std::nullopt;
-    const Learner::Prediction found = learner.predict(make_batch(set, samples, options));
+    const Batch& batch = next->front();
+    const std::span<const Index> samples = batch.samples.span<Index>();
+    const Learner::Prediction found = learner.predict(batch);
     const std::vector<std::vector<double>> shares = probabilities(found.logits);
     result.tally += found.tally;
     for (std::size_t i = 0; i < samples.size(); ++i) {
@@ -19,6 +27,8 @@ std::optional<Evaluation> evaluate(Learner& learner, const Sequences& set, const
       result.probability[sample] = chosen < 0 ? 0 : shares[i][static_cast<std::size_t>(chosen)];
     }
   }
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  result.waiting_seconds = batches.waited_seconds();
   return result;
 }
 

@@ -16,8 +16,6 @@ namespace subquad::lra {
 
 namespace {
 
-constexpr Index kBatchesAhead = 4;
-
 RunIdentity identity_of(const TrainOptions& options, const Task& task) {
   if (task.train.size() == 0) throw Error(cat("task ", task.name, ": the training set is empty"));
   RunIdentity identity;
@@ -87,8 +85,7 @@ Trainer::Trainer(const TrainOptions& options, const Task& task, Learner& learner
 }
 
 bool Trainer::train() {
-  BatchQueue batches(StepBatches(task_.train, options_.batches, options_.seed, state_.step, options_.steps),
-                     kBatchesAhead);
+  BatchQueue batches(StepBatches(task_.train, options_.batches, options_.seed, state_.step, options_.steps));
   while (true) {
     if (due(options_.evaluate_every) && state_.evaluated < state_.step && !validate()) {
       save();
@@ -237,11 +234,20 @@ void Trainer::save() {
 }
 
 std::optional<Evaluation> Trainer::evaluate(const Sequences& set, const char* what) {
-  return lra::evaluate(learner_, set, options_.batches, [&](const Tally& so_far) {
+  const auto found = lra::evaluate(learner_, set, options_.batches, [&](const Tally& so_far) {
     if (progress_.due() && so_far.samples > 0)
       progress_.show(cat("step ", state_.step, "   ", what, " ", so_far.samples, "/", set.size()));
     return !stop_;
   });
+  if (!found) return std::nullopt;
+  cost_.evaluation_seconds += found->seconds;
+  cost_.evaluation_waiting_seconds += found->waiting_seconds;
+  timing_->write({{"kind", "evaluation"},
+                  {"step", state_.step},
+                  {"set", what},
+                  {"seconds", found->seconds},
+                  {"waiting_share", share(found->waiting_seconds, found->seconds)}});
+  return found;
 }
 
 std::optional<std::vector<TestResult>> Trainer::test() {

@@ -22,16 +22,23 @@ struct TestResult {
   std::map<Token, Tally> by_first_token;
 };
 
+inline double share(double part, double whole) {
+  return whole > 0 ? part / whole : 0;
+}
+
 // Of this process, not of the whole run, where it was resumed.
 struct Cost {
   double training_seconds = 0;
   double waiting_seconds = 0;  // of them, for batches
+  double evaluation_seconds = 0;
+  double evaluation_waiting_seconds = 0;
   Index steps = 0;
   Index tokens = 0;                      // real ones trained on
   std::uint64_t system_allocations = 0;  // by training steps in the second half of `steps`
   std::uint64_t process_bytes = 0;       // the largest resident size this process has had
 
-  double waiting_share() const { return training_seconds > 0 ? waiting_seconds / training_seconds : 0; }
+  double waiting_share() const { return share(waiting_seconds, training_seconds); }
+  double evaluation_waiting_share() const { return share(evaluation_waiting_seconds, evaluation_seconds); }
   double tokens_per_second() const { return training_seconds > 0 ? static_cast<double>(tokens) / training_seconds : 0; }
 };
 

@@ -124,6 +124,22 @@ TEST_CASE("sorted_batches: every sample once, from short to long") {
   CHECK(std::is_sorted(order.begin(), order.end(), [&](Index a, Index b) { return set.length(a) < set.length(b); }));
 }
 
+TEST_CASE("EvaluationBatches: those of sorted_batches, one a call") {
+  const Sequences set = many(25);
+  const BatchOptions options = {.size = 10, .pad_multiple = 4};
+  EvaluationBatches batches(set, options);
+  for (const SampleNumbers& samples : sorted_batches(set, options)) {
+    const std::optional<MicroBatches> next = batches();
+    REQUIRE(next);
+    REQUIRE_EQ(next->size(), 1);
+    const auto numbers = next->front().samples.span<Index>();
+    CHECK_EQ(SampleNumbers(numbers.begin(), numbers.end()), samples);
+    CHECK_EQ(next->front().ids.shape(), make_batch(set, samples, options).ids.shape());
+  }
+  CHECK_FALSE(batches());
+  CHECK_FALSE(EvaluationBatches(Sequences(), options)());
+}
+
 TEST_CASE("make_micro_batches: every sample once, in parts of nearly one size, each padded for itself") {
   const Sequences set = many(60);
   const SampleNumbers samples = {31, 4, 9, 50, 2, 17, 23, 8, 40, 11};

@@ -79,15 +79,16 @@ TEST_CASE("train_lra: a whole run leaves config, records, checkpoints and a tabl
   for (const nlohmann::json& record : records(run)) ++kinds[record.at("kind")];
   CHECK_EQ(kinds["start"], 1);
   std::istringstream timing(read_text(run / "timing.jsonl"));
-  Index speeds = 0;
+  Index speeds = 0, evaluations = 0;
   for (std::string line; std::getline(timing, line);) {
     const nlohmann::json record = nlohmann::json::parse(line);
-    if (record.at("kind") != "speed") continue;
-    ++speeds;
+    if (record.at("kind") == "session") continue;
+    ++(record.at("kind") == "speed" ? speeds : evaluations);
     CHECK_GE(record.at("waiting_share"), 0.);
     CHECK_LE(record.at("waiting_share"), 1.);
   }
   CHECK_EQ(speeds, 6);
+  CHECK_GE(evaluations, 4);  // three validations and a test
   CHECK_EQ(kinds["train"], 6);
   CHECK_EQ(kinds["validation"], 3);
   CHECK_GE(kinds["test"], 1);
