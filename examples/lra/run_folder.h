@@ -7,6 +7,7 @@
 //   RUN/lock                                 empty; locked by the program that the run belongs to at the moment
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string_view>
@@ -20,9 +21,13 @@ class RunFolder {
  public:
   // Error when something of that name exists: a run is never overwritten, nor made by two programs at once.
   static void check_new(const std::filesystem::path& path);
+  static void make(const std::filesystem::path& path);  // an empty folder, with those above it
   static RunFolder create(const std::filesystem::path& path);
   // Error when it is not the folder of a run; `lead` stands before the path there.
   static RunFolder open(const std::filesystem::path& path, std::string_view lead = "");
+
+  // What a run in this folder, or several with different seeds, was told. Error where it is no such folder.
+  static std::filesystem::path config_in(const std::filesystem::path& path, std::string_view lead = "");
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path config() const { return path_ / "config.toml"; }
@@ -42,10 +47,14 @@ class RunFolder {
   std::filesystem::path path_;
 };
 
-// Keeps other programs from going on with a run, for as long as it lives.
+// Where several runs lie that differ by their seed (seed_runs.h): that of one, and those that are there, by seed.
+std::filesystem::path seed_folder(const std::filesystem::path& folder, std::uint64_t seed);
+std::vector<std::filesystem::path> seed_folders(const std::filesystem::path& folder);
+
+// Keeps other programs from going on with the run, or runs, in a folder, for as long as it lives.
 class RunLock {
  public:
-  explicit RunLock(const RunFolder& folder);  // Error when another program has the run
+  explicit RunLock(const std::filesystem::path& folder);  // Error when another program has the run
   ~RunLock();
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;

@@ -5,49 +5,14 @@
 #include <iomanip>
 #include <set>
 #include <sstream>
-#include <utility>
 
 #include "subquad/core/error.h"
+#include "subquad/examples/lra/averages.h"
 #include "subquad/examples/lra/progress.h"
-#include "subquad/examples/lra/record_log.h"
-#include "subquad/examples/lra/run_folder.h"
 
 namespace subquad::lra {
 
 namespace {
-
-void take(const Record& record, RunSummary& run) {
-  const std::string kind = text_field(record, "kind");
-  if (kind == "start") {
-    run.attention = text_field(record, "attention");
-    run.model = text_field(record, "model", "encoder");
-    run.task = text_field(record, "task");
-    run.data_hash = text_field(record, "data_hash");
-    run.parameters = field(record, "parameters", Index{0});
-  } else if (kind == "validation") {
-    run.validation = std::max(run.validation.value_or(0), field(record, "accuracy", 0.0));
-  } else if (kind == "test" && text_field(record, "checkpoint").starts_with("best")) {
-    run.test = field(record, "accuracy", 0.0);
-  } else if (kind == "baseline") {
-    run.baselines.push_back({text_field(record, "name"), field(record, "validation", 0.0), field(record, "test", 0.0)});
-  }
-}
-
-void read_times(const std::filesystem::path& path, RunSummary& run) {
-  double earlier = 0, session = 0;  // seconds
-  read_records(path, [&](const Record& record) {
-    const std::string kind = text_field(record, "kind");
-    if (kind == "session") {
-      earlier += std::exchange(session, 0);
-    } else if (kind == "speed") {
-      session = field(record, "seconds", session);
-      run.minutes = (earlier + session) / 60;
-      if (record.contains("tokens_per_second")) run.tokens_per_second = field(record, "tokens_per_second", 0.0);
-      if (record.contains("process_bytes"))
-        run.peak_bytes = std::max(run.peak_bytes.value_or(0), field(record, "process_bytes", std::uint64_t{0}));
-    }
-  });
-}
 
 std::string fixed_text(const std::optional<double>& number, int digits) {
   if (!number) return "-";
@@ -81,15 +46,6 @@ int folder_width(const std::vector<RunSummary>& runs) {
 
 }  // namespace
 
-RunSummary read_run(const std::filesystem::path& folder) {
-  const RunFolder run = RunFolder::open(folder);
-  RunSummary summary = {.folder = folder.string()};
-  read_records(run.metrics(), [&](const Record& record) { take(record, summary); });
-  if (summary.attention.empty()) throw Error(cat(run.metrics().string(), ": there is no record of a start"));
-  read_times(run.timing(), summary);
-  return summary;
-}
-
 void print_run_table(const std::vector<RunSummary>& runs, std::ostream& out) {
   if (runs.empty()) return;
   refuse_other_data(runs);
@@ -113,6 +69,26 @@ void print_run_table(const std::vector<RunSummary>& runs, std::ostream& out) {
   if (complete == runs.end()) return;
   for (const Baseline& baseline : complete->baselines)
     row("", {baseline.name, "", "", accuracy_text(baseline.validation), accuracy_text(baseline.test), "", "", ""});
+}
+
+void print_run_tables(const std::vector<RunSummary>& runs, std::ostream& out) {
+  std::vector<std::vector<RunSummary>> tasks;
+  for (const RunSummary& run : runs) {
+    const auto task =
+        std::find_if(tasks.begin(), tasks.end(), [&](const auto& t) { return t.front().task == run.task; });
+    if (task == tasks.end())
+      tasks.push_back({run});
+    else
+      task->push_back(run);
+  }
+  for (const std::vector<RunSummary>& task : tasks) refuse_other_data(task);
+  for (const std::vector<RunSummary>& task : tasks) {
+    if (tasks.size() > 1) out << task.front().task << '\n';
+    print_run_table(task, out);
+    print_seed_means(task, out);
+    if (tasks.size() > 1) out << '\n';
+  }
+  if (tasks.size() > 1) print_task_averages(runs, out);
 }
 
 }  // namespace subquad::lra

@@ -27,6 +27,32 @@ CLI::Validator absolute_path() {
   return CLI::Validator(change, "", "absolute_path");
 }
 
+// Numbers with commas between them, none twice; no number, too. Error naming what is wrong.
+std::vector<std::uint64_t> parse_seeds(const std::string& list) {
+  const CLI::Validator number = whole(0, std::numeric_limits<std::uint64_t>::max());
+  std::vector<std::uint64_t> seeds;
+  std::istringstream items(list);
+  for (std::string item; std::getline(items, item, ',');) {
+    if (item.empty()) throw Error(cat("'", list, "' has an empty item, expected whole numbers"));
+    if (const std::string wrong = number(item); !wrong.empty()) throw Error(wrong);
+    seeds.push_back(std::stoull(item));
+    if (std::count(seeds.begin(), seeds.end(), seeds.back()) > 1) throw Error(cat("seed ", item, " comes twice"));
+  }
+  return seeds;
+}
+
+CLI::Validator seed_list() {
+  const auto check = [](const std::string& list) {
+    try {
+      parse_seeds(list);
+      return std::string();
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+  };
+  return CLI::Validator(check, "");
+}
+
 std::string task_help() {
   std::string text = "What is learnt:";
   const char* separator = " ";
@@ -58,6 +84,11 @@ void add_task_options(CLI::App& app, TrainOptions& o) {
       ->type_name("DIR")
       ->check(not_empty());
   add_whole(app, "--seed", o.seed, 0, std::numeric_limits<std::uint64_t>::max(), "Of weights, data order and dropout");
+  app.add_option_function<std::string>(
+         "--seeds", [&o](const std::string& list) { o.seeds = parse_seeds(list); },
+         "In place of --seed, as 1,2,3: a run for each in OUT/seed-1 and so on, then a table with mean and deviation")
+      ->type_name("LIST")
+      ->check(seed_list());
   app.add_option("--device", o.device, "cpu, cuda or cuda:1")->type_name("NAME");
   add_choice(app, "--precision", o.precision, parse_precision, precision_name,
              "fp32, tf32 or bf16: of the products' operands; all else stays float32. cuda only, but for fp32");
@@ -123,13 +154,13 @@ std::unique_ptr<CLI::App> make_app(TrainOptions& options) {
 }
 
 // The arguments of the run in `folder` as it was started, plus those of the new command line that may change.
-std::vector<std::string> resumed_arguments(const CLI::App& app, const RunFolder& folder) {
-  std::vector<std::string> args = {"--preset", folder.config().string()};
+std::vector<std::string> resumed_arguments(const CLI::App& app, const std::string& config) {
+  std::vector<std::string> args = {"--preset", config};
   for (const CLI::Option* option : app.get_options()) {
     const std::string& name = option->get_lnames().front();
     if (option->count() == 0 || name == "resume") continue;
     if (std::find(kFreeOnResume.begin(), kFreeOnResume.end(), name) == kFreeOnResume.end())
-      throw OptionError(cat("--", name, " cannot be given with --resume; it comes from ", folder.config().string()));
+      throw OptionError(cat("--", name, " cannot be given with --resume; it comes from ", config));
     args.push_back(cat("--", name, "=", option->results().front()));  // in one word: a flag takes no second one
   }
   return args;
@@ -166,6 +197,8 @@ void finish(CLI::App& app, TrainOptions& options) {
   if (options.out.empty() && !options.check_data) throw OptionError("--out is required");
   refuse_task_options(app, options.data.task);
   settle_model_options(app, options.model);
+  if (!options.seeds.empty() && options.seed != TrainOptions().seed)
+    throw OptionError(cat("--seed ", options.seed, " does not go with --seeds, which says the seed of each run"));
   if (options.device == "cpu" && options.precision != Precision::fp32)
     throw OptionError(cat("--precision ", options.precision, " needs --device cuda: the CPU computes in fp32"));
   if (options.device == "cpu" && options.cuda_graph) throw OptionError("--cuda-graph needs --device cuda");
@@ -195,7 +228,8 @@ bool parse_train_options(const std::vector<std::string>& args, TrainOptions& opt
   if (!options.resume.empty()) {
     if (options.check_data) throw OptionError("--check-data does not go with --resume");
     const std::string folder = options.resume;
-    const std::vector<std::string> earlier = resumed_arguments(*app, RunFolder::open(folder, "--resume "));
+    const std::vector<std::string> earlier =
+        resumed_arguments(*app, RunFolder::config_in(folder, "--resume ").string());
     options = TrainOptions();
     app = make_app(options);
     parse_options(*app, earlier);

@@ -22,6 +22,7 @@ struct TrainOptions {
   std::string resume;       // "" or the folder of the run to go on with; then equal to out
 
   std::uint64_t seed = 1;
+  std::vector<std::uint64_t> seeds;  // of several runs, in folders below `out`; empty: one run, with `seed`
   std::string device = "cpu";
   Precision precision = Precision::fp32;
   bool cuda_graph = false;

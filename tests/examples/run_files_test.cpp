@@ -116,11 +116,11 @@ TEST_CASE("run folder: locked by one program at a time") {
   const ScratchFolder scratch;
   const RunFolder folder = RunFolder::create(scratch / "run");
   {
-    const RunLock lock(folder);
-    CHECK_THROWS_WITH_AS(RunLock{folder}, cat("another program is working on the run ", folder.path().string()).c_str(),
-                         Error);
+    const RunLock lock(folder.path());
+    CHECK_THROWS_WITH_AS(RunLock{folder.path()},
+                         cat("another program is working on the run ", folder.path().string()).c_str(), Error);
   }
-  CHECK_NOTHROW(RunLock{folder});
+  CHECK_NOTHROW(RunLock{folder.path()});
 }
 
 TEST_CASE("run folder: the newest checkpoints are kept") {
