@@ -9,10 +9,7 @@ namespace subquad::nn {
 namespace {
 
 ClassifierHeadConfig head_config(const SequenceClassifierConfig& config) {
-  return {.inputs = pooled_width(config),
-          .hidden = config.head_hidden,
-          .hidden_layers = config.head_layers,
-          .classes = config.classes};
+  return {.inputs = pooled_width(config), .hidden = config.head_hidden, .classes = config.classes};
 }
 
 }  // namespace
@@ -59,14 +56,16 @@ Variable pool(const SequenceClassifierConfig& config, const Encoded& encoded) {
 ClassifierHead::ClassifierHead(const Place& place, const ClassifierHeadConfig& config) : Module(place) {
   check_at_least("classifier_head", "inputs", config.inputs, 1);
   check_at_least("classifier_head", "classes", config.classes, 1);
-  check_at_least("classifier_head", "hidden_layers", config.hidden_layers, 0);
-  if (config.hidden_layers > 0) check_at_least("classifier_head", "hidden", config.hidden, 1);
   Index inputs = config.inputs;
-  for (Index i = 0; i < config.hidden_layers; ++i) {
-    layers_.push_back(std::make_unique<Linear>(child(cat("layers.", i)), inputs, config.hidden));
-    inputs = config.hidden;
+  const auto add = [&](Index outputs) {
+    layers_.push_back(std::make_unique<Linear>(child(cat("layers.", layers_.size())), inputs, outputs));
+    inputs = outputs;
+  };
+  for (const Index width : config.hidden) {
+    check_at_least("classifier_head", "hidden", width, 1);
+    add(width);
   }
-  layers_.push_back(std::make_unique<Linear>(child(cat("layers.", config.hidden_layers)), inputs, config.classes));
+  add(config.classes);
 }
 
 Variable ClassifierHead::operator()(const Variable& x) const {

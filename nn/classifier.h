@@ -6,11 +6,10 @@
 
 namespace subquad::nn {
 
-// Linear - ReLU - ... - Linear: `hidden_layers` layers of `hidden` features, then the logits.
+// Linear - ReLU - ... - Linear: a layer for each width in `hidden`, then the logits.
 struct ClassifierHeadConfig {
   Index inputs = 0;
-  Index hidden = 0;
-  Index hidden_layers = 1;
+  std::vector<Index> hidden = {};
   Index classes = 0;
 };
 
@@ -34,6 +33,7 @@ struct SequenceClassifierConfig {
   Index width = 64;
   Index layers = 2;
   Index hidden = 128;                        // of the feed-forward
+  std::vector<Index> head_hidden = {128};    // widths of the head's hidden layers
   AttentionConfig attention = {.heads = 2};  // its width and dropout are those of this struct
   NormOrder norm = NormOrder::pre;
   kernels::Activation activation = kernels::Activation::gelu;
@@ -45,8 +45,6 @@ struct SequenceClassifierConfig {
 
   Pooling pooling = Pooling::mean;
   bool over_padded_length = false;  // mean divides by max_length: the published quirk
-  Index head_hidden = 128;
-  Index head_layers = 1;  // hidden layers of the head
 
   bool checkpoint_layers = false;
 };

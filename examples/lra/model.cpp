@@ -3,7 +3,6 @@
 #include "subquad/examples/lra/attention_options.h"
 #include "subquad/examples/lra/options.h"
 #include "subquad/nn/choice.h"
-#include "subquad/nn/two_tower.h"
 
 namespace subquad::lra {
 
@@ -33,8 +32,8 @@ nn::AttentionConfig attention_of(const ModelOptions& options) {
 // The first half of the rows holds the first sequences of all pairs.
 class PairClassifier : public nn::Classifier {
  public:
-  PairClassifier(const nn::Place& place, const nn::SequenceClassifierConfig& config)
-      : Classifier(place), towers_(child("towers"), config) {}
+  PairClassifier(const nn::Place& place, const nn::SequenceClassifierConfig& config, nn::PairFeatures features)
+      : Classifier(place), towers_(child("towers"), config, features) {}
 
   Variable operator()(const Tensor& tokens, const Mask& mask, const RandomState& rng) const override {
     const ModuleScope scope = enter();
@@ -90,7 +89,10 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
 
   const OptionGroup encoder(app, kEncoder);
   add_whole(app, "--feed-forward", e.hidden, 1, kMostFeatures, "Hidden features of the feed-forward");
-  add_whole(app, "--head-hidden", e.head_hidden, 1, kMostFeatures, "Hidden features of the classifier");
+  add_wholes(app, "--head-hidden", e.head_hidden, 1, kMostFeatures, "Features of the classifier's hidden layers");
+  add_choice(app, "--pair-head", options.pair_features, nn::parse_pair_features, nn::pair_features_name,
+             "What the classifier sees of a pair: both vectors (concatenated), or also their product and difference "
+             "(interaction)");
   add_choice(app, "--norm", e.norm, nn::parse_norm_order, nn::norm_order_name, "Layer norm: pre or post");
   add_choice(app, "--activation", e.activation, nn::parse_activation, nn::activation_name, "none, relu or gelu");
   app.add_flag("--over-padded-length", e.over_padded_length, "Mean pooling divides by max-length, as published code");
@@ -140,7 +142,7 @@ std::unique_ptr<nn::Classifier> make_model(const nn::Place& place, const ModelOp
     nn::SequenceClassifierConfig config = options.encoder;
     config.vocabulary = task.vocabulary;
     config.classes = task.classes;
-    if (task.parts == 2) return std::make_unique<PairClassifier>(place, config);
+    if (task.parts == 2) return std::make_unique<PairClassifier>(place, config, options.pair_features);
     return std::make_unique<nn::SequenceClassifier>(place, config);
   }
   if (task.parts == 2) throw OptionError("--model mixer takes one sequence; a task of pairs needs --model encoder");

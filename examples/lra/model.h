@@ -8,6 +8,7 @@
 
 #include "subquad/examples/lra/tasks/task.h"
 #include "subquad/nn/mixer.h"
+#include "subquad/nn/two_tower.h"
 
 namespace CLI {
 class App;
@@ -21,7 +22,8 @@ std::string_view model_name(ModelKind kind);
 
 struct ModelOptions {
   ModelKind kind = ModelKind::encoder;
-  nn::SequenceClassifierConfig encoder = {.max_length = 2048};  // its members that a mixer has, too, are the mixer's
+  nn::SequenceClassifierConfig encoder = {.max_length = 2048};     // its members that a mixer has, too, are the mixer's
+  nn::PairFeatures pair_features = nn::PairFeatures::interaction;  // what a pair's head sees
   bool mix_padding = false;
   nn::PaddingRow padding_row = nn::PaddingRow::trained;
   double embedding_bound = 0;

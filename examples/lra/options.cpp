@@ -115,6 +115,16 @@ class Help : public CLI::Formatter {
   }
 };
 
+// "512,256": "512" and "256"; every comma stands between two words, if empty ones.
+std::vector<std::string> words(const std::string& text) {
+  std::vector<std::string> found;
+  std::size_t begin = 0;
+  for (std::size_t comma; (comma = text.find(',', begin)) != std::string::npos; begin = comma + 1)
+    found.push_back(text.substr(begin, comma - begin));
+  found.push_back(text.substr(begin));
+  return found;
+}
+
 // A check of a number, which says what was `expected`.
 CLI::Validator number_check(const std::string& expected, const std::function<bool(double)>& good) {
   const auto check = [=](const std::string& text) {
@@ -244,6 +254,26 @@ void refuse_group(const CLI::App& app, const std::string& title, const std::stri
 
 CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CLI::Validator& check, const char* help) {
   return app.add_option(name, value, help)->type_name("X")->check(check);
+}
+
+CLI::Option* add_wholes(CLI::App& app, const char* name, std::vector<Index>& values, std::uint64_t least,
+                        std::uint64_t most, const char* help) {
+  const CLI::Validator one = whole(least, most);
+  const auto check = [=](const std::string& text) {
+    for (const std::string& word : words(text)) {
+      std::string copy = word;
+      if (const std::string found = one(copy); !found.empty()) return found;
+    }
+    return std::string();
+  };
+  const auto take = [&values](const std::string& text) {
+    values.clear();
+    for (const std::string& word : words(text)) values.push_back(std::stoll(word));
+  };
+  return app.add_option_function<std::string>(name, take, help)
+      ->default_str(CLI::detail::join(values, ","))
+      ->type_name("N,N...")
+      ->check(CLI::Validator(check, ""));
 }
 
 CLI::Option* add_truth(CLI::App& app, const char* name, bool& value, const char* help) {

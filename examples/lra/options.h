@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "subquad/core/error.h"
+#include "subquad/core/shape.h"
 
 namespace subquad::lra {
 
@@ -80,6 +81,10 @@ CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CL
 
 // Takes true or false, for what is true by default.
 CLI::Option* add_truth(CLI::App& app, const char* name, bool& value, const char* help);
+
+// Takes whole numbers with commas between: 512,256
+CLI::Option* add_wholes(CLI::App& app, const char* name, std::vector<Index>& values, std::uint64_t least,
+                        std::uint64_t most, const char* help);
 
 // An option for an enumeration with its parser, which throws an Error "what: 'x', expected ..." for a wrong name.
 template <class T>

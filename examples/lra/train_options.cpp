@@ -190,6 +190,7 @@ void refuse_task_options(const CLI::App& app, const std::string& task) {
   only({"image"}, "--grey");
   only({"image", "pathfinder", "path-x"}, "--zero-is-pad");
   only({"pathfinder", "path-x"}, "--difficulty");
+  only({"retrieval", "imdb-pairs"}, "--pair-head");
 }
 
 void finish(CLI::App& app, TrainOptions& options) {

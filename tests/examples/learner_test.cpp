@@ -22,7 +22,7 @@ TrainOptions tiny_options() {
   options.model.encoder.width = 8;
   options.model.encoder.attention.heads = 2;
   options.model.encoder.hidden = 8;
-  options.model.encoder.head_hidden = 8;
+  options.model.encoder.head_hidden = {8};
   options.schedule.rate = 0.01;
   options.batches.pad_to = 16;
   return options;

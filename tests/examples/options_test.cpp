@@ -89,6 +89,26 @@ TEST_CASE("options: whole numbers neither wrap nor saturate, and are plain") {
   }
 }
 
+TEST_CASE("options: several whole numbers stand in one word") {
+  const auto parsed = [](const std::vector<std::string>& args) {
+    std::vector<Index> widths = {1, 2};
+    CLI::App app("", "program");
+    add_wholes(app, "--widths", widths, 1, 100, "");
+    CHECK_EQ(app.get_option("--widths")->get_default_str(), "1,2");
+    parse_options(app, args);
+    return widths;
+  };
+  CHECK_EQ(parsed({}), std::vector<Index>{1, 2});
+  CHECK_EQ(parsed({"--widths", "7"}), std::vector<Index>{7});
+  CHECK_EQ(parsed({"--widths=64,100,3"}), std::vector<Index>{64, 100, 3});
+  for (const char* text : {"", ",", "5,", ",5", "5,,5", "5, 6", "[5,6]", "5;6", "0", "5,101"}) {
+    CAPTURE(text);
+    CHECK_THROWS_AS(parsed({cat("--widths=", text)}), OptionError);
+  }
+  CHECK_THROWS_WITH_AS(parsed({"--widths", "5,101"}), "--widths: 101, expected a whole number between 1 and 100",
+                       OptionError);
+}
+
 TEST_CASE("options: given twice") {
   Program program;
   CHECK_THROWS_WITH_AS(program.parse({"--data", "d", "--steps", "3", "--steps", "4"}), "--steps: given 2 times",

@@ -291,7 +291,8 @@ TEST_CASE("predict_lra: images, each as its record is scored among others") {
   TrainOptions options;
   options.data.task = "image";
   options.model.encoder.max_length = kCifarPixels;
-  options.model.encoder.width = options.model.encoder.hidden = options.model.encoder.head_hidden = 8;
+  options.model.encoder.width = options.model.encoder.hidden = 8;
+  options.model.encoder.head_hidden = {8};
   options.model.encoder.attention.heads = 2;
   options.batches.max_length = kCifarPixels;
   options.batches.size = 3;

@@ -13,10 +13,14 @@
 using namespace subquad;
 using namespace subquad::lra;
 using subquad::test::check_load_refused;
+using subquad::test::Finished;
 using subquad::test::made_reviews;
 using subquad::test::make_file;
 using subquad::test::ScratchFolder;
 using subquad::test::write_imdb_tsv;
+using subquad::test::train_lra::Args;
+using subquad::test::train_lra::check_fails;
+using subquad::test::train_lra::records;
 
 namespace fs = std::filesystem;
 
@@ -191,23 +195,48 @@ TEST_CASE("retrieval: what is refused") {
   check_load_refused<Error>(source, "there is no new_aan_pairs.train.tsv; it is the folder tsv_data of LRA's archive");
 }
 
-TEST_CASE("retrieval: train_lra trains on pairs, an empty text among them") {
+TEST_CASE("retrieval: train_lra trains on pairs, an empty text among them, with either head") {
   const Aan data;
-  const subquad::test::Finished finished =
-      subquad::test::train_lra::train({"--task",         "retrieval",
-                                       "--data",         (data.folder / "").string(),
-                                       "--out",          (data.folder / "run").string(),
-                                       "--max-length",   "16",
-                                       "--layers",       "1",
-                                       "--width",        "8",
-                                       "--heads",        "2",
-                                       "--feed-forward", "8",
-                                       "--head-hidden",  "8",
-                                       "--steps",        "2",
-                                       "--threads",      "1"});
-  CAPTURE(finished.err);
-  CHECK_EQ(finished.status, 0);
-  CHECK_NE(finished.out.find("1 is empty"), std::string::npos);
+  const auto train = [&](const char* run, const Args& more) {
+    Args args = {"--task",         "retrieval",
+                 "--data",         (data.folder / "").string(),
+                 "--out",          (data.folder / run).string(),
+                 "--max-length",   "16",
+                 "--layers",       "1",
+                 "--width",        "8",
+                 "--heads",        "2",
+                 "--feed-forward", "8",
+                 "--steps",        "2",
+                 "--threads",      "1"};
+    args.insert(args.end(), more.begin(), more.end());
+    const Finished finished = subquad::test::train_lra::train(args);
+    CAPTURE(finished.err);
+    CHECK_EQ(finished.status, 0);
+    CHECK_NE(finished.out.find("1 is empty"), std::string::npos);
+    return records(data.folder / run).front().at("parameters").get<Index>();
+  };
+  // Bytes and positions; queries, keys, values and output; two layer norms; feed-forward; last layer norm.
+  const Index towers = 257 * 8 + 16 * 8 + 4 * (8 * 8 + 8) + 2 * 2 * 8 + (8 * 8 + 8) * 2 + 2 * 8;
+  CHECK_EQ(train("interaction", {"--head-hidden", "8"}), towers + (4 * 8 * 8 + 8) + (8 * 2 + 2));
+  CHECK_EQ(train("concatenated", {"--pair-head", "concatenated", "--head-hidden", "12,6"}),
+           towers + (2 * 8 * 12 + 12) + (12 * 6 + 6) + (6 * 2 + 2));
+
+  const fs::path run = data.folder / "concatenated";
+  const std::string config = test::read_text(run / "config.toml");
+  CHECK_NE(config.find("head-hidden=\"12,6\""), std::string::npos);
+  fs::remove(run / "checkpoints/step-000002.safetensors");
+  const Finished resumed = subquad::test::train_lra::train({"--resume", run.string()});
+  CAPTURE(resumed.err);
+  CHECK_EQ(resumed.status, 0);
+}
+
+TEST_CASE("retrieval: a pair's head belongs to tasks of pairs and to the encoder") {
+  check_fails({"--pair-head", "concatenated", "--data", "d", "--out", "o"}, 2,
+              "--pair-head concatenated belongs to --task retrieval or imdb-pairs; this is listops");
+  check_fails({"--task", "retrieval", "--pair-head", "sum", "--data", "d", "--out", "o"}, 2,
+              "--pair-head: 'sum', expected one of interaction, concatenated");
+  check_fails({"--task", "retrieval", "--model", "mixer", "--pair-head", "concatenated", "--data", "d", "--out", "o"},
+              2, "--pair-head concatenated belongs to --model encoder; this is mixer");
 }
 
 TEST_SUITE_END();

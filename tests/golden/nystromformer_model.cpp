@@ -136,9 +136,9 @@ nn::SequenceClassifierConfig model_options(const GoldenFile& file) {
           .width = file.number("dim", 1),
           .layers = file.count("layers", "param.model.transformer_", ".norm1.weight"),
           .hidden = file.number("hidden", 1),
+          .head_hidden = {file.number("hidden", 1)},
           .attention = attention_options(file, "param.model.transformer_0."),
-          .over_padded_length = true,
-          .head_hidden = file.number("hidden", 1)};
+          .over_padded_length = true};
 }
 
 Mask tokens_mask(const Tensor& tokens) {  // 0 is padding

@@ -17,7 +17,7 @@ Config with(Config config, Member Config::*member, Member value) {
 
 TEST_CASE("SequenceClassifier and TwoTowerClassifier name the size that is too small") {
   using Config = SequenceClassifierConfig;
-  const Config legal = {.vocabulary = 5, .classes = 2, .max_length = 8, .width = 4, .hidden = 6, .head_hidden = 3};
+  const Config legal = {.vocabulary = 5, .classes = 2, .max_length = 8, .width = 4, .hidden = 6};
   const auto check = [&](Index Config::*member, Index value, const char* message) {
     const Config config = with(legal, member, value);
     CHECK_THROWS_WITH_AS(SequenceClassifier(test::place(kFloat32), config), message, Error);
@@ -30,12 +30,12 @@ TEST_CASE("SequenceClassifier and TwoTowerClassifier name the size that is too s
   check(&Config::width, 0, "encoder: width is 0, expected at least 1");
   check(&Config::hidden, -2, "feed_forward: hidden is -2, expected at least 1");
   check(&Config::classes, 0, "classifier_head: classes is 0, expected at least 1");
-  check(&Config::head_hidden, 0, "classifier_head: hidden is 0, expected at least 1");
-  check(&Config::head_layers, -1, "classifier_head: hidden_layers is -1, expected at least 0");
 }
 
-TEST_CASE("ClassifierHead without hidden layers needs no hidden size") {
-  CHECK_NOTHROW(ClassifierHead(test::place(kFloat32), {.inputs = 4, .hidden = 0, .hidden_layers = 0, .classes = 2}));
+TEST_CASE("ClassifierHead names a hidden size that is too small, and needs none") {
+  CHECK_THROWS_WITH_AS(ClassifierHead(test::place(kFloat32), {.inputs = 4, .hidden = {3, 0}, .classes = 2}),
+                       "classifier_head: hidden is 0, expected at least 1", Error);
+  CHECK_NOTHROW(ClassifierHead(test::place(kFloat32), {.inputs = 4, .hidden = {}, .classes = 2}));
 }
 
 TEST_SUITE("cpu") {  // the mixers' own attention has no CUDA kernels yet

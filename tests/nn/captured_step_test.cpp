@@ -51,11 +51,11 @@ class Training {
             .width = 8,
             .layers = 1,
             .hidden = 12,
+            .head_hidden = {10},
             .norm = options.norm,
             .dropout = 0.1,
             .attention_dropout = 0.1,
             .pooling = options.pooling,
-            .head_hidden = 10,
             .checkpoint_layers = options.checkpoint_layers};
   }
 

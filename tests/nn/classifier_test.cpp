@@ -21,22 +21,22 @@ SequenceClassifierConfig small(Pooling pooling) {
           .width = 8,
           .layers = 1,
           .hidden = 12,
+          .head_hidden = {10},
           .dropout = 0,
           .attention_dropout = 0,
-          .pooling = pooling,
-          .head_hidden = 10};
+          .pooling = pooling};
 }
 
 TEST_CASE("ClassifierHead equals the loops") {
-  for (const Index hidden_layers : {0, 1, 2}) {
-    const ClassifierHead head(test::place(kFloat64),
-                              {.inputs = 4, .hidden = 6, .hidden_layers = hidden_layers, .classes = 3});
+  for (const std::vector<Index>& hidden : {std::vector<Index>{}, {6}, {6, 5}}) {
+    const ClassifierHead head(test::place(kFloat64), {.inputs = 4, .hidden = hidden, .classes = 3});
     test::randomise(head);
     const test::slow::Weights w(head.state_dict());
     const Tensor x = test::normal({5, 4}, kFloat64, 1);
     Tensor want = x;
-    for (Index i = 0; i < hidden_layers; ++i) want = test::slow::relu(test::slow::linear(want, w / cat("layers.", i)));
-    want = test::slow::linear(want, w / cat("layers.", hidden_layers));
+    for (std::size_t i = 0; i < hidden.size(); ++i)
+      want = test::slow::relu(test::slow::linear(want, w / cat("layers.", i)));
+    want = test::slow::linear(want, w / cat("layers.", hidden.size()));
     CHECK_CLOSE(head(Variable(x)).value(), want, test::dot_tolerance(kFloat64, 16));
     CHECK_MODULE_GRADIENTS(head, [&](const auto& in) { return head(in[0]); }, {test::leaf({2, 4}, 2)});
   }
@@ -71,7 +71,7 @@ TEST_CASE("SequenceClassifier gradients") {
 
 TEST_CASE("SequenceClassifier can divide the mean by max_length, as published code does") {
   SequenceClassifierConfig config = small(Pooling::mean);
-  config.head_layers = 0;
+  config.head_hidden = {};
   const SequenceClassifier plain(test::place(kFloat64), config);
   config.over_padded_length = true;
   const SequenceClassifier quirk(test::place(kFloat64), config);  // same seed and names, same parameters; the bias is 0
@@ -97,10 +97,10 @@ TEST_CASE("SequenceClassifier has the parameters of the Long Range Arena's ListO
                                                          .width = 512,
                                                          .layers = 4,
                                                          .hidden = 1024,
+                                                         .head_hidden = {1024},
                                                          .attention = {.heads = 8, .bias = false},
                                                          .positions = PositionKind::sinusoid,
-                                                         .pooling = Pooling::cls,
-                                                         .head_hidden = 1024});
+                                                         .pooling = Pooling::cls});
   CHECK(model.parameter_count() == 8948746);
 }
 

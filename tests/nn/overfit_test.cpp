@@ -58,11 +58,11 @@ SequenceClassifierConfig in_encoder(const std::string& kind) {
           .width = 16,
           .layers = 2,
           .hidden = 24,
+          .head_hidden = {16},
           .attention = attention(kind),
           .dropout = 0,
           .attention_dropout = 0,
-          .pooling = Pooling::cls,
-          .head_hidden = 16};
+          .pooling = Pooling::cls};
 }
 
 TokenMixerConfig in_mixer(const std::string& kind) {

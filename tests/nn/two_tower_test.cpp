@@ -19,10 +19,10 @@ SequenceClassifierConfig config(Pooling pooling, double dropout = 0) {
           .width = 8,
           .layers = 1,
           .hidden = 12,
+          .head_hidden = {10},
           .dropout = dropout,
           .attention_dropout = dropout,
-          .pooling = pooling,
-          .head_hidden = 10};
+          .pooling = pooling};
 }
 
 // [a, b, a * b, a - b], each [B, F]
@@ -58,12 +58,66 @@ TEST_CASE("TwoTowerClassifier: both sequences pass one encoder, the head sees bo
   }
 }
 
-TEST_CASE("TwoTowerClassifier gradients") {
-  const TwoTowerClassifier model(test::place(kFloat64), config(Pooling::mean, 0.25));
+TEST_CASE("TwoTowerClassifier: a head of three layers sees the two vectors and nothing else") {
+  SequenceClassifierConfig of_jax = config(Pooling::mean);
+  of_jax.head_hidden = {10, 5};
+  const TwoTowerClassifier model(test::place(kFloat64), of_jax, PairFeatures::concatenated);
   test::randomise(model);
+  const Tensor a = random_tokens(3, 6, 7, 1), b = random_tokens(3, 8, 7, 2);
+  const Mask mask_a = prefix_mask({6, 2, 0}, 6), mask_b = prefix_mask({1, 8, 4}, 8);
+  const auto vector = [&](const Tensor& tokens, const Mask& mask) {
+    return pool(model.config(), model.encoder()(tokens, mask, {})).value();
+  };
+  const Tensor first = vector(a, mask_a), second = vector(b, mask_b);
+  Tensor both = empty({3, 16}, kFloat64, kCpu);
+  auto cell = both.view<double, 2>();
+  for (Index s = 0; s < 3; ++s)
+    for (Index f = 0; f < 16; ++f) cell(s, f) = f < 8 ? test::at(first, {s, f}) : test::at(second, {s, f - 8});
+  const slow::Weights w = slow::Weights(model.state_dict()) / "head";
+  const Tensor h = slow::relu(slow::linear(slow::relu(slow::linear(both, w / "layers.0")), w / "layers.1"));
+  CHECK_CLOSE(model({a, mask_a}, {b, mask_b}, {}).value(), slow::linear(h, w / "layers.2"),
+              test::dot_tolerance(kFloat64, 300));
+}
+
+TEST_CASE("TwoTowerClassifier gradients") {
   const Tensor a = random_tokens(2, 5, 7, 1), b = random_tokens(2, 3, 7, 2);
   const Mask mask_a = prefix_mask({5, 3}, 5), mask_b = prefix_mask({1, 3}, 3);
-  CHECK_MODULE_GRADIENTS(model, [&](const auto&) { return model({a, mask_a}, {b, mask_b}, random_state(2)); });
+  for (const PairFeatures features : {PairFeatures::interaction, PairFeatures::concatenated}) {
+    CAPTURE(pair_features_name(features));
+    SequenceClassifierConfig small = config(Pooling::mean, 0.25);
+    if (features == PairFeatures::concatenated) small.head_hidden = {10, 5};
+    const TwoTowerClassifier model(test::place(kFloat64), small, features);
+    test::randomise(model);
+    CHECK_MODULE_GRADIENTS(model, [&](const auto&) { return model({a, mask_a}, {b, mask_b}, random_state(2)); });
+  }
+}
+
+TEST_CASE("TwoTowerClassifier has the parameters of the Long Range Arena's Retrieval baseline") {
+  // Tay et al. 2021, code of 2022-09: 4 layers of 128 features, 4 heads without biases, feed-forward 512, bytes and
+  // padding, the head 2 * 128 - 512 - 256 - 2.
+  const Index layer = 4 * 128 * 128 + 2 * 2 * 128 + (128 * 512 + 512) + (512 * 128 + 128);
+  const Index head = (256 * 512 + 512) + (512 * 256 + 256) + (256 * 2 + 2);
+  const TwoTowerClassifier model(test::place(kFloat32),
+                                 {.vocabulary = 257,
+                                  .classes = 2,
+                                  .max_length = 4000,
+                                  .width = 128,
+                                  .layers = 4,
+                                  .hidden = 512,
+                                  .head_hidden = {512, 256},
+                                  .attention = {.heads = 4, .bias = false},
+                                  .positions = PositionKind::sinusoid},
+                                 PairFeatures::concatenated);
+  CHECK(model.parameter_count() == 257 * 128 + 4 * layer + 2 * 128 + head);
+  CHECK(model.parameter_count() == 1087618);
+}
+
+TEST_CASE("TwoTowerClassifier has the parameters of the published PyTorch model for Retrieval") {
+  // Xiong et al. 2021, LRA: 2 layers of 64 features, 2 heads, feed-forward 128, 512 ids, head 4 * 64 - 128 - 2.
+  const Index layer = 4 * (64 * 64 + 64) + 2 * 2 * 64 + (64 * 128 + 128) + (128 * 64 + 64);
+  const Index want = 512 * 64 + 4096 * 64 + 2 * layer + 2 * 64 + (256 * 128 + 128) + (128 * 2 + 2);
+  const TwoTowerClassifier model(test::place(kFloat32), {.vocabulary = 512, .classes = 2, .max_length = 4096});
+  CHECK(model.parameter_count() == want);
 }
 
 TEST_CASE("TwoTowerClassifier: the towers' dropout masks differ, and are the same again in the same step") {
