@@ -70,6 +70,11 @@ void add_task_options(CLI::App& app, TrainOptions& o) {
       ->transform(absolute_path());
   app.add_flag("--check-data", o.check_data, "Only tell what the task's files hold, or what is wrong with them")
       ->configurable(false);
+  add_whole(app, "--train-samples", o.data.train_samples, 0, kMostSamples,
+            "Training on so many samples, drawn at random, the same for every seed; 0: on all");
+  add_whole(app, "--validation-samples", o.data.validation_samples, 0, kMostSamples,
+            "Validation on so many, drawn in the same way; 0: on all");
+  add_whole(app, "--test-samples", o.data.test_samples, 0, kMostSamples, "The test on so many; 0: on all");
   app.add_flag("--drop-brackets", o.data.drop_brackets, "ListOps without ']', as broken as before LRA's fix of 2021");
   app.add_flag("--paper-protocol", o.data.paper_protocol,
                "Text: validation on the test set, as published; else on films kept out of training");

@@ -88,6 +88,67 @@ TEST_CASE("check_data: files, lengths, classes and hash") {
                hash + "\n");
 }
 
+TEST_CASE("load_task: the folder of another task is recognised by its files") {
+  const auto same_files = [](const std::string& a, const std::string& b) {
+    return a == b || (a == "text" && b == "imdb-pairs") || (a == "imdb-pairs" && b == "text");
+  };
+  for (const lra::TaskKind& owner : lra::task_kinds()) {
+    const TemporaryFolder folder;
+    for (const lra::ExpectedFile& file : owner.expected(folder.path().string())) {
+      if (owner.name == "pathfinder" || owner.name == "path-x")
+        fs::create_directories(folder / file.path);
+      else
+        write_text(folder / file.path, "");
+    }
+    for (const std::string& task : lra::task_names()) {
+      if (same_files(task, owner.name)) continue;
+      CAPTURE(owner.name);
+      CAPTURE(task);
+      const std::string named = owner.name == "imdb-pairs" ? "text" : owner.name;
+      CHECK_THROWS_WITH_AS(lra::load_task({.task = task, .folder = folder.path().string()}),
+                           doctest::Contains(cat("; these are the files of --task ", named).c_str()), Error);
+    }
+  }
+}
+
+TEST_CASE("load_task: so many samples of each set, the same for every reader of a set") {
+  const TemporaryFolder folder;
+  std::string rows;
+  for (int i = 0; i < 200; ++i)
+    rows += cat("[SM ", i % 10, " ", i / 10 % 10, " ", i / 100, " ]\t", (i % 10 + i / 10 % 10 + i / 100) % 10, "\n");
+  write_listops_folder(folder.path(), rows);
+  lra::TaskSource source = {.task = "listops", .folder = folder.path().string()};
+  const lra::Task all = lra::load_task(source);
+  source.train_samples = 40;
+  source.test_samples = 1;
+  const lra::Task some = lra::load_task(source);
+  REQUIRE_EQ(some.train.size(), 40);
+  CHECK_EQ(some.validation.size(), 1);
+  CHECK_EQ(some.test.size(), 1);
+  CHECK_EQ(some.notes.at(all.notes.size()),
+           "of the 200 samples of the training set, 40 are used, drawn at random, the same for every seed");
+  CHECK_EQ(some.notes.at(all.notes.size() + 1),
+           "of the 2 samples of the test set, 1 is used, drawn at random, the same for every seed");
+  CHECK_EQ(some.hash(), lra::load_task(source).hash());
+  CHECK_NE(some.hash(), all.hash());
+  Index at = 0, early = 0;  // each is one of all, in their order, with its label
+  for (Index i = 0; i < some.train.size(); ++i, ++at) {
+    while (at < all.train.size() && all.train.token_list(at) != some.train.token_list(i)) ++at;
+    REQUIRE_LT(at, all.train.size());
+    CHECK_EQ(some.train.label(i), all.train.label(at));
+    if (at < 100) ++early;
+  }
+  CHECK_GT(early, 8);  // 20 are expected, with a standard deviation of 2.8
+  CHECK_LT(early, 32);
+
+  source.train_samples = 201;
+  CHECK_THROWS_WITH_AS(lra::load_task(source), "--train-samples 201: the training set has 200 samples", Error);
+  source.train_samples = 200;
+  source.test_samples = 0;
+  CHECK_EQ(lra::load_task(source).hash(), all.hash());
+  CHECK_EQ(lra::load_task(source).notes, all.notes);
+}
+
 TEST_CASE("train_lra --check-data: needs no run folder, and ends with 0 when all is there") {
   const Bench bench;
   const Finished finished = run_check(bench.data);

@@ -155,6 +155,24 @@ TEST_CASE("train_lra: the mixer") {
   CHECK_EQ(published.status, 0);
 }
 
+TEST_CASE("train_lra: of each set as many samples as are asked for") {
+  const Bench bench;
+  const Finished finished =
+      train(bench.args("run", {"--steps", "3", "--batch-size", "5", "--train-samples", "5", "--validation-samples", "4",
+                               "--test-samples", "3", "--log-every", "1"}));
+  CAPTURE(finished.err);
+  REQUIRE_EQ(finished.status, 0);
+  for (const std::string& said : {finished.err, finished.out})
+    CHECK_NE(said.find("note: of the 60 samples of the training set, 5 are used"), std::string::npos);
+  const std::vector<nlohmann::json> found = records(bench.run("run"));
+  CHECK_EQ(found.at(0).at("train"), 5);
+  CHECK_EQ(found.at(0).at("validation"), 4);
+  CHECK_EQ(found.at(0).at("test"), 3);
+  CHECK_EQ(found.at(3).at("epoch"), 2);  // every step is an epoch of one batch
+  check_fails(bench.args("other", {"--train-samples", "61"}), 1, "--train-samples 61: the training set has 60 samples");
+  CHECK_FALSE(fs::exists(bench.run("other")));
+}
+
 TEST_CASE("train_lra: batches of one sample, and larger than the data") {
   const Bench bench;
   for (const char* size : {"1", "1000"}) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "subquad/core/error.h"
+#include "subquad/core/rng.h"
 
 namespace subquad::lra {
 
@@ -22,6 +23,22 @@ Index Sequences::longest() const {
   Index longest = 0;
   for (Index i = 0; i < size(); ++i) longest = std::max(longest, length(i));
   return longest;
+}
+
+Sequences Sequences::drawn(Index count) const {
+  if (count > size()) throw Error(cat("Sequences: ", count, " samples, expected at most the ", size(), " there are"));
+  Sequences out(first_id_, parts_);
+  Rng rng(0, stream_id("drawn samples"));
+  for (Index i = 0; i < size(); ++i) {  // Knuth's algorithm S: each set of `count` is as likely as any other
+    if (rng.below(size() - i) >= count - out.size()) continue;
+    for (Index part = 0; part < parts_; ++part) {
+      const std::span<const std::uint8_t> sequence = bytes(i, part);
+      out.bytes_.insert(out.bytes_.end(), sequence.begin(), sequence.end());
+      out.starts_.push_back(out.bytes_.size());
+    }
+    out.labels_.push_back(label(i));
+  }
+  return out;
 }
 
 std::uint64_t Sequences::hash() const {

@@ -40,6 +40,10 @@ class Sequences {
   Index token_count() const { return static_cast<Index>(bytes_.size()); }
   Index longest() const;
 
+  // Of the samples as they stand, `count` drawn at random, in the same order: always the same ones. Error when there
+  // are not so many.
+  Sequences drawn(Index count) const;
+
   // 64-bit FNV-1a over lengths, tokens and labels: tells whether two runs saw the same data.
   std::uint64_t hash() const;
 

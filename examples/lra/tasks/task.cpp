@@ -39,6 +39,16 @@ void refuse_gaps(const TaskSource& source, const Task& task) {
                  counts.size(), " classes"));
 }
 
+// Leaves `count` samples of a set; all of them where it is 0.
+void draw(Index count, const char* option, const char* name, Sequences& set, std::vector<std::string>& notes) {
+  const Index all = set.size();
+  if (count > all) throw Error(cat("--", option, " ", count, ": the ", name, " set has ", all, " samples"));
+  if (count == 0 || count == all) return;
+  set = set.drawn(count);
+  notes.push_back(cat("of the ", all, " samples of the ", name, " set, ", count, count == 1 ? " is" : " are",
+                      " used, drawn at random, the same for every seed"));
+}
+
 // "" or the task whose files are all there.
 std::string other_task(const TaskKind& kind, const std::string& folder) {
   for (const TaskKind& other : task_kinds()) {
@@ -104,6 +114,9 @@ Task load_task(const TaskSource& source) {
   Task task = kind.load(source);
   refuse_gaps(source, task);
   refuse_copies(source, task);
+  draw(source.train_samples, "train-samples", "training", task.train, task.notes);
+  draw(source.validation_samples, "validation-samples", "validation", task.validation, task.notes);
+  draw(source.test_samples, "test-samples", "test", task.test, task.notes);
   return task;
 }
 

@@ -40,8 +40,11 @@ struct Task {
 struct TaskSource {
   std::string task = "listops";
   std::string folder;
-  bool drop_brackets = false;                          // listops: as broken as before LRA's fix of March 2021
-  bool paper_protocol = false;                         // text: validation is the test set
+  bool drop_brackets = false;   // listops: as broken as before LRA's fix of March 2021
+  bool paper_protocol = false;  // text: validation is the test set
+  Index train_samples = 0;      // drawn from each set; 0: all of it
+  Index validation_samples = 0;
+  Index test_samples = 0;
   Index cut = 0;                                       // texts: bytes of each that are read; 0: as many as LRA reads
   GreyRule grey = GreyRule::tensorflow;                // image: how colours become grey
   PathfinderLevel difficulty = PathfinderLevel::hard;  // pathfinder and path-x
@@ -70,7 +73,8 @@ const TaskKind& task_kind(const std::string& name);  // Error for any other name
 
 // Error that says where the data come from when the folder or a file of it is missing, or for which task its files are;
 // Error, too, when a set is empty, two sets are the same without being asked for or the training set lacks a class;
-// FormatError of the reader for what is in them.
+// FormatError of the reader for what is in them. All of that is looked at before samples are drawn from the sets; Error
+// when more are asked for than there are.
 Task load_task(const TaskSource& source);
 
 }  // namespace subquad::lra
