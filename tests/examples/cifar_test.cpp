@@ -77,7 +77,8 @@ TEST_CASE("cifar: records of colours and of grey") {
   const TemporaryFolder folder;
   write_text(folder / "colour.bin", record(3, 3, 0) + record(9, 3, 100));
   for (const GreyRule rule : {GreyRule::tensorflow, GreyRule::pil}) {
-    const Sequences set = read_cifar(folder / "colour.bin", CifarForm::colour, rule, 2);
+    const auto [set, colourful] = read_cifar(folder / "colour.bin", CifarForm::colour, rule, 2);
+    CHECK(colourful);
     REQUIRE_EQ(set.size(), 2);
     CHECK_EQ(set.label(0), 3);
     CHECK_EQ(set.label(1), 9);
@@ -88,7 +89,8 @@ TEST_CASE("cifar: records of colours and of grey") {
     }
   }
   write_text(folder / "grey.bin", record(0, 1, 0) + record(5, 1, 17));
-  const Sequences set = read_cifar(folder / "grey.bin", CifarForm::grey, GreyRule::tensorflow, 2);
+  const auto [set, colourful] = read_cifar(folder / "grey.bin", CifarForm::grey, GreyRule::tensorflow, 2);
+  CHECK_FALSE(colourful);
   CHECK_EQ(set.label(1), 5);
   for (int p = 0; p < kCifarPixels; ++p) CHECK_EQ(set.tokens(1)[static_cast<std::size_t>(p)], (17 + p) % 256);
 }
@@ -135,7 +137,7 @@ TEST_CASE("image: the last 5,000 records of data_batch_5 are the validation set"
 
   CHECK_THROWS_WITH_AS(load_task({.task = "image", .folder = folder.path().string(), .grey = GreyRule::pil}),
                        cat("--grey pil: the images in ", folder.path().string(),
-                           " are grey already; expected the colour files, data_batch_1.bin and so on")
+                           "/ are grey already; expected the colour files, data_batch_1.bin and so on")
                            .c_str(),
                        Error);
   fs::remove(folder / "data_batch_3.gray.bin");
@@ -145,6 +147,44 @@ TEST_CASE("image: the last 5,000 records of data_batch_5 are the validation set"
   const TemporaryFolder empty;
   CHECK_THROWS_WITH_AS(load_task({.task = "image", .folder = empty.path().string()}),
                        doctest::Contains("there is no data_batch_1.bin; take the folder"), Error);
+}
+
+TEST_CASE("image: folders as archives leave them, of colours and of grey in the form of colours") {
+  const TemporaryFolder folder;
+  write_grey_folder(folder / "cifar-10-gray");
+  const auto notes = [&](GreyRule rule = GreyRule::tensorflow) {
+    return load_task({.task = "image", .folder = folder.path().string(), .grey = rule}).notes.at(1);
+  };
+  CHECK_EQ(notes(), "the files hold grey images; it is not known by which rule they were made");
+  const Task grey = load_task({.task = "image", .folder = (folder / "cifar-10-gray").string()});
+
+  // The same images, each plane of which is the grey one.
+  const fs::path planes = folder / "cifar-10-batches-bin";
+  fs::create_directories(planes);
+  for (const fs::directory_entry& file : fs::directory_iterator(folder / "cifar-10-gray")) {
+    const std::string bytes = test::read_text(file.path());
+    std::string out;
+    for (std::size_t at = 0; at < bytes.size(); at += 1 + kCifarPixels) {
+      out += bytes[at];
+      for (int plane = 0; plane < 3; ++plane) out.append(bytes, at + 1, kCifarPixels);
+    }
+    write_text(planes / (file.path().stem().stem().string() + ".bin"), out);
+  }
+  CHECK_EQ(notes(),
+           "the files have the form of colours but hold grey images: all planes are the same; it is not known by which "
+           "rule they were made");
+  CHECK_EQ(load_task({.task = "image", .folder = folder.path().string()}).hash(), grey.hash());
+  CHECK_THROWS_WITH_AS(notes(GreyRule::pil), doctest::Contains("cifar-10-batches-bin/ are grey already"), Error);
+
+  std::string bytes = test::read_text(planes / "data_batch_5.bin");
+  bytes[1] ^= 1;  // one red pixel
+  write_text(planes / "data_batch_5.bin", bytes);
+  CHECK_EQ(notes(), "grey by the rule of tensorflow");
+  CHECK_EQ(notes(GreyRule::pil), "grey by the rule of pil");
+  fs::remove(planes / "data_batch_1.bin");  // the folder that is complete is read then
+  CHECK_EQ(notes(), "the files hold grey images; it is not known by which rule they were made");
+  fs::remove(folder / "cifar-10-gray/test_batch.gray.bin");  // as many of both
+  CHECK_THROWS_WITH_AS(notes(), doctest::Contains("there is no cifar-10-batches-bin/data_batch_1.bin; take"), Error);
 }
 
 TEST_CASE("image: --zero-is-pad hides black pixels") {

@@ -287,7 +287,7 @@ TEST_CASE("predict_lra: images, each as its record is scored among others") {
     inputs.push_back({cat("image ", i), pixels});
   }
   make_file(scratch / "batch.gray.bin", records);
-  const Sequences set = read_cifar(scratch / "batch.gray.bin", CifarForm::grey, GreyRule::tensorflow, 5);
+  const Sequences set = read_cifar(scratch / "batch.gray.bin", CifarForm::grey, GreyRule::tensorflow, 5).images;
   TrainOptions options;
   options.data.task = "image";
   options.model.encoder.max_length = kCifarPixels;
@@ -318,7 +318,7 @@ TEST_CASE("raw input: an image is what the reader of CIFAR-10 makes of its recor
   make_file(scratch / "record.bin", std::string(1, '\3') + planes);
   const std::string image = colour_png(interleaved);
   for (const GreyRule rule : {GreyRule::tensorflow, GreyRule::pil}) {
-    const Sequences expected = read_cifar(scratch / "record.bin", CifarForm::colour, rule, 1);
+    const Sequences expected = read_cifar(scratch / "record.bin", CifarForm::colour, rule, 1).images;
     const EncodedInput found = input_kind("image").encode({.task = "image", .folder = {}, .grey = rule}, {"it", image});
     CHECK(std::ranges::equal(found.tokens, expected.bytes(0)));
   }

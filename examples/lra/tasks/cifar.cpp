@@ -32,7 +32,7 @@ std::uint8_t grey(GreyRule rule, int red, int green, int blue) {
   return static_cast<std::uint8_t>(511 * (2989 * red + 5870 * green + 1140 * blue) / 5'100'000);
 }
 
-Sequences read_cifar(const std::filesystem::path& path, CifarForm form, GreyRule rule, Index records) {
+CifarFile read_cifar(const std::filesystem::path& path, CifarForm form, GreyRule rule, Index records) {
   const Index planes = form == CifarForm::colour ? 3 : 1;
   const Index record_bytes = 1 + planes * kCifarPixels;
   const InputFile file(path);
@@ -40,21 +40,24 @@ Sequences read_cifar(const std::filesystem::path& path, CifarForm form, GreyRule
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(file.size()));
   file.read(0, std::as_writable_bytes(std::span(bytes)));
 
-  Sequences set;
-  set.reserve(records, records * kCifarPixels);
+  CifarFile out;
+  out.images.reserve(records, records * kCifarPixels);
   std::vector<std::uint8_t> pixels(kCifarPixels);
   for (Index i = 0; i < records; ++i) {
     const std::uint8_t* record = bytes.data() + i * record_bytes;
     if (record[0] >= kCifarClasses)
       fail_format(path, static_cast<std::uint64_t>(i * record_bytes),
                   cat("record ", i, ": label is ", int{record[0]}, ", expected 0..", kCifarClasses - 1));
-    const std::uint8_t* first = record + 1;
-    for (Index p = 0; p < kCifarPixels; ++p)
-      pixels[static_cast<std::size_t>(p)] =
-          planes == 1 ? first[p] : grey(rule, first[p], first[p + kCifarPixels], first[p + 2 * kCifarPixels]);
-    set.append_bytes({pixels}, record[0]);
+    const std::uint8_t* red = record + 1;
+    const std::uint8_t* green = planes == 3 ? red + kCifarPixels : red;
+    const std::uint8_t* blue = planes == 3 ? green + kCifarPixels : red;
+    for (std::size_t p = 0; p < pixels.size(); ++p) {
+      out.colourful = out.colourful || red[p] != green[p] || red[p] != blue[p];
+      pixels[p] = planes == 3 ? grey(rule, red[p], green[p], blue[p]) : red[p];
+    }
+    out.images.append_bytes({pixels}, record[0]);
   }
-  return set;
+  return out;
 }
 
 }  // namespace subquad::lra

@@ -28,9 +28,14 @@ std::uint8_t grey(GreyRule rule, int red, int green, int blue);  // each 0..255
 
 enum class CifarForm { colour, grey };
 
+struct CifarFile {
+  Sequences images;
+  bool colourful = false;  // not all pixels are equally red, green and blue
+};
+
 // FormatError with path and byte when the file has not exactly `records` of them, or a label is out of range, which
 // names the record (the first is 0), too. Error when it cannot be read. `rule` is for colours.
-Sequences read_cifar(const std::filesystem::path& path, CifarForm form, GreyRule rule = GreyRule::tensorflow,
+CifarFile read_cifar(const std::filesystem::path& path, CifarForm form, GreyRule rule = GreyRule::tensorflow,
                      Index records = kCifarRecords);
 
 }  // namespace subquad::lra
