@@ -38,7 +38,7 @@ TASKS = {
     "custom": (4096, 4, "imdb"),
 }
 # The two-layer model of 64 features that has been published for all tasks (Xiong et al. 2021), whatever the attention.
-MODEL = ["--model", "encoder", "--layers", "2", "--width", "64", "--heads", "2", "--feed-forward", "128",
+MODEL = ["--model", "encoder", "--layers", "2", "--width", "64", "--feed-forward", "128",
          "--head-hidden", "128", "--dropout", "0", "--attention-dropout", "0"]
 TRAINING = ["--steps", str(STEPS), "--learning-rate", "0.003", "--schedule", "constant", "--log-every", "1",
             "--validation-samples", "1", "--test-samples", "1", "--evaluate-every", str(STEPS),
@@ -128,7 +128,7 @@ def measure(task, attention, data, arguments, scratch):
     shutil.rmtree(run, ignore_errors=True)
     command = [os.path.join(arguments.bin, "train_lra"), "--task", task, "--attention", attention, "--data", data,
                "--out", run, "--max-length", str(positions), "--pad-to", str(positions), "--batch-size", str(samples),
-               "--train-samples", str(samples), "--threads", str(arguments.threads)] + MODEL + TRAINING
+               "--train-samples", str(samples), "--heads", "1" if attention == "paramixer" else "2", "--threads", str(arguments.threads)] + MODEL + TRAINING
     begin = time.time()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
