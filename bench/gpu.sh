@@ -248,7 +248,7 @@ train() {
   local run=$logs/run-$1 name=$1 status=0
   shift
   rm -rf "$run"
-  within 110 "$bin/train_lra" --preset "$root/examples/lra/presets/listops-softmax-quick.toml" --data "$logs/listops" --out "$run" \
+  within 110 "$bin/train_lra" --preset "$root/examples/lra/presets/listops/softmax-quick.toml" --data "$logs/listops" --out "$run" \
     --steps 400 --evaluate-every 400 --checkpoint-every 400 --device cuda "$@" >"$logs/train-$name.log" 2>&1 || status=$?
   if [ $status != 0 ]; then
     tail -n 3 "$logs/train-$name.log"

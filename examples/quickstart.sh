@@ -55,7 +55,7 @@ say "3/4  Training; Ctrl-C saves and ends, and build/release/bin/train_lra --res
 folders=()
 for attention in softmax nystrom fsat paramixer combiner; do
   echo "-- $attention: $runs/$attention, report in $runs/$attention.txt"
-  "$bin/train_lra" --preset "$root/examples/lra/presets/listops-$attention-quick.toml" --data "$data" \
+  "$bin/train_lra" --preset "$root/examples/lra/presets/listops/$attention-quick.toml" --data "$data" \
     --out "$runs/$attention" "${options[@]}" >"$runs/$attention.txt"
   folders+=("$runs/$attention")
 done

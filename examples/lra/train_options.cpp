@@ -151,7 +151,7 @@ std::unique_ptr<CLI::App> make_app(TrainOptions& options) {
       ->check(not_empty());
   app->set_config("--preset", "", "TOML file with any of these options, without the dashes")->type_name("FILE");
   app->footer(
-      "Example: train_lra --preset examples/lra/presets/listops-softmax-quick.toml --data data/listops-quick --out "
+      "Example: train_lra --preset examples/lra/presets/listops/softmax-quick.toml --data data/listops-quick --out "
       "runs/first\n"
       "Before that: train_lra --task listops --data data/listops-quick --check-data\n"
       "Exit status: 0 done, or time limit reached; 1 error; 2 wrong option; 130 Ctrl-C; 143 SIGTERM.");
