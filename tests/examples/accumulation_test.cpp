@@ -24,7 +24,8 @@ TrainOptions tiny_options(const std::string& attention, Index accumulate) {
   nn::SequenceClassifierConfig& encoder = options.model.encoder;
   encoder.max_length = 16;
   encoder.layers = 1;
-  encoder.width = encoder.hidden = encoder.head_hidden = 8;
+  encoder.width = encoder.hidden = 8;
+  encoder.head_hidden = {8};
   encoder.dropout = encoder.attention_dropout = 0.2;
   encoder.attention.kind = attention;
   encoder.attention.heads = attention == "paramixer" ? 1 : 2;
