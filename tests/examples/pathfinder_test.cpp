@@ -2,8 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <cmath>
-#include <map>
 #include <numbers>
 
 #include "subquad/core/error.h"
@@ -255,17 +253,6 @@ TEST_CASE("pathfinder: contours are equally bright unless asked otherwise") {
   };
   CHECK_EQ(ratio(true), doctest::Approx(1).epsilon(0.05));
   CHECK_EQ(ratio(false), doctest::Approx(2 / 1.5).epsilon(0.05));
-}
-
-TEST_CASE("pathfinder: each margin is as frequent as the others, however hard its images are to draw") {
-  PathfinderRules rules = path_x_rules(PathfinderLevel::intermediate);
-  rules.distractors = 0;
-  constexpr Index kImages = 400;
-  std::map<double, Index> found;
-  for (Index i = 0; i < kImages; ++i) ++found[draw_pathfinder(11, static_cast<std::uint64_t>(i), rules).margin];
-  REQUIRE_EQ(found.size(), 2);
-  const double deviation = std::sqrt(kImages * 0.5 * 0.5);
-  CHECK_LT(std::abs(static_cast<double>(found[3]) - kImages / 2), 4 * deviation);
 }
 
 TEST_CASE("pathfinder: rules that cannot be met are an error") {

@@ -14,7 +14,7 @@ namespace {
 constexpr double kMostOverlap = 1.8;  // of two halos in a pixel that each could cover with 1
 constexpr int kPaddleTries = 3;
 constexpr int kDistractorTries = 5;
-constexpr int kImageTries = 5'000'000;  // LRA's rules need some tens, hard Path-X ones of wide gaps some 70,000
+constexpr int kImageTries = 200'000;  // LRA's rules need some tens, those of Path-X some thousands
 
 // Draws contours of one margin into an image that is empty at first.
 class Growth {
@@ -251,16 +251,17 @@ PathfinderImage draw_pathfinder(std::uint64_t seed, std::uint64_t number, const 
   Rng rng(seed, stream_id("pathfinder") + number);
   PathfinderImage image;
   image.label = static_cast<int>(rng.below(2));
-  Rng margin_rng(seed, stream_id("pathfinder margin") + number);
-  image.margin = rules.margins[static_cast<std::size_t>(margin_rng.below(std::ssize(rules.margins)))];
-  Growth growth(rng, rules, image.margin);
+  std::vector<Growth> growths;
+  for (const double margin : rules.margins) growths.emplace_back(rng, rules, margin);
   for (int tries = 0; tries < kImageTries; ++tries) {
+    const auto choice = static_cast<std::size_t>(rng.below(static_cast<Index>(growths.size())));
+    Growth& growth = growths[choice];
     growth.start_again();
-    rng.next_u64();  // of no use; data that were made with it stay what their seed gives
     std::optional<std::array<Contour, 2>> targets = growth.targets();
     if (!targets) continue;
     image.targets = std::move(*targets);
     image.distractors = growth.distractors();
+    image.margin = rules.margins[choice];
     const auto first = static_cast<std::size_t>(rng.below(2));
     const std::size_t second = image.label == 1 ? first : 1 - first;
     image.markers = {image.targets[first].front().tail, image.targets[second].back().head};
