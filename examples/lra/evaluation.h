@@ -34,9 +34,10 @@ Tally tally(double mean_loss, const std::vector<std::int64_t>& predicted, const 
 struct Evaluation {
   Tally tally;
   std::vector<std::int64_t> predicted;  // by sample number
-  std::vector<double> probability;      // that the model gives to it
-  double seconds = 0;                   // that it took
-  double waiting_seconds = 0;           // of them, for batches
+  std::vector<double> probability;      // that the model gives to it; 0 where a logit is not finite, as below
+  std::vector<double> label_probability;
+  double seconds = 0;          // that it took
+  double waiting_seconds = 0;  // of them, for batches
 };
 
 // How often each class was predicted for each label: [classes, classes + 1], a row a label; the last column counts

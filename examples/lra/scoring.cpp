@@ -11,6 +11,7 @@ std::optional<Evaluation> evaluate(Learner& learner, const Sequences& set, const
   Evaluation result;
   result.predicted.resize(static_cast<std::size_t>(set.size()));
   result.probability.resize(result.predicted.size());
+  result.label_probability.resize(result.predicted.size());
   const auto begin = std::chrono::steady_clock::now();
   BatchQueue batches{EvaluationBatches(set, options)};
   while (const std::optional<MicroBatches> next = batches.next()) {
@@ -24,6 +25,7 @@ std::optional<Evaluation> evaluate(Learner& learner, const Sequences& set, const
       const auto sample = static_cast<std::size_t>(samples[i]);
       const std::int64_t chosen = found.classes[i];
       result.predicted[sample] = chosen;
+      result.label_probability[sample] = shares[i][static_cast<std::size_t>(set.label(samples[i]))];
       result.probability[sample] = chosen < 0 ? 0 : shares[i][static_cast<std::size_t>(chosen)];
     }
   }

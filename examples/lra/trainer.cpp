@@ -10,6 +10,7 @@
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
 #include "subquad/examples/lra/baselines.h"
+#include "subquad/examples/lra/report/answers.h"
 #include "subquad/examples/lra/scoring.h"
 
 namespace subquad::lra {
@@ -280,6 +281,7 @@ std::optional<TestResult> Trainer::test_parameters(const char* checkpoint, Index
                    {"step", step},
                    {"loss", found->tally.mean_loss()},
                    {"accuracy", result.test}});
+  for (const Record& record : answer_records(task_, *found, checkpoint, step)) metrics_->write(record);
   return result;
 }
 
