@@ -13,6 +13,8 @@ packages=(
   libcli11-dev            # command lines and presets
   libpng-dev              # images of Pathfinder
   doctest-dev             # tests
+  protobuf-compiler       # tests: an independent reader of TensorBoard's event files
+  python3                 # tests: independent readers of what a run leaves behind
   libboost-context-dev    # fibers: the tests run CUDA kernels on the CPU
   libbenchmark-dev        # benchmarks
 )

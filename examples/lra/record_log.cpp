@@ -43,6 +43,7 @@ void RecordLog::write(const Record& record) {
   if (std::fwrite(line.data(), 1, line.size(), file_.get()) != line.size() || std::fflush(file_.get()) != 0)
     fail("cannot write");
   bytes_ += line.size();
+  if (observer_) observer_(record);
 }
 
 void RecordLog::sync() {

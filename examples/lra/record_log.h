@@ -26,6 +26,7 @@ class RecordLog {
 
   // Complete on return, as far as other readers are concerned. Bytes of a text that are no UTF-8 become U+FFFD.
   void write(const Record& record);
+  void observe(std::function<void(const Record&)> observer) { observer_ = std::move(observer); }  // of each write
   void sync();  // on the disk on return
   std::uintmax_t bytes() const { return bytes_; }
 
@@ -39,6 +40,7 @@ class RecordLog {
   std::filesystem::path path_;
   std::unique_ptr<std::FILE, Close> file_;
   std::uintmax_t bytes_ = 0;
+  std::function<void(const Record&)> observer_;
 };
 
 // Gives every record of a file to `take`, none of a file that is missing. FormatError with file and line for a line

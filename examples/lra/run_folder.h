@@ -1,7 +1,10 @@
 // What a run leaves behind:
 //
 //   RUN/config.toml                          the resolved configuration; --resume reads it back
-//   RUN/metrics.jsonl, RUN/timing.jsonl      records (record_log.h)
+//   RUN/metrics.jsonl, RUN/timing.jsonl      records (record_log.h); these three are made from them:
+//   RUN/metrics.csv, RUN/timing.csv          tables (report/tables.h), made anew at each checkpoint and at the end
+//   RUN/events.out.tfevents.000001           curves for TensorBoard (report/event_log.h), a file a session
+//   RUN/report.html                          a page to look at (report/page.h), made when the run stops or ends
 //   RUN/checkpoints/step-000500.safetensors  the newest ones, two unless --keep says more
 //   RUN/checkpoints/best.safetensors         the one with the best validation accuracy
 //   RUN/lock                                 empty; locked by the program that the run belongs to at the moment

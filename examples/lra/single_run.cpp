@@ -7,6 +7,7 @@
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
 #include "subquad/examples/lra/report.h"
+#include "subquad/examples/lra/report/page.h"
 #include "subquad/kernels/blas/blas.h"
 
 namespace subquad::lra {
@@ -71,11 +72,12 @@ RunEnd single_run(const TrainOptions& options, const Task& task, ProgressLine& p
   Trainer trainer(options, task, learner, folder, progress, stop);
   if (!introduced) introduce(options, task, progress);
   print_start(options, trainer, progress);
-  if (!trainer.train()) return {false, trainer.step()};
-  const auto results = trainer.test();
-  if (!results) return {false, trainer.step()};
-  print_report(options, task, trainer, *results, std::cout);
-  return {true, trainer.step()};
+  const bool trained = trainer.train();
+  const auto results = trained ? trainer.test() : std::nullopt;
+  if (results) print_report(options, task, trainer, *results, std::cout);
+  write_report(options, task, trainer.parameter_count(), folder);
+  progress.print(cat("to look at: ", (folder.path() / "report.html").string()));
+  return {results.has_value(), trainer.step()};
 }
 
 }  // namespace subquad::lra

@@ -11,6 +11,7 @@
 #include "subquad/core/runtime.h"
 #include "subquad/examples/lra/baselines.h"
 #include "subquad/examples/lra/report/answers.h"
+#include "subquad/examples/lra/report/tables.h"
 #include "subquad/examples/lra/scoring.h"
 
 namespace subquad::lra {
@@ -81,6 +82,8 @@ Trainer::Trainer(const TrainOptions& options, const Task& task, Learner& learner
   session_first_step_ = state_.step;
   metrics_.emplace(folder.metrics(), state_.metrics_bytes);
   timing_.emplace(folder.timing());
+  events_.emplace(folder, state_.step);
+  for (RecordLog* log : {&*metrics_, &*timing_}) log->observe([this](const Record& record) { events_->write(record); });
   timing_->write(session_record(state_.step, device_));
   if (metrics_->bytes() == 0) metrics_->write(start_record(options, task, identity_, learner_.parameter_count()));
 }
@@ -227,6 +230,7 @@ bool Trainer::validate() {
 void Trainer::save() {
   collect();
   metrics_->sync();
+  write_tables(folder_);
   state_.metrics_bytes = metrics_->bytes();
   if (saved_ == state_) return;
   save_checkpoint(folder_.checkpoint(state_.step), learner_, state_, identity_);

@@ -9,6 +9,7 @@
 #include "subquad/examples/lra/checkpoint.h"
 #include "subquad/examples/lra/progress.h"
 #include "subquad/examples/lra/record_log.h"
+#include "subquad/examples/lra/report/event_log.h"
 #include "subquad/examples/lra/run_folder.h"
 #include "subquad/examples/lra/stop_request.h"
 
@@ -89,6 +90,7 @@ class Trainer {
   RunIdentity identity_;
   RunState state_;
   std::optional<RunState> saved_;  // what the newest checkpoint holds
+  std::optional<EventLog> events_;
   std::optional<RecordLog> metrics_;
   std::optional<RecordLog> timing_;
 

@@ -62,7 +62,8 @@ TEST_CASE("png: what is written is read") {
     CHECK_EQ(image.height, height);
     CHECK(image.pixels == pixels);
   }
-  CHECK_THROWS_WITH_AS(write_png(folder / "a.png", 2, 2, every_value(3)), "write_png: 3 pixels, expected 2 x 2", Error);
+  CHECK_THROWS_WITH_AS(write_png(folder / "a.png", 2, 2, every_value(3)), "encode_png: 3 pixels, expected 2 x 2",
+                       Error);
   CHECK_THROWS_WITH_AS(write_png(folder / "none/a.png", 2, 2, every_value(4)),
                        ("cannot write " + (folder / "none/a.png").string() + ": No such file or directory").c_str(),
                        Error);

@@ -196,19 +196,24 @@ void check_png_size(const fs::path& path, Index width, Index height, Index side)
     fail_format(path, 16, cat("the image has ", width, " x ", height, " pixels, expected ", side, " x ", side));
 }
 
-void write_png(const fs::path& path, Index width, Index height, std::span<const std::uint8_t> pixels) {
+std::vector<std::uint8_t> encode_png(Index width, Index height, std::span<const std::uint8_t> pixels) {
   if (static_cast<Index>(pixels.size()) != width * height)
-    throw Error(cat("write_png: ", pixels.size(), " pixels, expected ", width, " x ", height));
+    throw Error(cat("encode_png: ", pixels.size(), " pixels, expected ", width, " x ", height));
   std::vector<std::uint8_t> copy(pixels.begin(), pixels.end());  // libpng's rows are not const
   std::vector<png_bytep> rows = row_starts(copy.data(), width, height);
   Stream stream;
   Png png(Png::Direction::write, stream);
   if (!encode(png.png(), png.info(), stream, static_cast<png_uint_32>(width), static_cast<png_uint_32>(height),
               rows.data()))
-    throw Error(cat("cannot write ", path.string(), ": ", stream.failure.data()));
+    throw Error(cat("encode_png: ", stream.failure.data()));
+  return std::move(stream.to);
+}
+
+void write_png(const fs::path& path, Index width, Index height, std::span<const std::uint8_t> pixels) {
+  const std::vector<std::uint8_t> file = encode_png(width, height, pixels);
   errno = 0;
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out.write(reinterpret_cast<const char*>(stream.to.data()), static_cast<std::streamsize>(stream.to.size()));
+  out.write(reinterpret_cast<const char*>(file.data()), static_cast<std::streamsize>(file.size()));
   out.close();
   if (!out) throw Error(cat("cannot write ", path.string(), ": ", std::generic_category().message(errno)));
 }

@@ -38,6 +38,8 @@ ColourImage decode_colour_png(const std::filesystem::path& path, std::span<const
 // FormatError when an image has not side x side pixels.
 void check_png_size(const std::filesystem::path& path, Index width, Index height, Index side);
 
+std::vector<std::uint8_t> encode_png(Index width, Index height, std::span<const std::uint8_t> pixels);
+
 // Replaces the file. Error when the system does not take it. Not atomic: many small files are written faster so.
 void write_png(const std::filesystem::path& path, Index width, Index height, std::span<const std::uint8_t> pixels);
 
