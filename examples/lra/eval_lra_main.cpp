@@ -84,7 +84,10 @@ int eval_lra(const std::vector<std::string>& args) {
   EvalOptions options;
   if (!parse(args, options)) return 0;
   TrainOptions run = open_saved_model(options.model);
-  if (options.batch_size > 0) run.batches.size = options.batch_size;
+  if (options.batch_size > 0) {
+    run.batches.size = options.batch_size;
+    run.batches.accumulate = 1;  // not cut up any more
+  }
   std::optional<AtomicFile> json = open_output(options.json), lines = open_output(options.predictions);
 
   const Task task = load_task(run.data);
