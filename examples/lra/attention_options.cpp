@@ -103,20 +103,6 @@ std::string title(const Mechanism& mechanism) {
   return cat("Attention ", mechanism.kind);
 }
 
-// Options that another one of the same mechanism leaves unread.
-void refuse_unread(const CLI::App& app, const nn::AttentionConfig& config) {
-  const nn::CombinerConfig& c = config.combiner;
-  if (config.kind == "combiner" && c.pattern != nn::CombinerPattern::rowmajor)
-    refuse_option(app, "--combiner-summary",
-                  cat("--combiner-pattern rowmajor; this is ", nn::combiner_pattern_name(c.pattern)));
-  if (config.kind == "combiner" && c.pattern == nn::CombinerPattern::logsparse)
-    refuse_option(app, "--segment", "any other --combiner-pattern; this is logsparse");
-  if (config.kind == "fsat" && config.fsat.gamma == 0)
-    refuse_option(app, "--gamma-steps", "--gamma above 0; this is 0");
-  if (config.kind == "paramixer" && config.paramixer.factors > 0)
-    refuse_option(app, "--factor-rule", cat("--factors 0; this is ", config.paramixer.factors));
-}
-
 }  // namespace
 
 void add_attention_options(CLI::App& app, nn::AttentionConfig& config) {
@@ -130,18 +116,28 @@ void add_attention_options(CLI::App& app, nn::AttentionConfig& config) {
   }
 }
 
-std::vector<std::string> groups_of_others(const nn::AttentionConfig& config) {
-  std::vector<std::string> titles;
-  for (const Mechanism& mechanism : kMechanisms)
-    if (mechanism.kind != config.kind) titles.push_back(title(mechanism));
-  return titles;
+std::vector<UnreadOption> unread_attention_options(const CLI::App& app, const nn::AttentionConfig& config) {
+  std::vector<UnreadOption> unread;
+  for (const Mechanism& other : kMechanisms) {
+    if (other.kind == config.kind) continue;
+    const auto group = unread_group(app, title(other), cat("--attention ", other.kind, "; this is ", config.kind));
+    unread.insert(unread.end(), group.begin(), group.end());
+  }
+  const nn::CombinerConfig& c = config.combiner;
+  if (config.kind == "combiner" && c.pattern != nn::CombinerPattern::rowmajor)
+    unread.push_back(
+        {"--combiner-summary", cat("--combiner-pattern rowmajor; this is ", nn::combiner_pattern_name(c.pattern))});
+  if (config.kind == "combiner" && c.pattern == nn::CombinerPattern::logsparse)
+    unread.push_back({"--segment", "any other --combiner-pattern; this is logsparse"});
+  if (config.kind == "fsat" && config.fsat.gamma == 0)
+    unread.push_back({"--gamma-steps", "--gamma above 0; this is 0"});
+  if (config.kind == "paramixer" && config.paramixer.factors > 0)
+    unread.push_back({"--factor-rule", cat("--factors 0; this is ", config.paramixer.factors)});
+  return unread;
 }
 
 void check_attention(const CLI::App& app, const nn::AttentionConfig& config) {
-  for (const Mechanism& other : kMechanisms)
-    if (other.kind != config.kind)
-      refuse_group(app, title(other), cat("--attention ", other.kind, "; this is ", config.kind));
-  refuse_unread(app, config);
+  refuse_unread(app, unread_attention_options(app, config));
   if (config.head_width == 0 && config.width % config.heads != 0)
     throw OptionError(cat("--width ", config.width, " does not divide by --heads ", config.heads));
   try {

@@ -14,15 +14,16 @@ class App;
 
 namespace subquad::lra {
 
+struct UnreadOption;  // options.h
+
 void add_attention_options(CLI::App& app, nn::AttentionConfig& config);
 
-// Titles of the groups of options that only other mechanisms read.
-std::vector<std::string> groups_of_others(const nn::AttentionConfig& config);
+// Those that only other mechanisms read, or that another option leaves unread.
+std::vector<UnreadOption> unread_attention_options(const CLI::App& app, const nn::AttentionConfig& config);
 
-// To be called after parsing. OptionError for an option of another mechanism whose value is not its default ("--lags 9
-// belongs to --attention fsat; this is softmax"), or that another option leaves unread, and for a config that the
-// mechanism refuses; then the message is its own, which says what is legal. `config` must have its width and max_length
-// by now.
+// To be called after parsing. OptionError for an unread option whose value is not its default ("--lags 9 belongs to
+// --attention fsat; this is softmax"), and for a config that the mechanism refuses; then the message is its own, which
+// says what is legal. `config` must have its width and max_length by now.
 void check_attention(const CLI::App& app, const nn::AttentionConfig& config);
 
 // OptionError where the attention has no kernels for the device; it names those that have. `device` can be used.

@@ -88,11 +88,27 @@ void print_classes(const Task& task, const std::vector<NamedSet>& sets, std::ost
   out << '\n';
 }
 
+void print_too_long(const std::vector<NamedSet>& sets, Index max_length, std::ostream& out) {
+  std::size_t all = 0, longer = 0;
+  Index longest = 0;
+  for (const auto& [name, set] : sets) {
+    const std::vector<Index> lengths = sorted_lengths(*set);
+    all += lengths.size();
+    longer += static_cast<std::size_t>(lengths.end() - std::upper_bound(lengths.begin(), lengths.end(), max_length));
+    longest = std::max(longest, lengths.back());
+  }
+  if (longer > 0)
+    out << "note: " << longer << " of " << all << " sequences are longer than --max-length " << max_length << ", up to "
+        << longest << " tokens: training would refuse them\n";
+}
+
 }  // namespace
 
-void check_data(const TaskSource& source, std::ostream& out) {
+void check_data(const TaskSource& source, Index max_length, std::ostream& out) {
   const TaskKind& kind = task_kind(source.task);
-  out << kind.name << ": " << kind.about << "; at " << kind.nominal << " tokens in Long Range Arena\n";
+  out << kind.name << ": " << kind.about << "; "
+      << (kind.in_lra ? cat("at ", kind.nominal, " tokens in Long Range Arena") : "not a task of Long Range Arena")
+      << '\n';
   if (fs::is_directory(source.folder)) print_files(kind, source.folder, out);
   out << std::flush;
 
@@ -102,6 +118,7 @@ void check_data(const TaskSource& source, std::ostream& out) {
   print_lengths(sets, out);
   print_classes(task, sets, out);
   for (const std::string& note : task.notes) out << "note: " << note << '\n';
+  print_too_long(sets, max_length, out);
   out << task.name << " is complete: vocabulary " << task.shape.vocabulary << ", " << task.shape.classes
       << " classes, hash " << task.hash() << std::endl;
 }

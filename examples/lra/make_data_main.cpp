@@ -85,7 +85,7 @@ bool parse_make_data_options(const std::vector<std::string>& args, MakeDataOptio
 
   const Generator& generator = generator_of(options.task);
   const std::string where = cat("another task; this is ", options.task);
-  refuse_group(app, options.task == "listops" ? "pathfinder" : "listops", where);
+  refuse_unread(app, unread_group(app, options.task == "listops" ? "pathfinder" : "listops", where));
   if (options.count == 0) options.count = generator.count;
   if (options.count < generator.fewest)
     throw OptionError(

@@ -13,15 +13,9 @@ constexpr nn::Choices<ModelKind, 2> kModels = {{{"encoder", ModelKind::encoder},
 const char* const kEncoder = "Model encoder";
 const char* const kMixer = "Model mixer";
 
-// The option by which a sample's result depends on how much padding it has; "" where it does not.
-std::string padding_option(const ModelOptions& options) {
-  const nn::AttentionConfig& a = options.encoder.attention;
-  if (options.mix_padding) return "--mix-padding";
-  if (a.kind == "paramixer" && a.paramixer.mix_padding) return "--paramixer-mix-padding";
-  if (a.kind == "nystrom" && a.nystrom.mask != nn::NystromMask::isolated)
-    return cat("--nystrom-mask ", nn::nystrom_mask_name(a.nystrom.mask));
-  if (a.kind == "nystrom" && a.nystrom.segments == nn::NystromSegments::padded) return "--nystrom-segments padded";
-  return "";
+std::vector<UnreadOption> unread_by_kind(const CLI::App& app, ModelKind kind) {
+  if (kind == ModelKind::mixer) return unread_group(app, kEncoder, "--model encoder; this is mixer");
+  return unread_group(app, kMixer, "--model mixer; this is encoder");
 }
 
 nn::AttentionConfig attention_of(const ModelOptions& options) {
@@ -78,7 +72,9 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   nn::SequenceClassifierConfig& e = options.encoder;
   add_choice(app, "--model", options.kind, parse_model, model_name,
              "encoder, or the Paramixer paper's mixer; paramixer: mixer");
-  add_whole(app, "--max-length", e.max_length, 1, kMostPositions, "Longest sequence, size of the position table");
+  add_whole(app, "--max-length", e.max_length, 1, kMostPositions,
+            "Longest sequence, size of the position table; texts: as --cut, if that is given")
+      ->default_str("the task's");
   add_whole(app, "--layers", e.layers, 0, 1000, "Encoder layers, or blocks of a mixer");
   add_whole(app, "--width", e.width, 1, kMostFeatures, "Features per position");
   add_number(app, "--dropout", e.dropout, between(0, 0.99), "After the embedding and in the feed-forward");
@@ -104,32 +100,38 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_number(app, "--embedding-bound", options.embedding_bound, at_least(0), "Tokens start as U(-X, X); 0: as N(0, 1)");
 }
 
-void settle_model_options(CLI::App& app, ModelOptions& options) {
+void settle_model_options(CLI::App& app, ModelOptions& options, Index nominal) {
+  settle_option(app, "--max-length", options.encoder.max_length, nominal);
   if (options.encoder.attention.kind != "paramixer") return;
   CLI::Option& model = *app.get_option("--model");
-  CLI::Option& heads = *app.get_option("--heads");
   if (model.count() == 0) {
     options.kind = ModelKind::mixer;
     model.default_str("mixer");
   }
-  if (heads.count() == 0) {
-    options.encoder.attention.heads = 1;
-    heads.default_str("1");
-  }
+  settle_option(app, "--heads", options.encoder.attention.heads, 1);
 }
 
-std::vector<std::string> unread_groups(const ModelOptions& options) {
-  std::vector<std::string> titles = groups_of_others(options.encoder.attention);
-  titles.emplace_back(options.kind == ModelKind::encoder ? kMixer : kEncoder);
-  return titles;
+std::string padding_option(const ModelOptions& options) {
+  const nn::AttentionConfig& a = options.encoder.attention;
+  if (options.mix_padding) return "--mix-padding";
+  if (a.kind == "paramixer" && a.paramixer.mix_padding) return "--paramixer-mix-padding";
+  if (a.kind == "nystrom" && a.nystrom.mask != nn::NystromMask::isolated)
+    return cat("--nystrom-mask ", nn::nystrom_mask_name(a.nystrom.mask));
+  if (a.kind == "nystrom" && a.nystrom.segments == nn::NystromSegments::padded) return "--nystrom-segments padded";
+  return "";
+}
+
+std::vector<UnreadOption> unread_model_options(const CLI::App& app, const ModelOptions& options) {
+  std::vector<UnreadOption> unread = unread_attention_options(app, options.encoder.attention);
+  const std::vector<UnreadOption> other = unread_by_kind(app, options.kind);
+  unread.insert(unread.end(), other.begin(), other.end());
+  return unread;
 }
 
 void check_model_options(const CLI::App& app, const ModelOptions& options, Index pad_to) {
-  const bool mixer = options.kind == ModelKind::mixer;
   const Index length = options.encoder.max_length;
-  refuse_group(app, mixer ? kEncoder : kMixer,
-               mixer ? "--model encoder; this is mixer" : "--model mixer; this is encoder");
-  if (mixer && !options.mix_padding && options.encoder.pooling == nn::Pooling::flatten)
+  refuse_unread(app, unread_by_kind(app, options.kind));
+  if (options.kind == ModelKind::mixer && !options.mix_padding && options.encoder.pooling == nn::Pooling::flatten)
     throw OptionError("--pooling flatten of a mixer needs --mix-padding; without, --pooling is mean or cls");
   if (const std::string padding = padding_option(options); !padding.empty() && pad_to != length)
     throw OptionError(

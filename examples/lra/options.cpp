@@ -50,6 +50,18 @@ std::string complaint(CLI::Option& option, std::string text) {
   }
 }
 
+// What is wrong with "key = value" in a file; "" when nothing is.
+std::string entry_complaint(CLI::App& app, const std::string& key, const std::string& value) {
+  const std::vector<std::string> names = option_names(app, true);
+  if (std::find(names.begin(), names.end(), key) == names.end())
+    return cat("unknown key '", key, "'", nearest_hint(key, names));
+  CLI::Option& option = *app.get_option("--" + key);
+  const bool flag = option.get_expected_min() == 0;
+  if (flag && value != "true" && value != "false") return cat(key, ": ", value, ", expected true or false");
+  const std::string found = complaint(option, value);
+  return found.empty() ? found : cat(key, ": ", found);
+}
+
 // CLI11's own reader refuses unknown keys and wrong values without naming the file or a likely key, so they are looked
 // for here.
 class CheckedToml : public CLI::ConfigTOML {
@@ -58,13 +70,11 @@ class CheckedToml : public CLI::ConfigTOML {
 
   std::vector<CLI::ConfigItem> from_config(std::istream& in) const override {
     std::vector<CLI::ConfigItem> entries = CLI::ConfigTOML::from_config(in);
-    const std::vector<std::string> names = option_names(app_, true);
     for (const CLI::ConfigItem& item : entries) {
       if (!item.parents.empty())
         fail(cat("[", CLI::detail::join(item.parents, "."), "]: sections are not used; keys stand alone"));
-      if (std::find(names.begin(), names.end(), item.name) == names.end())
-        fail(cat("unknown key '", item.name, "'", nearest_hint(item.name, names)));
-      check_value(item);
+      if (item.inputs.size() != 1) fail(cat(item.name, ": ", item.inputs.size(), " values, expected one"));
+      if (const std::string found = entry_complaint(app_, item.name, item.inputs.front()); !found.empty()) fail(found);
     }
     return entries;
   }
@@ -74,17 +84,37 @@ class CheckedToml : public CLI::ConfigTOML {
     throw OptionError(cat(app_.get_config_ptr()->as<std::string>(), ": ", what));
   }
 
-  void check_value(const CLI::ConfigItem& item) const {
-    if (item.inputs.size() != 1) fail(cat(item.name, ": ", item.inputs.size(), " values, expected one"));
-    const std::string& value = item.inputs.front();
-    CLI::Option& option = *app_.get_option("--" + item.name);
-    const bool flag = option.get_expected_min() == 0;
-    if (flag && value != "true" && value != "false") fail(cat(item.name, ": ", value, ", expected true or false"));
-    if (const std::string found = complaint(option, value); !found.empty()) fail(cat(item.name, ": ", found));
-  }
-
   CLI::App& app_;
 };
+
+bool stands_in(const std::vector<std::string>& args, const std::string& option) {
+  return std::any_of(args.begin(), args.end(),
+                     [&](const std::string& arg) { return arg == option || arg.starts_with(option + "="); });
+}
+
+// The arguments with "--KEY=VALUE" for each "--set KEY=VALUE".
+std::vector<std::string> without_set(CLI::App& app, const std::vector<std::string>& args) {
+  std::vector<std::string> all;
+  std::vector<std::string> keys;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    const bool joined = args[i].starts_with("--set=");
+    if (!joined && (args[i] != "--set" || i + 1 == args.size())) {
+      all.push_back(args[i]);
+      continue;
+    }
+    const std::string entry = joined ? args[i].substr(6) : args[++i];
+    const auto fail = [&](const std::string& what) { throw OptionError(cat("--set ", entry, ": ", what)); };
+    const std::size_t equals = entry.find('=');
+    if (equals == std::string::npos) fail("there is no '=', expected KEY=VALUE");
+    const std::string key = entry.substr(0, equals), value = entry.substr(equals + 1);
+    if (const std::string found = entry_complaint(app, key, value); !found.empty()) fail(found);
+    if (stands_in(args, "--" + key)) fail(cat("--", key, " is given, too"));
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) fail("the key is set twice");
+    keys.push_back(key);
+    all.push_back(cat("--", key, "=", value));  // in one word: a flag takes no second one
+  }
+  return all;
+}
 
 void refuse_extras(const CLI::App& app) {
   const std::vector<std::string> extras = app.remaining();
@@ -157,13 +187,21 @@ std::string nearest_hint(std::string_view name, const std::vector<std::string>& 
   return hint;
 }
 
+void add_set_option(CLI::App& app) {
+  app.add_option("--set", "Any key of a preset, as --KEY VALUE sets it; may be given often, but each key once")
+      ->type_name("KEY=VALUE")
+      ->configurable(false);
+}
+
 bool parse_options(CLI::App& app, const std::vector<std::string>& args) {
   app.allow_extras();  // refused below, in our words
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.config_formatter(std::make_shared<CheckedToml>(app));
   app.formatter(std::make_shared<Help>());
   try {
-    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));  // CLI11 takes them from the back
+    std::vector<std::string> all = app.get_option_no_throw("--set") != nullptr ? without_set(app, args) : args;
+    std::reverse(all.begin(), all.end());  // CLI11 takes them from the back
+    app.parse(std::move(all));
   } catch (const CLI::CallForHelp&) {
     std::cout << app.help();
     return false;
@@ -238,18 +276,22 @@ OptionGroup::~OptionGroup() {
   app_.option_defaults()->group(before_);
 }
 
-void refuse_option(const CLI::App& app, const std::string& name, const std::string& where) {
-  const CLI::Option* option = app.get_option(name);
-  if (option->count() == 0) return;
-  const std::string value = option->results().front();
-  const bool flag = option->get_expected_min() == 0;
-  if (value != (flag ? "false" : option->get_default_str()))
-    throw OptionError(cat(option->get_name(), flag ? "" : " " + value, " belongs to ", where));
+std::vector<UnreadOption> unread_group(const CLI::App& app, const std::string& title, const std::string& where) {
+  std::vector<UnreadOption> unread;
+  for (const CLI::Option* option : app.get_options())
+    if (option->get_group() == title) unread.push_back({option->get_name(), where});
+  return unread;
 }
 
-void refuse_group(const CLI::App& app, const std::string& title, const std::string& where) {
-  for (const CLI::Option* option : app.get_options())
-    if (option->get_group() == title) refuse_option(app, option->get_name(), where);
+void refuse_unread(const CLI::App& app, const std::vector<UnreadOption>& unread) {
+  for (const UnreadOption& one : unread) {
+    const CLI::Option* option = app.get_option(one.name);
+    if (option->count() == 0) continue;
+    const std::string value = option->results().front();
+    const bool flag = option->get_expected_min() == 0;
+    if (value != (flag ? "false" : option->get_default_str()))
+      throw OptionError(cat(option->get_name(), flag ? "" : " " + value, " belongs to ", one.where));
+  }
 }
 
 CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CLI::Validator& check, const char* help) {

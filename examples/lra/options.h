@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "subquad/core/error.h"
@@ -24,6 +25,9 @@ std::vector<std::string> nearest_names(std::string_view name, const std::vector<
 
 // "; the nearest is " + lead + the nearest name, or all of them joined by "or"; "" when there is none.
 std::string nearest_hint(std::string_view name, const std::vector<std::string>& names, const char* lead = "");
+
+// Adds --set KEY=VALUE, which may come many times: another way to write --KEY VALUE, for every key of a TOML file.
+void add_set_option(CLI::App& app);
 
 // Parses the arguments (without the program's name), and the TOML file of the app's config option if it has one: the
 // command line goes before the file, the file before the defaults. Returns false when --help was asked for and has been
@@ -65,16 +69,33 @@ class OptionGroup {
   std::string before_;
 };
 
-// OptionError "--lags 9 belongs to WHERE" when the option has another value than its default.
-void refuse_option(const CLI::App& app, const std::string& name, const std::string& where);
-// The same for the first such option of a group.
-void refuse_group(const CLI::App& app, const std::string& title, const std::string& where);
+// An option that what else was chosen leaves without effect, and where it would have one.
+struct UnreadOption {
+  std::string name;
+  std::string where;  // "--attention fsat; this is softmax"
+};
+
+// The options of a group, unread for the one reason.
+std::vector<UnreadOption> unread_group(const CLI::App& app, const std::string& title, const std::string& where);
+
+// OptionError "--lags 9 belongs to WHERE" for the first of them that has another value than its default.
+void refuse_unread(const CLI::App& app, const std::vector<UnreadOption>& unread);
 
 // Options with their checks; --help shows what `value` is now as the default.
 template <class T>
 CLI::Option* add_whole(CLI::App& app, const char* name, T& value, std::uint64_t least, std::uint64_t most,
                        const char* help) {
   return app.add_option(name, value, help)->type_name("N")->check(whole(least, most));
+}
+
+// A default that depends on other options, to be called after parsing: where the option was not given, `value` becomes
+// `settled`, in the written configuration, too.
+template <class T>
+void settle_option(CLI::App& app, const std::string& name, T& value, const std::type_identity_t<T>& settled) {
+  CLI::Option& option = *app.get_option(name);
+  if (option.count() > 0) return;
+  value = settled;
+  option.default_str(std::to_string(settled));
 }
 
 CLI::Option* add_number(CLI::App& app, const char* name, double& value, const CLI::Validator& check, const char* help);

@@ -22,7 +22,8 @@ void check_lengths(const TrainOptions& options, const Task& task) {
   const Index limit = padded ? options.batches.pad_to : options.batches.max_length;
   if (task.longest() > limit)
     throw Error(cat(padded ? "--pad-to " : "--max-length ", limit, ": the data has sequences of up to ", task.longest(),
-                    " tokens"));
+                    " tokens",
+                    task_kind(options.data.task).texts ? cat("; --cut ", limit, " reads no more of each") : ""));
 }
 
 bool one_run(const TrainOptions& options, const Task& task, ProgressLine& progress, const StopRequest& stop) {
@@ -37,7 +38,7 @@ int train_lra(const std::vector<std::string>& args) {
   TrainOptions options;
   if (!parse_train_options(args, options)) return 0;
   if (options.check_data) {
-    check_data(options.data, std::cout);
+    check_data(options.data, options.model.encoder.max_length, std::cout);
     return 0;
   }
   check_attention_device(options.model.encoder.attention, parse_device(options.device));

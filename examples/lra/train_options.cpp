@@ -116,7 +116,8 @@ void add_training_options(CLI::App& app, TrainOptions& o) {
 
 void add_batch_options(CLI::App& app, TrainOptions& o) {
   add_whole(app, "--batch-size", o.batches.size, 1, kMostSamples, "Samples per step");
-  add_whole(app, "--pad-to", o.batches.pad_to, 0, kMostPositions, "Positions of every batch; 0: its longest sample");
+  add_whole(app, "--pad-to", o.batches.pad_to, 0, kMostPositions,
+            "Positions of every batch; 0: its longest sample, or max-length where results depend on padding");
   add_whole(app, "--pad-multiple", o.batches.pad_multiple, 1, kMostPositions, "Positions are rounded up to a multiple");
   add_whole(app, "--bucket", o.batches.bucket, 1, kMostSamples,
             "Batches whose samples are sorted by length together; 1: no sorting");
@@ -149,7 +150,11 @@ std::unique_ptr<CLI::App> make_app(TrainOptions& options) {
       ->type_name("DIR")
       ->configurable(false)
       ->check(not_empty());
-  app->set_config("--preset", "", "TOML file with any of these options, without the dashes")->type_name("FILE");
+  app->set_config("--preset", "",
+                  "TOML file with any of these options, without the dashes; what the command line says "
+                  "goes before it")
+      ->type_name("FILE");
+  add_set_option(*app);
   app->footer(
       "Example: train_lra --preset examples/lra/presets/listops/softmax-quick.toml --data data/listops-quick --out "
       "runs/first\n"
@@ -171,38 +176,53 @@ std::vector<std::string> resumed_arguments(const CLI::App& app, const std::strin
   return args;
 }
 
-// The lines of a TOML file but for those of options in these groups, and for blank ones.
-std::string without_groups(const std::string& toml, const CLI::App& app, const std::vector<std::string>& groups) {
+// The lines of a TOML file but for those of these options, and for blank ones.
+std::string without_options(const std::string& toml, const std::vector<UnreadOption>& unread) {
   std::string kept;
   std::istringstream lines(toml);
   for (std::string line; std::getline(lines, line);) {
-    const CLI::Option* option = app.get_option_no_throw("--" + line.substr(0, line.find('=')));
-    const bool out = option != nullptr && std::find(groups.begin(), groups.end(), option->get_group()) != groups.end();
+    const std::string name = "--" + line.substr(0, line.find('='));
+    const bool out =
+        std::any_of(unread.begin(), unread.end(), [&](const UnreadOption& option) { return option.name == name; });
     if (!out && !line.empty()) kept += line + '\n';
   }
   return kept;
 }
 
 // Those of other tasks than the one that is given.
-void refuse_task_options(const CLI::App& app, const std::string& task) {
+std::vector<UnreadOption> unread_task_options(const std::string& task) {
+  std::vector<UnreadOption> unread;
   const auto only = [&](const std::vector<std::string>& owners, const char* option) {
     if (std::find(owners.begin(), owners.end(), task) == owners.end())
-      refuse_option(app, option, cat("--task ", CLI::detail::join(owners, " or "), "; this is ", task));
+      unread.push_back({option, cat("--task ", CLI::detail::join(owners, " or "), "; this is ", task)});
   };
   only({"listops"}, "--drop-brackets");
   only({"text"}, "--paper-protocol");
-  only({"text", "retrieval", "imdb-pairs", "custom"}, "--cut");
+  std::vector<std::string> texts;
+  for (const TaskKind& kind : task_kinds())
+    if (kind.texts) texts.push_back(kind.name);
+  only(texts, "--cut");
   only({"image"}, "--grey");
   only({"image", "pathfinder", "path-x"}, "--zero-is-pad");
   only({"pathfinder", "path-x"}, "--difficulty");
   only({"retrieval", "imdb-pairs"}, "--pair-head");
+  return unread;
+}
+
+// Defaults that depend on other options.
+void settle(CLI::App& app, TrainOptions& options) {
+  const Index nominal = options.data.cut > 0 ? options.data.cut : task_kind(options.data.task).nominal;
+  settle_model_options(app, options.model, nominal);
+  const bool fixed = !padding_option(options.model).empty();
+  settle_option(app, "--pad-to", options.batches.pad_to, fixed ? options.model.encoder.max_length : 0);
 }
 
 void finish(CLI::App& app, TrainOptions& options) {
   if (options.data.folder.empty()) throw OptionError("--data is required");
   if (options.out.empty() && !options.check_data) throw OptionError("--out is required");
-  refuse_task_options(app, options.data.task);
-  settle_model_options(app, options.model);
+  std::vector<UnreadOption> unread = unread_task_options(options.data.task);
+  refuse_unread(app, unread);
+  settle(app, options);
   if (!options.seeds.empty() && options.seed != TrainOptions().seed)
     throw OptionError(cat("--seed ", options.seed, " does not go with --seeds, which says the seed of each run"));
   if (options.device == "cpu" && options.precision != Precision::fp32)
@@ -221,7 +241,10 @@ void finish(CLI::App& app, TrainOptions& options) {
     throw OptionError("--zero-is-pad does not go with --mix-padding, which hides nothing");
   options.batches.max_length = max_length;
   options.schedule.total = options.steps;
-  options.config = without_groups(app.config_to_str(true, false), app, unread_groups(options.model));
+  const std::vector<UnreadOption> of_model = unread_model_options(app, options.model);
+  unread.insert(unread.end(), of_model.begin(), of_model.end());
+  if (options.batches.pad_to > 0) unread.push_back({"--pad-multiple", "--pad-to 0"});
+  options.config = without_options(app.config_to_str(true, false), unread);
   options.config_with_help = app.config_to_str(true, true);
 }
 

@@ -43,7 +43,7 @@ struct TrainOptions {
   double max_minutes = 0;  // 0: no limit
   double progress_seconds = 5;
 
-  std::string config;            // the resolved configuration as TOML, as far as this model reads it
+  std::string config;            // the resolved configuration as TOML, as far as task and model read it
   std::string config_with_help;  // all of it, with comments
 };
 

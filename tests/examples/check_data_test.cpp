@@ -27,9 +27,9 @@ void write_listops_folder(const fs::path& folder, const std::string& train, cons
   write_text(folder / "basic_test.tsv", "Source\tTarget\n" + test);
 }
 
-std::string checked(const fs::path& folder) {
+std::string checked(const fs::path& folder, Index max_length = 2000) {
   std::ostringstream out;
-  lra::check_data({.task = "listops", .folder = folder.string()}, out);
+  lra::check_data({.task = "listops", .folder = folder.string()}, max_length, out);
   return out.str();
 }
 
@@ -147,6 +147,29 @@ TEST_CASE("load_task: so many samples of each set, the same for every reader of 
   source.test_samples = 0;
   CHECK_EQ(lra::load_task(source).hash(), all.hash());
   CHECK_EQ(lra::load_task(source).notes, all.notes);
+}
+
+TEST_CASE("check_data: sequences that a model of max-length positions would refuse") {
+  const TemporaryFolder folder;
+  write_listops_folder(folder.path(), kAllDigits + "[MAX 2 9 [MIN 4 7 ] 0 ]\t9\n");
+  CHECK_EQ(checked(folder.path(), 9).find("longer"), std::string::npos);
+  check_has(checked(folder.path(), 8),
+            "note: 1 of 14 sequences are longer than --max-length 8, up to 9 tokens: training would refuse them\n");
+  check_has(checked(folder.path(), 3), "note: 2 of 14 sequences are longer than --max-length 3, up to 9 tokens");
+  const Bench bench;
+  check_has(run_check(bench.data, {"--max-length", "5"}).out, " sequences are longer than --max-length 5, up to 12 ");
+}
+
+TEST_CASE("check_data: only Long Range Arena's tasks are said to be in it") {
+  const TemporaryFolder folder;
+  write_text(folder / "train.tsv", "a\tx\nb\ty\n");
+  write_text(folder / "val.tsv", "a\tz\n");
+  write_text(folder / "test.tsv", "b\tw\n");
+  const Finished finished = run_check(folder.path(), {"--task", "custom"});
+  CHECK_EQ(finished.status, 0);
+  check_has(finished.out, "custom: classes of your own texts; not a task of Long Range Arena\n");
+  for (const lra::TaskKind& kind : lra::task_kinds())
+    CHECK_EQ(kind.in_lra, kind.name != "custom" && kind.name != "imdb-pairs");
 }
 
 TEST_CASE("train_lra --check-data: needs no run folder, and ends with 0 when all is there") {

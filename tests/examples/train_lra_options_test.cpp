@@ -6,14 +6,17 @@
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/attention_options.h"
 #include "subquad/examples/lra/options.h"
+#include "subquad/examples/lra/train_options.h"
 #include "subquad/nn/attention/attention.h"
 #include "subquad/tests/examples/train_lra_runs.h"
+#include "subquad/tests/support/temporary_folder.h"
 
 using namespace subquad;
 using namespace subquad::lra;
 using namespace subquad::test::train_lra;
 using subquad::test::Finished;
 using subquad::test::read_text;
+using subquad::test::TemporaryFolder;
 
 namespace fs = std::filesystem;
 
@@ -109,10 +112,11 @@ TEST_CASE("train_lra: an attention that a config does not suit says so before da
   refused({"--attention", "paramixer", "--heads", "2"}, "paramixer: heads is 2, expected 1");
   refused({"--attention", "paramixer", "--protocol", "cdil", "--links", "4"}, "paramixer: links is 4, expected an odd");
   refused({"--attention", "combiner", "--combiner-pattern", "average", "--own-span"}, "combiner: own_span is true");
-  const std::string padded = " needs --pad-to 2048, the --max-length: a sequence's result would depend on its batch";
-  refused({"--attention", "paramixer", "--paramixer-mix-padding"}, "--paramixer-mix-padding" + padded);
+  const std::string padded = " needs --pad-to 2000, the --max-length: a sequence's result would depend on its batch";
+  refused({"--attention", "paramixer", "--paramixer-mix-padding", "--pad-to", "0"}, "--paramixer-mix-padding" + padded);
   for (const std::string mode : {"official", "huggingface", "lucidrains"})
-    refused({"--attention", "nystrom", "--nystrom-mask", mode, "--bucket", "20"}, "--nystrom-mask " + mode + padded);
+    refused({"--attention", "nystrom", "--nystrom-mask", mode, "--pad-to", "0", "--bucket", "20"},
+            "--nystrom-mask " + mode + padded);
   refused({"--attention", "nystrom", "--nystrom-segments", "padded", "--pad-to", "9"},
           "--nystrom-segments padded" + padded);
   refused({"--attention", "local", "--segment", "8"}, "--segment 8 belongs to --attention combiner; this is local");
@@ -149,6 +153,116 @@ TEST_CASE("train_lra: an attention without kernels for the device is refused") {
   const Bench bench;  // what a build or a machine lacks is said first, and before data are read
   check_fails({"--attention", "nystrom", "--device", "cuda", "--data", bench.run("no data"), "--out", bench.run("run")},
               1, "'cuda' cannot be used: this ");
+}
+
+namespace {
+
+// What the options settle to; no data are read.
+TrainOptions settled(const Args& more) {
+  TrainOptions options;
+  Args args = {"--data", "data", "--out", "run"};
+  args.insert(args.end(), more.begin(), more.end());
+  const bool read = parse_train_options(args, options);  // throws what the cases below look at
+  REQUIRE(read);
+  return options;
+}
+
+void check_refused(const Args& more, const std::string& text) {
+  CHECK_THROWS_WITH_AS(settled(more), text.c_str(), OptionError);
+}
+
+bool has_line(const std::string& text, const std::string& line) {
+  return ("\n" + text).find("\n" + line + "\n") != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("train_lra: the longest sequence is the task's, or where texts are cut") {
+  const auto length = [](const Args& args) {
+    const TrainOptions options = settled(args);
+    CHECK(has_line(options.config, cat("max-length=", options.model.encoder.max_length)));
+    CHECK_EQ(options.batches.max_length, options.model.encoder.max_length);
+    return options.model.encoder.max_length;
+  };
+  CHECK_EQ(length({}), 2000);
+  for (const char* task : {"text", "retrieval", "imdb-pairs", "custom"}) CHECK_EQ(length({"--task", task}), 4000);
+  for (const char* task : {"image", "pathfinder"}) CHECK_EQ(length({"--task", task}), 1024);
+  CHECK_EQ(length({"--task", "path-x"}), 16384);
+  CHECK_EQ(length({"--task", "text", "--cut", "1024"}), 1024);
+  CHECK_EQ(length({"--task", "text", "--cut", "8000"}), 8000);
+  CHECK_EQ(length({"--task", "text", "--cut", "1024", "--max-length", "2048"}), 2048);
+}
+
+TEST_CASE("train_lra: batches have max-length positions where results depend on padding") {
+  const auto pad_to = [](const Args& args) {
+    const TrainOptions options = settled(args);
+    CHECK(has_line(options.config, cat("pad-to=", options.batches.pad_to)));
+    CHECK_EQ(options.config.find("pad-multiple=") == std::string::npos, options.batches.pad_to > 0);
+    return options.batches.pad_to;
+  };
+  CHECK_EQ(pad_to({}), 0);
+  CHECK_EQ(pad_to({"--attention", "nystrom"}), 0);
+  CHECK_EQ(pad_to({"--attention", "nystrom", "--nystrom-mask", "official"}), 2000);
+  CHECK_EQ(pad_to({"--attention", "nystrom", "--nystrom-segments", "padded", "--max-length", "700"}), 700);
+  CHECK_EQ(pad_to({"--attention", "paramixer"}), 0);
+  CHECK_EQ(pad_to({"--attention", "paramixer", "--mix-padding", "--task", "text", "--cut", "96"}), 96);
+}
+
+TEST_CASE("train_lra: the configuration shows what task and model read") {
+  const auto shows = [](const Args& args, const std::string& key) {
+    return ("\n" + settled(args).config).find(cat("\n", key, "=")) != std::string::npos;
+  };
+  for (const char* key : {"task", "drop-brackets", "max-length", "feed-forward", "heads", "steps"})
+    CHECK(shows({}, key));
+  for (const char* key : {"cut", "grey", "difficulty", "zero-is-pad", "paper-protocol", "landmarks", "mix-padding"})
+    CHECK_FALSE(shows({}, key));
+  CHECK(shows({"--task", "text"}, "cut"));
+  CHECK(shows({"--task", "text"}, "paper-protocol"));
+  CHECK_FALSE(shows({"--task", "text"}, "drop-brackets"));
+  CHECK(shows({"--task", "path-x"}, "difficulty"));
+  CHECK(shows({"--attention", "paramixer"}, "mix-padding"));
+  CHECK(shows({"--attention", "paramixer"}, "factor-rule"));
+  CHECK_FALSE(shows({"--attention", "paramixer", "--factors", "3"}, "factor-rule"));
+  CHECK_FALSE(shows({"--attention", "paramixer"}, "feed-forward"));
+  CHECK_FALSE(shows({"--attention", "combiner"}, "combiner-summary"));
+}
+
+TEST_CASE("train_lra: --set is another way to write an option") {
+  const TemporaryFolder folder;
+  const std::string preset = (folder / "preset.toml").string();
+  std::ofstream(preset) << "task = \"text\"\nsteps = 3\nwidth = 32\n";
+  const TrainOptions options =
+      settled({"--set", "steps=7", "--preset", preset, "--set=causal=true", "--seed", "9", "--set", "schedule=cosine"});
+  CHECK_EQ(options.steps, 7);
+  CHECK_EQ(options.model.encoder.width, 32);
+  CHECK(options.model.encoder.attention.causal);
+  CHECK_EQ(options.seed, 9);
+  CHECK_EQ(options.schedule.kind, nn::ScheduleKind::cosine);
+  CHECK(has_line(options.config, "steps=7"));
+
+  check_refused({"--set", "stps=3"}, "--set stps=3: unknown key 'stps'; the nearest is steps");
+  check_refused({"--set", "beta3=0.5"}, "--set beta3=0.5: unknown key 'beta3'; the nearest is beta1 or beta2");
+  check_refused({"--set", "steps"}, "--set steps: there is no '=', expected KEY=VALUE");
+  check_refused({"--set", "=3"}, "--set =3: unknown key ''");
+  check_refused({"--set", "steps=many"},
+                "--set steps=many: steps: many, expected a whole number between 0 and 1000000000");
+  check_refused({"--set", "causal=1"}, "--set causal=1: causal: 1, expected true or false");
+  check_refused({"--set", "steps=3", "--steps", "4"}, "--set steps=3: --steps is given, too");
+  check_refused({"--steps=4", "--set", "steps=3"}, "--set steps=3: --steps is given, too");
+  check_refused({"--set", "steps=3", "--set", "steps=4"}, "--set steps=4: the key is set twice");
+  for (const char* key : {"resume", "preset", "check-data", "set", "help"}) {  // no keys of presets
+    CAPTURE(key);
+    CHECK_THROWS_AS(settled({"--set", cat(key, "=x")}), OptionError);
+  }
+  CHECK_THROWS_AS(settled({"--set"}), OptionError);
+}
+
+TEST_CASE("train_lra: --set on resume") {
+  const Bench bench;
+  REQUIRE_EQ(train(bench.args("run", {"--set", "steps=2", "--set", "evaluate-every=1"})).status, 0);
+  CHECK(has_line(read_text(fs::path(bench.run("run")) / "config.toml"), "steps=2"));
+  check_fails({"--resume", bench.run("run"), "--set", "steps=3"}, 2, "--steps cannot be given with --resume; it comes");
+  CHECK_EQ(train({"--resume", bench.run("run"), "--set", "threads=2"}).status, 0);
 }
 
 TEST_CASE("train_lra: presets") {

@@ -97,6 +97,8 @@ TaskKind custom_kind() {
   return {.name = "custom",
           .about = "classes of your own texts",
           .nominal = kTextLength,
+          .texts = true,
+          .in_lra = false,
           .origin = "write train.tsv, val.tsv and test.tsv, each line a label, a tab and a text",
           .expected = expected,
           .load = load};

@@ -53,6 +53,8 @@ TaskKind imdb_pairs_kind() {
   return {.name = "imdb-pairs",
           .about = "whether two film reviews are of one film",
           .nominal = kTextLength,
+          .texts = true,
+          .in_lra = false,
           .origin = kImdbOrigin,
           .expected = imdb_files,
           .load = load};

@@ -85,6 +85,7 @@ TaskKind retrieval_kind() {
   return {.name = "retrieval",
           .about = "whether one of two papers cites the other",
           .nominal = kTextLength,
+          .texts = true,
           .origin =
               "it is the folder tsv_data of LRA's archive lra_release.gz, see "
               "https://github.com/google-research/long-range-arena; on film reviews instead: --task imdb-pairs",

@@ -60,7 +60,9 @@ struct ExpectedFile {
 struct TaskKind {
   std::string name;
   std::string about;       // one line for --help
-  Index nominal = 0;       // length at which LRA sets it
+  Index nominal = 0;       // length at which it is set, a cut of texts apart
+  bool texts = false;      // of which --cut bytes are read
+  bool in_lra = true;      // else a task of our own, set like one of Long Range Arena's
   bool generated = false;  // by make_data
   std::string origin;      // else where its data come from
   std::vector<ExpectedFile> (*expected)(const std::string& folder);

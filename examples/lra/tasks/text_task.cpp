@@ -53,6 +53,7 @@ TaskKind text_kind() {
   return {.name = "text",
           .about = "sentiment of film reviews, a token a byte",
           .nominal = kTextLength,
+          .texts = true,
           .origin = kImdbOrigin,
           .expected = imdb_files,
           .load = load};
