@@ -4,6 +4,7 @@
 
 #include "subquad/core/allocator.h"
 #include "subquad/examples/lra/baselines.h"
+#include "subquad/examples/lra/parameter_rule.h"
 
 namespace subquad::lra {
 
@@ -36,7 +37,8 @@ void print_by_first_token(const Task& task, const TestResult& result, std::ostre
 void print_report(const TrainOptions& options, const Task& task, const Trainer& trainer,
                   const std::vector<TestResult>& results, std::ostream& out) {
   out << task.name << ", sequences of up to " << task.longest() << " tokens; " << options.model.encoder.attention.kind
-      << " attention, " << trainer.parameter_count() << " parameters, seed " << options.seed << '\n';
+      << " attention, seed " << options.seed << '\n'
+      << rule_text(parameter_rule(trainer.parameter_count(), options.model, task.name, task.shape)) << '\n';
   for (const std::string& note : task.notes) out << "note: " << note << '\n';
   if (const std::string early = trainer.early_end(); !early.empty()) out << early << '\n';
   out << '\n';

@@ -1,4 +1,5 @@
 #include "subquad/examples/lra/single_run.h"
+#include "subquad/examples/lra/parameter_rule.h"
 
 #include <algorithm>
 #include <iostream>
@@ -49,7 +50,8 @@ void print_start(const TrainOptions& options, const Trainer& trainer, ProgressLi
       device.is_cpu() ? cat(num_threads(), " threads, SIMD ", simd_target(), ", BLAS ", kernels::blas_core_name())
                       : cat(device, " ", device_name(device), ", ", options.precision,
                             options.cuda_graph ? ", steps as graphs" : "");
-  progress.print(cat(trainer.parameter_count(), " parameters; ", where));
+  progress.print(rule_text(parameter_rule(trainer.parameter_count(), options.model, task.name, task.shape)));
+  progress.print("on " + where);
   progress.print(
       cat("run folder ", options.out, trainer.step() > 0 ? cat(", resumed at step ", trainer.step()) : std::string()));
 }

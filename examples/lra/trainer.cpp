@@ -10,6 +10,7 @@
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
 #include "subquad/examples/lra/baselines.h"
+#include "subquad/examples/lra/parameter_rule.h"
 #include "subquad/examples/lra/report/answers.h"
 #include "subquad/examples/lra/report/tables.h"
 #include "subquad/examples/lra/scoring.h"
@@ -46,6 +47,7 @@ Record start_record(const TrainOptions& options, const Task& task, const RunIden
           {"precision", precision_name(options.precision)},
           {"seed", options.seed},
           {"parameters", parameters},
+          {"base_parameters", parameter_rule(parameters, options.model, task.name, task.shape).base},
           {"train", task.train.size()},
           {"validation", task.validation.size()},
           {"test", task.test.size()},
