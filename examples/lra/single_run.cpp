@@ -1,5 +1,4 @@
 #include "subquad/examples/lra/single_run.h"
-#include "subquad/examples/lra/parameter_rule.h"
 
 #include <algorithm>
 #include <iostream>
@@ -7,6 +6,7 @@
 #include "subquad/core/file.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
+#include "subquad/examples/lra/parameter_rule.h"
 #include "subquad/examples/lra/report.h"
 #include "subquad/examples/lra/report/page.h"
 #include "subquad/kernels/blas/blas.h"
@@ -44,7 +44,7 @@ std::string nystrom_note(const TrainOptions& options, const Task& task) {
              landmarks, " cover them");
 }
 
-void print_start(const TrainOptions& options, const Trainer& trainer, ProgressLine& progress) {
+void print_start(const TrainOptions& options, const Task& task, const Trainer& trainer, ProgressLine& progress) {
   const Device device = parse_device(options.device);
   const std::string where =
       device.is_cpu() ? cat(num_threads(), " threads, SIMD ", simd_target(), ", BLAS ", kernels::blas_core_name())
@@ -73,7 +73,7 @@ RunEnd single_run(const TrainOptions& options, const Task& task, ProgressLine& p
   const RunLock lock(folder.path());
   Trainer trainer(options, task, learner, folder, progress, stop);
   if (!introduced) introduce(options, task, progress);
-  print_start(options, trainer, progress);
+  print_start(options, task, trainer, progress);
   const bool trained = trainer.train();
   const auto results = trained ? trainer.test() : std::nullopt;
   if (results) print_report(options, task, trainer, *results, std::cout);

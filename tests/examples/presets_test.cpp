@@ -100,7 +100,7 @@ Complaints complaints(const fs::path& path) {
   if (!fs::exists(sibling)) return wrong;
   for (const auto& [key, value] : read_preset(sibling).values) {
     const auto found = preset.values.find(key);
-    if (key == "attention" || found == preset.values.end() || found->second == value) continue;
+    if (key == "task" || key == "attention" || found == preset.values.end() || found->second == value) continue;
     if (!says_differs(preset.head, key))
       wrong.push_back(cat(key, " is ", found->second, ", that of ", sibling.filename().string(), " ", value));
   }
