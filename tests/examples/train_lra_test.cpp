@@ -133,7 +133,8 @@ TEST_CASE("train_lra: the mixer") {
   check_fails(bench.args("run", {"--mix-padding"}), 2, "--mix-padding belongs to --model mixer; this is encoder");
   check_fails(args("run", {"--pooling", "flatten"}), 2,
               "--pooling flatten of a mixer needs --mix-padding; without, --pooling is mean or cls");
-  check_fails(args("run", {"--mix-padding"}), 2, "--mix-padding needs --pad-to 16, the --max-length: ");
+  check_fails(args("run", {"--mix-padding", "--pad-to", "8"}), 2,
+              "--mix-padding needs --pad-to 16, the --max-length: ");
   CHECK_FALSE(fs::exists(bench.run("run")));
 
   const Finished by_default = train({"--attention", "paramixer", "--data", bench.data, "--out", bench.run("default"),
