@@ -2,13 +2,16 @@
 """Draws accuracy over training steps from the metrics.jsonl of one or more runs as one SVG file (standard library only).
 
   draw_curve.py RUN/metrics.jsonl [RUN/metrics.jsonl ...] OUT.svg [--baseline "majority 0.170" ...] [--title TEXT]
+                [--lowest 0.4]
 
-Lines with dots: the whole validation set, for several runs in the colour of each. For a single run also, in grey, its
-training batches, a mean over 10 records. Dashed: baselines.
+Lines with dots: the whole validation set, for several runs in the colour of each, named by the attention, or by the
+folder where two have the same one. For a single run also, in grey, its training batches, a mean over 10 records.
+Dashed: baselines. The axis begins at 0, or at the tenth that --lowest says.
 """
 import argparse
 import html
 import json
+import os
 
 WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 56, 150, 40, 44
@@ -33,15 +36,16 @@ def smooth(points):
 
 
 class Plot:
-    def __init__(self, last_step, highest):
-        self.last_step, self.highest = last_step, highest
+    def __init__(self, last_step, lowest, highest):
+        self.last_step, self.lowest, self.highest = last_step, lowest, highest
         self.parts = []
 
     def x(self, step):
         return LEFT + (WIDTH - LEFT - RIGHT) * step / self.last_step
 
     def y(self, accuracy):
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * accuracy / self.highest
+        share = (accuracy - self.lowest) / (self.highest - self.lowest)
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
 
     def line(self, x1, y1, x2, y2, colour, extra=""):
         self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" {extra}/>')
@@ -51,8 +55,7 @@ class Plot:
                           f'{html.escape(text)}</text>')
 
     def axes(self):
-        tenths = int(self.highest * 10 + 1e-9)
-        for tenth in range(tenths + 1):
+        for tenth in range(round(self.lowest * 10), int(self.highest * 10 + 1e-9) + 1):
             y = self.y(tenth / 10)
             self.line(LEFT, y, WIDTH - RIGHT, y, GRID)
             self.text(LEFT - 8, y + 4, f"{tenth * 10} %", "end")
@@ -88,12 +91,20 @@ class Plot:
                           *self.parts, "</svg>", ""])
 
 
+def names(paths, runs):
+    attentions = [records[0]["attention"] for records in runs]
+    if len(set(attentions)) == len(runs):
+        return attentions
+    return [os.path.basename(os.path.dirname(os.path.abspath(path))) for path in paths]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("metrics", nargs="+")
     parser.add_argument("out")
     parser.add_argument("--baseline", action="append", default=[], help='name and accuracy: "majority 0.170"')
     parser.add_argument("--title", default="Accuracy")
+    parser.add_argument("--lowest", type=float, default=0, help="where the axis begins, in tenths")
     options = parser.parse_args()
 
     runs = [read_records(path) for path in options.metrics]
@@ -101,7 +112,8 @@ def main():
     train = smooth(accuracies(runs[0], "train")) if len(runs) == 1 else []
     baselines = [(float(value), name) for name, value in (b.rsplit(" ", 1) for b in options.baseline)]
     points = train + [point for run in validation for point in run]
-    plot = Plot(max(s for s, _ in points), max([a for _, a in points] + [value for value, _ in baselines]) + 0.05)
+    highest = max([a for _, a in points] + [value for value, _ in baselines])
+    plot = Plot(max(s for s, _ in points), options.lowest, highest + 0.05)
     plot.axes()
     labels = []
     for value, name in baselines:
@@ -109,8 +121,8 @@ def main():
         labels.append((value, f"{name} {100 * value:.1f} %", BASELINE))
     if train:
         labels.append(plot.curve(train, TRAIN, "training batches"))
-    for i, (records, run) in enumerate(zip(runs, validation)):
-        name = "validation" if len(runs) == 1 else records[0]["attention"]
+    for i, (name, run) in enumerate(zip(names(options.metrics, runs), validation)):
+        name = "validation" if len(runs) == 1 else name
         labels.append(plot.curve(run, RUNS[i % len(RUNS)], f"{name} {100 * run[-1][1]:.1f} %", dots=True))
     plot.labels(labels)
     with open(options.out, "w", encoding="utf-8") as out:
