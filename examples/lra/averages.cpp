@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <iomanip>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <ostream>
 #include <set>
 
 #include "subquad/core/error.h"
+#include "subquad/examples/lra/tasks/lra_task.h"
 
 namespace subquad::lra {
 
@@ -44,7 +46,7 @@ struct Cell {
 Cell cell(const std::vector<RunSummary>& runs, const std::string& model, const std::string& task) {
   std::vector<RunSummary> chosen;
   for (const RunSummary& run : runs)
-    if (label(run) == model && run.task == task) chosen.push_back(run);
+    if (label(run) == model && lra_task(run.task) == task) chosen.push_back(run);
   if (chosen.empty()) return {.missing = task};
   if (by_settings(chosen).size() > 1) return {.missing = task + " (runs of several settings)"};
   const Spread found = over_seeds(chosen, &RunSummary::test);
@@ -82,7 +84,11 @@ std::vector<std::vector<RunSummary>> by_settings(const std::vector<RunSummary>& 
 void print_seed_means(const std::vector<RunSummary>& runs, std::ostream& out) {
   bool head = false;
   for (const std::vector<RunSummary>& group : by_settings(runs)) {
-    const Spread validation = over_seeds(group, &RunSummary::validation), test = over_seeds(group, &RunSummary::test);
+    std::vector<RunSummary> finished;
+    std::copy_if(group.begin(), group.end(), std::back_inserter(finished),
+                 [](const RunSummary& r) { return r.complete(); });
+    const Spread validation = over_seeds(finished, &RunSummary::validation),
+                 test = over_seeds(finished, &RunSummary::test);
     if (validation.count < 2) continue;
     const auto row = [&](const std::string& name, const std::string& seeds, const std::string& a,
                          const std::string& b) {
@@ -90,9 +96,9 @@ void print_seed_means(const std::vector<RunSummary>& runs, std::ostream& out) {
     };
     if (!head) row("mean ± sd over seeds", "seeds", "validation", "test");
     head = true;
-    const bool all_tested = test.count == validation.count;
-    row(label(group.front()), cat(validation.count), spread_text(validation),
-        all_tested || test.count == 0 ? spread_text(test) : cat(spread_text(test), " of ", test.count));
+    row(label(group.front()), cat(validation.count), spread_text(validation), spread_text(test));
+    if (const std::size_t more = group.size() - finished.size(); more > 0)
+      out << "  runs of it that are not finished and not in the mean: " << more << '\n';
   }
 }
 

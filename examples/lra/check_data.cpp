@@ -6,6 +6,7 @@
 
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/baselines.h"
+#include "subquad/examples/lra/tasks/make_command.h"
 
 namespace subquad::lra {
 
@@ -24,7 +25,8 @@ std::ostream& number_column(std::ostream& out) {
   return out << std::right << std::setw(kNumberWidth);
 }
 
-void print_files(const TaskKind& kind, const std::string& folder, std::ostream& out) {
+void print_files(const TaskKind& kind, const TaskSource& source, std::ostream& out) {
+  const std::string& folder = source.folder;
   out << "files in " << folder << '\n';
   for (const ExpectedFile& file : kind.expected(folder)) {
     const fs::path path = fs::path(folder) / file.path;
@@ -36,8 +38,7 @@ void print_files(const TaskKind& kind, const std::string& folder, std::ostream& 
     else
       out << "there\n";
   }
-  out << "how to get them: "
-      << (kind.generated ? cat("make_data --task ", kind.name, " --out NEW --seed 1") : kind.origin) << "\n\n";
+  out << "how to get them: " << (kind.generated ? make_command(kind, source, "NEW") : kind.origin) << "\n\n";
 }
 
 std::vector<Index> sorted_lengths(const Sequences& set) {
@@ -109,7 +110,7 @@ void check_data(const TaskSource& source, Index max_length, std::ostream& out) {
   out << kind.name << ": " << kind.about << "; "
       << (kind.in_lra ? cat("at ", kind.nominal, " tokens in Long Range Arena") : "not a task of Long Range Arena")
       << '\n';
-  if (fs::is_directory(source.folder)) print_files(kind, source.folder, out);
+  if (fs::is_directory(source.folder)) print_files(kind, source, out);
   out << std::flush;
 
   const Task task = load_task(source);

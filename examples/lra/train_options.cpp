@@ -31,6 +31,7 @@ CLI::Validator absolute_path() {
 std::vector<std::uint64_t> parse_seeds(const std::string& list) {
   const CLI::Validator number = whole(0, std::numeric_limits<std::uint64_t>::max());
   std::vector<std::uint64_t> seeds;
+  if (list.ends_with(',')) throw Error(cat("'", list, "' has an empty item, expected whole numbers"));
   std::istringstream items(list);
   for (std::string item; std::getline(items, item, ',');) {
     if (item.empty()) throw Error(cat("'", list, "' has an empty item, expected whole numbers"));

@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <cmath>
 #include <iomanip>
 #include <numeric>
 #include <sstream>
@@ -196,6 +197,9 @@ bool Trainer::validate() {
   collect();
   const std::optional<Evaluation> found = evaluate(task_.validation, "validation");
   if (!found) return false;
+  if (!std::isfinite(found->tally.mean_loss()))
+    throw Error(cat("validation at step ", state_.step, ": loss ", found->tally.mean_loss(),
+                    " must be finite; a lower --learning-rate or --clip-norm may help"));
   state_.evaluated = state_.step;
   state_.accuracy = found->tally.accuracy();
   metrics_->write({{"kind", "validation"},

@@ -30,7 +30,7 @@ RunSummary run_of(const std::string& task, double test, std::uint64_t seed = 1) 
 const std::vector<double> kCells = {0.3637, 0.6427, 0.5746, 0.4244, 0.7140};  // softmax in table 1 of LRA's paper
 
 std::vector<RunSummary> five_tasks() {
-  const char* const names[] = {"listops", "text", "retrieval", "image", "pathfinder"};
+  const char* const names[] = {"listops", "text", "retrieval", "image", "pathfinder, hard"};
   std::vector<RunSummary> runs;
   for (std::size_t i = 0; i < 5; ++i) runs.push_back(run_of(names[i], kCells[i]));
   return runs;
@@ -77,9 +77,14 @@ TEST_CASE("averages: means over seeds of runs with the same settings") {
            "  mean ± sd over seeds                seeds        validation              test\n"
            "  softmax encoder                         2   0.5000 ± 0.1414   0.4000 ± 0.1414\n");
   runs[1].test.reset();
+  std::ostringstream one;
+  print_seed_means(runs, one);
+  CHECK_EQ(one.str(), "");
+  runs.push_back(run_of("listops", 0.5, 4));
   std::ostringstream partly;
   print_seed_means(runs, partly);
-  CHECK(says(partly.str(), "0.5000 ± 0.1414       0.3000 of 1\n"));
+  CHECK(says(partly.str(), "2   0.5000 ± 0.1414   0.4000 ± 0.1414\n"));
+  CHECK(says(partly.str(), "  runs of it that are not finished and not in the mean: 1\n"));
   std::ostringstream nothing;
   print_seed_means({runs[0], other}, nothing);
   CHECK_EQ(nothing.str(), "");
@@ -92,8 +97,8 @@ TEST_CASE("averages: both of the literature, each by its name") {
   CHECK(says(five, "mean of six, the missing Path-X counted as 50 % (S4)          0.5366\n"));
 
   std::vector<RunSummary> six = five_tasks();
-  six.push_back(run_of("path-x", 0.8806));
-  six.push_back(run_of("path-x", 0.7806, 2));  // a cell is the mean over its seeds
+  six.push_back(run_of("path-x, hard", 0.8806));
+  six.push_back(run_of("path-x, hard", 0.7806, 2));  // a cell is the mean over its seeds
   const std::string whole = averages(six);
   CAPTURE(whole);
   CHECK(says(whole, "(LRA)                   0.5439\n"));
@@ -107,6 +112,11 @@ TEST_CASE("averages: what is missing is said in place of a number") {
   CHECK(says(averages(runs), "- : missing retrieval\n"));
   runs.push_back(run_of("imdb-pairs", 0.9));  // no task of LRA's
   CHECK(says(averages(runs), "- : missing retrieval\n"));
+  runs.back() = run_of("pathfinder, easy", 0.9);  // nor is this level
+  runs[3] = run_of("path-x, easy", 0.9);
+  CHECK(says(averages(runs), "- : missing retrieval, pathfinder\n"));
+  CHECK(says(averages(runs), "the missing Path-X counted as 50 % (S4)"));
+  runs[3] = run_of("pathfinder, hard", 0.7);
   runs[0].test.reset();
   CHECK(says(averages(runs), "- : missing listops (not tested yet), retrieval\n"));
   runs = five_tasks();
@@ -125,7 +135,7 @@ TEST_CASE("averages: a table for each task, and other data of the same task are 
   std::vector<RunSummary> runs = five_tasks();
   std::ostringstream out;
   print_run_tables(runs, out);
-  for (const char* text : {"listops\n  attention ", "pathfinder\n  attention ", "averages of test accuracy over tasks"})
+  for (const char* text : {"listops\n  attention ", "pathfinder, hard\n  attention ", "averages of test accuracy over tasks"})
     CHECK(says(out.str(), text));
   std::ostringstream one;
   print_run_tables({runs[0]}, one);

@@ -182,13 +182,18 @@ TEST_CASE("parameter rule: counts by hand") {
 TEST_CASE("parameter rule: 10 % and no more") {
   CHECK(ParameterRule{.parameters = 1100, .base = 1000, .published = {}}.holds());
   CHECK_FALSE(ParameterRule{.parameters = 1101, .base = 1000, .published = {}}.holds());
-  CHECK_EQ(
-      rule_text({.parameters = 1000, .base = 1000, .published = {}}),
-      "1000 parameters, as many as the base Transformer (softmax, 2 layers of 64 features); LRA's rule: at most 10 "
-      "% more");
+  CHECK_EQ(rule_text({.parameters = 1000, .base = 1000, .published = {}}),
+           "1000 parameters, as many as the base Transformer (softmax, 2 layers of 64 features); LRA's rule, at most "
+           "10 % more, holds");
   CHECK_EQ(rule_text({.parameters = 1031, .base = 1000, .published = 248458}),
            "1031 parameters, 3.1 % more than 1000 of the base Transformer (softmax, 2 layers of 64 features); LRA's "
-           "rule: at most 10 % more; LRA's own base has 248458");
+           "rule, at most 10 % more, holds; LRA's own base has 248458");
+  CHECK_EQ(rule_text({.parameters = 1000, .base = 1000, .published = 909}),
+           "1000 parameters, as many as the base Transformer (softmax, 2 layers of 64 features); LRA's rule, at most "
+           "10 % more, holds; LRA's own base has 909, beside which this model is too large for its table");
+  CHECK(ParameterRule{.parameters = 1000, .base = 1000, .published = 910}.holds_published());
+  CHECK_EQ(parameter_rule(0, {}, "pathfinder, hard", shape_of("pathfinder")).published, 26530);
+  CHECK_EQ(parameter_rule(0, {}, "pathfinder, easy", shape_of("pathfinder")).published, std::nullopt);
   CHECK_EQ(
       rule_text({.parameters = 900, .base = 1000, .published = {}}).find("900 parameters, 10.0 % fewer than 1000 of"),
       0);

@@ -187,9 +187,9 @@ TEST_CASE("tables: a row a record, digits as they stand, quotes where RFC 4180 w
            "baseline,,,,,,,,\"the \"\"first\"\", or so\",0.25,0.125\r\n"
            "test,5,,1.0,0.75,,,best and last,,,\r\n");
   CHECK_EQ(read_text(run / "timing.csv"),
-           "kind,step,seconds,tokens_per_second,waiting_share,peak_bytes,process_bytes,device,threads,simd\r\n"
-           "session,0,,,,,,cpu,2,AVX2\r\n"
-           "speed,5,0.5,10.5,0.0,7,9,,,\r\n");
+           "kind,step,seconds,tokens_per_second,waiting_share,peak_bytes,process_bytes,device,threads,simd,set\r\n"
+           "session,0,,,,,,cpu,2,AVX2,\r\n"
+           "speed,5,0.5,10.5,0.0,7,9,,,,\r\n");
 }
 
 TEST_CASE("train_lra: killed and resumed leaves the tables, curves and page of a run that was left alone") {

@@ -123,6 +123,12 @@ TEST_CASE("train_lra: every attention trains, resumes and says what it is") {
   }
 }
 
+TEST_CASE("train_lra: a validation whose loss is not finite is an error") {
+  const Bench bench;
+  check_fails(bench.args("run", {"--steps", "1", "--learning-rate", "1e38", "--clip-norm", "0"}), 1,
+              "validation at step 1: loss ");
+}
+
 TEST_CASE("train_lra: the mixer") {
   const Bench bench;
   const auto args = [&](const std::string& name, Args more) {  // without those that belong to the encoder

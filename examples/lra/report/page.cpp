@@ -215,7 +215,9 @@ class Page {
           cat("; the last one on ", escaped(session.value("device", "")), ", ", session.value("threads", 0),
               session.value("threads", 0) == 1 ? " thread" : " threads", ", SIMD ", escaped(session.value("simd", "")));
     const Curve& waiting = history_.curve("speed/waiting_share");
-    if (!waiting.empty()) text += cat("; ", percent(waiting.back().value), " of it waiting for data");
+    if (!waiting.empty())
+      text +=
+          cat("; ", percent(waiting.back().value), " of the last session's training steps went by waiting for data");
     return text + cat(".</p>\n<div class=\"charts\">\n", charts, "</div>\n</section>\n");
   }
 

@@ -45,16 +45,16 @@ const std::vector<std::string>& metrics_columns() {
 }
 
 const std::vector<std::string>& timing_columns() {
-  static const std::vector<std::string> columns = {"kind",          "step",       "seconds",       "tokens_per_second",
-                                                   "waiting_share", "peak_bytes", "process_bytes", "device",
-                                                   "threads",       "simd"};
+  static const std::vector<std::string> columns = {
+      "kind",    "step", "seconds", "tokens_per_second", "waiting_share", "peak_bytes", "process_bytes", "device",
+      "threads", "simd", "set"};
   return columns;
 }
 
 void write_tables(const RunFolder& folder) {
-  write_table(folder.metrics(), folder.path() / "metrics.csv", {"train", "validation", "baseline", "test"},
-              metrics_columns());
-  write_table(folder.timing(), folder.path() / "timing.csv", {"session", "speed"}, timing_columns());
+  write_table(folder.metrics(), folder.path() / "metrics.csv",
+              {"train", "validation", "early_stop", "baseline", "test"}, metrics_columns());
+  write_table(folder.timing(), folder.path() / "timing.csv", {"session", "speed", "evaluation"}, timing_columns());
 }
 
 }  // namespace subquad::lra

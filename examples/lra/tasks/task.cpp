@@ -8,6 +8,7 @@
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/baselines.h"
 #include "subquad/examples/lra/tasks/kinds.h"
+#include "subquad/examples/lra/tasks/make_command.h"
 
 namespace subquad::lra {
 
@@ -61,10 +62,10 @@ std::string other_task(const TaskKind& kind, const std::string& folder) {
 }
 
 // How to come by what a folder lacks.
-std::string advice(const TaskKind& kind, const std::string& new_folder) {
+std::string advice(const TaskKind& kind, const TaskSource& source, const std::string& new_folder) {
   if (!kind.generated) return kind.origin;
   const char* how = new_folder == "NEW" ? "make all of it in a new folder and give that as --data" : "make it with";
-  return cat(how, ": make_data --task ", kind.name, " --out ", new_folder, " --seed 1");
+  return cat(how, ": ", make_command(kind, source, new_folder));
 }
 
 }  // namespace
@@ -104,12 +105,12 @@ Task load_task(const TaskSource& source) {
   if (fs::exists(source.folder) && !fs::is_directory(source.folder))
     throw Error(cat("--data ", source.folder, ": this is a file, expected the folder with the task's files"));
   if (!fs::is_directory(source.folder))
-    throw Error(cat("--data ", source.folder, ": there is no such folder; ", advice(kind, source.folder)));
+    throw Error(cat("--data ", source.folder, ": there is no such folder; ", advice(kind, source, source.folder)));
   for (const ExpectedFile& file : kind.expected(source.folder)) {
     if (file.present) continue;
     const std::string other = other_task(kind, source.folder);
     throw Error(cat("--data ", source.folder, ": there is no ", file.path, "; ",
-                    other.empty() ? advice(kind, "NEW") : "these are the files of --task " + other));
+                    other.empty() ? advice(kind, source, "NEW") : "these are the files of --task " + other));
   }
   Task task = kind.load(source);
   refuse_gaps(source, task);
