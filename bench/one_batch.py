@@ -30,11 +30,11 @@ ATTENTIONS = ["softmax", "nystrom", "fsat", "paramixer", "combiner"]
 TASKS = {
     "listops": (2048, 4, ""),
     "text": (4096, 4, "imdb"),
-    "retrieval": (4096, 2, "imdb"),
+    "retrieval": (4096, 4, "imdb"),
     "image": (1024, 8, "image"),
     "pathfinder": (1024, 8, ""),
-    "path-x": (16384, 2, ""),
-    "imdb-pairs": (4096, 2, "imdb"),
+    "path-x": (16384, 4, ""),
+    "imdb-pairs": (4096, 4, "imdb"),
     "custom": (4096, 4, "imdb"),
 }
 # The two-layer model of 64 features that has been published for all tasks (Xiong et al. 2021), whatever the attention.
