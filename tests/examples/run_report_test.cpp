@@ -13,6 +13,7 @@
 #include "subquad/core/error.h"
 #include "subquad/examples/lra/report/crc32c.h"
 #include "subquad/examples/lra/report/event_file.h"
+#include "subquad/examples/lra/report/history.h"
 #include "subquad/examples/lra/report/html.h"
 #include "subquad/examples/lra/report/inputs.h"
 #include "subquad/examples/lra/report/page.h"
@@ -178,7 +179,9 @@ TEST_CASE("tables: a row a record, digits as they stand, quotes where RFC 4180 w
 )";
   std::ofstream(run / "timing.jsonl") << R"({"kind":"session","step":0,"device":"cpu","threads":2,"simd":"AVX2"}
 {"kind":"speed","step":5,"seconds":0.5,"tokens_per_second":10.5,"waiting_share":0.0,"peak_bytes":7,"process_bytes":9}
+{"kind":"evaluation","step":5,"set":"test","seconds":3.0,"waiting_share":0.25}
 )";
+  CHECK_EQ(read_history(RunFolder::open(run)).seconds, 0.5);  // the time of the training loop, evaluations within
   write_tables(RunFolder::open(run));
   CHECK_EQ(read_text(run / "metrics.csv"),
            "kind,step,epoch,loss,accuracy,rate,gradient_norm,checkpoint,name,validation,test\r\n"
@@ -189,7 +192,8 @@ TEST_CASE("tables: a row a record, digits as they stand, quotes where RFC 4180 w
   CHECK_EQ(read_text(run / "timing.csv"),
            "kind,step,seconds,tokens_per_second,waiting_share,peak_bytes,process_bytes,device,threads,simd,set\r\n"
            "session,0,,,,,,cpu,2,AVX2,\r\n"
-           "speed,5,0.5,10.5,0.0,7,9,,,,\r\n");
+           "speed,5,0.5,10.5,0.0,7,9,,,,\r\n"
+           "evaluation,5,3.0,,0.25,,,,,,test\r\n");
 }
 
 TEST_CASE("train_lra: killed and resumed leaves the tables, curves and page of a run that was left alone") {

@@ -61,7 +61,7 @@ History read_history(const RunFolder& folder) {
       history.seconds += std::exchange(session_seconds, 0);
       forget_behind(history, record.value("step", Index{0}));
     }
-    session_seconds = record.value("seconds", session_seconds);
+    if (record.value("kind", "") == "speed") session_seconds = record.value("seconds", session_seconds);
     add_points(history, record);
   });
   history.seconds += session_seconds;
