@@ -111,6 +111,26 @@ TEST_CASE("load_task: the folder of another task is recognised by its files") {
   }
 }
 
+TEST_CASE("load_task: sets within each other are refused, in whatever order") {
+  const TemporaryFolder folder;
+  const auto sets = [&](const std::string& train, const std::string& validation, const std::string& test) {
+    write_text(folder / "train.tsv", train);
+    write_text(folder / "val.tsv", validation);
+    write_text(folder / "test.tsv", test);
+    return lra::load_task({.task = "custom", .folder = folder.path().string()});
+  };
+  const std::string train = "a\tx\nb\ty\n";
+  const auto refused = [&](const std::string& validation, const std::string& test, const char* text) {
+    CHECK_THROWS_WITH_AS(sets(train, validation, test), doctest::Contains(text), Error);
+  };
+  refused("a\tv\nb\tw\n", "b\tw\na\tv\n", "the validation set and the test set are the same");
+  refused("a\tv\nb\tw\n", "a\tz\nb\tw\na\tv\n", "every sample of the validation set is in the test set, too");
+  refused("a\tz\nb\tw\na\tv\n", "a\tv\nb\tw\n", "every sample of the test set is in the validation set, too");
+  refused("b\ty\na\tx\n", "a\tv\nb\tw\n", "the training set and the validation set are the same");
+  refused("a\tv\nb\tw\n", "b\ty\na\tz\na\tx\n", "every sample of the training set is in the test set, too");
+  CHECK_EQ(sets(train, "a\tv\nb\tw\n", "a\tv\nb\tv\n").test.size(), 2);  // another label makes another sample
+}
+
 TEST_CASE("load_task: so many samples of each set, the same for every reader of a set") {
   const TemporaryFolder folder;
   std::string rows;

@@ -237,7 +237,7 @@ TEST_CASE("predict_lra: pairs") {
   const fs::path data = bench.run("pairs");
   const std::string lines = "1.0\t1\t2\tone text\tanother\n0.0\t3\t4\tfirst\tsecond\n";
   make_file(data / "new_aan_pairs.train.tsv", lines + "1.0\t1\t2\ta\tb\n");
-  make_file(data / "new_aan_pairs.eval.tsv", lines + "0.0\t1\t2\ta\tc\n");
+  make_file(data / "new_aan_pairs.eval.tsv", "0.0\t1\t2\ta\tc\n1.0\t1\t2\tx\ty\n");
   make_file(data / "new_aan_pairs.test.tsv", lines);
   train_run(bench, {"--task", "retrieval", "--data", data.string()});
   check_agrees(bench, {"one text", "another", "first", "second"});
