@@ -45,6 +45,13 @@ TRAINING = ["--steps", str(STEPS), "--learning-rate", "0.003", "--schedule", "co
             "--checkpoint-every", str(STEPS)]
 
 
+def mechanism(attention, positions):
+    """Paramixer has one head, and from 2^14 positions on the fixed residual, as in its paper: the running one grows."""
+    if attention != "paramixer":
+        return ["--heads", "2"]
+    return ["--heads", "1"] + (["--residual", "fixed"] if positions >= 1 << 14 else [])
+
+
 def stop(text):
     sys.exit("one_batch: " + text)
 
@@ -128,7 +135,8 @@ def measure(task, attention, data, arguments, scratch):
     shutil.rmtree(run, ignore_errors=True)
     command = [os.path.join(arguments.bin, "train_lra"), "--task", task, "--attention", attention, "--data", data,
                "--out", run, "--max-length", str(positions), "--pad-to", str(positions), "--batch-size", str(samples),
-               "--train-samples", str(samples), "--heads", "1" if attention == "paramixer" else "2", "--threads", str(arguments.threads)] + MODEL + TRAINING
+               "--train-samples", str(samples), "--threads", str(arguments.threads)]
+    command += MODEL + mechanism(attention, positions) + TRAINING
     begin = time.time()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
