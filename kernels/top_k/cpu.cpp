@@ -194,6 +194,7 @@ void top_k_grad(const Tensor& dvalues, const Tensor& indices, Tensor& dx) {
     const T* up = dvalues.data<T>();
     const Index* at = indices.data<Index>();
     T* to = dx.data<T>();
+    std::fill_n(to, dx.size(), T(0));
     for (Index i = 0; i < indices.size(); ++i) {
       if (at[i] < 0 || at[i] >= width)
         throw Error(cat("top_k_grad: indices holds ", at[i], ", expected 0 to ", width - 1));

@@ -2,12 +2,15 @@
 //
 //   values[r, 0] >= values[r, 1] >= ...  the k largest of x[r, :]       indices[r, s]: where x[r, :] holds values[r, s]
 //
-//   x [..., N]   values [..., k]   indices int64 [..., k];   x float32 or float64, contiguous, CPU; 0 <= k <= N
+//   x [..., N]   values [..., k]   indices int64 [..., k];   x float32 or float64, contiguous; 0 <= k <= N
 //
 // Of equal elements the one with the lower index comes first (-0 equals +0), so a result is a function of x alone. A
-// NaN is a NanError that names its place. Work: x is read three times, from the first-level cache when a row fits it:
-// for NaNs, for the maxima of 2 k groups of elements, whose k-th largest is a bar that the k best reach, and for what
-// reaches it; only that is sorted. O(N + k log k) comparisons, whatever the order of the elements.
+// NaN is a NanError that names its place; on CUDA, where that would be to wait for the device, a NaN is larger than
+// every number. Work, O(N + k log k) comparisons on a CPU whatever the order of the elements: x is read three times,
+// from the first-level cache when a row fits it, for NaNs, for the maxima of 2 k groups of elements, whose k-th largest
+// is a bar that the k best reach, and for what reaches it; only that is sorted. On CUDA a block has a row, reads it
+// once from memory (up to 48 KB, then five times in float32) and finds the k-th largest by digits of 11 bits; 2048 and
+// fewer are sorted in shared memory, more in memory, 8 bytes (float64: 16) for each, in a power of two of them per row.
 // Source of the choice: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
@@ -27,7 +30,8 @@ struct TopK {
 };
 TopK top_k(const Tensor& x, Index k);
 
-// dx of `shape` [..., N]: dvalues where x was taken, 0 elsewhere.
+// dx of `shape` [..., N]: dvalues where x was taken, 0 elsewhere. An index outside of 0 ... N - 1 is an Error; on CUDA
+// it is left out, and a row must not name a place twice (top_k does not).
 Tensor top_k_grad(const Tensor& dvalues, const Tensor& indices, const Shape& shape);
 
 // For each row of keys [B, H, N], of which the first n (the sample's length) count: min(k, n) indices below n, int64

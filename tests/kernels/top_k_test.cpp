@@ -20,7 +20,7 @@ Tensor ties(const Shape& shape, DType dtype, std::uint64_t seed, Index levels) {
   Tensor out = empty(shape, kFloat64, kCpu);
   Rng rng(seed);
   for (double& x : out.span<double>()) x = static_cast<double>(rng.below(levels)) / 4 - 1;
-  return out.to(dtype);
+  return here(out.to(dtype));
 }
 
 // Indices of a row, best first, by a stable sort of all.
@@ -38,13 +38,13 @@ void check_top_k(const Tensor& x, Index k) {
   const Shape shape = x.shape().with(x.rank() - 1, k);
   REQUIRE(got.values.shape() == shape);
   REQUIRE(got.indices.shape() == shape);
-  const Tensor all = doubles(x), values = doubles(got.values);
+  const Tensor all = doubles(x), values = doubles(got.values), indices = got.indices.to(kCpu);
   const Index width = x.dim(-1);
   for (Index r = 0; k > 0 && r < values.size() / k; ++r) {
     const double* row = all.data<double>() + r * width;
     const std::vector<Index> want = order_of({row, row + width});
     for (Index s = 0; s < k; ++s) {
-      CHECK(got.indices.data<Index>()[r * k + s] == want[s]);
+      CHECK(indices.data<Index>()[r * k + s] == want[s]);
       CHECK(values.data<double>()[r * k + s] == row[want[s]]);
     }
   }
@@ -66,115 +66,144 @@ std::vector<Index> reference_choice(std::vector<double> row, Index k, Index wind
   return out;
 }
 
-TEST_SUITE("cpu") {
-  TEST_CASE("top_k equals a stable sort") {
-    for_each_simd_target([] {
-      for_each_float([](DType dtype) {
-        for (const Shape& shape : std::vector<Shape>{{1}, {7}, {3, 33}, {2, 3, 64}, {2, 1000}, {0, 4}, {3, 0}})
-          for (const Index k : {0, 1, 2, 5, 31, 64, 500, 1000}) {
-            if (k > shape.back()) continue;
-            check_top_k(normal(shape, dtype, 1), k);
-            check_top_k(ties(shape, dtype, 2, 5), k);
-            check_top_k(full(shape, 0.5, dtype, kCpu), k);
-          }
-      });
-    });
-  }
-
-  TEST_CASE("top_k of rising and falling rows, infinities and signed zeros") {
-    for_each_simd_target([] {
-      for_each_float([](DType dtype) {
-        const Tensor rising = arange(3000, kInt64, kCpu).to(dtype);
-        check_top_k(rising, 40);
-        Tensor falling = empty_like(rising);
-        for (Index i = 0; i < 3000; ++i) {
-          Tensor element = falling.slice(0, i, i + 1);
-          fill(element, -static_cast<double>(i));
+TEST_CASE("top_k equals a stable sort") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Shape& shape : std::vector<Shape>{{1}, {7}, {3, 33}, {2, 3, 64}, {2, 1000}, {0, 4}, {3, 0}})
+        for (const Index k : {0, 1, 2, 5, 31, 64, 500, 1000}) {
+          if (k > shape.back()) continue;
+          check_top_k(normal(shape, dtype, 1), k);
+          check_top_k(ties(shape, dtype, 2, 5), k);
+          check_top_k(full(shape, 0.5, dtype, device()), k);
         }
-        check_top_k(falling, 40);
-        check_top_k(
-            tensor<double>({0.0, -0.0, 1, -kInfinity, -0.0, 0.0, kInfinity, -kInfinity, kInfinity}, {9}).to(dtype), 9);
-        check_top_k(full({3, 100}, -kInfinity, dtype, kCpu), 10);
-      });
     });
-  }
+  });
+}
 
-  TEST_CASE("top_k_grad puts gradients where values came from") {
-    const Tensor x = ties({2, 3, 50}, kFloat64, 4, 9);
-    const kernels::TopK top = kernels::top_k(x, 6);
-    const Tensor up = normal({2, 3, 6}, kFloat64, 5), dx = kernels::top_k_grad(up, top.indices, x.shape());
-    Tensor want = zeros_like(x);
-    for (Index r = 0; r < 6; ++r)
-      for (Index s = 0; s < 6; ++s)
-        want.data<double>()[r * 50 + top.indices.data<Index>()[r * 6 + s]] = at(up, r * 6 + s);
-    CHECK(same_bits(dx, want));
-  }
+TEST_CASE("top_k of rising and falling rows, infinities and signed zeros") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      const Tensor rising = arange(3000, kInt64, kCpu).to(dtype);
+      check_top_k(here(rising), 40);
+      Tensor falling = empty_like(rising);
+      for (Index i = 0; i < 3000; ++i) {
+        Tensor element = falling.slice(0, i, i + 1);
+        fill(element, -static_cast<double>(i));
+      }
+      check_top_k(here(falling), 40);
+      check_top_k(
+          here(tensor<double>({0.0, -0.0, 1, -kInfinity, -0.0, 0.0, kInfinity, -kInfinity, kInfinity}, {9}).to(dtype)),
+          9);
+      check_top_k(full({3, 100}, -kInfinity, dtype, device()), 10);
+    });
+  });
+}
 
-  TEST_CASE("choose_top_k equals a stable sort behind the window") {
-    for_each_simd_target([] {
-      for_each_float([](DType dtype) {
-        const std::vector<Index> lengths = {40, 39, 17, 5, 2, 1, 0};
-        const Mask mask = Mask::from_lengths(tensor<Index>(lengths, {7}), 40);
-        for (const auto& [k, window] : std::vector<std::pair<Index, Index>>{
-                 {0, -1}, {1, -1}, {1, 0}, {3, 1}, {8, -1}, {8, 2}, {17, 8}, {20, 8}, {40, 3}, {64, 8}, {64, -1}}) {
-          CAPTURE(k);
-          CAPTURE(window);
-          for (const Tensor& keys : {ties({7, 2, 40}, dtype, 7, 6), normal({7, 2, 40}, dtype, 8)}) {
-            const Tensor got = kernels::choose_top_k(keys, k, window, mask), in = doubles(keys);
-            REQUIRE(got.shape() == Shape{7, 2, k});
-            for (Index row = 0; row < 14; ++row) {
-              const double* from = in.data<double>() + row * 40;
-              const auto want = reference_choice({from, from + lengths[row / 2]}, k, window);
-              for (Index s = 0; s < k; ++s) CHECK(got.data<Index>()[row * k + s] == want[s]);
-            }
+TEST_CASE("top_k of rows and results beyond what fits into shared memory") {
+  for_each_float([](DType dtype) {
+    const Index width = interpreted() ? 12'301 : 50'003;  // 48 KB of float32, and a little more
+    check_top_k(ties({2, width}, dtype, 6, 4000), 33);
+    check_top_k(normal({2, 2600}, dtype, 7), 2050);
+  });
+  const Tensor keys = ties({1, 2, 12'300}, kFloat32, 8, 4000), in = doubles(keys);
+  const Tensor chosen = kernels::choose_top_k(keys, 40, 3).to(kCpu);
+  for (Index row = 0; row < 2; ++row) {
+    const double* from = in.data<double>() + row * 12'300;
+    const auto want = reference_choice({from, from + 12'300}, 40, 3);
+    for (Index s = 0; s < 40; ++s) CHECK(chosen.data<Index>()[row * 40 + s] == want[s]);
+  }
+}
+
+TEST_CASE("top_k_grad puts gradients where values came from") {
+  const Tensor x = ties({2, 3, 50}, kFloat64, 4, 9);
+  const kernels::TopK top = kernels::top_k(x, 6);
+  const Tensor up = normal({2, 3, 6}, kFloat64, 5), dx = kernels::top_k_grad(up, top.indices, x.shape());
+  const Tensor indices = top.indices.to(kCpu);
+  Tensor want = zeros(x.shape(), kFloat64, kCpu);
+  for (Index r = 0; r < 6; ++r)
+    for (Index s = 0; s < 6; ++s) want.data<double>()[r * 50 + indices.data<Index>()[r * 6 + s]] = at(up, r * 6 + s);
+  CHECK(same_bits(dx.to(kCpu), want));
+}
+
+TEST_CASE("choose_top_k equals a stable sort behind the window") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      const std::vector<Index> lengths = {40, 39, 17, 5, 2, 1, 0};
+      const Mask mask = Mask::from_lengths(tensor<Index>(lengths, {7}), 40).to(device());
+      for (const auto& [k, window] : std::vector<std::pair<Index, Index>>{
+               {0, -1}, {1, -1}, {1, 0}, {3, 1}, {8, -1}, {8, 2}, {17, 8}, {20, 8}, {40, 3}, {64, 8}, {64, -1}}) {
+        CAPTURE(k);
+        CAPTURE(window);
+        for (const Tensor& keys : {ties({7, 2, 40}, dtype, 7, 6), normal({7, 2, 40}, dtype, 8)}) {
+          const Tensor got = kernels::choose_top_k(keys, k, window, mask).to(kCpu), in = doubles(keys);
+          REQUIRE(got.shape() == Shape{7, 2, k});
+          for (Index row = 0; row < 14; ++row) {
+            const double* from = in.data<double>() + row * 40;
+            const auto want = reference_choice({from, from + lengths[row / 2]}, k, window);
+            for (Index s = 0; s < k; ++s) CHECK(got.data<Index>()[row * k + s] == want[s]);
           }
         }
-      });
+      }
     });
-  }
+  });
+}
 
-  TEST_CASE("choose_top_k does not read keys behind the length") {
-    Tensor keys = normal({1, 1, 20}, kFloat32, 1);
-    const Mask mask = Mask::from_lengths(tensor<Index>({11}, {1}), 20);
-    const Tensor before = kernels::choose_top_k(keys, 5, 1, mask);
-    for (Index i = 11; i < 20; ++i) keys.data<float>()[i] = std::numeric_limits<float>::quiet_NaN();
-    CHECK(same_bits(kernels::choose_top_k(keys, 5, 1, mask), before));
-  }
+TEST_CASE("choose_top_k does not read keys behind the length") {
+  Tensor keys = normal({1, 1, 20}, kFloat32, 1);
+  const Mask mask = Mask::from_lengths(tensor<Index>({11}, {1}), 20).to(device());
+  const Tensor before = kernels::choose_top_k(keys, 5, 1, mask);
+  Tensor behind = keys.slice(2, 11, 20);
+  fill(behind, std::numeric_limits<double>::quiet_NaN());
+  CHECK(same_bits(kernels::choose_top_k(keys, 5, 1, mask), before));
+}
 
-  TEST_CASE("top_k gives the same bits for any thread count") {
-    const Tensor x = ties({8, 5, 700}, kFloat32, 3, 40);
-    CHECK(same_for_any_thread_count([&] {
-      const kernels::TopK top = kernels::top_k(x, 30);
-      return std::vector<Tensor>{top.values, top.indices, kernels::choose_top_k(x, 30, 4)};
-    }));
-  }
+TEST_CASE("top_k gives the same bits for any thread count") {
+  const Tensor x = ties({8, 5, 700}, kFloat32, 3, 40);
+  CHECK(same_for_any_thread_count([&] {
+    const kernels::TopK top = kernels::top_k(x, 30);
+    return std::vector<Tensor>{top.values, top.indices, kernels::choose_top_k(x, 30, 4)};
+  }));
+}
 
-  TEST_CASE("top_k names what is wrong") {
-    const Tensor x = zeros({2, 5}, kFloat32, kCpu), keys = zeros({2, 3, 5}, kFloat32, kCpu);
-    CHECK_THROWS_WITH_AS(kernels::top_k(x, 6), "top_k: k is 6, expected 0 to 5, the last extent of x [2, 5]", Error);
-    CHECK_THROWS_WITH_AS(kernels::top_k(zeros({2, 5}, kInt64, kCpu), 1),
-                         "top_k: x is [2, 5] int64 cpu, expected float32 or float64", DTypeError);
-    CHECK_THROWS_WITH_AS(kernels::top_k(zeros({}, kFloat32, kCpu), 0),
-                         "top_k: x is [] float32 cpu, expected at least one dimension", ShapeError);
-    CHECK_THROWS_WITH_AS(kernels::choose_top_k(x, 2), "choose_top_k: keys is [2, 5] float32 cpu, expected rank 3",
-                         ShapeError);
-    CHECK_THROWS_WITH_AS(
-        kernels::choose_top_k(keys, 4, 2),
-        "choose_top_k: window is 2 and k is 4, expected k >= 2 window + 1, or window = -1 (nothing forced)", Error);
-    CHECK_THROWS_AS(kernels::choose_top_k(keys, 5, Index{1} << 62), Error);
-    CHECK_THROWS_AS(kernels::choose_top_k(keys, 0, 0), Error);
-    CHECK_THROWS_WITH_AS(kernels::choose_top_k(keys, -1), "choose_top_k: k is -1, expected 0 or more", Error);
-    CHECK_THROWS_WITH_AS(kernels::choose_top_k(keys, 1, -2),
-                         "choose_top_k: window is -2, expected -1 (nothing forced) or more", Error);
+TEST_CASE("top_k names what is wrong") {
+  const Tensor x = zeros({2, 5}, kFloat32, kCpu), keys = zeros({2, 3, 5}, kFloat32, kCpu);
+  CHECK_THROWS_WITH_AS(kernels::top_k(x, 6), "top_k: k is 6, expected 0 to 5, the last extent of x [2, 5]", Error);
+  CHECK_THROWS_WITH_AS(kernels::top_k(zeros({2, 5}, kInt64, kCpu), 1),
+                       "top_k: x is [2, 5] int64 cpu, expected float32 or float64", DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::top_k(zeros({}, kFloat32, kCpu), 0),
+                       "top_k: x is [] float32 cpu, expected at least one dimension", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::choose_top_k(x, 2), "choose_top_k: keys is [2, 5] float32 cpu, expected rank 3",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(
+      kernels::choose_top_k(keys, 4, 2),
+      "choose_top_k: window is 2 and k is 4, expected k >= 2 window + 1, or window = -1 (nothing forced)", Error);
+  CHECK_THROWS_AS(kernels::choose_top_k(keys, 5, Index{1} << 62), Error);
+  CHECK_THROWS_AS(kernels::choose_top_k(keys, 0, 0), Error);
+  CHECK_THROWS_WITH_AS(kernels::choose_top_k(keys, -1), "choose_top_k: k is -1, expected 0 or more", Error);
+  CHECK_THROWS_WITH_AS(kernels::choose_top_k(keys, 1, -2),
+                       "choose_top_k: window is -2, expected -1 (nothing forced) or more", Error);
+}
+
+TEST_CASE("top_k: a NaN is an error on the CPU, and larger than every number elsewhere") {
+  for_each_float([](DType dtype) {
     for (const Index where : {0, 3, 40}) {
-      Tensor bad = zeros({2, 41}, kFloat32, kCpu);
-      bad.data<float>()[41 + where] = std::numeric_limits<float>::quiet_NaN();
-      CHECK_THROWS_WITH_AS(kernels::top_k(bad, 3),
-                           cat("top_k: element ", where, " of row 1 is NaN, expected numbers").c_str(),
-                           kernels::NanError);
-      CHECK_THROWS_AS(kernels::choose_top_k(bad.reshape({1, 2, 41}), 3), Error);
+      Tensor bad = full({2, 41}, kInfinity, dtype, device());
+      Tensor nan = bad.select(0, 1).slice(0, where, where + 1);
+      fill(nan, std::numeric_limits<double>::quiet_NaN());
+      const Tensor keys = bad.reshape({1, 2, 41});
+      if (device().is_cpu()) {
+        CHECK_THROWS_WITH_AS(kernels::top_k(bad, 3),
+                             cat("top_k: element ", where, " of row 1 is NaN, expected numbers").c_str(),
+                             kernels::NanError);
+        CHECK_THROWS_AS(kernels::choose_top_k(keys, 3), Error);
+      } else {
+        const kernels::TopK top = kernels::top_k(bad, 3);
+        CHECK(top.indices.to(kCpu).data<Index>()[3] == where);
+        CHECK(std::isnan(at(top.values, 3)));
+        CHECK(kernels::choose_top_k(keys, 1).to(kCpu).data<Index>()[1] == where);
+      }
     }
-  }
+  });
 }
 
 }  // namespace
