@@ -115,14 +115,19 @@ TEST_CASE("top_k of rows and results beyond what fits into shared memory") {
 }
 
 TEST_CASE("top_k_grad puts gradients where values came from") {
-  const Tensor x = ties({2, 3, 50}, kFloat64, 4, 9);
-  const kernels::TopK top = kernels::top_k(x, 6);
-  const Tensor up = normal({2, 3, 6}, kFloat64, 5), dx = kernels::top_k_grad(up, top.indices, x.shape());
-  const Tensor indices = top.indices.to(kCpu);
-  Tensor want = zeros(x.shape(), kFloat64, kCpu);
-  for (Index r = 0; r < 6; ++r)
-    for (Index s = 0; s < 6; ++s) want.data<double>()[r * 50 + indices.data<Index>()[r * 6 + s]] = at(up, r * 6 + s);
-  CHECK(same_bits(dx.to(kCpu), want));
+  for_each_float([](DType dtype) {
+    for (const Index k : {0, 6, 50}) {
+      const Tensor x = ties({2, 3, 50}, dtype, 4, 9);
+      const kernels::TopK top = kernels::top_k(x, k);
+      const Tensor up = normal({2, 3, k}, dtype, 5), dx = kernels::top_k_grad(up, top.indices, x.shape());
+      const Tensor indices = top.indices.to(kCpu);
+      Tensor want = zeros(x.shape(), kFloat64, kCpu);
+      for (Index r = 0; r < 6; ++r)
+        for (Index s = 0; s < k; ++s)
+          want.data<double>()[r * 50 + indices.data<Index>()[r * k + s]] = at(up, r * k + s);
+      CHECK(same_bits(doubles(dx), want));
+    }
+  });
 }
 
 TEST_CASE("choose_top_k equals a stable sort behind the window") {
