@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/segment_mean/cpu.h"
+#include "subquad/kernels/segment_mean/cuda.h"
 #include "subquad/kernels/segments/segments.h"
 
 namespace subquad::kernels {
@@ -9,7 +10,6 @@ namespace {
 
 void check_cut(const char* op, const char* name, const Tensor& t, const Tensor& starts, Index positions,
                const Mask& mask) {
-  check_on_cpu(op, name, t);
   check_same_device(op, name, t, "starts", starts);
   check_segments(op, starts, t.dim(0), positions);
   check_mask(op, mask, t.dim(0), positions);
@@ -24,8 +24,10 @@ Tensor segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, Mea
   check_float(kOp, "x", x);
   check_cut(kOp, "x", x, starts, x.dim(2), mask);
   Tensor out = empty({x.dim(0), x.dim(1), starts.dim(1) - 1, x.dim(3)}, x.dtype(), x.device());
-  const bool unit_stride = x.strides().back() == 1 || x.dim(3) == 1;
-  cpu::segment_mean(unit_stride ? x : x.contiguous(), starts, mask, divisor, out);
+  const Tensor rows = x.strides().back() == 1 || x.dim(3) == 1 ? x : x.contiguous();
+  on_device(
+      x.device(), [&](auto) { cpu::segment_mean(rows, starts, mask, divisor, out); },
+      [&](auto) { cuda::segment_mean(rows, starts, mask, divisor, out); });
   return out;
 }
 
@@ -37,7 +39,10 @@ Tensor segment_mean_grad(const Tensor& dout, const Tensor& starts, Index positio
   check_cut(kOp, "dout", dout, starts, positions, mask);
   check_shape(kOp, "dout", dout, {dout.dim(0), dout.dim(1), starts.dim(1) - 1, dout.dim(3)});
   Tensor dx = empty({dout.dim(0), positions, dout.dim(1), dout.dim(3)}, dout.dtype(), dout.device()).transpose(1, 2);
-  cpu::segment_mean_grad(dout.contiguous(), starts, mask, divisor, dx);
+  const Tensor rows = dout.contiguous();
+  on_device(
+      dx.device(), [&](auto) { cpu::segment_mean_grad(rows, starts, mask, divisor, dx); },
+      [&](auto) { cuda::segment_mean_grad(rows, starts, mask, divisor, dx); });
   return dx;
 }
 

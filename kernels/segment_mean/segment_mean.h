@@ -9,8 +9,10 @@
 // The divisor is the number of real positions, or that of all positions of the segment; an empty segment has mean 0.
 // x: float32 or float64, any strides. Padded positions are not read.
 //
-// Deterministic: a segment is summed in the order of its positions by one thread, so its mean does not depend on what
-// stands outside of it. Reads x once. Source: Xiong et al. 2021, equation 16, whose bound and divisor
+// Deterministic: the real tokens of a segment are summed in their order (on the CPU), or, by their number within the
+// segment, in 32 interleaved sums that are then added (on CUDA): a mean depends neither on padding nor on what stands
+// outside of its segment. Reads x once. On CUDA `starts` that are no table of segments (kernels/segments) read nothing
+// outside of x. Source: Xiong et al. 2021, equation 16, whose bound and divisor
 // must read N / m.
 #pragma once
 

@@ -1,6 +1,7 @@
 #include "subquad/kernels/segments/segments.h"
 
 #include "subquad/core/check.h"
+#include "subquad/kernels/segments/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -9,51 +10,30 @@ void check_count(const char* op, Index segments) {
   if (segments < 1) throw Error(cat(op, ": segments is ", segments, ", expected at least 1"));
 }
 
-// [batch, segments + 1] where start(j) is alike for every sample.
-template <class Start>
-Tensor same_for_all(const char* op, Index batch, Index positions, Index segments, Device device, const Start& start) {
+// [batch, segments + 1] where start(j) is alike for every sample; `launch` fills it on CUDA.
+template <class OnCpu, class OnCuda>
+Tensor same_for_all(const char* op, Index batch, Index positions, Index segments, Device device, const OnCpu& start,
+                    const OnCuda& launch) {
   check_count(op, segments);
   if (batch < 0 || positions < 0)
     throw ShapeError(cat(op, ": ", batch, " samples of ", positions, " positions, expected none or more"));
-  Tensor starts = empty({batch, segments + 1}, kInt64, kCpu, op);
-  auto out = starts.view<Index, 2>();
-  for (Index b = 0; b < batch; ++b)
-    for (Index j = 0; j <= segments; ++j) out(b, j) = start(j);
-  return starts.to(device);
+  Tensor starts = empty({batch, segments + 1}, kInt64, device, op);
+  on_device(
+      device,
+      [&](auto) {
+        auto out = starts.view<Index, 2>();
+        for (Index b = 0; b < batch; ++b)
+          for (Index j = 0; j <= segments; ++j) out(b, j) = start(j);
+      },
+      [&](auto) { launch(starts); }, op);
+  return starts;
 }
 
-}  // namespace
-
-Index even_start(Index count, Index segments, Index segment) {
-  const Index shorter = count / segments, longer_count = count % segments;
-  if (shorter == 0) return std::min(segment, count);
-  return segment * shorter + std::max<Index>(0, segment - (segments - longer_count));
-}
-
-Tensor even_segments(Index batch, Index positions, Index segments, Device device) {
-  return same_for_all("even_segments", batch, positions, segments, device,
-                      [&](Index j) { return even_start(positions, segments, j); });
-}
-
-Tensor segments_from_end(Index batch, Index positions, Index segments, Device device) {
-  return same_for_all("segments_from_end", batch, positions, segments, device, [&](Index j) {
-    const Index length = (positions + segments - 1) / segments;
-    return std::max<Index>(0, positions - (segments - j) * length);
-  });
-}
-
-Tensor even_segments_of_real(const Mask& mask, Index segments) {
-  constexpr const char* kOp = "even_segments_of_real";
-  check_count(kOp, segments);
-  check_defined(kOp, "mask", mask.real);
-  check_rank(kOp, "mask", mask.real, 2);
-  check_on_cpu(kOp, "mask", mask.real);
-  const Index batch = mask.real.dim(0), positions = mask.real.dim(1);
-  check_mask(kOp, mask, batch, positions);
-  Tensor starts = empty({batch, segments + 1}, kInt64, mask.real.device());
+void even_segments_of_real_on_cpu(const Mask& mask, Tensor& starts) {
+  const Index segments = starts.dim(1) - 1, positions = mask.real.dim(1);
   auto out = starts.view<Index, 2>();
   const auto real = mask.real.view<const bool, 2>();
-  for (Index b = 0; b < batch; ++b) {
+  for (Index b = 0; b < starts.dim(0); ++b) {
     const Index count = mask.lengths.data<Index>()[b];
     out(b, 0) = 0;
     Index i = 0, tokens_before = 0;  // of position i
@@ -63,15 +43,9 @@ Tensor even_segments_of_real(const Mask& mask, Index segments) {
       out(b, j) = i;
     }
   }
-  return starts;
 }
 
-Mask filled_segments(const Tensor& starts, const Mask& mask, Index positions) {
-  constexpr const char* kOp = "filled_segments";
-  check_rank(kOp, "starts", starts, 2);
-  check_on_cpu(kOp, "starts", starts);
-  check_segments(kOp, starts, starts.dim(0), positions);
-  check_mask(kOp, mask, starts.dim(0), positions);
+Mask filled_segments_on_cpu(const Tensor& starts, const Mask& mask) {
   Tensor filled = zeros({starts.dim(0), starts.dim(1) - 1}, kBool, starts.device());
   auto out = filled.view<bool, 2>();
   const auto start = starts.view<const Index, 2>();
@@ -80,6 +54,51 @@ Mask filled_segments(const Tensor& starts, const Mask& mask, Index positions) {
       for (Index i = start(b, j); i < start(b, j + 1) && !out(b, j); ++i)
         out(b, j) = !mask.defined() || mask.real.view<const bool, 2>()(b, i);
   return Mask::from_bool(filled);
+}
+
+}  // namespace
+
+Tensor even_segments(Index batch, Index positions, Index segments, Device device) {
+  return same_for_all(
+      "even_segments", batch, positions, segments, device, [&](Index j) { return even_start(positions, segments, j); },
+      [&](auto& starts) { cuda::even_segments(positions, starts); });
+}
+
+Tensor segments_from_end(Index batch, Index positions, Index segments, Device device) {
+  return same_for_all(
+      "segments_from_end", batch, positions, segments, device,
+      [&](Index j) { return start_from_end(positions, segments, j); },
+      [&](auto& starts) { cuda::segments_from_end(positions, starts); });
+}
+
+Tensor even_segments_of_real(const Mask& mask, Index segments) {
+  constexpr const char* kOp = "even_segments_of_real";
+  check_count(kOp, segments);
+  check_defined(kOp, "mask", mask.real);
+  check_rank(kOp, "mask", mask.real, 2);
+  check_mask(kOp, mask, mask.real.dim(0), mask.real.dim(1));
+  check_same_device(kOp, "mask", mask.real, "the mask's lengths", mask.lengths);
+  Tensor starts = empty({mask.real.dim(0), segments + 1}, kInt64, mask.real.device());
+  on_device(
+      starts.device(), [&](auto) { even_segments_of_real_on_cpu(mask, starts); },
+      [&](auto) { cuda::even_segments_of_real(mask, starts); });
+  return starts;
+}
+
+Mask filled_segments(const Tensor& starts, const Mask& mask, Index positions) {
+  constexpr const char* kOp = "filled_segments";
+  check_rank(kOp, "starts", starts, 2);
+  check_segments(kOp, starts, starts.dim(0), positions);
+  check_mask(kOp, mask, starts.dim(0), positions);
+  if (mask.defined()) check_same_device(kOp, "starts", starts, "mask", mask.real);
+  return on_device(
+      starts.device(), [&](auto) { return filled_segments_on_cpu(starts, mask); },
+      [&](auto) {
+        Mask filled{empty({starts.dim(0), starts.dim(1) - 1}, kBool, starts.device()),
+                    empty({starts.dim(0)}, kInt64, starts.device()), false};
+        cuda::filled_segments(starts, mask, positions, filled);
+        return filled;
+      });
 }
 
 void check_segments(const char* op, const Tensor& starts, Index batch, Index positions) {

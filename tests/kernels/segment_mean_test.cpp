@@ -23,7 +23,9 @@ double divided_by(const Tensor& starts, const Mask& mask, MeanDivisor divisor, I
 }
 
 // The matrix [B, S, N] whose product with x the means are.
-Tensor weights(const Tensor& starts, const Mask& mask, MeanDivisor divisor, Index positions) {
+Tensor weights(const Tensor& table, const Mask& seen, MeanDivisor divisor, Index positions) {
+  const Tensor starts = table.to(kCpu);
+  const Mask mask = seen.to(kCpu);
   Tensor out = zeros({starts.dim(0), starts.dim(1) - 1, positions}, kFloat64, kCpu);
   auto w = out.view<double, 3>();
   for (Index b = 0; b < out.dim(0); ++b)
@@ -83,70 +85,87 @@ std::vector<Case> cases() {
           {{3, 2, 23, 5}, 6, {23, 10, 0}},
           {{2, 2, 31, 17}, 5, {20, 3}, true},
           {{2, 1, 16, 2}, 32, {16, 9}, true},
+          {{1, 2, 410, 36}, 3, {401}, true},
+          {{2, 2, 300, 8}, 2, {300, 290}},
           {{0, 2, 8, 4}, 2},
           {{2, 2, 0, 4}, 3},
           {{1, 0, 6, 4}, 3}};
 }
 
-TEST_SUITE("cpu") {  // no CUDA kernel yet
-  TEST_CASE("segment_mean and its gradient equal the product with the matrix of weights") {
-    for_each_float([](DType dtype) {
-      for (const Case& c : cases())
-        for (const Tensor& starts : c.cuts())
-          for (const MeanDivisor divisor : {MeanDivisor::real, MeanDivisor::length}) {
-            CAPTURE(c.x);
-            const Mask mask = c.mask();
-            const Tensor w = weights(starts, mask, divisor, c.x[2]), x = normal(c.x, dtype, 1);
-            const Tensor out = kernels::segment_mean(x, starts, mask, divisor);
-            CHECK_CLOSE(out, product(w, x, false), dot_tolerance(dtype, c.x[2]));
-            const Tensor dout = normal(out.shape(), dtype, 2);
-            CHECK_CLOSE(kernels::segment_mean_grad(dout, starts, c.x[2], mask, divisor), product(w, dout, true),
-                        pointwise_tolerance(dtype));
-          }
-    });
-  }
+TEST_CASE("segment_mean and its gradient equal the product with the matrix of weights") {
+  for_each_float([](DType dtype) {
+    for (const Case& c : cases())
+      for (const Tensor& starts : c.cuts())
+        for (const MeanDivisor divisor : {MeanDivisor::real, MeanDivisor::length}) {
+          CAPTURE(c.x);
+          const Mask mask = c.mask();
+          const Tensor w = weights(starts, mask, divisor, c.x[2]), x = normal(c.x, dtype, 1);
+          const Tensor out = kernels::segment_mean(x, starts, mask, divisor);
+          CHECK_CLOSE(out, product(w, x, false), dot_tolerance(dtype, c.x[2]));
+          const Tensor dout = normal(out.shape(), dtype, 2);
+          CHECK_CLOSE(kernels::segment_mean_grad(dout, starts, c.x[2], mask, divisor), product(w, dout, true),
+                      pointwise_tolerance(dtype));
+        }
+  });
+}
 
-  TEST_CASE("segment_mean reads views where they lie") {
-    const Tensor x = normal({2, 12, 3, 4}, kFloat32, 1).transpose(1, 2);  // [2, 3, 12, 4]
-    const Tensor starts = kernels::even_segments(2, 12, 5, device());
-    CHECK(same_bits(kernels::segment_mean(x, starts), kernels::segment_mean(x.contiguous(), starts)));
-    const Tensor columns = normal({2, 3, 4, 12}, kFloat32, 1).transpose(2, 3);
-    CHECK(same_bits(kernels::segment_mean(columns, starts), kernels::segment_mean(columns.contiguous(), starts)));
-  }
+TEST_CASE("segment_mean reads views where they lie") {
+  const Tensor x = normal({2, 12, 3, 4}, kFloat32, 1).transpose(1, 2);  // [2, 3, 12, 4]
+  const Tensor starts = kernels::even_segments(2, 12, 5, device());
+  CHECK(same_bits(kernels::segment_mean(x, starts), kernels::segment_mean(x.contiguous(), starts)));
+  const Tensor columns = normal({2, 3, 4, 12}, kFloat32, 1).transpose(2, 3);
+  CHECK(same_bits(kernels::segment_mean(columns, starts), kernels::segment_mean(columns.contiguous(), starts)));
+}
 
-  TEST_CASE("segment_mean of one token is the token, and padding is not read") {
-    const Tensor x = normal({1, 2, 6, 3}, kFloat32, 1);
-    const Tensor own = kernels::segment_mean(x, kernels::even_segments(1, 6, 6, device()));
-    CHECK(same_bits(own, x));
-    const Mask mask = Mask::from_lengths(tensor<Index>({4}, {1}), 6).to(device());
-    const Tensor starts = kernels::even_segments_of_real(mask, 2);
-    const Tensor want = kernels::segment_mean(x, starts, mask);
-    Tensor poisoned = x.clone(), padding = poisoned.slice(2, 4, 6);
-    fill(padding, std::numeric_limits<double>::quiet_NaN());
-    CHECK(same_bits(kernels::segment_mean(poisoned, starts, mask), want));
-  }
+TEST_CASE("segment_mean of one token is the token, and padding is not read") {
+  const Tensor x = normal({1, 2, 6, 3}, kFloat32, 1);
+  const Tensor own = kernels::segment_mean(x, kernels::even_segments(1, 6, 6, device()));
+  CHECK(same_bits(own, x));
+  const Mask mask = Mask::from_lengths(tensor<Index>({4}, {1}), 6).to(device());
+  const Tensor starts = kernels::even_segments_of_real(mask, 2);
+  const Tensor want = kernels::segment_mean(x, starts, mask);
+  Tensor poisoned = x.clone(), padding = poisoned.slice(2, 4, 6);
+  fill(padding, std::numeric_limits<double>::quiet_NaN());
+  CHECK(same_bits(kernels::segment_mean(poisoned, starts, mask), want));
+}
 
-  TEST_CASE("segment_mean gives the same bits for any number of threads") {
-    const Tensor x = normal({3, 2, 1000, 33}, kFloat32, 1), starts = kernels::even_segments(3, 1000, 64, device());
-    CHECK(same_for_any_thread_count([&] {
-      const Tensor out = kernels::segment_mean(x, starts);
-      return std::vector<Tensor>{out, kernels::segment_mean_grad(out, starts, 1000)};
-    }));
+// Tokens are summed by their number, so the same tokens have the same mean wherever they stand.
+TEST_CASE("segment_mean of tokens does not depend on the padding between them") {
+  constexpr Index kTokens = 300, kPositions = 700;  // more than a block of 256 threads looks at in one go
+  const Tensor x = normal({1, 2, kTokens, 5}, kFloat32, 1);
+  Tensor real = zeros({1, kPositions}, kBool, kCpu);
+  Tensor sparse = normal({1, 2, kPositions, 5}, kFloat32, 2);
+  for (Index i = 0; i < kTokens; ++i) {
+    const Index at = 2 * i + i / 7 % 2;
+    real.data<bool>()[at] = true;
+    Tensor to = sparse.slice(2, at, at + 1);
+    copy(x.slice(2, i, i + 1), to);
   }
+  const Mask mask = Mask::from_bool(real).to(device());
+  for (const Index segments : {1, 5})
+    CHECK(same_bits(kernels::segment_mean(sparse, kernels::even_segments_of_real(mask, segments), mask),
+                    kernels::segment_mean(x, kernels::even_segments(1, kTokens, segments, device()))));
+}
 
-  TEST_CASE("segment_mean names what does not fit") {
-    const Tensor x = zeros({2, 1, 6, 3}, kFloat32, device()), starts = kernels::even_segments(2, 6, 2, device());
-    CHECK_THROWS_WITH_AS(kernels::segment_mean(x.select(1, 0), starts), doctest::Contains("segment_mean: x is"),
-                         ShapeError);
-    CHECK_THROWS_WITH_AS(kernels::segment_mean(x, kernels::even_segments(1, 6, 2, device())),
-                         "segment_mean: starts is [1, 3] int64 cpu, expected [2, S + 1] with S >= 1 segments",
-                         ShapeError);
-    CHECK_THROWS_WITH_AS(kernels::segment_mean(x, kernels::even_segments(2, 5, 2, device())),
-                         "segment_mean: starts of sample 0 go from 0 to 5, expected from 0 to 6", Error);
-    CHECK_THROWS_AS(kernels::segment_mean(x.to(kInt64), starts), DTypeError);
-    CHECK_THROWS_WITH_AS(kernels::segment_mean_grad(x, starts, 6),
-                         doctest::Contains("segment_mean_grad: dout is [2, 1, 6, 3]"), ShapeError);
-  }
+TEST_CASE("segment_mean gives the same bits for any number of threads") {
+  const Tensor x = normal({3, 2, 1000, 33}, kFloat32, 1), starts = kernels::even_segments(3, 1000, 64, device());
+  CHECK(same_for_any_thread_count([&] {
+    const Tensor out = kernels::segment_mean(x, starts);
+    return std::vector<Tensor>{out, kernels::segment_mean_grad(out, starts, 1000)};
+  }));
+}
+
+TEST_CASE("segment_mean names what does not fit") {
+  const Tensor x = zeros({2, 1, 6, 3}, kFloat32, device()), starts = kernels::even_segments(2, 6, 2, device());
+  CHECK_THROWS_WITH_AS(kernels::segment_mean(x.select(1, 0), starts), doctest::Contains("segment_mean: x is"),
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::segment_mean(x, kernels::even_segments(1, 6, 2, device())),
+                       doctest::Contains("segment_mean: starts is [1, 3] int64"), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::segment_mean(x.to(kCpu), kernels::even_segments(2, 5, 2, kCpu)),
+                       "segment_mean: starts of sample 0 go from 0 to 5, expected from 0 to 6", Error);
+  CHECK_THROWS_AS(kernels::segment_mean(x.to(kInt64), starts), DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::segment_mean_grad(x, starts, 6),
+                       doctest::Contains("segment_mean_grad: dout is [2, 1, 6, 3]"), ShapeError);
 }
 
 }  // namespace

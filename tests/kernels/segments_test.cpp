@@ -48,48 +48,68 @@ TEST_CASE("even_start covers everything once") {
         const Index size = kernels::even_start(count, segments, j + 1) - kernels::even_start(count, segments, j);
         CHECK(size >= count / segments);
         CHECK(size <= count / segments + 1);
+        for (Index i = 0; i < size; ++i)
+          CHECK(kernels::even_segment_of(count, segments, kernels::even_start(count, segments, j) + i) == j);
       }
     }
 }
 
-TEST_SUITE("cpu") {  // no CUDA kernel yet
-  TEST_CASE("even_segments_of_real cuts what is real, wherever it stands") {
-    const Mask mask = mask_of({{1, 1, 1, 1, 1, 0, 0, 0}, {0, 1, 0, 1, 1, 0, 1, 1}, {0, 0, 1, 0, 0, 0, 0, 0}});
-    const Tensor starts = kernels::even_segments_of_real(mask, 2);  // 5 = 2 + 3
-    CHECK(row(starts, 0) == std::vector<Index>{0, 2, 8});
-    CHECK(row(starts, 1) == std::vector<Index>{0, 4, 8});
-    CHECK(row(starts, 2) == std::vector<Index>{0, 8, 8});
-  }
+TEST_CASE("even_segments_of_real cuts what is real, wherever it stands") {
+  const Mask mask = mask_of({{1, 1, 1, 1, 1, 0, 0, 0}, {0, 1, 0, 1, 1, 0, 1, 1}, {0, 0, 1, 0, 0, 0, 0, 0}});
+  const Tensor starts = kernels::even_segments_of_real(mask, 2);  // 5 = 2 + 3
+  CHECK(row(starts, 0) == std::vector<Index>{0, 2, 8});
+  CHECK(row(starts, 1) == std::vector<Index>{0, 4, 8});
+  CHECK(row(starts, 2) == std::vector<Index>{0, 8, 8});
+}
 
-  TEST_CASE("even_segments_of_real puts the same tokens together whatever the padding") {
-    for (const Index count : {0, 1, 3, 7, 20})
-      for (const Index segments : {1, 3, 8}) {
-        std::vector<int> real(37, 0);
-        for (Index i = 0; i < count; ++i)
-          real[static_cast<std::size_t>(i * 13 % 37)] = 1;  // scattered: 13 and 37 are coprime
-        const Mask mask = mask_of({real});
-        const std::vector<Index> starts = row(kernels::even_segments_of_real(mask, segments), 0);
-        CHECK(starts.front() == 0);
-        CHECK(starts.back() == 37);
-        for (Index j = 0; j < segments; ++j) {
-          Index tokens = 0;
-          for (Index i = starts[static_cast<std::size_t>(j)]; i < starts[static_cast<std::size_t>(j + 1)]; ++i)
-            tokens += real[static_cast<std::size_t>(i)];
-          CHECK(tokens == kernels::even_start(count, segments, j + 1) - kernels::even_start(count, segments, j));
-        }
+TEST_CASE("even_segments_of_real puts the same tokens together whatever the padding") {
+  for (const Index count : {0, 1, 3, 7, 20})
+    for (const Index segments : {1, 3, 8}) {
+      std::vector<int> real(37, 0);
+      for (Index i = 0; i < count; ++i)
+        real[static_cast<std::size_t>(i * 13 % 37)] = 1;  // scattered: 13 and 37 are coprime
+      const Mask mask = mask_of({real});
+      const std::vector<Index> starts = row(kernels::even_segments_of_real(mask, segments), 0);
+      CHECK(starts.front() == 0);
+      CHECK(starts.back() == 37);
+      for (Index j = 0; j < segments; ++j) {
+        Index tokens = 0;
+        for (Index i = starts[static_cast<std::size_t>(j)]; i < starts[static_cast<std::size_t>(j + 1)]; ++i)
+          tokens += real[static_cast<std::size_t>(i)];
+        CHECK(tokens == kernels::even_start(count, segments, j + 1) - kernels::even_start(count, segments, j));
       }
-  }
+    }
+}
 
-  TEST_CASE("filled_segments tells which segments hold a token") {
-    const Tensor starts = kernels::even_segments(3, 6, 3, device());
-    const Mask filled =
-        kernels::filled_segments(starts, mask_of({{1, 1, 1, 0, 0, 0}, {0, 0, 0, 1, 0, 0}, {0, 0, 0, 0, 0, 0}}), 6);
-    const std::vector<bool> want = {true, true, false, false, true, false, false, false, false};
-    for (Index i = 0; i < 9; ++i) CHECK(filled.real.data<bool>()[i] == want[static_cast<std::size_t>(i)]);
-    CHECK(filled.lengths.data<Index>()[0] == 2);
-    CHECK(filled.lengths.data<Index>()[2] == 0);
-    CHECK_FALSE(filled.prefix);
-    CHECK(kernels::filled_segments(starts, {}, 6).lengths.data<Index>()[1] == 3);
+TEST_CASE("filled_segments tells which segments hold a token") {
+  const Tensor starts = kernels::even_segments(3, 6, 3, device());
+  const Mask filled =
+      kernels::filled_segments(starts, mask_of({{1, 1, 1, 0, 0, 0}, {0, 0, 0, 1, 0, 0}, {0, 0, 0, 0, 0, 0}}), 6);
+  const std::vector<bool> want = {true, true, false, false, true, false, false, false, false};
+  for (Index i = 0; i < 9; ++i) CHECK(at(filled.real, i) == want[static_cast<std::size_t>(i)]);
+  CHECK(at(filled.lengths, 0) == 2);
+  CHECK(at(filled.lengths, 2) == 0);
+  CHECK_FALSE(filled.prefix);
+  CHECK(at(kernels::filled_segments(starts, {}, 6).lengths, 1) == 3);
+}
+
+// More positions than a block has threads, and tables of more than one block.
+TEST_CASE("segments of long samples") {
+  const Index positions = 700, segments = 300;
+  std::vector<std::vector<int>> rows(3, std::vector<int>(static_cast<std::size_t>(positions), 0));
+  for (Index b = 0; b < 3; ++b)
+    for (Index i = 0; i < positions; ++i) rows[b][i] = b == 2 ? i < 650 : i * (b + 2) % 7 < 3;
+  const Mask mask = mask_of(rows),
+             prefix = Mask::from_lengths(tensor<Index>({650, 0, 299}, {3}), positions).to(device());
+  for (const Mask& m : {mask, prefix}) {
+    const Tensor starts = kernels::even_segments_of_real(m, segments);
+    CHECK(same_bits(starts, kernels::even_segments_of_real(m.to(kCpu), segments)));
+    const Tensor even = kernels::even_segments(3, positions, segments, device());
+    CHECK(same_bits(even, kernels::even_segments(3, positions, segments, kCpu)));
+    const Mask filled = kernels::filled_segments(even, m, positions);
+    const Mask want = kernels::filled_segments(even.to(kCpu), m.to(kCpu), positions);
+    CHECK(same_bits(filled.real, want.real));
+    CHECK(same_bits(filled.lengths, want.lengths));
   }
 }
 
