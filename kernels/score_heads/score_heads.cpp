@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/score_heads/cpu.h"
+#include "subquad/kernels/score_heads/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -9,7 +10,6 @@ namespace {
 void check_inputs(const char* op, const Tensor& feature, const ScoreHeads& heads) {
   check_rank(op, "feature", feature, 3);
   check_float(op, "feature", feature);
-  check_on_cpu(op, "feature", feature);
   check_rank(op, "u", heads.u, 2);
   check_rank(op, "w1", heads.w1, 3);
   const Index count = heads.u.dim(0), channels = heads.u.dim(1), hidden = heads.w1.dim(2);
@@ -30,7 +30,9 @@ void check_inputs(const char* op, const Tensor& feature, const ScoreHeads& heads
 Tensor score_heads(const Tensor& feature, const ScoreHeads& heads) {
   check_inputs("score_heads", feature, heads);
   Tensor score = empty({feature.dim(0), heads.u.dim(0), feature.dim(1)}, feature.dtype(), feature.device());
-  cpu::score_heads(feature, heads, score);
+  on_device(
+      feature.device(), [&](auto) { cpu::score_heads(feature, heads, score); },
+      [&](auto) { cuda::score_heads(feature, heads, score); });
   return score;
 }
 
@@ -41,7 +43,9 @@ ScoreHeadsGrads score_heads_grad(const Tensor& dscore, const Tensor& feature, co
   check_alike(kOp, "feature", feature, "dscore", dscore);
   ScoreHeadsGrads grads = {empty_like(feature),
                            {empty_like(heads.u), empty_like(heads.w1), empty_like(heads.b1), empty_like(heads.w2)}};
-  cpu::score_heads_grad(dscore, feature, heads, grads);
+  on_device(
+      feature.device(), [&](auto) { cpu::score_heads_grad(dscore, feature, heads, grads); },
+      [&](auto) { cuda::score_heads_grad(dscore, feature, heads, grads); });
   return grads;
 }
 

@@ -8,12 +8,15 @@
 //   where the sums run over all b, n
 //
 //   feature [B, N, H*R]   u [H, R]   w1 [H, R, M]   b1, w2 [H, M]   score [B, H, N]
-//   contiguous, one dtype (float32, float64), CPU; H >= 1; any other extent may be 0
+//   contiguous, one dtype (float32, float64), one device; H >= 1; any other extent may be 0
 //
-// z is never stored: 64 positions' worth of it live on the stack, and backward computes it again. Deterministic: sums
-// over positions run over 64 of a sample at a time, and these parts are added in order, so that rows of zero dscore at
-// a sample's end (padding) change no bit. Work: B N H (4 R M + 2 R + 2 M) flops and as many gelus as hidden values
-// forward, 3 times the products backward. Source: our reconstruction of FSAT, nn/attention/fsat.h.
+// z is never stored: 64 positions' worth of it live on the stack (on CUDA, 16 values per thread in registers), and
+// backward computes it again. Deterministic: sums over positions run over 64 (CUDA: 128) of a sample at a time, and
+// these parts are added in order, so that rows of zero dscore at a sample's end (padding) change no bit. Work: B N H (4
+// R M + 2 R + 2 M) flops and as many gelus as hidden values forward, 3 times the products backward; on CUDA one launch
+// forward and two backward, which keep one set of the parameters' gradients for every 128 positions. Always float32
+// sums of float32 products, whatever precision() is: the products are small. Source: our reconstruction of FSAT,
+// nn/attention/fsat.h.
 #pragma once
 
 #include "subquad/core/tensor.h"

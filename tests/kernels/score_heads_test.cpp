@@ -103,86 +103,83 @@ kernels::ScoreHeadsGrads reference_grad(const Case& c, const Inputs& in) {
   return grads;
 }
 
-TEST_SUITE("cpu") {
-  TEST_CASE("score_heads equals the loop") {
-    for_each_simd_target([] {
-      for_each_float([](DType dtype) {
-        for (const Case& c : kCases) {
-          CAPTURE(c.positions);
-          CAPTURE(c.hidden);
-          const Inputs in = inputs(c, dtype);
-          CHECK_CLOSE(kernels::score_heads(in.feature, in.heads), reference(c, in),
-                      dot_tolerance(dtype, c.channels + c.hidden));
-        }
-      });
+TEST_CASE("score_heads equals the loop") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Case& c : kCases) {
+        CAPTURE(c.positions);
+        CAPTURE(c.hidden);
+        const Inputs in = inputs(c, dtype);
+        CHECK_CLOSE(kernels::score_heads(in.feature, in.heads), reference(c, in),
+                    dot_tolerance(dtype, c.channels + c.hidden));
+      }
     });
-  }
+  });
+}
 
-  TEST_CASE("score_heads gradients equal the loop") {
-    for_each_simd_target([] {
-      for_each_float([](DType dtype) {
-        for (const Case& c : kCases) {
-          CAPTURE(c.positions);
-          CAPTURE(c.hidden);
-          const Inputs in = inputs(c, dtype);
-          const auto got = kernels::score_heads_grad(in.dscore, in.feature, in.heads);
-          const auto want = reference_grad(c, in);
-          const double tolerance = dot_tolerance(dtype, c.channels + c.hidden);
-          const double summed = dot_tolerance(dtype, c.batch * c.positions);
-          CHECK_CLOSE(got.dfeature, want.dfeature, tolerance);
-          CHECK_CLOSE(got.dheads.u, want.dheads.u, summed);
-          CHECK_CLOSE(got.dheads.w1, want.dheads.w1, summed);
-          CHECK_CLOSE(got.dheads.b1, want.dheads.b1, summed);
-          CHECK_CLOSE(got.dheads.w2, want.dheads.w2, summed);
-        }
-      });
+TEST_CASE("score_heads gradients equal the loop") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Case& c : kCases) {
+        CAPTURE(c.positions);
+        CAPTURE(c.hidden);
+        const Inputs in = inputs(c, dtype);
+        const auto got = kernels::score_heads_grad(in.dscore, in.feature, in.heads);
+        const auto want = reference_grad(c, in);
+        const double tolerance = dot_tolerance(dtype, c.channels + c.hidden);
+        const double summed = dot_tolerance(dtype, c.batch * c.positions);
+        CHECK_CLOSE(got.dfeature, want.dfeature, tolerance);
+        CHECK_CLOSE(got.dheads.u, want.dheads.u, summed);
+        CHECK_CLOSE(got.dheads.w1, want.dheads.w1, summed);
+        CHECK_CLOSE(got.dheads.b1, want.dheads.b1, summed);
+        CHECK_CLOSE(got.dheads.w2, want.dheads.w2, summed);
+      }
     });
-  }
+  });
+}
 
-  TEST_CASE("score_heads: positions of zero gradient at the end change no bit") {
-    const Case c = {2, 150, 2, 5, 7};
-    Inputs in = inputs(c, kFloat32);
-    Tensor padding = in.dscore.slice(2, 83, 150);
-    fill(padding, 0);
-    const auto longer = kernels::score_heads_grad(in.dscore, in.feature, in.heads);
-    const auto shorter = kernels::score_heads_grad(in.dscore.slice(2, 0, 83).contiguous(),
-                                                   in.feature.slice(1, 0, 83).contiguous(), in.heads);
-    CHECK(same_bits(longer.dfeature.slice(1, 0, 83), shorter.dfeature));
-    CHECK(same_bits(longer.dheads.u, shorter.dheads.u));
-    CHECK(same_bits(longer.dheads.w1, shorter.dheads.w1));
-    CHECK(same_bits(longer.dheads.b1, shorter.dheads.b1));
-    CHECK(same_bits(longer.dheads.w2, shorter.dheads.w2));
-  }
+TEST_CASE("score_heads: positions of zero gradient at the end change no bit") {
+  const Case c = {2, 150, 2, 5, 7};
+  Inputs in = inputs(c, kFloat32);
+  Tensor padding = in.dscore.slice(2, 83, 150);
+  fill(padding, 0);
+  const auto longer = kernels::score_heads_grad(in.dscore, in.feature, in.heads);
+  const auto shorter = kernels::score_heads_grad(in.dscore.slice(2, 0, 83).contiguous(),
+                                                 in.feature.slice(1, 0, 83).contiguous(), in.heads);
+  CHECK(same_bits(longer.dfeature.slice(1, 0, 83), shorter.dfeature));
+  CHECK(same_bits(longer.dheads.u, shorter.dheads.u));
+  CHECK(same_bits(longer.dheads.w1, shorter.dheads.w1));
+  CHECK(same_bits(longer.dheads.b1, shorter.dheads.b1));
+  CHECK(same_bits(longer.dheads.w2, shorter.dheads.w2));
+}
 
-  TEST_CASE("score_heads gives the same bits for any thread count") {
-    const Inputs in = inputs({5, 333, 2, 16, 16}, kFloat32);
-    CHECK(same_for_any_thread_count([&] {
-      const auto g = kernels::score_heads_grad(in.dscore, in.feature, in.heads);
-      return std::vector<Tensor>{
-          kernels::score_heads(in.feature, in.heads), g.dfeature, g.dheads.u, g.dheads.w1, g.dheads.b1, g.dheads.w2};
-    }));
-  }
+TEST_CASE("score_heads gives the same bits for any thread count") {
+  const Inputs in = inputs({5, 333, 2, 16, 16}, kFloat32);
+  CHECK(same_for_any_thread_count([&] {
+    const auto g = kernels::score_heads_grad(in.dscore, in.feature, in.heads);
+    return std::vector<Tensor>{
+        kernels::score_heads(in.feature, in.heads), g.dfeature, g.dheads.u, g.dheads.w1, g.dheads.b1, g.dheads.w2};
+  }));
+}
 
-  TEST_CASE("score_heads names what is wrong") {
-    const Inputs in = inputs({1, 4, 2, 3, 5}, kFloat32);
-    kernels::ScoreHeads heads = in.heads;
-    heads.u = zeros({2, 4}, kFloat32, kCpu);
-    CHECK_THROWS_WITH_AS(
-        kernels::score_heads(in.feature, heads),
-        "score_heads: u is [2, 4] float32 cpu, expected [H, R] with H >= 1 and H * R = 6, the channels "
-        "of feature [1, 4, 6]",
-        ShapeError);
-    heads = in.heads;
-    heads.b1 = zeros({2, 4}, kFloat32, kCpu);
-    CHECK_THROWS_WITH_AS(kernels::score_heads(in.feature, heads),
-                         "score_heads: b1 is [2, 4] float32 cpu, expected shape [2, 5]", ShapeError);
-    heads = in.heads;
-    heads.w2 = zeros({2, 5}, kFloat64, kCpu);
-    CHECK_THROWS_WITH_AS(kernels::score_heads(in.feature, heads),
-                         "score_heads: w2 is [2, 5] float64 cpu, expected float32 like feature", DTypeError);
-    CHECK_THROWS_WITH_AS(kernels::score_heads_grad(zeros({1, 2, 3}, kFloat32, kCpu), in.feature, in.heads),
-                         "score_heads_grad: dscore is [1, 2, 3] float32 cpu, expected shape [1, 2, 4]", ShapeError);
-  }
+TEST_CASE("score_heads names what is wrong") {
+  const Inputs in = inputs({1, 4, 2, 3, 5}, kFloat32);
+  kernels::ScoreHeads heads = in.heads;
+  heads.u = zeros({2, 4}, kFloat32, kCpu);
+  CHECK_THROWS_WITH_AS(kernels::score_heads(in.feature, heads),
+                       "score_heads: u is [2, 4] float32 cpu, expected [H, R] with H >= 1 and H * R = 6, the channels "
+                       "of feature [1, 4, 6]",
+                       ShapeError);
+  heads = in.heads;
+  heads.b1 = zeros({2, 4}, kFloat32, kCpu);
+  CHECK_THROWS_WITH_AS(kernels::score_heads(in.feature, heads),
+                       "score_heads: b1 is [2, 4] float32 cpu, expected shape [2, 5]", ShapeError);
+  heads = in.heads;
+  heads.w2 = zeros({2, 5}, kFloat64, kCpu);
+  CHECK_THROWS_WITH_AS(kernels::score_heads(in.feature, heads),
+                       "score_heads: w2 is [2, 5] float64 cpu, expected float32 like feature", DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::score_heads_grad(zeros({1, 2, 3}, kFloat32, kCpu), in.feature, in.heads),
+                       "score_heads_grad: dscore is [1, 2, 3] float32 cpu, expected shape [1, 2, 4]", ShapeError);
 }
 
 }  // namespace

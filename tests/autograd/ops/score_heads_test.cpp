@@ -7,14 +7,12 @@
 namespace subquad::test {
 namespace {
 
-TEST_SUITE("cpu") {
-  TEST_CASE("score_heads gradients") {
-    for (const auto& [batch, positions, heads, channels, hidden] : std::vector<std::array<Index, 5>>{
-             {1, 1, 1, 1, 1}, {2, 3, 2, 2, 3}, {1, 70, 2, 4, 5}, {2, 0, 1, 2, 2}, {1, 3, 2, 2, 0}})
-      CHECK_GRADIENTS([](const auto& in) { return std::vector{score_heads(in[0], in[1], in[2], in[3], in[4])}; },
-                      {leaf({batch, positions, heads * channels}, 1), leaf({heads, channels}, 2),
-                       leaf({heads, channels, hidden}, 3), leaf({heads, hidden}, 4), leaf({heads, hidden}, 5)});
-  }
+TEST_CASE("score_heads gradients") {
+  for (const auto& [batch, positions, heads, channels, hidden] : std::vector<std::array<Index, 5>>{
+           {1, 1, 1, 1, 1}, {2, 3, 2, 2, 3}, {1, 70, 2, 4, 5}, {2, 0, 1, 2, 2}, {1, 3, 2, 2, 0}})
+    CHECK_GRADIENTS([](const auto& in) { return std::vector{score_heads(in[0], in[1], in[2], in[3], in[4])}; },
+                    {leaf({batch, positions, heads * channels}, 1), leaf({heads, channels}, 2),
+                     leaf({heads, channels, hidden}, 3), leaf({heads, hidden}, 4), leaf({heads, hidden}, 5)});
 }
 
 }  // namespace
