@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/conv1d/cpu.h"
+#include "subquad/kernels/conv1d/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -9,7 +10,6 @@ namespace {
 void check_inputs(const char* op, const Tensor& x, const Tensor& taps, const Mask& mask) {
   check_rank(op, "x", x, 4);
   check_float(op, "x", x);
-  check_on_cpu(op, "x", x);
   check_rank(op, "taps", taps, 2);
   check_same_kind(op, "x", x, "taps", taps);
   check_contiguous(op, "taps", taps);
@@ -38,7 +38,10 @@ Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tenso
     check_same_kind("conv1d", "x", x, "base", base);
   }
   Tensor out = empty_heads("conv1d", x);
-  cpu::conv1d(with_unit_stride(x), taps, mask, base.defined() ? with_unit_stride(base) : base, out);
+  const Tensor rows = with_unit_stride(x), onto = base.defined() ? with_unit_stride(base) : base;
+  on_device(
+      x.device(), [&](auto) { cpu::conv1d(rows, taps, mask, onto, out); },
+      [&](auto) { cuda::conv1d(rows, taps, mask, onto, out); });
   return out;
 }
 
@@ -48,7 +51,10 @@ Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps,
   check_shape(kOp, "dout", dout, x.shape());
   check_same_kind(kOp, "x", x, "dout", dout);
   Conv1dGrads grads{empty_heads(kOp, x), empty_like(taps)};
-  cpu::conv1d_grad(with_unit_stride(dout), with_unit_stride(x), taps, mask, grads);
+  const Tensor upstream = with_unit_stride(dout), rows = with_unit_stride(x);
+  on_device(
+      x.device(), [&](auto) { cpu::conv1d_grad(upstream, rows, taps, mask, grads); },
+      [&](auto) { cuda::conv1d_grad(upstream, rows, taps, mask, grads); });
   return grads;
 }
 
