@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/chord_matmul/cpu.h"
+#include "subquad/kernels/chord_matmul/cuda.h"
 #include "subquad/kernels/reduce/reduce.h"
 
 namespace subquad::kernels {
@@ -58,11 +59,10 @@ struct Call {
                            " or, shared by all samples, ", shared_shape(), " for values ", values.shape(), " and ",
                            links.front().count(), " links"));
     check_alike(op, "values", values, "weights", weights);
-    check_on_cpu(op, "values", values);
     check_prefix(op, mask, values);
   }
 
-  cpu::ChainArguments arguments() const {
+  ChainArguments arguments() const {
     const Tensor factors = chain ? weights : weights.unsqueeze(0);  // [M, B, N, L] or [M, N, L]
     const Shape every = {factors.dim(0), values.dim(0), values.dim(1), links.front().count()};
     return {shared() ? factors.unsqueeze(1).expand(every) : factors, values, links, residual, mask};
@@ -73,7 +73,9 @@ struct Call {
     ChordChain result{empty_like(values, op), {}};
     const Index between = static_cast<Index>(links.size()) - 1;
     if (keep) result.kept = empty(values.shape().inserted(0, between), values.dtype(), values.device(), op);
-    cpu::chord_chain(arguments(), result.kept, result.out);
+    on_device(
+        values.device(), [&](auto) { cpu::chord_chain(arguments(), result.kept, result.out); },
+        [&](auto) { cuda::chord_chain(arguments(), result.kept, result.out); });
     return result;
   }
 
@@ -85,9 +87,11 @@ struct Call {
       check_shape(op, "kept", kept, values.shape().inserted(0, static_cast<Index>(links.size()) - 1));
       check_alike(op, "values", values, "kept", kept);
     }
-    const cpu::ChainArguments args = arguments();
+    const ChainArguments args = arguments();
     ChordGrads grads{empty(args.weights.shape(), values.dtype(), values.device(), op), empty_like(values, op)};
-    cpu::chord_chain_grad(args, dout, kept, grads.dweights, grads.dvalues);
+    on_device(
+        values.device(), [&](auto) { cpu::chord_chain_grad(args, dout, kept, grads.dweights, grads.dvalues); },
+        [&](auto) { cuda::chord_chain_grad(args, dout, kept, grads.dweights, grads.dvalues); });
     grads.dweights = shared() ? sum(grads.dweights, {1}) : grads.dweights;  // [M, B, N, L] -> [M, N, L]
     if (!chain) grads.dweights = grads.dweights.squeeze(0);
     return grads;

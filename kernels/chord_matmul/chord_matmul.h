@@ -7,7 +7,7 @@
 //   weights [B, N, L] or [N, L], shared by all samples; a chain's [M, B, N, L] or [M, N, L]
 //   values, out [B, N, D]; col(i, k) as links.h says, the chain has one Links of the same count for each factor
 //
-// float32 or float64, one dtype, contiguous, CPU; L >= 1 and M >= 1, any other extent may be 0. Columns that coincide
+// float32 or float64, one dtype, contiguous, one device; L >= 1 and M >= 1, any other extent may be 0. Columns that coincide
 // add up, those that drop out count for nothing: their weights are not used and get gradient 0.
 //
 // With a mask sample b has the n_b positions of its prefix: columns are taken among n_b, rows beyond are 0, and what
@@ -19,7 +19,12 @@
 //
 // Deterministic: every element has one writer and one order of summation. Work per factor: 2 B N L D flops forward, 4 B
 // N L D backward. Memory: forward reads weights and values and writes V_m, B N (L + 2 D) numbers per factor; backward
-// holds two [N, D] beside its results for every thread. Source: Yu et al. 2022 (Paramixer).
+// holds two [N, D] beside its results for every thread.
+//
+// On CUDA, N <= 2^30. A chain is one launch where four columns of a sample fit into shared memory twice (float32: some
+// 6,000 positions) and M L <= 256, else one launch per factor. Backward of the first kind is three: it holds the
+// gradients of all V_m and the weights once more; of the second kind 2 M, holding two [B, N, D].
+// Source: Yu et al. 2022 (Paramixer).
 #pragma once
 
 #include "subquad/core/mask.h"

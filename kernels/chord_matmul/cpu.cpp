@@ -26,13 +26,13 @@ inline constexpr Index kPastCaches = Index{8} << 20;  // bytes, a quarter of a l
 
 template <class T>
 struct Chain {
-  const cpu::ChainArguments& args;
+  const ChainArguments& args;
   View<const T, 4> weights;  // [M, B, N, L]
   View<const T, 3> values;   // [B, N, D]
   Index factors, batch, positions, links, width;
   std::vector<Links> mirrors;
 
-  explicit Chain(const cpu::ChainArguments& a)
+  explicit Chain(const ChainArguments& a)
       : args(a),
         weights(a.weights.view<const T, 4>()),
         values(a.values.view<const T, 3>()),
@@ -236,13 +236,13 @@ void Backward(const Chain<T>& chain, const T* dout, const T* kept, T* dweights, 
 
 }  // namespace
 
-void ChordChain(const cpu::ChainArguments& args, Tensor& kept, Tensor& out) {
+void ChordChain(const ChainArguments& args, Tensor& kept, Tensor& out) {
   visit_float("chord_chain", out.dtype(), [&]<class T>(Type<T>) {
     Forward(Chain<T>(args), kept.defined() ? kept.data<T>() : nullptr, out.data<T>());
   });
 }
 
-void ChordChainGrad(const cpu::ChainArguments& args, const Tensor& dout, const Tensor& kept, Tensor& dweights,
+void ChordChainGrad(const ChainArguments& args, const Tensor& dout, const Tensor& kept, Tensor& dweights,
                     Tensor& dvalues) {
   visit_float("chord_chain_grad", dout.dtype(), [&]<class T>(Type<T>) {
     Backward(Chain<T>(args), dout.data<T>(), kept.defined() ? kept.data<T>() : nullptr, dweights.data<T>(),

@@ -1,17 +1,9 @@
-// CPU kernels of chord_matmul.h. Arguments are checked and outputs allocated by the caller.
+// CPU kernels of chord_matmul.h.
 #pragma once
 
-#include "subquad/kernels/chord_matmul/chord_matmul.h"
+#include "subquad/kernels/chord_matmul/arguments.h"
 
 namespace subquad::kernels::cpu {
-
-struct ChainArguments {
-  Tensor weights;  // [M, B, N, L]; of shared weights, the second stride is 0
-  Tensor values;   // [B, N, D]
-  const std::vector<Links>& links;
-  MixResidual residual;
-  const Mask& mask;
-};
 
 // kept: [M - 1, B, N, D], or undefined.
 void chord_chain(const ChainArguments& chain, Tensor& kept, Tensor& out);

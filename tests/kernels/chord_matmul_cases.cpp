@@ -161,6 +161,10 @@ std::vector<ChordCase> cases() {
       {.width = 0},
       {.batch = 9, .positions = 130, .width = 33, .links = chord(3), .residual = MixResidual::running},
       {.batch = 3, .positions = 9, .width = 20, .links = {kernels::chord_links(20)}},
+      {.positions = 5,
+       .links = cdil(1, 301),
+       .residual = MixResidual::running},  // more than a CUDA kernel's table holds
+      {.positions = 5, .links = cdil(2, 301), .residual = MixResidual::fixed, .lengths = {5, 3}},
   };
   for (const MixResidual residual : {MixResidual::running, MixResidual::fixed, MixResidual::none})
     for (const auto& links : {chord(1), chord(2), chord(4), cdil(3, 3), cdil(5, 9), butterfly(1), butterfly(4)})

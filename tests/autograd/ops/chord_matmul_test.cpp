@@ -5,8 +5,6 @@
 #include "subquad/autograd/record.h"
 #include "subquad/tests/support/compare.h"
 
-TEST_SUITE_BEGIN("cpu");
-
 namespace subquad::test {
 namespace {
 
@@ -103,5 +101,3 @@ TEST_CASE("chord_chain: one of the inputs may go without a gradient, and outside
 }
 
 }  // namespace subquad::test
-
-TEST_SUITE_END();
