@@ -1,10 +1,11 @@
 #include "subquad/kernels/fft/fft.h"
 
 #include <algorithm>
-#include <cstring>
+#include <memory>
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/fft/cpu.h"
+#include "subquad/kernels/fft/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -17,7 +18,6 @@ struct Around {
 
 Around check_axis(const char* op, const char* name, const Tensor& x, int axis) {
   check_contiguous(op, name, x);
-  check_on_cpu(op, name, x);
   const int from_front = axis < 0 ? axis + x.rank() : axis;
   if (from_front < 0 || from_front >= x.rank())
     throw ShapeError(
@@ -45,9 +45,13 @@ Tensor complex_transform(const char* op, const char* name, const Tensor& x, int 
   check_complex(op, name, x);
   const Around around = check_axis(op, name, x, axis);
   Tensor out = empty(x.shape(), x.dtype(), x.device(), op);
+  if (x.size() == 0) return out;
+  const Tensor lines = x.reshape(around.shape);
   Tensor seen = out.reshape(around.shape);
-  if (x.size() > 0)
-    cpu::fft(x.reshape(around.shape), backward, divide ? 1 / static_cast<double>(around.shape[1]) : 1, seen);
+  const double scale = divide ? 1 / static_cast<double>(around.shape[1]) : 1;
+  on_device(
+      x.device(), [&](auto) { cpu::fft(lines, backward, scale, seen); },
+      [&](auto) { cuda::fft(lines, backward, scale, seen); }, op);
   return out;
 }
 
@@ -57,11 +61,14 @@ Tensor real_transform(const char* op, const char* name, const Tensor& x, int axi
   const Around around = check_axis(op, name, x, axis);
   const Index n = around.shape[1], bins = n / 2 + 1;
   Tensor out = empty(x.shape().with(around.axis, bins), complex_of(x.dtype()), x.device(), op);
+  if (n == 0) fill(out, 0);
+  if (n == 0 || out.size() == 0) return out;
+  const Tensor lines = x.reshape(around.shape);
   Tensor seen = out.reshape(around.shape.with(1, bins));
-  if (n == 0)
-    fill(out, 0);
-  else if (out.size() > 0)
-    cpu::rfft(x.reshape(around.shape), transposed ? 1 / static_cast<double>(n) : 1, transposed ? 2 : 1, seen);
+  const double scale = transposed ? 1 / static_cast<double>(n) : 1, inside = transposed ? 2 : 1;
+  on_device(
+      x.device(), [&](auto) { cpu::rfft(lines, scale, inside, seen); },
+      [&](auto) { cuda::rfft(lines, scale, inside, seen); }, op);
   return out;
 }
 
@@ -73,16 +80,23 @@ Tensor inverse_real_transform(const char* op, const char* name, const Tensor& x,
                          std::max<Index>(0, 2 * around.shape[1] - 1), " for axis ", axis, " of ", name, ' ',
                          x.shape()));
   Tensor out = empty(x.shape().with(around.axis, n), real_of(x.dtype()), x.device(), op);
+  if (out.size() == 0) return out;
+  const Tensor lines = x.reshape(around.shape);
   Tensor seen = out.reshape(around.shape.with(1, n));
-  if (out.size() > 0)
-    cpu::irfft(x.reshape(around.shape), transposed ? 1 : 1 / static_cast<double>(n), transposed ? 0.5 : 1, seen);
+  const double scale = transposed ? 1 : 1 / static_cast<double>(n), inside = transposed ? 0.5 : 1;
+  on_device(
+      x.device(), [&](auto) { cpu::irfft(lines, scale, inside, seen); },
+      [&](auto) { cuda::irfft(lines, scale, inside, seen); }, op);
   return out;
 }
 
-Tensor bytes_as(const Tensor& x, const Shape& shape, DType dtype) {
-  Tensor out = empty(shape, dtype, x.device());
-  if (x.size() > 0) std::memcpy(out.bytes(), x.bytes(), static_cast<std::size_t>(x.size()) * dtype_bytes(x.dtype()));
-  return out;
+// A copy of x whose bytes are seen as another shape and dtype.
+Tensor bytes_as(const Tensor& x, const Shape& shape, DType dtype, const char* op) {
+  const auto bytes = static_cast<std::size_t>(x.size()) * dtype_bytes(x.dtype());
+  const auto storage = std::make_shared<Storage>(bytes, x.device(), op);
+  Tensor same(storage, x.dtype(), x.shape(), row_major_strides(x.shape()), 0);
+  copy(x, same);
+  return {storage, dtype, shape, row_major_strides(shape), 0};
 }
 
 }  // namespace
@@ -122,17 +136,15 @@ Tensor irfft_grad(const Tensor& dout, int axis) {
 Tensor complex_to_pairs(const Tensor& x) {
   check_complex("complex_to_pairs", "x", x);
   check_contiguous("complex_to_pairs", "x", x);
-  check_on_cpu("complex_to_pairs", "x", x);
-  return bytes_as(x, x.shape().inserted(x.rank(), 2), real_of(x.dtype()));
+  return bytes_as(x, x.shape().inserted(x.rank(), 2), real_of(x.dtype()), "complex_to_pairs");
 }
 
 Tensor pairs_to_complex(const Tensor& x) {
   check_float("pairs_to_complex", "x", x);
   check_contiguous("pairs_to_complex", "x", x);
-  check_on_cpu("pairs_to_complex", "x", x);
   if (x.rank() == 0 || x.dim(-1) != 2)
     throw ShapeError(cat("pairs_to_complex: x is ", describe(x), ", expected a last extent of 2: (re, im)"));
-  return bytes_as(x, x.shape().without(x.rank() - 1), complex_of(x.dtype()));
+  return bytes_as(x, x.shape().without(x.rank() - 1), complex_of(x.dtype()), "pairs_to_complex");
 }
 
 }  // namespace subquad::kernels

@@ -6,7 +6,7 @@
 //   irfft  x[j] as ifft's, with X[n-k] = conj X[k]     j = 0 ... n-1   complex [.., n/2+1, ..] -> real [.., n, ..]
 //
 //   any shape of rank >= 1, transformed along `axis` (negative counts from the end); float32 with complex64, float64
-//   with complex128; contiguous, CPU; any extent may be 0 (rfft of n = 0 is the empty sum, 0)
+//   with complex128; contiguous; any extent may be 0 (rfft of n = 0 is the empty sum, 0)
 //
 // irfft takes the imaginary parts of X[0] and, for even n, of X[n/2] for 0, whatever they are.
 //
@@ -19,7 +19,8 @@
 //
 // Any n: products of 2, 3, 5 by radices 2, 3, 4, 5, 8 in about 5 n log2 n flops; other n as a convolution of a smooth
 // length >= 2 n - 1 (Bluestein), about 5 times that. A real signal of even length goes as a complex one of half of it;
-// one of odd length costs as much as a complex one. Fast along two kinds of axes, and with the same bits along any:
+// one of odd length costs as much as a complex one. On the CPU fast along two kinds of axes, and with the same bits
+// along any:
 //
 //   [.., n, many]   where the extents behind the axis multiply to a vector's lanes (16 in float32 with AVX-512) or
 //                   more, as in [B, N, D] along N, lanes are signals; each number is read and written once, and one
@@ -30,8 +31,12 @@
 //                   Beside PyTorch (MKL) on 2^20 float32 numbers, one thread, AVX-512: 0.9 to 1.9 times as fast for
 //                   n = 1000, 1021, 1024, 4096, 65536; slower at n = 256, half as fast for rfft.
 //
-// Between the two, lanes are gathered one by one. No lane knows what stands in another, so the result of a signal does
-// not depend on any other signal, nor on how many there are. Deterministic. Accuracy: errors grow like log n.
+// Between the two, lanes are gathered one by one. On CUDA a block takes one signal or some neighbouring ones, whose
+// whole transform stays in its shared memory: each number is read and written once. For now that is all: a signal that
+// does not fit into 96 KiB there is an Error.
+//
+// No signal knows what stands in another: the result of one does not depend on any other, nor on how many there are.
+// Deterministic. Accuracy: errors grow like log n.
 // Sources: Cooley and Tukey 1965; Stockham 1966 (the order of a sweep); Bluestein 1970.
 #pragma once
 
