@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/factor_mlp/cpu.h"
+#include "subquad/kernels/factor_mlp/cuda.h"
 
 namespace subquad::kernels {
 
@@ -25,7 +26,6 @@ void check_inputs(const char* op, const Tensor& x, const FactorMlp& mlp, const M
   check_alike(op, "x", x, "first_bias", mlp.first_bias);
   check_alike(op, "x", x, "second", mlp.second);
   check_alike(op, "x", x, "second_bias", mlp.second_bias);
-  check_on_cpu(op, "x", x);
   check_mask(op, mask, x.dim(0), x.dim(1));
   if (mask.defined()) check_same_device(op, "x", x, "mask", mask.real);
 }
@@ -39,7 +39,9 @@ Shape out_shape(const Tensor& x, const FactorMlp& mlp) {
 Tensor factor_mlp(const Tensor& x, const FactorMlp& mlp, const Mask& mask) {
   check_inputs("factor_mlp", x, mlp, mask);
   Tensor out = empty(out_shape(x, mlp), x.dtype(), x.device());
-  cpu::factor_mlp(x, mlp, mask, out);
+  on_device(
+      x.device(), [&](auto) { cpu::factor_mlp(x, mlp, mask, out); },
+      [&](auto) { cuda::factor_mlp(x, mlp, mask, out); });
   return out;
 }
 
@@ -51,7 +53,9 @@ FactorMlpGrads factor_mlp_grad(const Tensor& dout, const Tensor& x, const Factor
   check_alike(kOp, "x", x, "dout", dout);
   FactorMlpGrads grads;
   if (want_dx) grads.dx = empty_like(x, kOp);
-  cpu::factor_mlp_grad(dout, x, mlp, mask, grads.dx, grads.mlp);
+  on_device(
+      x.device(), [&](auto) { cpu::factor_mlp_grad(dout, x, mlp, mask, grads.dx, grads.mlp); },
+      [&](auto) { cuda::factor_mlp_grad(dout, x, mlp, mask, grads.dx, grads.mlp); });
   return grads;
 }
 

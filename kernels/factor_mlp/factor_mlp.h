@@ -6,7 +6,7 @@
 //   x [B, N, I]   first A [M, I, H]   first_bias a [M, H]   second C [M, H, O]   second_bias c [M, O]
 //   out [M, B, N, O]; gelu in the erf form
 //
-// float32 or float64, one dtype, contiguous, CPU; I, H, O >= 1, any other extent may be 0. With a mask (any, also with
+// float32 or float64, one dtype, contiguous, one device; I, H, O >= 1, any other extent may be 0. With a mask (any, also with
 // holes) out is 0 at padding, what stands there in x or dout is not read, and x gets gradient 0 there.
 //
 // A row is computed alone, in the same order of operations wherever it stands. Gradients of the parameters are summed
@@ -14,6 +14,9 @@
 // Work: 2 M B N H (I + O) flops and M B N H erf forward; three times that backward, which computes z anew. Memory:
 // beside results, the parameters once more, some 64 rows per thread, and one set of gradients per chunk (at most 64
 // sets, and 64 MiB where there is more than one).
+//
+// On CUDA z is computed once for dx and once for the gradients of the parameters; beside results there are sets of
+// these for chunks of at least 256 rows, at most 64 MiB where there is more than one.
 // Source: Yu et al. 2022 (Paramixer): f_m, and g as M = 1.
 #pragma once
 

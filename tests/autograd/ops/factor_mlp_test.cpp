@@ -3,8 +3,6 @@
 #include "subquad/autograd/backward.h"
 #include "subquad/tests/support/compare.h"
 
-TEST_SUITE_BEGIN("cpu");
-
 namespace subquad::test {
 
 TEST_CASE("factor_mlp gradients") {
@@ -29,5 +27,3 @@ TEST_CASE("factor_mlp: each input may go without a gradient") {
 }
 
 }  // namespace subquad::test
-
-TEST_SUITE_END();
