@@ -27,7 +27,7 @@ Work span_pool_work(const Settings& s, const nn::Place& place) {
                                            {"log_sum_exp", SpanPool::log_sum_exp}}};
   const SpanPool pool = nn::choose("span_pool: --pool", pools, s.text("pool"));
   const Variable x = normal_input(place, "x", {s.size("batch"), s.size("n"), s.size("d")});
-  const Tensor spans = kernels::segment_spans(x.dim(1), segment_of(s)).to(place.device());
+  const Tensor spans = kernels::segment_spans(x.dim(1), segment_of(s), place.device());
   const double bytes = bytes_of({x.shape(), {x.dim(0), spans.dim(1), x.dim(2)}}, place.dtype());
   const auto elements = static_cast<double>(x.value().size());
   return {.inputs = {{"x", x}, {"spans", Variable(spans)}},
@@ -51,7 +51,7 @@ Work running_max_work(const Settings& s, const nn::Place& place) {
 
 Work span_attention_work(const Settings& s, const nn::Place& place) {
   const Variable k = head_input(place, "k", s), v = head_input(place, "v", s);
-  const Tensor spans = kernels::segment_spans(k.dim(2), segment_of(s)).to(place.device());
+  const Tensor spans = kernels::segment_spans(k.dim(2), segment_of(s), place.device());
   const Variable q = normal_input(place, "q", {k.dim(0), k.dim(1), spans.dim(1), k.dim(3)});
   const auto elements = static_cast<double>(k.value().size());
   const double bytes = bytes_of({k.shape(), q.shape()}, place.dtype());

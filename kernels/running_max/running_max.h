@@ -8,8 +8,8 @@
 //   out [B, cells, C], cells = ceil(N / columns) columns: also behind the last position, whose lines hold some
 //
 // Where nothing real precedes, out is 0. Padded positions are not read and get gradient 0; one row of N columns is the
-// running maximum of a sequence. x: float32 or float64, on the CPU, last stride 1 or copied; a number of columns above
-// N counts as N.
+// running maximum of a sequence. x: float32 or float64, last stride 1 or copied; a number of columns above N counts
+// as N.
 //
 // The gradient of a maximum goes to the position that attained it, of equal ones to the one that the run met first. No
 // index is kept: walking back, a position takes what has gathered behind it if it is above the maximum that it met.

@@ -7,16 +7,19 @@
 //   out [B, H, S, C]   lse [B, H, S]                   mask [B, N], undefined = every position is real
 //
 // A span without a real position has out 0, lse -inf, and gives no gradient. Padded positions are not read and get
-// gradient 0. float32 or float64, on the CPU, any strides (copied where the last is not 1); out and gradients lie in
+// gradient 0. float32 or float64, one device, any strides (copied where the last is not 1); out and gradients lie in
 // memory as [B, N, H, E].
 //
 // Dropout (probability > 0) zeroes weights after the softmax and scales the others by 1 / (1 - probability). Bits:
 // word(sample, position (begin + end) H + h, feature j) of core/rng.h; begin + end tells aligned blocks of all levels
 // apart, whatever the padding.
 //
-// Deterministic: a span is summed in the order of its positions, and a position adds up what its spans give it in the
-// order of the table. Work: 2 (E + C) flops per position of each span forward, 2 (3 E + 2 C) backward. Memory: one
-// span's weights per thread. Source: Ren et al. 2021 (Combiner), the local expectation.
+// Deterministic: a span is summed in the order of its positions (on CUDA in 4 shares, or, of a span of more than 256,
+// in 16, cut by position and added in order), and a position adds up what its spans give it in the order of the table.
+// Work: 2 (E + C) flops per position of each span forward, 2 (3 E + 2 C) backward; on CUDA 2 (4 E + 2 C), and for more
+// than 64 columns the logits are made once for each 64. float32 sums are float32 sums in any precision(). Memory: one
+// span's weights per thread, on CUDA three numbers per span in backward. Source: Ren et al. 2021 (Combiner), the local
+// expectation.
 #pragma once
 
 #include "subquad/core/mask.h"

@@ -11,10 +11,12 @@
 //
 // A span without a real position gives 0 (log_sum_exp: -inf), arg -1, and no gradient. Padded positions are not read,
 // and get gradient 0. log_sum_exp of -inf alone is -inf, with a +inf it is +inf; neither has a gradient, and beside
-// finite numbers a -inf counts as 0. x: float32 or float64, on the CPU, last stride 1 or copied.
+// finite numbers a -inf counts as 0. x: float32 or float64, last stride 1 or copied;
+// spans and mask are on its device.
 //
-// Deterministic: a span is reduced in the order of its positions, and a position adds up what its spans give it in the
-// order of the table. Reads each position once per span. Source: Ren et al. 2021 (Combiner).
+// Deterministic: a span is reduced in the order of its positions (on CUDA every fourth, or, of a span of more than 256,
+// every sixteenth, then these sums in order), and a position adds up what its spans give it in the order of the table.
+// Reads each position once per span (log_sum_exp: twice). Source: Ren et al. 2021 (Combiner).
 #pragma once
 
 #include "subquad/core/mask.h"

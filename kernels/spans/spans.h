@@ -6,6 +6,10 @@
 //
 // `end` may lie behind the last position: what is not there is not in the span. So a span bears the same two numbers
 // however much padding there is. Padded positions are skipped by the mask of the reduction.
+//
+// A table stands where the tensors are that it speaks of; on CUDA a kernel writes it, so that a step that makes one can
+// be captured, and nobody looks at the numbers of a table that was handed in: begin is brought into 0 ... N, a span
+// that ends before it begins is empty.
 #pragma once
 
 #include <utility>
@@ -16,18 +20,19 @@
 namespace subquad::kernels {
 
 // ceil(N / size) segments of `size` positions each.
-Tensor segment_spans(Index positions, Index size);
+Tensor segment_spans(Index positions, Index size, Device device);
 
 // The aligned blocks of 2^l positions, level after level: l = 1, 2, ... as long as 2^l < N. About N spans in all.
-Tensor level_spans(Index positions);
+Tensor level_spans(Index positions, Device device);
 
 // The segments of a table of starts [B, S + 1] as spans [B, S, 2].
 Tensor spans_of_segments(const Tensor& starts);
 
-// ShapeError, DTypeError or Error when `spans` is not such a table for a batch.
+// ShapeError, DTypeError or Error when `spans` is not such a table for a batch; its numbers are looked at on the CPU.
 void check_spans(const char* op, const Tensor& spans, Index batch);
 
 // For owners of positions: span numbers first ... last - 1 such that no two of them overlap, one run after the other.
+// For tables on the CPU; kernels/spans/table.cuh is the same for kernels.
 std::vector<std::pair<Index, Index>> disjoint_runs(const Tensor& spans, Index b);
 
 // The two numbers of a span, the second one clipped to N.

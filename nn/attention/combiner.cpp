@@ -63,8 +63,9 @@ class Combining {
   CombinerResult run() const {
     switch (config_.pattern) {
       case CombinerPattern::fixed:
-        return over_spans(BlockKind::fixed, kernels::segment_spans(q_.dim(2), config_.segment));
-      case CombinerPattern::logsparse: return over_spans(BlockKind::logsparse, kernels::level_spans(q_.dim(2)));
+        return over_spans(BlockKind::fixed, kernels::segment_spans(q_.dim(2), config_.segment, q_.value().device()));
+      case CombinerPattern::logsparse:
+        return over_spans(BlockKind::logsparse, kernels::level_spans(q_.dim(2), q_.value().device()));
       case CombinerPattern::vertical: return over_grid(BlockKind::vertical);
       case CombinerPattern::horizontal: return over_grid(BlockKind::horizontal);
       case CombinerPattern::mixture: return over_grid(BlockKind::mixture);

@@ -1,4 +1,4 @@
-// Tables of spans, and masks, for tests of the reductions over them.
+// Tables of spans, and masks, for tests of the reductions over them; on the CPU, where slow loops read them.
 #pragma once
 
 #include <vector>
@@ -9,10 +9,10 @@
 namespace subquad::test {
 
 inline std::vector<Tensor> span_tables(Index positions) {
-  return {kernels::segment_spans(positions, 4),
-          kernels::segment_spans(positions, 1),
-          kernels::segment_spans(positions, positions + 3),
-          kernels::level_spans(positions),
+  return {kernels::segment_spans(positions, 4, kCpu),
+          kernels::segment_spans(positions, 1, kCpu),
+          kernels::segment_spans(positions, positions + 3, kCpu),
+          kernels::level_spans(positions, kCpu),
           tensor<Index>({0, 5, 3, 9, 9, 9, 1, 100}, {1, 4, 2}),               // uneven, overlapping, empty
           tensor<Index>({0, 2, 2, 7, 0, 0, 1, 2, 2, 3, 3, 100}, {2, 3, 2})};  // each sample has its own
 }

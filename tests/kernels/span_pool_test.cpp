@@ -61,8 +61,6 @@ Pooled slow_pool(const Tensor& x, const Tensor& spans, SpanPool pool, const Mask
 
 }  // namespace
 
-TEST_SUITE_BEGIN("cpu");
-
 TEST_CASE("span_pool equals the slow loop: every reduction, table and mask") {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
@@ -74,23 +72,25 @@ TEST_CASE("span_pool equals the slow loop: every reduction, table and mask") {
               CAPTURE(static_cast<int>(pool));
               const Tensor x = normal({2, n, width}, dtype, 1), dout = normal({2, spans.dim(1), width}, dtype, 2);
               const Pooled want = slow_pool(x, spans, pool, mask, dout);
-              const SpanPooled got = kernels::span_pool(x, spans, pool, mask);
+              const Tensor table = here(spans);
+              const Mask real = mask.to(device());
+              const SpanPooled got = kernels::span_pool(x, table, pool, real);
               const double tolerance = dot_tolerance(dtype, 2 * n);
               CHECK_CLOSE(got.out, want.out, tolerance);
-              if (pool == SpanPool::max) CHECK(same_bits(got.arg, want.arg));
-              CHECK_CLOSE(kernels::span_pool_grad(dout, x, spans, pool, got, mask), want.dx, tolerance);
+              if (pool == SpanPool::max) CHECK(same_bits(got.arg.to(kCpu), want.arg));
+              CHECK_CLOSE(kernels::span_pool_grad(dout, x, table, pool, got, real), want.dx, tolerance);
             }
     });
   });
 }
 
 TEST_CASE("span_pool: equal maxima go to the first, empty batches and strided rows work") {
-  const Tensor x = full({1, 6, 2}, 3, kFloat32, kCpu), spans = kernels::segment_spans(6, 3);
+  const Tensor x = full({1, 6, 2}, 3, kFloat32, device()), spans = kernels::segment_spans(6, 3, device());
   const SpanPooled got = kernels::span_pool(x, spans, SpanPool::max);
-  CHECK(same_bits(got.arg, tensor<Index>({0, 0, 3, 3}, {1, 2, 2})));
-  CHECK(kernels::span_pool(zeros({0, 6, 2}, kFloat32, kCpu), spans, SpanPool::max).out.shape() == Shape{0, 2, 2});
-  CHECK(kernels::span_pool(zeros({2, 0, 2}, kFloat32, kCpu), kernels::segment_spans(0, 3), SpanPool::sum).out.size() ==
-        0);
+  CHECK(same_bits(got.arg.to(kCpu), tensor<Index>({0, 0, 3, 3}, {1, 2, 2})));
+  CHECK(kernels::span_pool(zeros({0, 6, 2}, kFloat32, device()), spans, SpanPool::max).out.shape() == Shape{0, 2, 2});
+  CHECK(kernels::span_pool(zeros({2, 0, 2}, kFloat32, device()), kernels::segment_spans(0, 3, device()), SpanPool::sum)
+            .out.size() == 0);
   const Tensor wide = normal({2, 6, 10}, kFloat32, 1);
   for (const Tensor& view : {wide.slice(2, 3, 7), wide.transpose(1, 2)})
     CHECK(same_bits(kernels::span_pool(view, spans, SpanPool::mean).out,
@@ -108,13 +108,14 @@ TEST_CASE("span_pool reads no padded position, not even NaN") {
         Tensor row = dirty.select(0, b).select(0, i);
         if (!is_real(mask, b, i, n)) fill(row, std::numeric_limits<double>::quiet_NaN());
       }
+    const Mask real = mask.to(device());
     for (const SpanPool pool : kPools) {
-      const Tensor spans = kernels::level_spans(n);
-      const SpanPooled a = kernels::span_pool(clean, spans, pool, mask),
-                       b = kernels::span_pool(dirty, spans, pool, mask);
+      const Tensor spans = kernels::level_spans(n, device());
+      const SpanPooled a = kernels::span_pool(clean, spans, pool, real),
+                       b = kernels::span_pool(dirty, spans, pool, real);
       CHECK(same_bits(a.out, b.out));
-      CHECK(same_bits(kernels::span_pool_grad(a.out, clean, spans, pool, a, mask),
-                      kernels::span_pool_grad(a.out, dirty, spans, pool, b, mask)));
+      CHECK(same_bits(kernels::span_pool_grad(a.out, clean, spans, pool, a, real),
+                      kernels::span_pool_grad(a.out, dirty, spans, pool, b, real)));
     }
   }
 }
@@ -139,8 +140,8 @@ TEST_CASE("span_pool: log_sum_exp of infinities, with the gradients that are lef
           dx.data<double>()[c] = p.da, dx.data<double>()[width + c] = p.db;
           out.data<double>()[c] = p.out;
         }
-        const Tensor values = x.to(dtype), spans = kernels::segment_spans(2, 2),
-                     dout = full({1, 1, width}, 3, dtype, kCpu);
+        const Tensor values = here(x.to(dtype)), spans = kernels::segment_spans(2, 2, device()),
+                     dout = full({1, 1, width}, 3, dtype, device());
         const SpanPooled got = kernels::span_pool(values, spans, SpanPool::log_sum_exp);
         CHECK_CLOSE(got.out, out, dot_tolerance(dtype, 4));
         CHECK_CLOSE(kernels::span_pool_grad(dout, values, spans, SpanPool::log_sum_exp, got), dx,
@@ -150,8 +151,42 @@ TEST_CASE("span_pool: log_sum_exp of infinities, with the gradients that are lef
   });
 }
 
-TEST_CASE("span_pool gives the same bits for any number of threads") {
-  const Tensor x = normal({2, 5000, 24}, kFloat32, 1), spans = kernels::level_spans(5000);
+// Spans of more than 256 are shared by the warps of a block; a mask that is no prefix, and tables of every kind.
+TEST_CASE("span_pool of long spans") {
+  const Index n = 700;
+  Tensor holes = full({2, n}, 1, kBool, kCpu);
+  for (Index i = 0; i < n; i += 3) holes.data<bool>()[i] = false;
+  const Tensor table = tensor<Index>({0, 700, 100, 700, 3, 259, 699, 5000, 20, 21}, {1, 5, 2});
+  for (const auto& [width, dtype] : std::vector<std::pair<Index, DType>>{{36, kFloat32}, {6, kFloat32}, {9, kFloat64}})
+    for (const Tensor& spans : {table, kernels::level_spans(n, kCpu)})
+      for (const SpanPool pool : kPools) {
+        const Tensor x = normal({2, n, width}, dtype, 1), dout = normal({2, spans.dim(1), width}, dtype, 2);
+        const Mask mask = Mask::from_bool(holes);
+        const Pooled want = slow_pool(x, spans, pool, mask, dout);
+        const Mask real = mask.to(device());
+        const SpanPooled got = kernels::span_pool(x, here(spans), pool, real);
+        CHECK_CLOSE(got.out, want.out, dot_tolerance(dtype, 2 * n));
+        if (pool == SpanPool::max) CHECK(same_bits(got.arg.to(kCpu), want.arg));
+        CHECK_CLOSE(kernels::span_pool_grad(dout, x, here(spans), pool, got, real), want.dx,
+                    dot_tolerance(dtype, 2 * n));
+        if (interpreted() && pool == SpanPool::mean) break;
+      }
+}
+
+TEST_CASE("span_pool gives the same bits for any number of threads, and whatever padding follows") {
+  const Index n = interpreted() ? 600 : 5000;
+  const Tensor x = normal({2, n, 24}, kFloat32, 1), spans = kernels::level_spans(n, device());
+  const Mask part = Mask::from_lengths(tensor<Index>({400, 300}, {2}), n).to(device());
+  const Mask less = Mask::from_lengths(tensor<Index>({400, 300}, {2}), 450).to(device());
+  const Tensor same = tensor<Index>({0, 300, 64, 1000, 128, 256}, {1, 3, 2});
+  for (const SpanPool pool : kPools) {
+    const SpanPooled f = kernels::span_pool(x, here(same), pool, part);
+    const Tensor cut = x.slice(1, 0, 450).contiguous();
+    const SpanPooled g = kernels::span_pool(cut, here(same), pool, less);
+    CHECK(same_bits(f.out, g.out));
+    CHECK(same_bits(kernels::span_pool_grad(f.out, x, here(same), pool, f, part).slice(1, 0, 450),
+                    kernels::span_pool_grad(g.out, cut, here(same), pool, g, less)));
+  }
   for (const SpanPool pool : kPools)
     CHECK(same_for_any_thread_count([&]() -> std::vector<Tensor> {
       const SpanPooled f = kernels::span_pool(x, spans, pool);
@@ -159,19 +194,34 @@ TEST_CASE("span_pool gives the same bits for any number of threads") {
     }));
 }
 
+TEST_SUITE("cuda") {  // where nobody looks at a table's numbers
+  TEST_CASE("span_pool of a table that makes no sense reads nothing that is not there") {
+    const Tensor x = normal({1, 6, 3}, kFloat32, 1);
+    const Tensor spans = tensor<Index>({-5, 3, 5, 2, Index{1} << 62, 7, 4, Index{1} << 62}, {1, 4, 2});
+    const Tensor clipped = tensor<Index>({0, 3, 0, 0, 0, 0, 4, 6}, {1, 4, 2});
+    for (const SpanPool pool : kPools) {
+      const SpanPooled got = kernels::span_pool(x, here(spans), pool),
+                       want = kernels::span_pool(x, here(clipped), pool);
+      CHECK(same_bits(got.out, want.out));
+      kernels::span_pool_grad(want.out, x, here(spans), pool, got);
+    }
+  }
+}
+
 TEST_CASE("span_pool names the argument that does not fit") {
-  const Tensor x = zeros({2, 6, 3}, kFloat32, kCpu), spans = kernels::segment_spans(6, 3);
-  CHECK_THROWS_WITH_AS(kernels::span_pool(zeros({6, 3}, kFloat32, kCpu), spans, SpanPool::max),
-                       "span_pool: x is [6, 3] float32 cpu, expected rank 3", ShapeError);
-  CHECK_THROWS_AS(kernels::span_pool(zeros({2, 6, 3}, kInt64, kCpu), spans, SpanPool::max), DTypeError);
-  CHECK_THROWS_AS(kernels::span_pool(x, zeros({3, 2, 2}, kInt64, kCpu), SpanPool::max), ShapeError);
-  CHECK_THROWS_AS(kernels::span_pool(x, spans, SpanPool::max, Mask::from_lengths(tensor<Index>({5, 5}, {2}), 5)),
+  const Device d = device();
+  const auto place = d.is_cpu() ? "cpu" : "cuda:0";
+  const Tensor x = zeros({2, 6, 3}, kFloat32, d), spans = kernels::segment_spans(6, 3, d);
+  CHECK_THROWS_WITH_AS(kernels::span_pool(zeros({6, 3}, kFloat32, d), spans, SpanPool::max),
+                       cat("span_pool: x is [6, 3] float32 ", place, ", expected rank 3").c_str(), ShapeError);
+  CHECK_THROWS_AS(kernels::span_pool(zeros({2, 6, 3}, kInt64, d), spans, SpanPool::max), DTypeError);
+  CHECK_THROWS_AS(kernels::span_pool(x, zeros({3, 2, 2}, kInt64, d), SpanPool::max), ShapeError);
+  CHECK_THROWS_AS(kernels::span_pool(x, spans, SpanPool::max, Mask::from_lengths(tensor<Index>({5, 5}, {2}), 5).to(d)),
                   ShapeError);
   const SpanPooled f = kernels::span_pool(x, spans, SpanPool::max);
   CHECK_THROWS_WITH_AS(kernels::span_pool_grad(x, x, spans, SpanPool::max, f),
-                       "span_pool_grad: dout is [2, 6, 3] float32 cpu, expected shape [2, 2, 3]", ShapeError);
+                       cat("span_pool_grad: dout is [2, 6, 3] float32 ", place, ", expected shape [2, 2, 3]").c_str(),
+                       ShapeError);
 }
-
-TEST_SUITE_END();
 
 }  // namespace subquad::test

@@ -4,10 +4,8 @@
 
 namespace subquad::test {
 
-TEST_SUITE_BEGIN("cpu");
-
 TEST_CASE("running_max gradients") {
-  for (const Mask& mask : {Mask(), Mask::from_lengths(tensor<Index>({11, 6}, {2}), 11)})
+  for (const Mask& mask : {Mask(), Mask::from_lengths(here(tensor<Index>({11, 6}, {2})), 11)})
     for (const GridAxis along : {GridAxis::row, GridAxis::column})
       for (const bool after : {false, true})
         CHECK_GRADIENTS(
@@ -16,7 +14,5 @@ TEST_CASE("running_max gradients") {
             },
             {leaf({2, 11, 3}, 1)});
 }
-
-TEST_SUITE_END();
 
 }  // namespace subquad::test

@@ -1,0 +1,73 @@
+// Tables of spans inside kernels.
+#pragma once
+
+#include <algorithm>
+
+#include "subquad/core/tensor.h"
+#include "subquad/kernels/spans/spans.h"
+
+namespace subquad::kernels::cuda {
+
+struct SpanTable {
+  const Index* bounds;  // [1 or B, S, 2]
+  Index count;
+  bool shared;  // by all samples
+
+  explicit SpanTable(const Tensor& spans)
+      : bounds(spans.data<Index>()), count(spans.dim(1)), shared(spans.dim(0) == 1) {}
+
+  // As it stands in the table.
+  __device__ Span at(Index b, Index s) const {
+    const Index* const pair = bounds + 2 * ((shared ? 0 : b * count) + s);
+    return {pair[0], pair[1]};
+  }
+  // The positions of 0 ... n - 1 that are in it, whatever stands in the table.
+  __device__ static Span clipped(Span span, Index n) {
+    const Index begin = span.begin < 0 ? 0 : span.begin < n ? span.begin : n;
+    return {begin, span.end < begin ? begin : span.end < n ? span.end : n};
+  }
+  __device__ Span clipped_at(Index b, Index s, Index n) const { return clipped(at(b, s), n); }
+};
+
+// The spans that hold a position, for who owns it.
+struct SpanRuns {
+  SpanTable spans;
+  const Index* runs;  // as span_runs of cuda.h makes it
+
+  SpanRuns(const Tensor& table, const Tensor& table_runs) : spans(table), runs(table_runs.data<Index>()) {}
+
+  __device__ Index count(Index b) const { return starts(b)[-1]; }
+
+  // The span of run number r that holds position i of sample b; -1 where none does, and behind the last run. It is
+  // first sought where it would stand if all spans were as long as the first one.
+  __device__ Index in(Index b, Index r, Index i) const {
+    if (r >= count(b)) return -1;
+    const Index first = starts(b)[r], last = starts(b)[r + 1] - 1;
+    const Span one = spans.at(b, first);
+    if (i < one.begin) return -1;
+    Index s = first + (i - one.begin) / (one.end > one.begin ? one.end - one.begin : 1);
+    s = s < last ? s : last;
+    if (!holds(b, s, i)) s = search(b, first, last, i);
+    return holds(b, s, i) ? s : -1;
+  }
+
+ private:
+  __device__ const Index* starts(Index b) const { return runs + (spans.shared ? 0 : b * (spans.count + 2)) + 1; }
+  __device__ bool holds(Index b, Index s, Index i) const {
+    const Span span = spans.at(b, s);
+    return span.begin <= i && i < span.end;
+  }
+  // The last span of first ... last that begins at i or before.
+  __device__ Index search(Index b, Index first, Index last, Index i) const {
+    while (first < last) {
+      const Index middle = (first + last + 1) / 2;
+      if (spans.at(b, middle).begin <= i)
+        first = middle;
+      else
+        last = middle - 1;
+    }
+    return first;
+  }
+};
+
+}  // namespace subquad::kernels::cuda
