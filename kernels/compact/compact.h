@@ -9,7 +9,7 @@
 //
 // Each is the gradient of the other. Every dtype, any strides; the result is new and contiguous. A prefix mask and an
 // undefined one (Mask::prefix, a host flag) have nothing to move: x comes back itself, whatever stands at its padded
-// positions. Deterministic; one read and one write of x.
+// positions. Deterministic; one read and one write of x. On CUDA two launches, and [B, N] indices beside the result.
 #pragma once
 
 #include "subquad/core/mask.h"
