@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/pinv/cpu.h"
+#include "subquad/kernels/pinv/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -12,7 +13,6 @@ void check_matrices(const char* op, const Tensor& a, const PinvOptions& options)
   if (a.rank() < 2 || a.dim(-1) != a.dim(-2))
     throw ShapeError(cat(op, ": a is ", describe(a), ", expected square matrices [..., M, M]"));
   if (options.iterations < 1) throw Error(cat(op, ": iterations is ", options.iterations, ", expected at least 1"));
-  check_on_cpu(op, "a", a);
 }
 
 Shape with_steps(const Tensor& a, int iterations) {
@@ -26,7 +26,8 @@ Shape with_steps(const Tensor& a, int iterations) {
 PinvOutput pinv(const Tensor& a, const PinvOptions& options) {
   check_matrices("pinv", a, options);
   PinvOutput result{empty_like(a), empty(with_steps(a, options.iterations), a.dtype(), a.device())};
-  cpu::pinv(a, options, result);
+  on_device(
+      a.device(), [&](auto) { cpu::pinv(a, options, result); }, [&](auto) { cuda::pinv(a, options, result); });
   return result;
 }
 
@@ -38,7 +39,9 @@ Tensor pinv_grad(const Tensor& dout, const Tensor& a, const Tensor& steps, const
   check_shape(kOp, "steps", steps, with_steps(a, options.iterations));
   check_alike(kOp, "a", a, "steps", steps);
   Tensor da = empty_like(a);
-  cpu::pinv_grad(dout, a, steps, options, da);
+  on_device(
+      a.device(), [&](auto) { cpu::pinv_grad(dout, a, steps, options, da); },
+      [&](auto) { cuda::pinv_grad(dout, a, steps, options, da); });
   return da;
 }
 

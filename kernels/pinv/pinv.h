@@ -17,8 +17,13 @@
 // p(x) = x (13 - 15 x + 7 x^2 - x^3) / 4, which inverts the large ones and damps those where c s^2 is below about
 // 3.25^-T. Steps beyond that amplify the rounding errors of a singular matrix, 3.25 times each.
 //
-// Deterministic: one thread works on a matrix. Work: 8 M^3 flops per step forward, 22 M^3 backward, which computes X
-// again. Memory: three matrices per thread beside the results, nine in backward.
+// On CUDA float32 is multiplied as three TF32 products whatever precision() is, since rounding errors grow so; matrices
+// of up to 128 rows (64 in backward) take one launch, in which a block owns a matrix, others cuBLAS and 6 launches a
+// step (15 in backward); starts other than exact take one more, in backward two.
+//
+// Deterministic: one thread (on CUDA one block) works on a matrix. Work: 8 M^3 flops per step forward, 22 M^3 backward,
+// which computes X again. Memory: three matrices per thread beside the results, nine in backward; where cuBLAS
+// multiplies, so many per matrix.
 // Source: Xiong et al. 2021, the iteration as corrected; starts as in the official code (product: before March 2021).
 #pragma once
 

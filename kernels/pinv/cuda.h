@@ -1,0 +1,11 @@
+// The CUDA kernels behind pinv.h. Arguments are checked and outputs allocated by the caller.
+#pragma once
+
+#include "subquad/kernels/pinv/pinv.h"
+
+namespace subquad::kernels::cuda {
+
+void pinv(const Tensor& a, const PinvOptions& options, PinvOutput& result);
+void pinv_grad(const Tensor& dout, const Tensor& a, const Tensor& steps, const PinvOptions& options, Tensor& da);
+
+}  // namespace subquad::kernels::cuda

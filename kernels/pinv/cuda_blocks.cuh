@@ -1,0 +1,16 @@
+// pinv of float32 matrices that fit into the shared memory of one block.
+#pragma once
+
+#include "subquad/kernels/pinv/cuda_start.cuh"
+
+namespace subquad::kernels::cuda {
+
+inline constexpr Index kMostInBlock = 128, kMostInBlockGrad = 64;  // rows of a matrix
+
+void pinv_in_blocks(const Tensor& a, const PinvNorms<float>& norms, int iterations, PinvOutput& result);
+
+// dc [count] gets the gradient of every matrix's c where norms has the tops of all matrices; not written elsewhere.
+void pinv_grad_in_blocks(const Tensor& dout, const Tensor& a, const Tensor& steps, const PinvNorms<float>& norms,
+                         const PinvOptions& options, Tensor& da, Tensor& dc);
+
+}  // namespace subquad::kernels::cuda
