@@ -25,11 +25,11 @@ constexpr double kFloat64Bound = 1e-10;
 constexpr double kOp = 2e-5, kModel = 1e-4;  // one op; a block or more of them
 constexpr Kind kKinds[] = {
     {"softmax", "softmax", golden_softmax, kOp, true},
-    {"paramixer", "chord_matmul", golden_chord_matmul, kOp},
-    {"paramixer", "block", golden_paramixer_block, kModel},
-    {"paramixer", "classifier", golden_paramixer_classifier, kModel},
-    {"paramixer", "order", golden_paramixer_classifier, kModel},
-    {"paramixer", "adding", golden_paramixer_adding, kModel},
+    {"paramixer", "chord_matmul", golden_chord_matmul, kOp, true},
+    {"paramixer", "block", golden_paramixer_block, kModel, true},
+    {"paramixer", "classifier", golden_paramixer_classifier, kModel, true},
+    {"paramixer", "order", golden_paramixer_classifier, kModel, true},
+    {"paramixer", "adding", golden_paramixer_adding, kModel, true},
     {"combiner", "attention", golden_combiner_attention, kOp},
     {"fsat", "cross", golden_fsat_cross, kOp},
     {"fsat", "topk", golden_fsat_topk, kOp},

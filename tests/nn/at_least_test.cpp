@@ -38,27 +38,25 @@ TEST_CASE("ClassifierHead names a hidden size that is too small, and needs none"
   CHECK_NOTHROW(ClassifierHead(test::place(kFloat32), {.inputs = 4, .hidden = {}, .classes = 2}));
 }
 
-TEST_SUITE("cpu") {  // the mixers' own attention has no CUDA kernels yet
-  TEST_CASE("Mixer, TokenMixer and FeatureMixer name the size that is too small") {
-    const MixerConfig legal = {.outputs = 2, .max_length = 8, .width = 4};
-    const auto check = [&](Index MixerConfig::*member, Index value, const char* message) {
-      const MixerConfig config = with(legal, member, value);
-      CHECK_THROWS_WITH_AS(Mixer(test::place(kFloat32), config), message, Error);
-      CHECK_THROWS_WITH_AS(FeatureMixer(test::place(kFloat32), 2, config), message, Error);
-      CHECK_THROWS_WITH_AS(TokenMixer(test::place(kFloat32), {.vocabulary = 3, .mixer = config}), message, Error);
-    };
-    CHECK_NOTHROW(Mixer(test::place(kFloat32), legal));
-    check(&MixerConfig::outputs, 0, "mixer: outputs is 0, expected at least 1");
-    check(&MixerConfig::max_length, -5, "mixer: max_length is -5, expected at least 1");
-    check(&MixerConfig::width, 0, "mixer: width is 0, expected at least 1");
-    check(&MixerConfig::blocks, -1, "mixer: blocks is -1, expected at least 0");
-    CHECK_THROWS_WITH_AS(FeatureMixer(test::place(kFloat32), 0, legal), "mixer: features is 0, expected at least 1",
-                         Error);
-    CHECK_THROWS_WITH_AS(TokenMixer(test::place(kFloat32), {.vocabulary = 0, .mixer = legal}),
-                         "mixer: vocabulary is 0, expected at least 1", Error);
-    CHECK_THROWS_WITH_AS(TokenMixer(test::place(kFloat32), {.vocabulary = 3, .mixer = legal, .embedding_bound = -0.1}),
-                         "mixer: embedding_bound is -0.1, expected a finite number from 0 on", Error);
-  }
+TEST_CASE("Mixer, TokenMixer and FeatureMixer name the size that is too small") {
+  const MixerConfig legal = {.outputs = 2, .max_length = 8, .width = 4};
+  const auto check = [&](Index MixerConfig::*member, Index value, const char* message) {
+    const MixerConfig config = with(legal, member, value);
+    CHECK_THROWS_WITH_AS(Mixer(test::place(kFloat32), config), message, Error);
+    CHECK_THROWS_WITH_AS(FeatureMixer(test::place(kFloat32), 2, config), message, Error);
+    CHECK_THROWS_WITH_AS(TokenMixer(test::place(kFloat32), {.vocabulary = 3, .mixer = config}), message, Error);
+  };
+  CHECK_NOTHROW(Mixer(test::place(kFloat32), legal));
+  check(&MixerConfig::outputs, 0, "mixer: outputs is 0, expected at least 1");
+  check(&MixerConfig::max_length, -5, "mixer: max_length is -5, expected at least 1");
+  check(&MixerConfig::width, 0, "mixer: width is 0, expected at least 1");
+  check(&MixerConfig::blocks, -1, "mixer: blocks is -1, expected at least 0");
+  CHECK_THROWS_WITH_AS(FeatureMixer(test::place(kFloat32), 0, legal), "mixer: features is 0, expected at least 1",
+                       Error);
+  CHECK_THROWS_WITH_AS(TokenMixer(test::place(kFloat32), {.vocabulary = 0, .mixer = legal}),
+                       "mixer: vocabulary is 0, expected at least 1", Error);
+  CHECK_THROWS_WITH_AS(TokenMixer(test::place(kFloat32), {.vocabulary = 3, .mixer = legal, .embedding_bound = -0.1}),
+                       "mixer: embedding_bound is -0.1, expected a finite number from 0 on", Error);
 }
 
 TEST_CASE("FactorMlp names the size that is too small") {

@@ -4,8 +4,6 @@
 
 #include "subquad/tests/nn/module_check.h"
 
-TEST_SUITE_BEGIN("cpu");
-
 namespace subquad::nn {
 namespace {
 
@@ -66,7 +64,7 @@ TEST_CASE("ButterflyLinear holds the Walsh-Hadamard transform") {
     for (Index j = 0; j < n; ++j)
       hadamard.data<double>()[i * n + j] = std::popcount(static_cast<unsigned>(i & j)) % 2 == 0 ? 1 : -1;
   }
-  CHECK_CLOSE(layer(Variable(identity)).value(), hadamard, 0);
+  CHECK_CLOSE(layer(Variable(test::here(identity))).value(), hadamard, 0);
 }
 
 TEST_CASE("ButterflyLinear gradients, and its errors") {
@@ -82,5 +80,3 @@ TEST_CASE("ButterflyLinear gradients, and its errors") {
 }
 
 }  // namespace subquad::nn
-
-TEST_SUITE_END();

@@ -9,8 +9,6 @@
 #include "subquad/tests/nn/module_check.h"
 #include "subquad/tests/nn/slow.h"
 
-TEST_SUITE_BEGIN("cpu");
-
 namespace subquad::nn {
 namespace {
 
@@ -159,8 +157,10 @@ TEST_CASE("Paramixer equals the double loop") {
 }
 
 TEST_CASE("Paramixer gradients, parameters included") {
+  Index number = 0;
   for (const Case& c : cases()) {
-    if (c.batch() * c.positions == 0) continue;
+    const bool left_out = test::interpreted() && number++ % 5 != 1;  // still every protocol, residual and padding
+    if (c.batch() * c.positions == 0 || left_out) continue;
     CAPTURE(c);
     const auto module = c.make(kFloat64);
     const Mask mask = c.mask();
@@ -323,5 +323,3 @@ TEST_CASE("Paramixer names the option that does not fit") {
 }
 
 }  // namespace subquad::nn
-
-TEST_SUITE_END();
