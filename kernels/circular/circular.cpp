@@ -3,6 +3,7 @@
 #include "subquad/core/check.h"
 #include "subquad/core/prefix_mask.h"
 #include "subquad/kernels/circular/cpu.h"
+#include "subquad/kernels/circular/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -12,10 +13,12 @@ Tensor circular(const char* op, const Tensor& a, const Tensor& b, const Mask& ma
   check_float(op, "a", a);
   check_shape(op, "b", b, a.shape());
   check_alike(op, "a", a, "b", b);
-  check_on_cpu(op, "a", a);
   check_prefix_mask(op, mask, a.dim(0), a.dim(1));
+  if (mask.defined()) check_same_device(op, "a", a, "mask", mask.lengths);
   Tensor out = empty(a.shape(), a.dtype(), a.device(), op);
-  cpu::circular(a, b, mask, correlate, out);
+  on_device(
+      a.device(), [&](auto) { cpu::circular(a, b, mask, correlate, out); },
+      [&](auto) { cuda::circular(a, b, mask, correlate, out); }, op);
   return out;
 }
 
