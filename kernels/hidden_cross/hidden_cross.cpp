@@ -3,6 +3,7 @@
 #include "subquad/core/check.h"
 #include "subquad/core/prefix_mask.h"
 #include "subquad/kernels/hidden_cross/cpu.h"
+#include "subquad/kernels/hidden_cross/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -12,8 +13,8 @@ void check_inputs(const char* op, const Tensor& a, const Tensor& b, const Mask& 
   check_float(op, "a", a);
   check_shape(op, "b", b, a.shape());
   check_alike(op, "a", a, "b", b);
-  check_on_cpu(op, "a", a);
   check_prefix_mask(op, mask, a.dim(0), a.dim(1));
+  if (mask.defined()) check_same_device(op, "a", a, "mask", mask.lengths);
 }
 
 void check_upstream(const char* op, const char* name, const Tensor& dout, const Tensor& a) {
@@ -27,7 +28,9 @@ void check_upstream(const char* op, const char* name, const Tensor& dout, const 
 HiddenCross hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask) {
   check_inputs("hidden_cross", a, b, mask);
   HiddenCross out = {empty_like(a), empty_like(a)};
-  cpu::hidden_cross(a, b, mask, out);
+  on_device(
+      a.device(), [&](auto) { cpu::hidden_cross(a, b, mask, out); },
+      [&](auto) { cuda::hidden_cross(a, b, mask, out); });
   return out;
 }
 
@@ -38,8 +41,10 @@ HiddenCrossGrads hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const
   check_upstream(kOp, "dlag", dlag, a);
   check_upstream(kOp, "dcol", dcol, a);
   HiddenCrossGrads grads = {empty_like(a), empty_like(a)};
-  cpu::hidden_cross_grad(dlag.defined() ? dlag : zeros_like(a), dcol.defined() ? dcol : zeros_like(a), a, b, mask,
-                         grads);
+  const auto or_zeros = [&](const Tensor& dout) { return dout.defined() ? dout : zeros_like(a); };
+  on_device(
+      a.device(), [&](auto) { cpu::hidden_cross_grad(or_zeros(dlag), or_zeros(dcol), a, b, mask, grads); },
+      [&](auto) { cuda::hidden_cross_grad(dlag, dcol, a, b, mask, grads); });
   return grads;
 }
 

@@ -11,14 +11,16 @@
 //
 // (the gradient of centring takes means off, but those of the sums over t are 0, since at and bt are centred).
 //
-//   a, b, lag, col and their gradients [B, N, C]; contiguous, one dtype (float32, float64), CPU; any extent may be 0
+//   a, b, lag, col and their gradients [B, N, C]; contiguous, one dtype (float32, float64); any extent may be 0
 //
 // `mask` gives the lengths (all N without one) and must be a prefix mask: Error otherwise. Rows from n on are not read,
 // and are 0 in every result; a sample's results do not depend, in any bit, on N or on other samples.
 //
 // By the FFT (kernels/fft): O(C n log n) per sample, no n x n array. Per pair of sequences forward 3 real transforms,
 // backward 5, of length n when n is an even product of 2, 3, 5, else of the smallest 2^a, 3 2^a or 5 2^a >= 2 n - 1.
-// Deterministic: a channel is worked on by one thread. Source: our reconstruction of FSAT, nn/attention/fsat.h.
+// Deterministic: a channel is worked on by one thread. On CUDA as circular.h: one launch forward and one backward; for
+// samples whose transforms are longer than 32 KiB four and five. Source: our reconstruction of FSAT,
+// nn/attention/fsat.h.
 #pragma once
 
 #include "subquad/core/mask.h"
