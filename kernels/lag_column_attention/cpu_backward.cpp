@@ -338,6 +338,8 @@ void LagColumnGrad(const LagColumnBackward<T>& args) {
 void LagColumnAttentionGrad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
                             const LagColumns& chosen, const AttentionOutput& forward, const LagColumnScores& scores,
                             const Mask& mask, const LagColumnOptions& options, LagColumnGrads& grads) {
+  fill(grads.dlag_score, 0);
+  fill(grads.dcol_score, 0);
   visit_float("lag_column_attention_grad", q.dtype(), [&]<class T>(Type<T>) {
     LagColumnGrad<T>({dout.view<const T, 4>(), q.view<const T, 4>(), k.view<const T, 4>(), v.view<const T, 4>(),
                       forward.out.view<const T, 4>(), forward.lse.view<const T, 3>(),

@@ -4,6 +4,7 @@
 #include "subquad/kernels/attention/arguments.h"
 #include "subquad/kernels/dropout/dropout.h"
 #include "subquad/kernels/lag_column_attention/cpu.h"
+#include "subquad/kernels/lag_column_attention/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -14,7 +15,7 @@ void check_list(const char* op, const char* name, const Tensor& list, const Tens
   check_dtype(op, name, list, kInt64);
   check_contiguous(op, name, list);
   check_same_device(op, "q", q, name, list);
-  cpu::check_chosen(op, name, list, mask, q.dim(2));
+  if (list.device().is_cpu()) cpu::check_chosen(op, name, list, mask, q.dim(2));
 }
 
 void check_score(const char* op, const char* name, const Tensor& score, const Tensor& q) {
@@ -27,7 +28,6 @@ void check_score(const char* op, const char* name, const Tensor& score, const Te
 void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
                   const LagColumnScores& scores, const Mask& mask, const LagColumnOptions& options) {
   check_heads(op, q, k, v, mask, options.scale);
-  check_on_cpu(op, "q", q);
   check_shape(op, "k", k, q.shape());
   if (mask.defined() && !mask.prefix)
     throw Error(cat(op, ": mask has padding before real tokens, expected a prefix mask; compact the tensors first"));
@@ -52,8 +52,12 @@ AttentionOutput lag_column_attention(const Tensor& q, const Tensor& k, const Ten
   const Shape rows = q.shape().without(3);
   AttentionOutput result{empty_heads(kOp, q, v.dim(3)), empty(rows, q.dtype(), q.device()),
                          empty(rows, q.dtype(), q.device())};
-  cpu::lag_column_attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), chosen, scores, mask,
-                            with_scale(options, q.dim(3)), result);
+  const LagColumnOptions scaled = with_scale(options, q.dim(3));
+  const Tensor rows_q = with_unit_stride(q), rows_k = with_unit_stride(k), rows_v = with_unit_stride(v);
+  on_device(
+      q.device(),
+      [&](auto) { cpu::lag_column_attention(rows_q, rows_k, rows_v, chosen, scores, mask, scaled, result); },
+      [&](auto) { cuda::lag_column_attention(rows_q, rows_k, rows_v, chosen, scores, mask, scaled, result); });
   return result;
 }
 
@@ -66,10 +70,19 @@ LagColumnGrads lag_column_attention_grad(const Tensor& dout, const Tensor& dlse,
   check_upstream(kOp, dout, dlse, q, v, forward);
   const Shape rows = q.shape().without(3);
   LagColumnGrads grads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3)),
-                       zeros(rows, q.dtype(), q.device(), kOp), zeros(rows, q.dtype(), q.device(), kOp)};
+                       empty(rows, q.dtype(), q.device(), kOp), empty(rows, q.dtype(), q.device(), kOp)};
   const AttentionOutput f = {with_unit_stride(forward.out), forward.lse, forward.lse_rest};
-  cpu::lag_column_attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k),
-                                 with_unit_stride(v), chosen, f, scores, mask, with_scale(options, q.dim(3)), grads);
+  const LagColumnOptions scaled = with_scale(options, q.dim(3));
+  const Tensor up = with_unit_stride(dout);
+  const Tensor rows_q = with_unit_stride(q), rows_k = with_unit_stride(k), rows_v = with_unit_stride(v);
+  on_device(
+      q.device(),
+      [&](auto) {
+        cpu::lag_column_attention_grad(up, dlse, rows_q, rows_k, rows_v, chosen, f, scores, mask, scaled, grads);
+      },
+      [&](auto) {
+        cuda::lag_column_attention_grad(up, dlse, rows_q, rows_k, rows_v, chosen, f, scores, mask, scaled, grads);
+      });
   return grads;
 }
 

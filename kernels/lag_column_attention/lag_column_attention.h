@@ -13,10 +13,12 @@
 //   out [B, H, N, Ev], memory laid out as [B, N, H, Ev]   lse, lse_rest [B, H, N] as in kernels/attention
 //
 // Lags and columns are rising numbers 0 <= x < n, then -1 (as choose_top_k makes them): Error otherwise, naming the
-// place. One dtype (float32, float64); E >= 1, Ev >= 1, every other extent may be 0. q, k, v of any strides (copied
-// where the last one is not 1); lags, columns and scores contiguous. `mask` gives the lengths (all N without one) and
-// must be a prefix mask. Rows from n on are not read and are 0 (lse -inf), and so is every row where nothing is chosen;
-// they give no gradient. No bit of a sample depends on N, on other samples or on the number of threads.
+// place. On CUDA, where to look would be to wait for the device, a number that is none of the sample's positions is
+// left out, and one that comes twice leaves the gradients of its column and its scores undefined. One dtype (float32,
+// float64); E >= 1, Ev >= 1, every other extent may be 0. q, k, v of any strides (copied where the last one is not 1);
+// lags, columns and scores contiguous. `mask` gives the lengths (all N without one) and must be a prefix mask. Rows
+// from n on are not read and are 0 (lse -inf), and so is every row where nothing is chosen; they give no gradient. No
+// bit of a sample depends on N, on other samples or on the number of threads.
 //
 // Dropout (probability > 0) zeroes some p in `out` and scales the others by 1 / (1 - probability), and leaves lse as it
 // is: out[i] = sum r p v[key]. Query i's r is of word(sample, position 2 lag H + h, feature i) of core/rng.h for a lag,
@@ -25,7 +27,12 @@
 // No N x K array exists, in forward or backward. Work, with K = Kl + Kc: 2 N K (E + Ev) flops per head forward,
 // 2 N K (3 E + 2 Ev) backward, plus 2 N Kl (E + Ev) more there (a lag's products are made twice, for its queries and
 // for its keys, so that each adds up its own gradient), and N K exponentials. Memory: k and v once more, in backward q
-// and dout, too, and Kc rows for every 512 positions. Source: our reconstruction of FSAT, nn/attention/fsat.h.
+// and dout, too, and Kc rows for every 512 positions. On CUDA one launch forward and four backward, where columns'
+// products, too, are made twice: eight lanes have a query (or a key, or a column), neighbours of which read
+// neighbouring rows along a lag: N Kl (E + Ev) sizeof T bytes from the second-level cache per head, twice in
+// backward, take most of the time. Memory there: Kl + Kc numbers for every 32 positions and Kc rows for every 256.
+// Always sums of products in the tensors' own dtype, whatever precision() is. Source: our reconstruction of FSAT,
+// nn/attention/fsat.h.
 #pragma once
 
 #include "subquad/core/rng.h"

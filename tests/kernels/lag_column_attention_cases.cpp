@@ -7,8 +7,10 @@
 namespace subquad::test::lag_column_cases {
 
 RandomState random_of(const std::vector<Index>& samples) {
-  return {
-      .seed = 5, .stream = 9, .step = full({1}, 3, kInt64, kCpu), .samples = tensor(samples, {Index(samples.size())})};
+  return {.seed = 5,
+          .stream = 9,
+          .step = full({1}, 3, kInt64, device()),
+          .samples = here(tensor(samples, {Index(samples.size())}))};
 }
 
 namespace {
@@ -23,7 +25,7 @@ Tensor make_list(const Case& c, Index count, std::uint64_t seed) {
     for (Index x = 0, left = taken; x < n; ++x)
       if (rng.below(n - x) < left) out[taken - left--] = x;
   }
-  return list;
+  return here(list);
 }
 
 }  // namespace
@@ -38,7 +40,7 @@ Inputs make_inputs(const Case& c, DType dtype) {
             normal(rows, dtype, 5),
             {make_list(c, c.lags, 6), make_list(c, c.columns, 7)},
             {},
-            Mask::from_lengths(tensor(c.lengths, {c.batch()}), c.positions),
+            Mask::from_lengths(tensor(c.lengths, {c.batch()}), c.positions).to(device()),
             {.scale = c.scale, .dropout = c.dropout}};
   if (c.dropout > 0) {
     std::vector<Index> samples;
@@ -63,7 +65,8 @@ bool same(const Results& a, const Results& b) {
 
 Tensor slot_keys(const Case& c, const LagColumns& chosen) {
   Tensor index = full({c.batch(), c.heads, c.positions, c.lags + c.columns}, -1, kInt64, kCpu);
-  const auto lags = chosen.lags.view<const Index, 3>(), columns = chosen.columns.view<const Index, 3>();
+  const Tensor all_lags = chosen.lags.to(kCpu), all_columns = chosen.columns.to(kCpu);
+  const auto lags = all_lags.view<const Index, 3>(), columns = all_columns.view<const Index, 3>();
   auto out = index.view<Index, 4>();
   for (Index b = 0; b < c.batch(); ++b)
     for (Index h = 0; h < c.heads; ++h) {
@@ -91,7 +94,10 @@ Results slow(const Case& c, const Inputs& in) {
             zeros_like(q),    zeros_like(k),
             zeros_like(v),    zeros_like(dlse),
             zeros_like(dlse)};
-  const Tensor keys = slot_keys(c, in.chosen);
+  const Tensor keys = slot_keys(c, in.chosen), lags = in.chosen.lags.to(kCpu), columns = in.chosen.columns.to(kCpu);
+  const RandomState& random = in.options.random;
+  const Tensor samples = c.dropout > 0 ? random.samples.to(kCpu) : Tensor();
+  const Tensor step = c.dropout > 0 ? random.step.to(kCpu) : Tensor();
   const Index slots = c.lags + c.columns;
   const double scale = c.scale != 0 ? c.scale : 1 / std::sqrt(static_cast<double>(c.width));
   const auto row = [](const Tensor& t, Index b, Index h, Index i) {
@@ -111,17 +117,15 @@ Results slow(const Case& c, const Inputs& in) {
       for (Index i = 0; i < c.positions; ++i) {
         const auto key = [&](Index s) { return keys.view<const Index, 4>()(b, h, i, s); };
         const auto place = [&](Index s) {  // of the slot's score
-          return s < c.lags ? in.chosen.lags.view<const Index, 3>()(b, h, s)
-                            : in.chosen.columns.view<const Index, 3>()(b, h, s - c.lags);
+          return s < c.lags ? lags.view<const Index, 3>()(b, h, s) : columns.view<const Index, 3>()(b, h, s - c.lags);
         };
         const auto factor = [&](Index s) {  // what dropout makes of the slot's probability
           if (c.dropout == 0) return 1.0;
-          const RandomState& random = in.options.random;
           const Index bits = (2 * place(s) + (s < c.lags ? 0 : 1)) * c.heads + h;
           const auto word = [](Index x) { return static_cast<std::uint32_t>(x); };
-          const PhiloxCounter words = philox4x32(
-              {word(i / 4), word(bits), word(random.samples.data<Index>()[b]), word(random.step.data<Index>()[0])},
-              philox_key(random.seed, random.stream));
+          const PhiloxCounter words =
+              philox4x32({word(i / 4), word(bits), word(samples.data<Index>()[b]), word(step.data<Index>()[0])},
+                         philox_key(random.seed, random.stream));
           const bool keep = static_cast<double>(uniform_float(words[static_cast<std::size_t>(i % 4)])) >= c.dropout;
           return keep ? 1 / (1 - c.dropout) : 0.0;
         };
