@@ -125,6 +125,23 @@ Tensor Tensor::permute(const std::vector<int>& order) const {
   return out;
 }
 
+Tensor Tensor::stack_where_they_lie(const std::vector<Tensor>& parts) {
+  if (parts.empty() || !parts[0].defined()) return {};
+  const Tensor& first = parts[0];
+  const Index distance = parts.size() > 1 && parts[1].defined() ? parts[1].offset_ - first.offset_ : 0;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const Tensor& part = parts[i];
+    if (!part.defined() || !part.shares_storage_with(first) || part.dtype_ != first.dtype_ ||
+        part.shape_ != first.shape_ || part.strides_ != first.strides_ || distance < 0 ||
+        part.offset_ != first.offset_ + static_cast<Index>(i) * distance)
+      return {};
+  }
+  Tensor stack = first.unsqueeze(0);
+  stack.shape_[0] = static_cast<Index>(parts.size());
+  stack.strides_[0] = distance;
+  return stack;
+}
+
 Tensor Tensor::unsqueeze(int dim) const {
   const int d = wrap_dim("unsqueeze", dim, 1);
   Tensor out = *this;

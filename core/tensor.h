@@ -120,6 +120,10 @@ class Tensor {
   void bump_version() { storage().version.fetch_add(1, std::memory_order_relaxed); }
   std::uint32_t version() const { return storage().version.load(std::memory_order_relaxed); }
 
+  // Tensors of one dtype, shape and strides that lie at equal distances in one storage, as a view [S, ...] of all of
+  // them; undefined where they do not lie so.
+  static Tensor stack_where_they_lie(const std::vector<Tensor>& parts);
+
  private:
   int wrap_dim(const char* op, int dim, int extra = 0) const;
   std::byte* checked_data(DType wanted) const;

@@ -18,7 +18,9 @@ Tensor counting(const Shape& shape) {
 }
 
 template <class T>
-concept GivesSpan = requires(T tensor) { std::forward<T>(tensor).template span<float>(); };
+concept GivesSpan = requires(T tensor) {
+  std::forward<T>(tensor).template span<float>();
+};
 
 // What a span of a temporary points to is gone before a loop over it begins.
 static_assert(GivesSpan<Tensor&> && GivesSpan<const Tensor&>);
@@ -145,6 +147,24 @@ TEST_CASE("impossible shapes are refused") {
   CHECK_THROWS_WITH_AS(tensor<float>({1.0f}, {2}), "tensor: 1 values for shape [2]", ShapeError);
   CHECK_THROWS_AS(Tensor().dim(0), Error);
   CHECK_THROWS_AS(Tensor().version(), Error);
+}
+
+TEST_CASE("tensors at equal distances are seen as one stack, others are not") {
+  const Tensor all = arange(24, kFloat32, kCpu).reshape({4, 6});
+  const auto row = [&](Index i) { return all.select(0, i).slice(0, 1, 4); };
+  const Tensor stack = Tensor::stack_where_they_lie({row(0), row(1), row(2)});
+  CHECK_EQ(stack.shape(), Shape{3, 3});
+  CHECK_EQ(stack.strides(), Shape{6, 1});
+  CHECK(stack.shares_storage_with(all));
+  for (Index i = 0; i < 3; ++i) CHECK(test::same_bits(stack.select(0, i), row(i)));
+  CHECK_EQ(Tensor::stack_where_they_lie({row(0), row(2)}).strides(), Shape{12, 1});
+  CHECK_EQ(Tensor::stack_where_they_lie({row(1)}).shape(), Shape{1, 3});
+  CHECK_FALSE(Tensor::stack_where_they_lie({row(0), row(1), row(3)}).defined());
+  CHECK_FALSE(Tensor::stack_where_they_lie({row(1), row(0)}).defined());
+  CHECK_FALSE(Tensor::stack_where_they_lie({row(0), row(1).clone()}).defined());
+  CHECK_FALSE(Tensor::stack_where_they_lie({row(0), all.select(0, 1)}).defined());
+  CHECK_FALSE(Tensor::stack_where_they_lie({row(0), Tensor()}).defined());
+  CHECK_FALSE(Tensor::stack_where_they_lie({}).defined());
 }
 
 TEST_CASE("printing is like NumPy's") {
