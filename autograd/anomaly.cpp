@@ -52,6 +52,10 @@ const std::string& module_path() {
   return path;
 }
 
+bool detecting_anomaly() {
+  return anomaly_mode;
+}
+
 void check_forward(const char* op, const std::vector<Tensor>& outs, const std::vector<Variable>& inputs) {
   if (!anomaly_mode) return;
   const std::string title = path.empty() ? std::string(op) : cat(op, " in ", path);

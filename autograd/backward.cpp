@@ -8,8 +8,10 @@
 
 #include "subquad/autograd/node.h"
 #include "subquad/core/check.h"
+#include "subquad/kernels/accumulate/accumulate.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/fft/fft.h"
+#include "subquad/kernels/reduce/reduce.h"
 
 namespace subquad {
 namespace {
@@ -44,7 +46,15 @@ Tensor added(const Tensor& a, const Tensor& b) {
 // never written to); the second makes a tensor of our own, and later ones are added into that.
 class Sum {
  public:
+  void add(const InputGrad& grad) {
+    if (grad.in_parts && !total_.defined() && !parts_.defined())
+      parts_ = grad.tensor;
+    else
+      add(grad.in_parts ? kernels::sum(grad.tensor, {0}) : grad.tensor);
+  }
+
   void add(const Tensor& grad) {
+    join_parts();
     if (!total_.defined()) {
       total_ = grad;
     } else if (!own_ || is_complex(grad.dtype())) {
@@ -55,10 +65,24 @@ class Sum {
     }
   }
 
-  const Tensor& total() const { return total_; }
+  const Tensor& total() {
+    join_parts();
+    return total_;
+  }
+
+  // The whole as [P, ...], for who adds it up anyway; not for spectra.
+  Tensor parts() const { return parts_.defined() ? parts_ : total_.contiguous().unsqueeze(0); }
 
  private:
+  void join_parts() {
+    if (!parts_.defined()) return;
+    total_ = kernels::sum(parts_, {0});
+    parts_ = Tensor();
+    own_ = true;
+  }
+
   Tensor total_;
+  Tensor parts_;  // in place of total_, as long as nothing else has come
   bool own_ = false;
 };
 
@@ -69,8 +93,9 @@ void add_to_slot(GradSlot& slot, const Tensor& grad) {
     slot.grad = grad.clone();
 }
 
-// What happens to gradients that reach a leaf: backward() adds them to the leaf's slot, grad() keeps those that were
-// asked for. A checkpoint's inner walk hands on to the outer one what is not its own.
+// What happens to gradients that reach a leaf: backward() adds them to the leaves' slots when the walk has ended, all
+// at once; grad() keeps those that were asked for. A checkpoint's inner walk hands on to the outer one what is not its
+// own.
 class Leaves {
  public:
   explicit Leaves(bool into_slots) : into_slots_(into_slots) {}
@@ -78,21 +103,45 @@ class Leaves {
   void keep(const std::shared_ptr<GradSlot>& slot) { kept_.try_emplace(slot.get()); }
   void forward_rest_to(Leaves* outer) { outer_ = outer; }
 
-  void add(const std::shared_ptr<GradSlot>& slot, const Tensor& grad) {
-    if (const auto it = kept_.find(slot.get()); it != kept_.end())
+  void add(const std::shared_ptr<GradSlot>& slot, const InputGrad& grad) {
+    if (const auto it = kept_.find(slot.get()); it != kept_.end()) {
       it->second.add(grad);
-    else if (outer_ != nullptr)
+    } else if (outer_ != nullptr) {
       outer_->add(slot, grad);
-    else if (into_slots_)
-      add_to_slot(*slot, grad);
+    } else if (into_slots_) {
+      const auto [place, is_new] = waiting_.try_emplace(slot.get(), arrived_.size());
+      if (is_new) arrived_.push_back({slot, {}});
+      arrived_[place->second].grad.add(grad);
+    }
   }
 
-  Tensor kept(const std::shared_ptr<GradSlot>& slot) const { return kept_.at(slot.get()).total(); }
+  Tensor kept(const std::shared_ptr<GradSlot>& slot) { return kept_.at(slot.get()).total(); }
+
+  // To the slots.
+  void finish() {
+    std::vector<kernels::Addition> additions;
+    for (auto& [slot, grad] : arrived_) {
+      if (slot->grad.defined() && slot->grad.is_contiguous() && is_floating(slot->grad.dtype()))
+        additions.push_back({slot->grad, grad.parts()});
+      else
+        add_to_slot(*slot, grad.total());
+    }
+    kernels::accumulate(additions);
+    waiting_.clear();
+    arrived_.clear();
+  }
 
  private:
+  struct Arrived {
+    std::shared_ptr<GradSlot> slot;
+    Sum grad;
+  };
+
   bool into_slots_;
   Leaves* outer_ = nullptr;
   std::unordered_map<GradSlot*, Sum> kept_;
+  std::unordered_map<GradSlot*, std::size_t> waiting_;  // slot: its number in arrived_
+  std::vector<Arrived> arrived_;
 };
 
 // The leaves of the walk that runs in this thread, for the walks of checkpoints inside it.
@@ -118,7 +167,7 @@ class Walk {
     if (impl.node != nullptr)
       deliver(impl.node, impl.output, upstream);
     else if (impl.slot != nullptr)
-      leaves_.add(impl.slot, upstream);
+      leaves_.add(impl.slot, {upstream});
   }
 
   void capture(const Variable& inner) { captured_[key(*inner.impl()->node, inner.impl()->output)]; }
@@ -167,20 +216,20 @@ class Walk {
     std::vector<Tensor> douts;
     {
       const auto it = pending_.find(&node);
-      for (const Sum& sum : it->second) douts.push_back(sum.total());
+      for (Sum& sum : it->second) douts.push_back(sum.total());
       pending_.erase(it);
     }
     for (std::size_t i = 0; i < douts.size(); ++i) observe(node, static_cast<int>(i), douts[i]);
-    std::vector<Tensor> slots = input_gradients(node, douts);
+    std::vector<InputGrad> slots = input_gradients(node, douts);
     for (std::size_t i = 0; i < slots.size(); ++i) {
-      if (!slots[i].defined()) continue;
-      check_gradient(node, static_cast<int>(i), slots[i], douts);
+      if (!slots[i].tensor.defined()) continue;
+      check_gradient(node, static_cast<int>(i), slots[i].tensor, douts);
       const Edge& edge = node.inputs[i];
       if (edge.node != nullptr)
-        deliver(edge.node, edge.output, slots[i]);
+        deliver(edge.node, edge.output, slots[i].tensor);
       else
         leaves_.add(edge.leaf, slots[i]);
-      slots[i] = Tensor();
+      slots[i] = {};
     }
   }
 
@@ -192,8 +241,8 @@ class Walk {
     if (const auto it = captured_.find(key(node, output)); it != captured_.end()) it->second = dout;
   }
 
-  std::vector<Tensor> input_gradients(Node& node, const std::vector<Tensor>& douts) {
-    std::vector<Tensor> slots(node.inputs.size());
+  std::vector<InputGrad> input_gradients(Node& node, const std::vector<Tensor>& douts) {
+    std::vector<InputGrad> slots(node.inputs.size());
     if (!node.backward)
       throw Error(cat("backward of ", node.title(),
                       ": this part of the graph was walked before and is gone; use keep_graph to walk it twice"));
@@ -241,6 +290,7 @@ void backward(const Variable& output, const Tensor& upstream, BackwardOptions op
   Walk walk(leaves, options, true);
   walk.seed(output, upstream_of("backward", output, upstream));
   walk.run();
+  leaves.finish();
 }
 
 std::vector<Tensor> grad(const std::vector<Variable>& outputs, const std::vector<Variable>& inputs,

@@ -66,6 +66,7 @@ std::vector<Variable> record_always(const char* op, std::vector<Tensor> outs, co
                                     BackwardMany backward);
 
 // Anomaly detection (anomaly.cpp). Nothing is looked at unless a DetectAnomaly lives in this thread.
+bool detecting_anomaly();
 void check_forward(const char* op, const std::vector<Tensor>& outs, const std::vector<Variable>& inputs);
 void check_gradient(const Node& node, int input, const Tensor& gradient, std::span<const Tensor> upstream);
 

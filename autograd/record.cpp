@@ -6,6 +6,7 @@
 
 #include "subquad/autograd/node.h"
 #include "subquad/core/check.h"
+#include "subquad/kernels/reduce/reduce.h"
 
 namespace subquad {
 namespace {
@@ -75,13 +76,29 @@ bool Grads::wanted(int input) const {
 }
 
 void Grads::add(int input, Tensor grad) {
+  const Shape shape = grad.shape();
+  take(input, {std::move(grad)}, shape);
+}
+
+// An inner value's gradient is read by the next node; on the CPU a sum at once frees the parts, and costs no launch.
+void Grads::add_parts(int input, Tensor parts) {
   const Edge& edge = node_.inputs.at(static_cast<std::size_t>(input));
   if (!edge.wanted()) return;
-  if (grad.shape() != edge.shape || grad.dtype() != edge.dtype)
-    throw InternalError(cat("backward of ", node_.title(), ": the gradient of input ", input, " is ", describe(grad),
-                            ", expected ", edge.shape, " ", edge.dtype));
-  Tensor& slot = slots_.at(static_cast<std::size_t>(input));
-  if (slot.defined()) throw InternalError(cat("backward of ", node_.title(), ": input ", input, " was given twice"));
+  if (edge.leaf == nullptr || parts.device().is_cpu() || detecting_anomaly())
+    return add(input, kernels::sum(parts, {0}));
+  const Shape shape = parts.shape().without(0);
+  take(input, {std::move(parts), true}, shape);
+}
+
+void Grads::take(int input, InputGrad grad, const Shape& shape) {
+  const Edge& edge = node_.inputs.at(static_cast<std::size_t>(input));
+  if (!edge.wanted()) return;
+  if (shape != edge.shape || grad.tensor.dtype() != edge.dtype)
+    throw InternalError(cat("backward of ", node_.title(), ": the gradient of input ", input, " is ",
+                            describe(grad.tensor), ", expected ", edge.shape, " ", edge.dtype));
+  InputGrad& slot = slots_.at(static_cast<std::size_t>(input));
+  if (slot.tensor.defined())
+    throw InternalError(cat("backward of ", node_.title(), ": input ", input, " was given twice"));
   slot = std::move(grad);
 }
 

@@ -34,17 +34,28 @@ class Saved {
   std::uint32_t version_ = 0;
 };
 
+// The gradient of a node's input on its way: a tensor of the input's shape, or `in_parts` one of [P, shape], to be
+// summed over its first dimension.
+struct InputGrad {
+  Tensor tensor;
+  bool in_parts = false;
+};
+
 // Collects the gradients of one node's inputs during backward.
 class Grads {
  public:
-  Grads(const Node& node, std::vector<Tensor>& slots) : node_(node), slots_(slots) {}
+  Grads(const Node& node, std::vector<InputGrad>& slots) : node_(node), slots_(slots) {}
 
   bool wanted(int input) const;      // does this input lead to something that requires a gradient?
   void add(int input, Tensor grad);  // shape and dtype of that input; may be called once per input
+  // The same for sum_p parts[p]. On a GPU the sums of all leaves are made in one launch at the end of backward.
+  void add_parts(int input, Tensor parts);
 
  private:
+  void take(int input, InputGrad grad, const Shape& shape);
+
   const Node& node_;
-  std::vector<Tensor>& slots_;
+  std::vector<InputGrad>& slots_;
 };
 
 using Backward = std::function<void(const Tensor& dout, Grads& grads)>;

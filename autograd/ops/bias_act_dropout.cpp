@@ -13,9 +13,9 @@ Variable bias_act_dropout(const Variable& x, const Variable& bias, Activation ac
                  seed = rng.seed, stream = rng.stream, activation, p](const Tensor& dout, Grads& grads) {
                   const RandomState same_draws = {seed, stream, step, samples};
                   const kernels::BiasActDropoutGrads g =
-                      kernels::bias_act_dropout_grad(dout.contiguous(), x, shift, activation, p, same_draws);
+                      kernels::bias_act_dropout_grad_parts(dout.contiguous(), x, shift, activation, p, same_draws);
                   if (grads.wanted(0)) grads.add(0, g.dx);
-                  if (grads.wanted(1)) grads.add(1, g.dbias);
+                  if (grads.wanted(1)) grads.add_parts(1, g.dbias);
                 });
 }
 

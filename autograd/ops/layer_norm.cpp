@@ -13,10 +13,11 @@ Variable layer_norm(const Variable& x, const Variable& gamma, const Variable& be
   return record("layer_norm", norm.out, {x, gamma, beta},
                 [x = Saved(x), gamma = Saved(gamma), mean = Saved(norm.mean), rstd = Saved(norm.rstd)](
                     const Tensor& dout, Grads& grads) {
-                  const kernels::LayerNormGrads g = kernels::layer_norm_grad(dout.contiguous(), x, gamma, mean, rstd);
+                  const kernels::LayerNormGrads g =
+                      kernels::layer_norm_grad_parts(dout.contiguous(), x, gamma, mean, rstd);
                   if (grads.wanted(0)) grads.add(0, g.dx);
-                  if (grads.wanted(1)) grads.add(1, g.dgamma);
-                  if (grads.wanted(2)) grads.add(2, g.dbeta);
+                  if (grads.wanted(1)) grads.add_parts(1, g.dgamma);
+                  if (grads.wanted(2)) grads.add_parts(2, g.dbeta);
                 });
 }
 
@@ -34,12 +35,12 @@ AddLayerNorm add_layer_norm(const Variable& x, const Variable& residual, const V
                                                 if (grads.wanted(1)) grads.add(1, dsum);
                                                 return;
                                               }
-                                              const kernels::LayerNormGrads g = kernels::layer_norm_grad(
+                                              const kernels::LayerNormGrads g = kernels::layer_norm_grad_parts(
                                                   douts[1].contiguous(), sum, gamma, mean, rstd, dsum);
                                               if (grads.wanted(0)) grads.add(0, g.dx);
                                               if (grads.wanted(1)) grads.add(1, g.dx);
-                                              if (grads.wanted(2)) grads.add(2, g.dgamma);
-                                              if (grads.wanted(3)) grads.add(3, g.dbeta);
+                                              if (grads.wanted(2)) grads.add_parts(2, g.dgamma);
+                                              if (grads.wanted(3)) grads.add_parts(3, g.dbeta);
                                             });
   return {outs[0], outs[1]};
 }

@@ -33,8 +33,8 @@ Tensor bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activati
   return out;
 }
 
-BiasActDropoutGrads bias_act_dropout_grad(const Tensor& dout, const Tensor& x, const Tensor& bias,
-                                          Activation activation, double p, const RandomState& rng) {
+BiasActDropoutGrads bias_act_dropout_grad_parts(const Tensor& dout, const Tensor& x, const Tensor& bias,
+                                                Activation activation, double p, const RandomState& rng) {
   const char* op = "bias_act_dropout_grad";
   check_arguments(op, x, bias, p, rng);
   check_shape(op, "dout", dout, x.shape());
@@ -50,7 +50,13 @@ BiasActDropoutGrads bias_act_dropout_grad(const Tensor& dout, const Tensor& x, c
   on_device(
       x.device(), [&](auto) { cpu::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial); },
       [&](auto) { cuda::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial); });
-  return {dx, bias.defined() ? sum(partial, {0}) : Tensor()};
+  return {dx, partial};
+}
+
+BiasActDropoutGrads bias_act_dropout_grad(const Tensor& dout, const Tensor& x, const Tensor& bias,
+                                          Activation activation, double p, const RandomState& rng) {
+  const BiasActDropoutGrads parts = bias_act_dropout_grad_parts(dout, x, bias, activation, p, rng);
+  return {parts.dx, bias.defined() ? sum(parts.dbias, {0}) : Tensor()};
 }
 
 }  // namespace subquad::kernels

@@ -32,4 +32,8 @@ struct BiasActDropoutGrads {
 BiasActDropoutGrads bias_act_dropout_grad(const Tensor& dout, const Tensor& x, const Tensor& bias,
                                           Activation activation, double p, const RandomState& rng);
 
+// The same before the chunks are added: dbias is [chunks, D].
+BiasActDropoutGrads bias_act_dropout_grad_parts(const Tensor& dout, const Tensor& x, const Tensor& bias,
+                                                Activation activation, double p, const RandomState& rng);
+
 }  // namespace subquad::kernels

@@ -52,8 +52,8 @@ AddLayerNorm add_layer_norm(const Tensor& x, const Tensor& residual, const Tenso
   return normalise("add_layer_norm", x, residual, gamma, beta, eps);
 }
 
-LayerNormGrads layer_norm_grad(const Tensor& dout, const Tensor& x, const Tensor& gamma, const Tensor& mean,
-                               const Tensor& rstd, const Tensor& dsum) {
+LayerNormGrads layer_norm_grad_parts(const Tensor& dout, const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                     const Tensor& rstd, const Tensor& dsum) {
   const char* op = "layer_norm_grad";
   check_rows(op, "x", x);
   const Shape rows = x.shape().without(x.rank() - 1);
@@ -71,8 +71,13 @@ LayerNormGrads layer_norm_grad(const Tensor& dout, const Tensor& x, const Tensor
   on_device(
       x.device(), [&](auto) { cpu::layer_norm_grad(dout, x, gamma, mean, rstd, dsum, dx, partial); },
       [&](auto) { cuda::layer_norm_grad(dout, x, gamma, mean, rstd, dsum, dx, partial); });
-  const Tensor sums = sum(partial, {0});  // [2, D]
-  return {dx, sums.select(0, 0), sums.select(0, 1)};
+  return {dx, partial.select(1, 0), partial.select(1, 1)};
+}
+
+LayerNormGrads layer_norm_grad(const Tensor& dout, const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                               const Tensor& rstd, const Tensor& dsum) {
+  const LayerNormGrads parts = layer_norm_grad_parts(dout, x, gamma, mean, rstd, dsum);
+  return {parts.dx, sum(parts.dgamma, {0}), sum(parts.dbeta, {0})};
 }
 
 }  // namespace subquad::kernels

@@ -42,4 +42,8 @@ struct LayerNormGrads {
 LayerNormGrads layer_norm_grad(const Tensor& dout, const Tensor& x, const Tensor& gamma, const Tensor& mean,
                                const Tensor& rstd, const Tensor& dsum = {});
 
+// The same before the chunks are added: dgamma and dbeta are [chunks, D], views of one tensor.
+LayerNormGrads layer_norm_grad_parts(const Tensor& dout, const Tensor& x, const Tensor& gamma, const Tensor& mean,
+                                     const Tensor& rstd, const Tensor& dsum = {});
+
 }  // namespace subquad::kernels

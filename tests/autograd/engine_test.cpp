@@ -70,6 +70,47 @@ TEST_CASE("a second backward adds to the gradient") {
   CHECK_EQ(value_of(x.grad()), 0);
 }
 
+// x, whose gradient comes as three parts [3, shape] that add up to 6 dout.
+Variable in_parts(const Variable& x) {
+  return record("in_parts", x.value(), {x}, [](const Tensor& dout, Grads& grads) {
+    Tensor parts = empty(dout.shape().inserted(0, 3), dout.dtype(), dout.device());
+    for (Index p = 0; p < 3; ++p) {
+      Tensor part = parts.select(0, p);
+      copy(kernels::mul_scalar(dout, static_cast<double>(p + 1)), part);
+    }
+    grads.add_parts(0, parts);
+  });
+}
+
+TEST_CASE("gradients that come in parts are added up, wherever they go") {
+  const Tensor values = normal({4, 3}, kFloat64, 1), up = normal({4, 3}, kFloat64, 2);
+  const auto times = [&](double factor) { return kernels::mul_scalar(up, factor); };
+  Variable leaf(values, true);
+  backward(in_parts(leaf), up);
+  CHECK_CLOSE(leaf.grad(), times(6), 1e-14);
+  backward(add(in_parts(leaf), leaf), up);  // a whole one joins the parts, and both the slot
+  CHECK_CLOSE(leaf.grad(), times(13), 1e-14);
+  backward(add(in_parts(leaf), in_parts(leaf)), up);
+  CHECK_CLOSE(leaf.grad(), times(25), 1e-14);
+  const Variable inner = mul_scalar(leaf, 2);
+  CHECK_CLOSE(grad({in_parts(inner)}, {inner}, {up})[0], times(6), 1e-14);
+  CHECK_CLOSE(grad({in_parts(leaf)}, {leaf}, {up})[0], times(6), 1e-14);
+  leaf.zero_grad();
+  backward(checkpoint([&](const std::vector<Variable>& in) { return mul(in_parts(leaf), in[0]); },
+                      {Variable(full({4, 3}, 2, kFloat64, device()))}),
+           up);
+  CHECK_CLOSE(leaf.grad(), times(12), 1e-14);
+}
+
+TEST_CASE("a backward that fails leaves every leaf's gradient as it was") {
+  Variable x = scalar(1), y = scalar(2);
+  backward(add(x, y));
+  const Variable bad = record("bad", y.value(), {y}, [](const Tensor&, Grads&) { throw Error("no way back"); });
+  CHECK_THROWS_WITH_AS(backward(add(bad, x)), "backward of bad: no way back", Error);
+  CHECK_EQ(value_of(x.grad()), 1);
+  CHECK_EQ(value_of(y.grad()), 1);
+}
+
 TEST_CASE("a node with two outputs gets both gradients, or one") {
   const Variable x = scalar(5);
   const auto both = plus_and_twice(x);

@@ -1,0 +1,91 @@
+#include "subquad/kernels/accumulate/cuda.h"
+
+#include <algorithm>
+
+#include "subquad/core/cuda/launch.cuh"
+#include "subquad/kernels/warp/reduce.cuh"
+
+namespace subquad::kernels::cuda {
+
+namespace {
+
+constexpr int kLanes = 16;                     // that share the parts of a column
+constexpr int kThreads = kLanes * kWarp;       // of a block
+constexpr Index kAlone = Index{4} * kThreads;  // elements of a block where there is one part: four per thread
+
+template <class T>
+struct Entry {
+  T* to;
+  const T* from;
+  Index size, parts, stride;  // elements of `to`; parts and their distance
+};
+
+// Arguments of a kernel have 4 KiB; those of this one take 2.8.
+template <class T>
+struct List {
+  static constexpr int kMost = 64;
+  Entry<T> entry[kMost];
+  unsigned first_block[kMost + 1];
+  int count = 0;
+};
+
+template <class T>
+unsigned blocks_of(const Entry<T>& entry) {
+  return blocks_for("accumulate", entry.size, entry.parts == 1 ? kAlone : kWarp);
+}
+
+// A block finds its entry. One part: its threads take neighbouring elements. Several: 32 columns, lane l of 16 adds
+// parts l, l + 16, ... of a column, and the lanes' sums meet in shared memory and are added in order.
+template <class T>
+__global__ void __launch_bounds__(kThreads) add_entries(List<T> list) {
+  SharedMemory shared;
+  T* const meeting = shared.take<T>(kThreads);
+  int i = 0;
+  while (list.first_block[i + 1] <= blockIdx.x) ++i;
+  const Entry<T> entry = list.entry[i];
+  const Index block = blockIdx.x - list.first_block[i];
+  const int thread = static_cast<int>(threadIdx.x);
+  if (entry.parts == 1) {
+    const Index begin = block * kAlone, end = begin + kAlone < entry.size ? begin + kAlone : entry.size;
+#pragma unroll 4
+    for (Index at = begin + thread; at < end; at += kThreads) entry.to[at] += entry.from[at];
+    return;
+  }
+  const int lane = thread / kWarp;
+  const Index column = block * kWarp + thread % kWarp;
+  T sum = 0;
+  if (column < entry.size)
+#pragma unroll 8
+    for (Index part = lane; part < entry.parts; part += kLanes) sum += entry.from[part * entry.stride + column];
+  meeting[thread] = sum;
+  __syncthreads();
+  if (lane > 0 || column >= entry.size) return;
+  for (int other = 1; other < kLanes; ++other) sum += meeting[other * kWarp + thread];
+  entry.to[column] += sum;
+}
+
+}  // namespace
+
+void accumulate(std::vector<Addition>& additions) {
+  visit_float("accumulate", additions.front().to.dtype(), [&]<class T>(Type<T>) {
+    List<T> list;
+    const auto start = [&] {
+      if (list.count == 0) return;
+      launch(add_entries<T>, dim3(list.first_block[list.count]), dim3(kThreads), shared_size<T>(kThreads),
+             current_stream(), list);
+      list = List<T>();
+    };
+    for (Addition& addition : additions) {
+      const Tensor& parts = addition.parts;
+      const Entry<T> entry{addition.to.data<T>(), parts.data<T>(), addition.to.size(), parts.dim(0),
+                           parts.strides()[0]};
+      if (list.count == 0) list.first_block[0] = 0;
+      list.entry[list.count] = entry;
+      list.first_block[list.count + 1] = list.first_block[list.count] + blocks_of(entry);
+      if (++list.count == List<T>::kMost) start();
+    }
+    start();
+  });
+}
+
+}  // namespace subquad::kernels::cuda
