@@ -2,6 +2,7 @@
 
 #include "subquad/autograd/record.h"
 #include "subquad/kernels/linear/linear.h"
+#include "subquad/kernels/linear/linear_group.h"
 
 namespace subquad {
 
@@ -15,6 +16,43 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
                   if (grads.wanted(0)) grads.add(0, kernels::linear(dout, w.get().transpose(0, 1), Tensor()));
                   if (grads.wanted(1)) grads.add(1, kernels::linear_grad_weight(dout, x));
                   if (grads.wanted(2)) grads.add(2, kernels::linear_grad_bias(dout));
+                });
+}
+
+std::vector<Variable> linear_group(const Variable& x, const std::vector<Variable>& weights,
+                                   const std::vector<Variable>& biases) {
+  const std::size_t count = weights.size();
+  std::vector<Variable> inputs = {x};
+  inputs.insert(inputs.end(), weights.begin(), weights.end());
+  inputs.insert(inputs.end(), biases.begin(), biases.end());
+  std::vector<Tensor> w, b, outs;
+  for (const Variable& weight : weights) w.push_back(weight.value());
+  for (const Variable& bias : biases) b.push_back(bias.defined() ? bias.value() : Tensor());
+  const Tensor out = kernels::linear_group(x.value(), w, b);
+  for (std::size_t s = 0; s < count; ++s) outs.push_back(out.select(0, static_cast<Index>(s)));
+  std::vector<Saved> saved(w.begin(), w.end());
+  // dx = sum_s dout_s weight_s^T      dweight_s = x^T dout_s      dbias_s = sum over rows of dout_s
+  return record("linear_group", std::move(outs), inputs,
+                [x = Saved(x), saved = std::move(saved), count](std::span<const Tensor> douts, Grads& grads) {
+                  std::vector<Tensor> used, maps;  // those whose results somebody used
+                  std::vector<int> number;
+                  for (std::size_t s = 0; s < count; ++s) {
+                    if (!douts[s].defined()) continue;
+                    used.push_back(douts[s]);
+                    maps.push_back(saved[s]);
+                    number.push_back(static_cast<int>(s));
+                  }
+                  if (grads.wanted(0)) grads.add(0, kernels::linear_group_grad_input(used, maps));
+                  bool biased = false;
+                  for (std::size_t i = 0; i < used.size(); ++i) {
+                    const int weight = 1 + number[i], bias = weight + static_cast<int>(count);
+                    if (grads.wanted(weight)) grads.add(weight, kernels::linear_grad_weight(used[i], x));
+                    biased = biased || grads.wanted(bias);
+                  }
+                  if (!biased) return;
+                  const Tensor parts = kernels::linear_group_grad_bias_parts(used);
+                  for (std::size_t i = 0; i < used.size(); ++i)
+                    grads.add_parts(1 + number[i] + static_cast<int>(count), parts.select(0, static_cast<Index>(i)));
                 });
 }
 

@@ -1,5 +1,6 @@
 #include "subquad/nn/attention/qkv_attention.h"
 
+#include "subquad/autograd/ops/linear.h"
 #include "subquad/autograd/ops/shape.h"
 
 namespace subquad::nn {
@@ -17,7 +18,11 @@ Variable QkvAttention::split(const Variable& x) const {
 }
 
 Heads QkvAttention::project(const AttentionInput& in) const {
-  return {.q = split(query_(in.data)), .k = split(key_(in.data)), .v = split(value_(in.values))};  // [B, H, N, E]
+  if (in.data.impl() != in.values.impl())
+    return {.q = split(query_(in.data)), .k = split(key_(in.data)), .v = split(value_(in.values))};  // [B, H, N, E]
+  const std::vector<Variable> maps = linear_group(in.data, {query_.weight(), key_.weight(), value_.weight()},
+                                                  {query_.bias(), key_.bias(), value_.bias()});
+  return {.q = split(maps[0]), .k = split(maps[1]), .v = split(maps[2])};
 }
 
 Variable QkvAttention::output(const AttentionInput& in, const Variable& mixed) const {

@@ -44,4 +44,62 @@ TEST_CASE("linear of an empty batch has zero parameter gradients") {
   CHECK_CLOSE(bias.grad(), zeros({5}, kFloat64, kCpu), 0);
 }
 
+TEST_CASE("linear_group gives the results and gradients of its linears") {
+  const auto check_group = [](DType dtype, bool in_arena, bool biased, const Shape& input) {
+    CAPTURE(in_arena);
+    CAPTURE(biased);
+    const Index i = input.back(), o = 5, count = 3;
+    const Tensor arena = normal({count, i * o + 3 + o}, dtype, 1);  // each map's weight, a gap, its bias
+    const auto part = [&](Index s, Index first, Index size) {
+      const Tensor view = arena.select(0, s).slice(0, first, first + size);
+      return in_arena ? view : view.clone();
+    };
+    const Variable x(normal(input, dtype, 2), true);
+    std::vector<Variable> weights, biases;
+    for (Index s = 0; s < count; ++s) {
+      weights.emplace_back(part(s, 0, i * o).reshape({i, o}), true);
+      biases.push_back(biased ? Variable(part(s, i * o + 3, o), true) : Variable());
+    }
+    std::vector<Variable> leaves = {x};
+    leaves.insert(leaves.end(), weights.begin(), weights.end());
+    if (biased) leaves.insert(leaves.end(), biases.begin(), biases.end());
+    const std::vector<Variable> got = linear_group(x, weights, biases);
+    std::vector<Variable> want;
+    std::vector<Tensor> upstream;
+    for (std::size_t s = 0; s < 3; ++s) {
+      want.push_back(linear(x, weights[s], biases[s]));
+      upstream.push_back(normal(want[s].shape(), dtype, 3 + s));
+      CHECK_CLOSE(got[s].value(), want[s].value(), dot_tolerance(dtype, i));
+    }
+    const std::vector<Tensor> a = grad(got, leaves, upstream), b = grad(want, leaves, upstream);
+    for (std::size_t l = 0; l < a.size(); ++l) CHECK_CLOSE(a[l], b[l], dot_tolerance(dtype, x.value().size() + 15));
+  };
+  for_each_float([&](DType dtype) {
+    for (const bool in_arena : {false, true})
+      for (const bool biased : {false, true})
+        for (const Shape& input : {Shape{2, 7, 4}, Shape{3, 3}, Shape{0, 4}, Shape{5}, Shape{600, 4}})
+          check_group(dtype, in_arena, biased, input);
+  });
+}
+
+TEST_CASE("linear_group: a result that nobody used gives no gradient") {
+  const Variable x = leaf({3, 4}, 1), w0 = leaf({4, 2}, 2), w1 = leaf({4, 2}, 3), b0 = leaf({2}, 4), b1 = leaf({2}, 5);
+  const std::vector<Variable> outs = linear_group(x, {w0, w1}, {b0, b1});
+  backward(outs[1], full({3, 2}, 1, kFloat64, device()));
+  CHECK_FALSE(w0.grad().defined());
+  CHECK_FALSE(b0.grad().defined());
+  CHECK_CLOSE(b1.grad(), full({2}, 3, kFloat64, kCpu), 0);
+  const Variable alone = linear(x, w1, b1);
+  CHECK_CLOSE(x.grad(), grad({alone}, {x}, {full({3, 2}, 1, kFloat64, device())})[0], dot_tolerance(kFloat64, 2));
+}
+
+TEST_CASE("linear_group complains about maps that are not alike") {
+  const Variable x = leaf({3, 4}, 1), w = leaf({4, 2}, 2), wide = leaf({4, 3}, 3), b = leaf({2}, 4);
+  CHECK_THROWS_AS(linear_group(x, {w, wide}, {b, b}), ShapeError);
+  CHECK_THROWS_WITH_AS(linear_group(x, {w, w}, {b}), "linear_group: 1 biases, expected 2", ShapeError);
+  CHECK_THROWS_WITH_AS(linear_group(x, {w, w}, {b, Variable()}),
+                       "linear_group: some biases are undefined, expected all or none", Error);
+  CHECK_THROWS_WITH_AS(linear_group(x, {}, {}), "linear_group: 0 weights, expected 1", ShapeError);
+}
+
 }  // namespace subquad::test

@@ -1,0 +1,115 @@
+#include "subquad/kernels/linear/linear_group.h"
+
+#include "subquad/kernels/elementwise/elementwise.h"
+#include "subquad/kernels/linear/cuda.h"
+#include "subquad/kernels/linear/linear.h"
+#include "subquad/kernels/linear/rows.h"
+#include "subquad/kernels/matmul/cpu.h"
+#include "subquad/kernels/matmul/cuda.h"
+
+namespace subquad::kernels {
+
+namespace {
+
+void check_count(const char* op, const char* name, std::size_t count, std::size_t expected) {
+  if (count == 0 || count != expected)
+    throw ShapeError(cat(op, ": ", count, " ", name, ", expected ", std::max<std::size_t>(expected, 1)));
+}
+
+}  // namespace
+
+Tensor linear_group(const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases) {
+  constexpr const char* kOp = "linear_group";
+  check_linear_input(kOp, "x", x);
+  check_count(kOp, "weights", weights.size(), weights.size());
+  check_count(kOp, "biases", biases.size(), weights.size());
+  for (std::size_t s = 0; s < weights.size(); ++s) {
+    check_linear_map(kOp, x, weights[s], biases[s]);
+    check_shape(kOp, "a weight", weights[s], weights[0].shape());
+    if (biases[s].defined() != biases[0].defined())
+      throw Error(cat(kOp, ": some biases are undefined, expected all or none"));
+  }
+  const Tensor rows = as_rows(x);
+  const auto count = static_cast<Index>(weights.size());
+  Tensor out = empty({count, rows.dim(0), weights[0].dim(1)}, x.dtype(), x.device());
+  on_device(
+      out.device(),
+      [&](auto) {
+        for (std::size_t s = 0; s < weights.size(); ++s) {
+          Tensor own = out.select(0, static_cast<Index>(s));
+          cpu::matmul(rows, weights[s], biases[s], 1, 0, own);
+        }
+      },
+      [&](auto) {
+        const Tensor weight = Tensor::stack_where_they_lie(weights), bias = Tensor::stack_where_they_lie(biases);
+        const bool biased = biases[0].defined();
+        if (weight.defined() && bias.defined() == biased) {
+          if (biased) cuda::spread_biases(bias, out);
+          return cuda::matmul(rows.unsqueeze(0), weight, 1, biased ? 1 : 0, out);
+        }
+        for (std::size_t s = 0; s < weights.size(); ++s) {
+          Tensor own = out.select(0, static_cast<Index>(s)), stack = own.unsqueeze(0);
+          if (biased) cuda::spread_biases(biases[s].unsqueeze(0), stack);
+          cuda::matmul(rows, weights[s], 1, biased ? 1 : 0, own);
+        }
+      });
+  return out.reshape(x.shape().with(x.rank() - 1, weights[0].dim(1)).inserted(0, count));
+}
+
+Tensor linear_group_grad_input(const std::vector<Tensor>& douts, const std::vector<Tensor>& weights) {
+  constexpr const char* kOp = "linear_group_grad_input";
+  check_count(kOp, "douts", douts.size(), weights.size());
+  for (std::size_t s = 0; s < douts.size(); ++s) {
+    check_linear_input(kOp, "dout", douts[s]);
+    check_shape(kOp, "dout", douts[s], douts[0].shape());
+    check_rank(kOp, "weight", weights[s], 2);
+    check_linear_map(kOp, douts[s], weights[s].transpose(0, 1), {});
+    check_shape(kOp, "a weight", weights[s], weights[0].shape());
+  }
+  const Shape shape = douts[0].shape().with(douts[0].rank() - 1, weights[0].dim(0));
+  return on_device(
+      douts[0].device(),
+      [&](auto) {
+        Tensor dx;
+        for (std::size_t s = douts.size(); s-- > 0;) {
+          const Tensor own = linear(douts[s], weights[s].transpose(0, 1), {});
+          if (!dx.defined())
+            dx = own;
+          else
+            add_into(dx, own);
+        }
+        return dx;
+      },
+      [&](auto) {
+        Tensor dx = empty({as_rows(douts[0]).dim(0), weights[0].dim(0)}, douts[0].dtype(), douts[0].device(), kOp);
+        for (std::size_t s = douts.size(); s-- > 0;)
+          cuda::matmul(as_rows(douts[s]), weights[s].transpose(0, 1), 1, s + 1 < douts.size() ? 1 : 0, dx);
+        return dx.reshape(shape);
+      });
+}
+
+Tensor linear_group_grad_bias_parts(const std::vector<Tensor>& douts) {
+  constexpr const char* kOp = "linear_group_grad_bias_parts";
+  check_count(kOp, "douts", douts.size(), douts.size());
+  std::vector<Tensor> rows;
+  for (const Tensor& dout : douts) {
+    check_linear_input(kOp, "dout", dout);
+    check_same_kind(kOp, "the first dout", douts[0], "dout", dout);
+    check_shape(kOp, "dout", dout, douts[0].shape());
+    rows.push_back(as_rows(dout));
+  }
+  return on_device(
+      douts[0].device(),
+      [&](auto) {
+        Tensor parts =
+            empty({static_cast<Index>(rows.size()), 1, rows[0].dim(1)}, rows[0].dtype(), rows[0].device(), kOp);
+        for (std::size_t s = 0; s < rows.size(); ++s) {
+          Tensor own = parts.select(0, static_cast<Index>(s)).select(0, 0);
+          copy(linear_grad_bias(rows[s]), own);
+        }
+        return parts;
+      },
+      [&](auto) { return cuda::column_sums(rows); });
+}
+
+}  // namespace subquad::kernels

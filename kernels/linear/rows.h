@@ -1,0 +1,34 @@
+// What the doors of this room share.
+#pragma once
+
+#include "subquad/core/check.h"
+
+namespace subquad::kernels {
+
+inline void check_linear_input(const char* op, const char* name, const Tensor& t) {
+  check_float(op, name, t);
+  if (t.rank() < 1) throw ShapeError(cat(op, ": ", name, " is ", describe(t), ", expected [..., D]"));
+}
+
+// x, a weight [I, O] and a bias [O] or an undefined one go together.
+inline void check_linear_map(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check_rank(op, "weight", weight, 2);
+  check_same_kind(op, "x", x, "weight", weight);
+  if (x.dim(-1) != weight.dim(0))
+    throw ShapeError(cat(op, ": x is ", describe(x), ", expected [..., ", weight.dim(0), "] for weight ",
+                         weight.shape(), " = [I, O]"));
+  if (!bias.defined()) return;
+  check_same_kind(op, "x", x, "bias", bias);
+  check_shape(op, "bias", bias, {weight.dim(1)});
+  check_contiguous(op, "bias", bias);
+}
+
+// All dimensions but the last as one, [rows, D]; a copy only when that is not a view.
+inline Tensor as_rows(const Tensor& t) {
+  if (t.rank() == 2) return t;
+  Index rows = 1;
+  for (int d = 0; d + 1 < t.rank(); ++d) rows *= t.dim(d);
+  return t.contiguous().reshape({rows, t.dim(-1)});
+}
+
+}  // namespace subquad::kernels
