@@ -35,11 +35,11 @@ constexpr Kind kKinds[] = {
     {"fsat", "topk", golden_fsat_topk, kOp},
     {"fsat", "gather", golden_fsat_gather, kOp},
     {"fsat", "module", golden_fsat_module, kModel},
-    {"nystromformer", "attention", golden_nystromformer_attention, kOp},
-    {"nystromformer", "pinv", golden_nystromformer_pinv, kOp},
-    {"nystromformer", "encoder_layer", golden_nystromformer_layer, kModel},
-    {"nystromformer", "classifier", golden_nystromformer_classifier, kModel},
-    {"nystromformer", "two_tower", golden_nystromformer_two_tower, kModel},
+    {"nystromformer", "attention", golden_nystromformer_attention, kOp, true},
+    {"nystromformer", "pinv", golden_nystromformer_pinv, kOp, true},
+    {"nystromformer", "encoder_layer", golden_nystromformer_layer, kModel, true},
+    {"nystromformer", "classifier", golden_nystromformer_classifier, kModel, true},
+    {"nystromformer", "two_tower", golden_nystromformer_two_tower, kModel, true},
 };
 
 std::filesystem::path golden_folder() {
