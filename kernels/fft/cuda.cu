@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "subquad/core/tensor.h"
+#include "subquad/kernels/fft/cuda_long.h"
 #include "subquad/kernels/fft/panel.cuh"
 
 namespace subquad::kernels::cuda {
@@ -263,17 +264,13 @@ Complex<T>* complex_numbers(Tensor& x) {
   return reinterpret_cast<Complex<T>*>(x.bytes());
 }
 
-void refuse(const char* op, Index n) {
-  throw Error(cat(op, ": a line of ", n, " numbers is too long for CUDA"));
-}
-
 }  // namespace
 
 void fft(const Tensor& x, bool backward, double scale, Tensor& out) {
   const Signals signals = {x.dim(0) * x.dim(2), x.dim(2)};
   const Index n = x.dim(1);
   const auto run = [&]<class T>(Type<T>) {
-    if (!fits<T>(n)) refuse("fft", n);
+    if (!fits<T>(n)) return long_fft(x, backward, scale, out);
     launch_lines<T>("fft", fft_complex<T>, plan_lines<T>(signals, static_cast<int>(n), false), signals,
                     complex_numbers<T>(x), complex_numbers<T>(out), backward, static_cast<T>(scale));
   };
@@ -284,7 +281,7 @@ void rfft(const Tensor& x, double scale, double inside, Tensor& out) {
   const Signals signals = {x.dim(0) * x.dim(2), x.dim(2)};
   const Index n = x.dim(1), length = n % 2 == 0 ? n / 2 : n;
   visit_float("rfft", x.dtype(), [&]<class T>(Type<T>) {
-    if (!fits<T>(length)) refuse("rfft", n);
+    if (!fits<T>(length)) return long_rfft(x, scale, inside, out);
     launch_lines<T>("rfft", n % 2 == 0 ? fft_real_even<T> : fft_real_odd<T>,
                     plan_lines<T>(signals, static_cast<int>(length), n % 2 == 0), signals, x.data<T>(),
                     complex_numbers<T>(out), static_cast<T>(scale), static_cast<T>(inside));
@@ -295,7 +292,7 @@ void irfft(const Tensor& x, double scale, double inside, Tensor& out) {
   const Signals signals = {out.dim(0) * out.dim(2), out.dim(2)};
   const Index n = out.dim(1), length = n % 2 == 0 ? n / 2 : n;
   visit_float("irfft", out.dtype(), [&]<class T>(Type<T>) {
-    if (!fits<T>(length)) refuse("irfft", n);
+    if (!fits<T>(length)) return long_irfft(x, scale, inside, out);
     launch_lines<T>("irfft", n % 2 == 0 ? fft_inverse_even<T> : fft_inverse_odd<T>,
                     plan_lines<T>(signals, static_cast<int>(length), n % 2 == 0), signals, complex_numbers<T>(x),
                     out.data<T>(), static_cast<T>(scale), static_cast<T>(inside));

@@ -32,10 +32,13 @@
 //                   n = 1000, 1021, 1024, 4096, 65536; slower at n = 256, half as fast for rfft.
 //
 // Between the two, lanes are gathered one by one. On CUDA a block takes one signal or some neighbouring ones, whose
-// whole transform stays in its shared memory: each number is read and written once. For now that is all: a signal that
-// does not fit into 96 KiB there is an Error.
+// whole transform stays in its shared memory: each number is read and written once. Signals that do not fit into 96 KiB
+// there (float32: above about 10 500 numbers, above 2560 by Bluestein's way; twice that where an even real one goes as
+// half of it; float64: half of all that) are transformed by cuFFT (kernels/cufft), once per outer index unless the axis
+// is the last one.
 //
-// No signal knows what stands in another: the result of one does not depend on any other, nor on how many there are.
+// No signal knows what stands in another: the result of one does not depend on any other, nor on how many there are
+// (by cuFFT: as far as cuFFT promises that).
 // Deterministic. Accuracy: errors grow like log n.
 // Sources: Cooley and Tukey 1965; Stockham 1966 (the order of a sweep); Bluestein 1970.
 #pragma once

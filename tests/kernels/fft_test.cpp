@@ -162,31 +162,66 @@ TEST_CASE("rfft and irfft equal the double loop") {
   });
 }
 
+// Is each gradient the transpose of its map?
+void check_transposes(const Shape& shape, int axis, DType dtype) {
+  const Index n = shape[axis];
+  const auto inner_product = [](const Tensor& a, const Tensor& b) {
+    const Tensor x = doubles(parts(a)), y = doubles(parts(b));
+    double sum = 0;
+    for (Index i = 0; i < x.size(); ++i) sum += x.data<double>()[i] * y.data<double>()[i];
+    return sum;
+  };
+  const Tensor x = normal(shape, dtype, 1), y = kernels::rfft(x, axis);
+  const Tensor u = complex_normal(y.shape(), dtype, 2), v = normal(shape, dtype, 3);
+  const double size = static_cast<double>(x.size() + 1), bound = 4 * tolerance(dtype, n) * size;
+  CHECK(std::fabs(inner_product(y, u) - inner_product(x, kernels::rfft_grad(u, n, axis))) <= bound);
+  CHECK(std::fabs(inner_product(kernels::irfft(u, n, axis), v) - inner_product(u, kernels::irfft_grad(v, axis))) <=
+        bound);
+}
+
 TEST_CASE("rfft_grad and irfft_grad are the transposed maps") {
   for_each_float([](DType dtype) {
     for (const auto& [shape, axis] : cases()) {
       CAPTURE(shape);
-      const Index n = shape[axis];
-      const auto inner_product = [](const Tensor& a, const Tensor& b) {
-        const Tensor x = doubles(parts(a)), y = doubles(parts(b));
-        double sum = 0;
-        for (Index i = 0; i < x.size(); ++i) sum += x.data<double>()[i] * y.data<double>()[i];
-        return sum;
-      };
-      const Tensor x = normal(shape, dtype, 1), y = kernels::rfft(x, axis);
-      const Tensor u = complex_normal(y.shape(), dtype, 2), v = normal(shape, dtype, 3);
-      const double size = static_cast<double>(x.size() + 1), bound = 4 * tolerance(dtype, n) * size;
-      CHECK(std::fabs(inner_product(y, u) - inner_product(x, kernels::rfft_grad(u, n, axis))) <= bound);
-      CHECK(std::fabs(inner_product(kernels::irfft(u, n, axis), v) - inner_product(u, kernels::irfft_grad(v, axis))) <=
-            bound);
+      check_transposes(shape, axis, dtype);
     }
   });
+}
+
+// 7 * 11 * 17 and 7 * 13 * 29, and their doubles: too long for a block of a CUDA device, which holds up to 1280 in
+// float64, 2560 in float32 of such lengths.
+TEST_CASE("fft and rfft of long signals equal the double loop") {
+  for (const Shape& shape : {Shape{2, 1309, 2}, Shape{2, 1309}, Shape{1, 2618, 2}, Shape{2, 2618}}) {
+    CAPTURE(shape);
+    const Index n = shape[1];
+    const double bound = tolerance(kFloat64, n);
+    const Tensor x = normal(shape, kFloat64, 1), half = complex_normal(shape.with(1, n / 2 + 1), kFloat64, 2);
+    CHECK_CLOSE(parts(kernels::rfft(x, 1)), parts(slow_rfft(x, 1)), bound);
+    CHECK_CLOSE(kernels::irfft(half, n, 1), slow_irfft(half, n, 1), bound);
+    check_transposes(shape, 1, kFloat64);
+    if (n % 2 == 0) continue;
+    const Tensor z = complex_normal(shape, kFloat64, 3);
+    CHECK_CLOSE(parts(kernels::fft(z, 1)), parts(slow_fft(z, 1, -1, 1)), bound);
+    CHECK_CLOSE(parts(kernels::ifft(z, 1)), parts(slow_fft(z, 1, +1, 1 / static_cast<double>(n))), bound);
+  }
+  for (const Shape& shape : {Shape{2, 2639, 2}, Shape{2, 2639}, Shape{2, 5278, 2}, Shape{2, 5278}}) {
+    CAPTURE(shape);
+    const Index n = shape[1];
+    const double bound = tolerance(kFloat32, n);
+    const Tensor x = normal(shape, kFloat32, 1), half = complex_normal(shape.with(1, n / 2 + 1), kFloat32, 2);
+    CHECK_CLOSE(parts(kernels::rfft(x, 1)), parts(kernels::rfft(x.to(kFloat64), 1)), bound);
+    CHECK_CLOSE(kernels::irfft(half, n, 1), kernels::irfft(half.to(kComplex128), n, 1), bound);
+    check_transposes(shape, 1, kFloat32);
+    const Tensor z = complex_normal(shape, kFloat32, 3);
+    CHECK_CLOSE(parts(kernels::ifft(z, 1)), parts(kernels::ifft(z.to(kComplex128), 1)), bound);
+  }
+  const Tensor x = normal({5279}, kFloat32, 4);  // a view that starts in the middle of a pair
+  CHECK(same_bits(kernels::rfft(x.slice(0, 1, 5279), 0), kernels::rfft(x.slice(0, 1, 5279).clone(), 0)));
 }
 
 TEST_CASE("fft and its inverse: there and back, and Parseval") {
   for (const Index n : {1, 7, 64, 1000, 1021, 4096, 6000, 8192, 30030}) {
     CAPTURE(n);
-    if (interpreted() && n > 4096) continue;
     for_each_float([&](DType dtype) {
       const Tensor x = normal({1, n, 3}, dtype, 5), z = complex_normal({1, n, 3}, dtype, 6);
       const double bound = dot_tolerance(dtype, 16);  // of numbers of order 1: grows like log n
@@ -224,8 +259,9 @@ TEST_CASE("fft of a row has the same bits alone, in any batch and along any axis
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
       for (const Index n : {1, 2, 15, 22, 64, 100, 256, 270, 331, 486, 1000, 1024, 1536, 2310, 4096}) {
+        if (interpreted() && n > 2310) continue;
+
         CAPTURE(n);
-        if (interpreted() && n > 1536) continue;
         const Tensor x = normal({21, n}, dtype, 1), z = complex_normal({21, n}, dtype, 2);
         const Tensor half = complex_normal({21, n / 2 + 1}, dtype, 3);
         const auto check = [](const Tensor& in, const auto& transform) {
@@ -248,7 +284,6 @@ TEST_CASE("fft of a row has the same bits alone, in any batch and along any axis
 TEST_CASE("fft is accurate: the error of float32 grows slowly") {
   for (const Index n : {1 << 10, 1 << 14, 3 * 5 * 7 * 11, 1 << 17}) {
     CAPTURE(n);
-    if (interpreted() && n > 4096) continue;
     const Tensor x = complex_normal({n, 2}, kFloat32, 3);
     const Tensor want = kernels::fft(x.to(kComplex128), 0), got = kernels::fft(x, 0);
     CHECK(largest_error(parts(got), parts(want)) < 8 * 0x1p-24);
