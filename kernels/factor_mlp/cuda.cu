@@ -1,11 +1,17 @@
 #include "subquad/kernels/factor_mlp/cuda.h"
 
 #include "subquad/kernels/factor_mlp/cuda_plain.h"
+#include "subquad/kernels/factor_mlp/cuda_tensor_core.h"
 #include "subquad/kernels/reduce/reduce.h"
 
 namespace subquad::kernels::cuda {
 
 namespace {
+
+// [M, I, H] -> [M, H, I]: the weights of a hidden unit beside each other.
+Tensor turned(const Tensor& first) {
+  return first.transpose(1, 2).contiguous();
+}
 
 // set: [GradSet::size]
 FactorMlp unpack(const Tensor& set, const MlpSizes& s) {
@@ -22,7 +28,9 @@ FactorMlp unpack(const Tensor& set, const MlpSizes& s) {
 }  // namespace
 
 void factor_mlp(const Tensor& x, const FactorMlp& mlp, const Mask& mask, Tensor& out) {
-  if (out.size() > 0) factor_mlp_plain(x, mlp, mask, out);
+  if (out.size() == 0) return;
+  if (fits_tensor_cores(x, mlp)) return factor_mlp_tensor_core(x, mlp, turned(mlp.first), mask, out);
+  factor_mlp_plain(x, mlp, mask, out);
 }
 
 void factor_mlp_grad(const Tensor& dout, const Tensor& x, const FactorMlp& mlp, const Mask& mask, Tensor& dx,
@@ -34,10 +42,17 @@ void factor_mlp_grad(const Tensor& dout, const Tensor& x, const FactorMlp& mlp, 
     grads = unpack(zeros({set.size}, x.dtype(), x.device(), "factor_mlp_grad"), s);
     return;
   }
-  if (dx.defined()) factor_mlp_plain_dx(dout, x, mlp, mask, dx);
-  const Index chunks = factor_mlp_plain_chunks(x, mlp).count;
+  const bool fits = fits_tensor_cores(x, mlp);
+  const Index chunks = (fits ? factor_mlp_tensor_core_chunks(x, mlp) : factor_mlp_plain_chunks(x, mlp)).count;
   Tensor sets = empty({chunks, set.size}, x.dtype(), x.device(), "factor_mlp_grad");
-  factor_mlp_plain_grads(dout, x, mlp, mask, sets);
+  if (fits) {
+    const Tensor first = turned(mlp.first);
+    if (dx.defined()) factor_mlp_tensor_core_dx(dout, x, mlp, first, mask, dx);
+    factor_mlp_tensor_core_grads(dout, x, mlp, first, mask, sets);
+  } else {
+    if (dx.defined()) factor_mlp_plain_dx(dout, x, mlp, mask, dx);
+    factor_mlp_plain_grads(dout, x, mlp, mask, sets);
+  }
   grads = unpack(chunks == 1 ? sets.squeeze(0) : sum(sets, {0}), s);
 }
 

@@ -6,8 +6,8 @@
 //   x [B, N, I]   first A [M, I, H]   first_bias a [M, H]   second C [M, H, O]   second_bias c [M, O]
 //   out [M, B, N, O]; gelu in the erf form
 //
-// float32 or float64, one dtype, contiguous, one device; I, H, O >= 1, any other extent may be 0. With a mask (any, also with
-// holes) out is 0 at padding, what stands there in x or dout is not read, and x gets gradient 0 there.
+// float32 or float64, one dtype, contiguous, one device; I, H, O >= 1, any other extent may be 0. With a mask (any,
+// also with holes) out is 0 at padding, what stands there in x or dout is not read, and x gets gradient 0 there.
 //
 // A row is computed alone, in the same order of operations wherever it stands. Gradients of the parameters are summed
 // over chunks of at least 512 rows, cut by shape, and the chunks in order: the same bits for any number of threads.
@@ -15,8 +15,9 @@
 // beside results, the parameters once more, some 64 rows per thread, and one set of gradients per chunk (at most 64
 // sets, and 64 MiB where there is more than one).
 //
-// On CUDA z is computed once for dx and once for the gradients of the parameters; beside results there are sets of
-// these for chunks of at least 256 rows, at most 64 MiB where there is more than one.
+// On CUDA float32 with I, O <= 128 is multiplied on tensor cores in precision() (core/precision.h), the rest by plain
+// loops. Backward computes z once for dx and once more for the gradients of the parameters; beside results it holds the
+// first layers once more and sets of gradients for chunks of at least 256 rows (64 MiB where there is more than one).
 // Source: Yu et al. 2022 (Paramixer): f_m, and g as M = 1.
 #pragma once
 

@@ -1,10 +1,13 @@
 #include "subquad/kernels/factor_mlp/factor_mlp.h"
 
+#include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numbers>
 
 #include "subquad/core/allocator.h"
+#include "subquad/core/precision.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
 
@@ -88,7 +91,10 @@ struct Sum {
   }
 };
 
-std::vector<Tensor> slow(const MlpCase& c, const Inputs& in) {
+using Rounding = std::function<double(double)>;  // of what is multiplied
+
+std::vector<Tensor> slow(
+    const MlpCase& c, const Inputs& in, const Rounding& low = [](double x) { return x; }) {
   const Tensor x = doubles(in.x), first = doubles(in.mlp.first), first_bias = doubles(in.mlp.first_bias);
   const Tensor second = doubles(in.mlp.second), second_bias = doubles(in.mlp.second_bias), up = doubles(in.dout);
   Sum out(in.dout), dx(in.x), dfirst(first), dfirst_bias(first_bias), dsecond(second), dsecond_bias(second_bias);
@@ -103,18 +109,20 @@ std::vector<Tensor> slow(const MlpCase& c, const Inputs& in) {
         }
         for (Index h = 0; h < c.hidden; ++h) {
           double z = at(first_bias, {m, h}), dr = 0;
-          for (Index k = 0; k < c.inputs; ++k) z += at(x, {b, i, k}) * at(first, {m, k, h});
-          const double cdf = (1 + std::erf(z / std::numbers::sqrt2)) / 2;
+          for (Index k = 0; k < c.inputs; ++k) z += low(at(x, {b, i, k})) * low(at(first, {m, k, h}));
+          const double cdf = (1 + std::erf(z / std::numbers::sqrt2)) / 2, r = low(z * cdf);
           const double slope = cdf + z * std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
           for (Index o = 0; o < c.outputs; ++o) {
-            out({m, b, i, o}) += z * cdf * at(second, {m, h, o});
-            dsecond({m, h, o}) += z * cdf * at(up, {m, b, i, o});
-            dr += at(up, {m, b, i, o}) * at(second, {m, h, o});
+            const double dy = low(at(up, {m, b, i, o})), weight = low(at(second, {m, h, o}));
+            out({m, b, i, o}) += r * weight;
+            dsecond({m, h, o}) += r * dy;
+            dr += dy * weight;
           }
+          const double dz = low(dr * slope);
           dfirst_bias({m, h}) += dr * slope;
           for (Index k = 0; k < c.inputs; ++k) {
-            dfirst({m, k, h}) += at(x, {b, i, k}) * dr * slope;
-            dx({b, i, k}) += dr * slope * at(first, {m, k, h});
+            dfirst({m, k, h}) += low(at(x, {b, i, k})) * dz;
+            dx({b, i, k}) += dz * low(at(first, {m, k, h}));
           }
         }
       }
@@ -181,9 +189,63 @@ TEST_CASE("factor_mlp: a row does not depend on padding or on the rest of the ba
 
 TEST_CASE("factor_mlp gives the same bits for any number of threads") {
   const Index n = interpreted() ? 300 : 1500;
-  const MlpCase c{.factors = 3, .batch = 2, .positions = n, .inputs = 10, .hidden = 20, .outputs = 7};
-  const Inputs in = make_inputs(c, kFloat32);
-  CHECK(same_for_any_thread_count([&] { return run(c, in).all(); }));
+  for (const MlpCase& c :
+       {MlpCase{.factors = 3, .batch = 2, .positions = n, .inputs = 10, .hidden = 20, .outputs = 7},
+        MlpCase{.batch = 1, .positions = 70, .inputs = 130, .hidden = 6}}) {  // too wide for tensor cores
+    const Inputs in = make_inputs(c, kFloat32);
+    CHECK(same_for_any_thread_count([&] { return run(c, in).all(); }));
+  }
+}
+
+// Every pair of widths that the tensor-core kernels are compiled for, in more than one block of rows.
+std::vector<MlpCase> precision_cases() {
+  const auto of = [](Index inputs, Index outputs) {
+    return MlpCase{.batch = 1, .positions = 130, .inputs = inputs, .hidden = 40, .outputs = outputs};
+  };
+  return {of(24, 12), of(50, 13), of(64, 40), of(128, 9), of(100, 68)};
+}
+
+struct LowPrecision {
+  Precision precision;
+  int dropped_bits;  // of a float32
+};
+
+double rounded(double x, int dropped_bits) {
+  const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(x)) + (1u << (dropped_bits - 1));
+  return std::bit_cast<float>(bits >> dropped_bits << dropped_bits);
+}
+
+TEST_CASE("factor_mlp in tf32 and bf16 is at most twice as wrong as plain loops that round what they multiply") {
+  if (device().is_cpu()) return;  // computes in float32 whatever is asked for
+  for (const LowPrecision low : {LowPrecision{Precision::tf32, 13}, {Precision::bf16, 16}}) {
+    const PrecisionGuard guard(low.precision);
+    CAPTURE(low.precision);
+    for (const MlpCase& c : precision_cases()) {
+      CAPTURE(c);
+      const Inputs in = make_inputs(c, kFloat32);
+      const auto round = [&](double x) { return rounded(x, low.dropped_bits); };
+      const std::vector<Tensor> got = run(c, in).all(), want = slow(c, in), plain = slow(c, in, round);
+      const double rest = dot_tolerance(kFloat32, c.inputs + c.hidden + c.outputs + c.positions);
+      for (std::size_t i = 0; i < want.size(); ++i) {
+        CAPTURE(i);
+        const double error = largest_error(got[i], want[i]);
+        CHECK(error <= 2 * largest_error(plain[i], want[i]) + rest);
+        if (i < 2) CHECK(error > rest);  // it does round
+      }
+    }
+  }
+}
+
+TEST_CASE("factor_mlp gives the same bits whenever it computes in the same precision") {
+  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+    const PrecisionGuard guard(precision);
+    CAPTURE(precision);
+    for (const MlpCase& c : precision_cases()) {
+      CAPTURE(c);
+      const Inputs in = make_inputs(c, kFloat32);
+      CHECK(same_for_any_thread_count([&] { return run(c, in).all(); }));
+    }
+  }
 }
 
 TEST_CASE("factor_mlp: dx is left out where nobody wants it") {
