@@ -5,6 +5,7 @@
 #include "subquad/core/check.h"
 #include "subquad/kernels/attention/arguments.h"
 #include "subquad/kernels/block_attention/cpu.h"
+#include "subquad/kernels/block_attention/cuda.h"
 #include "subquad/kernels/dropout/dropout.h"
 
 namespace subquad::kernels {
@@ -25,7 +26,6 @@ void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor
                   const std::vector<Summaries>& summaries, const BlockPattern& pattern, const Mask& mask,
                   const BlockAttentionOptions& options) {
   check_rank(op, "q", q, 4);
-  check_on_cpu(op, "q", q);
   check_float(op, "q", q);
   const auto check = [&](const char* name, const Tensor& t, const Shape& shape) {
     check_shape(op, name, t, shape);
@@ -66,11 +66,13 @@ std::vector<Summaries> with_unit_strides(std::vector<Summaries> tables) {
   return tables;
 }
 
-// Zeros, in the memory order [B, N, H, width].
-Tensor zero_heads(const char* op, const Tensor& like, Index width) {
-  Tensor heads = empty_heads(op, like, width);
-  fill(heads, 0);
-  return heads;
+void zero_all_but_dq(BlockAttentionGrads& grads) {
+  fill(grads.dk, 0);
+  fill(grads.dv, 0);
+  for (Summaries& table : grads.dsummaries) {
+    fill(table.k, 0);
+    fill(table.v, 0);
+  }
 }
 
 }  // namespace
@@ -83,8 +85,12 @@ BlockAttentionOutput block_attention(const Tensor& q, const Tensor& k, const Ten
   const Shape rows = q.shape().without(3);
   BlockAttentionOutput result{empty_heads(kOp, q, v.dim(3)), empty(rows, q.dtype(), q.device(), kOp),
                               empty(rows, q.dtype(), q.device(), kOp)};
-  cpu::block_attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), with_unit_strides(summaries),
-                       pattern, mask, with_scale(options, q.dim(3)), result);
+  const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);
+  const std::vector<Summaries> tables = with_unit_strides(summaries);
+  const BlockAttentionOptions scaled = with_scale(options, q.dim(3));
+  on_device(
+      q.device(), [&](auto) { cpu::block_attention(q_rows, k_rows, v_rows, tables, pattern, mask, scaled, result); },
+      [&](auto) { cuda::block_attention(q_rows, k_rows, v_rows, tables, pattern, mask, scaled, result); });
   return result;
 }
 
@@ -106,13 +112,25 @@ BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse,
   check("lse_rest", forward.lse_rest, rows);
   if (dlse.defined()) check("dlse", dlse, rows);
   BlockAttentionGrads grads{
-      empty_heads(kOp, q, q.dim(3)), zero_heads(kOp, k, k.dim(3)), zero_heads(kOp, v, v.dim(3)), {}};
+      empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3)), {}};
   for (const Summaries& table : summaries)
-    grads.dsummaries.push_back({zero_heads(kOp, table.k, k.dim(3)), zero_heads(kOp, table.v, v.dim(3))});
-  cpu::block_attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k), with_unit_stride(v),
-                            with_unit_strides(summaries),
-                            {with_unit_stride(forward.out), forward.lse, forward.lse_rest}, pattern, mask,
-                            with_scale(options, q.dim(3)), grads);
+    grads.dsummaries.push_back({empty_heads(kOp, table.k, k.dim(3)), empty_heads(kOp, table.v, v.dim(3))});
+  const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);
+  const std::vector<Summaries> tables = with_unit_strides(summaries);
+  const Tensor dout_rows = with_unit_stride(dout);
+  const BlockAttentionOutput out_rows{with_unit_stride(forward.out), forward.lse, forward.lse_rest};
+  const BlockAttentionOptions scaled = with_scale(options, q.dim(3));
+  on_device(
+      q.device(),
+      [&](auto) {
+        zero_all_but_dq(grads);
+        cpu::block_attention_grad(dout_rows, dlse, q_rows, k_rows, v_rows, tables, out_rows, pattern, mask, scaled,
+                                  grads);
+      },
+      [&](auto) {
+        cuda::block_attention_grad(dout_rows, dlse, q_rows, k_rows, v_rows, tables, out_rows, pattern, mask, scaled,
+                                   grads);
+      });
   return grads;
 }
 

@@ -38,11 +38,15 @@
 // Dropout (probability > 0) zeroes direct weights after the softmax and scales the others by 1 / (1 - probability);
 // summaries keep theirs. Bits: word(sample, position i H + h, feature j) of core/rng.h.
 //
-// One dtype (float32, float64), on the CPU; any strides (copied where the last is not 1); `out` and gradients lie in
+// One dtype (float32, float64), one device; any strides (copied where the last is not 1); `out` and gradients lie in
 // memory as [B, N, H, E]. Deterministic: the same bits for any number of threads. Work: 2 (E + C) flops per query and
 // entry forward, 2 (3 E + 2 C) backward, where queries of a line (segment, row, column, 32 neighbours) take 32 at a
 // time whatever one of them sees. Memory: one line's entries per thread; in backward, gradients of the rows that
 // several lines see (spans of fixed, large blocks of logsparse, rims of window) once more for each of eight chunks.
+//
+// On CUDA a query, and in backward a row of a table, has one owner, which walks over all that it sees or that see it:
+// 2 (4 E + 3 C) flops backward. One number per query is kept in backward, and with a mask that is no prefix one byte
+// per row of the summaries; what is done is the same for any padding.
 // Source: Ren et al. 2021 (Combiner); nn/attention/combiner.h tells what is theirs and what is ours.
 #pragma once
 

@@ -23,9 +23,9 @@ class CombinerCase {
   GoldenErrors run() {
     const Variable q = input("q"), k = input("k"), v = input("v");
     const nn::CombinerLearned learned = parameters();
-    const nn::CombinerResult got = nn::combiner_attention(q, k, v, mask_, config_, causal_, learned);
+    const nn::CombinerResult got = nn::combiner_attention(q, k, v, mask_.to(device()), config_, causal_, learned);
     compare(got, 1 / std::sqrt(static_cast<double>(q.dim(3))));
-    backward(got.out, want("up.out").to(dtype_));
+    backward(got.out, here(want("up.out").to(dtype_)));
     compare_gradients();
     return errors_;
   }
@@ -91,7 +91,7 @@ class CombinerCase {
   }
 
   Variable leaf(const std::string& name, const Shape& shape) {
-    Variable made(want(name).to(dtype_).contiguous().clone().reshape(shape), true);
+    Variable made(here(want(name).to(dtype_).contiguous().clone().reshape(shape)), true);
     leaves_.emplace_back(name, made);
     return made;
   }

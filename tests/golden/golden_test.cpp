@@ -30,7 +30,7 @@ constexpr Kind kKinds[] = {
     {"paramixer", "classifier", golden_paramixer_classifier, kModel, true},
     {"paramixer", "order", golden_paramixer_classifier, kModel, true},
     {"paramixer", "adding", golden_paramixer_adding, kModel, true},
-    {"combiner", "attention", golden_combiner_attention, kOp},
+    {"combiner", "attention", golden_combiner_attention, kOp, true},
     {"fsat", "cross", golden_fsat_cross, kOp},
     {"fsat", "topk", golden_fsat_topk, kOp},
     {"fsat", "gather", golden_fsat_gather, kOp},

@@ -140,7 +140,7 @@ BlockInputs make_inputs(const BlockCase& c, DType dtype) {
                  draw(queries, c.value_width, 4),
                  normal({c.batch, c.heads, queries}, dtype, 5),
                  {},
-                 make_mask(c)};
+                 make_mask(c).to(device())};
   std::uint64_t seed = 6;
   for (const Index rows : kernels::summary_rows(c.pattern, c.n)) {
     in.summaries.push_back({draw(rows, c.width, seed), draw(rows, c.value_width, seed + 1)});
@@ -156,7 +156,8 @@ BlockExpected slow_block_attention(const BlockCase& c, const BlockInputs& in) {
   for (const Summaries& t : tables) grads.push_back({zeros_like(t.k), zeros_like(t.v)});
   BlockExpected want{zeros_like(dout), zeros_like(dlse), zeros_like(q), {}, {}, {}};
   const double scale = 1 / std::sqrt(static_cast<double>(c.width));
-  const auto real = [&](Index b, Index j) { return !in.mask.defined() || in.mask.real.data<bool>()[b * c.n + j]; };
+  const Mask mask = in.mask.to(kCpu);
+  const auto real = [&](Index b, Index j) { return !mask.defined() || mask.real.data<bool>()[b * c.n + j]; };
 
   for (Index head = 0; head < c.batch * c.heads; ++head) {
     const Index b = head / c.heads;

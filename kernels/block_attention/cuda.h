@@ -1,0 +1,18 @@
+// The CUDA kernels behind block_attention.h. Arguments are checked, every last stride is 1, options.scale is set;
+// gradients are all written.
+#pragma once
+
+#include "subquad/kernels/block_attention/block_attention.h"
+
+namespace subquad::kernels::cuda {
+
+void block_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Summaries>& summaries,
+                     const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
+                     BlockAttentionOutput& result);
+
+void block_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const std::vector<Summaries>& summaries, const BlockAttentionOutput& forward,
+                          const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
+                          BlockAttentionGrads& grads);
+
+}  // namespace subquad::kernels::cuda
