@@ -79,8 +79,8 @@ __global__ void __launch_bounds__(kCyclicThreads) cyclic_in_block(Job job, Cycli
 
 template <class T, class Job>
 void launch_in_block(const char* op, const Job& job, const CyclicShape& shape, Index batch, int longest) {
-  // More features per block, up to 32 bytes of them, while they fit and the blocks still fill a large device.
-  constexpr Index kBlocks = 2 * 132;
+  // More features per block, up to 32 bytes of them, while they fit and the blocks still fill a large device (three for two of its multiprocessors).
+  constexpr Index kBlocks = 3 * 132 / 2;
   const std::size_t most = std::min(properties(current_device()).shared_bytes_per_block, std::size_t{200} << 10);
   const auto blocks = [&](int bits) { return batch * ((shape.width + (1 << bits) - 1) >> bits); };
   int bits = 0;

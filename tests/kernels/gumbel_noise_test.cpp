@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "subquad/core/graph.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
 
@@ -64,6 +65,19 @@ TEST_CASE("gumbel_noise gives the same bits for any number of threads, and takes
   }));
   CHECK(kernels::gumbel_noise({2, 3, 0}, kFloat32, random).size() == 0);
   CHECK(kernels::gumbel_noise({0, 3, 4}, kFloat32, random_of({})).size() == 0);
+}
+
+TEST_SUITE("cuda") {
+  TEST_CASE("gumbel_noise in a graph is drawn anew at every step") {
+    RandomState random = random_of({11, 4});
+    Tensor noise = kernels::gumbel_noise({2, 3, 40}, kFloat32, random);
+    Graph graph = Graph::capture(device(), [&] { noise = kernels::gumbel_noise({2, 3, 40}, kFloat32, random); });
+    for (const Index step : {3, 4}) {
+      fill(random.step, static_cast<double>(step));
+      graph.replay();
+      CHECK(same_bits(noise, kernels::gumbel_noise({2, 3, 40}, kFloat32, random_of({11, 4}, step))));
+    }
+  }
 }
 
 TEST_SUITE("cpu") {  // the door is the same on every device

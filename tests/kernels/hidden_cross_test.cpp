@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "subquad/core/graph.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
 
@@ -240,6 +241,28 @@ TEST_CASE("hidden_cross gives the same bits for any thread count") {
     const auto g = kernels::hidden_cross_grad(b, a, a, b, mask);
     return std::vector<Tensor>{f.lag, f.col, g.da, g.db};
   }));
+}
+
+TEST_SUITE("cuda") {
+  TEST_CASE("hidden_cross in a graph takes the lengths that are there at its replay") {
+    const Index most = 2100;  // too long for a block in float64
+    const Tensor a = normal({2, most, 2}, kFloat64, 1), b = normal({2, most, 2}, kFloat64, 2);
+    const auto run = [&](const Mask& mask) {
+      const auto f = kernels::hidden_cross(a, b, mask);
+      const auto g = kernels::hidden_cross_grad(b, a, a, b, mask);
+      return std::vector<Tensor>{f.lag, f.col, g.da, g.db};
+    };
+    Mask mask = lengths({most, 5}, most);
+    std::vector<Tensor> out;
+    Graph graph = Graph::capture(device(), [&] { out = run(mask); });
+    for (const std::vector<Index>& n : {std::vector<Index>{most - 1, 5}, std::vector<Index>{0, most}}) {
+      const Mask other = lengths(n, most);
+      copy(other.lengths, mask.lengths);
+      graph.replay();
+      const std::vector<Tensor> want = run(other);
+      for (std::size_t i = 0; i < out.size(); ++i) CHECK(same_bits(out[i], want[i]));
+    }
+  }
 }
 
 TEST_SUITE("cpu") {  // the door is the same on every device
