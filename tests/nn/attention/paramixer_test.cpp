@@ -3,8 +3,10 @@
 #include <cmath>
 #include <numbers>
 
+#include "subquad/autograd/backward.h"
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/reduce.h"
+#include "subquad/core/graph.h"
 #include "subquad/tests/nn/attention/padding.h"
 #include "subquad/tests/nn/module_check.h"
 #include "subquad/tests/nn/slow.h"
@@ -244,6 +246,34 @@ TEST_CASE("Paramixer: a sample's result depends neither on the amount of padding
       };
       const Tensor alone = module->forward({Variable(cut(values)), Variable(cut(data)), {}, {}}).value();
       CHECK(test::same_bits(alone, cut(all)));
+    }
+  }
+}
+
+TEST_SUITE("cuda") {  // no graphs elsewhere
+  TEST_CASE("Paramixer recorded once and replayed is the eager one, bit for bit") {
+    for (const auto padding : {Case::none, Case::prefix, Case::holes}) {
+      const Case c{.options = {.hidden = 6}, .padding = padding};
+      CAPTURE(c);
+      const auto module = c.make(kFloat32);
+      const Mask mask = c.mask();
+      const Tensor x = test::normal(c.shape(), kFloat32, 1), y = test::normal(c.shape(), kFloat32, 2);
+      const Variable upstream(test::normal(c.shape(), kFloat32, 3));
+      std::vector<Tensor> results;
+      const auto step = [&] {
+        const Variable values(x, true), data(y, true);
+        module->zero_grad();
+        const Variable out = module->forward({values, data, mask, {}});
+        backward(sum(mul(out, upstream)));
+        results = {out.value(), values.grad(), data.grad()};
+        for (const Variable& p : module->parameters()) results.push_back(p.grad());
+      };
+      step();
+      std::vector<Tensor> want;
+      for (const Tensor& t : results) want.push_back(t.to(kCpu).clone());
+      Graph graph = Graph::capture(test::device(), step);
+      graph.replay();
+      for (std::size_t i = 0; i < want.size(); ++i) CHECK(test::same_bits(results[i], want[i]));
     }
   }
 }
