@@ -17,8 +17,9 @@ class Dropout : public Module {
   // x [B, ..., D]. In eval and with p = 0 it is x itself and `rng` may be undefined; else an undefined one is an Error.
   Variable operator()(const Variable& x, const RandomState& rng) const;
 
-  // dropout(activation(x + bias)) in one pass; bias [D] or undefined.
-  Variable after(const Variable& x, const Variable& bias, kernels::Activation activation, const RandomState& rng) const;
+  // dropout(activation(x + bias)) + residual in one pass; bias [D], residual like x, either may be undefined.
+  Variable after(const Variable& x, const Variable& bias, kernels::Activation activation, const RandomState& rng,
+                 const Variable& residual = {}) const;
 
  private:
   bool active(const RandomState& rng) const;

@@ -1,6 +1,5 @@
 #include "subquad/nn/encoder.h"
 
-#include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/core/check.h"
 #include "subquad/kernels/increment/increment.h"
@@ -61,7 +60,7 @@ Variable EncoderLayer::operator()(const Variable& x, const Mask& mask, const Ran
   if (norm_ == NormOrder::pre) {
     const Variable normed = norm1_(x);
     const auto [sum, out] = norm2_.add(attention_->forward({normed, normed, mask, rng}), x);
-    return add(sum, feed_forward_(out, rng));
+    return feed_forward_(out, rng, sum);
   }
   const Variable middle = norm1_.add(attention_->forward({x, x, mask, rng}), x).out;
   return norm2_.add(feed_forward_(middle, rng), middle).out;

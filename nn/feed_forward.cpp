@@ -35,10 +35,10 @@ FeedForward::FeedForward(const Place& place, const FeedForwardConfig& config)
       second_(child("second"), config.hidden, config.width),
       dropout_(child("dropout"), config.dropout) {}
 
-Variable FeedForward::operator()(const Variable& x, const RandomState& rng) const {
+Variable FeedForward::operator()(const Variable& x, const RandomState& rng, const Variable& residual) const {
   const ModuleScope scope = enter();
   const Variable hidden = hidden_dropout_.after(first_.product(x), first_.bias(), activation_, rng);  // [B, N, hidden]
-  return dropout_.after(second_.product(hidden), second_.bias(), Activation::none, rng);              // [B, N, width]
+  return dropout_.after(second_.product(hidden), second_.bias(), Activation::none, rng, residual);    // [B, N, width]
 }
 
 }  // namespace subquad::nn

@@ -1,4 +1,4 @@
-// FeedForward: out = dropout(activation-and-dropout(x W1 + b1) W2 + b2), position by position.
+// FeedForward: out = dropout(activation-and-dropout(x W1 + b1) W2 + b2) + residual, position by position.
 #pragma once
 
 #include <string_view>
@@ -22,7 +22,8 @@ class FeedForward : public Module {
  public:
   FeedForward(const Place& place, const FeedForwardConfig& config);
 
-  Variable operator()(const Variable& x, const RandomState& rng) const;  // [B, N, width] -> [B, N, width]
+  // [B, N, width] -> [B, N, width]; residual [B, N, width] or undefined
+  Variable operator()(const Variable& x, const RandomState& rng, const Variable& residual = {}) const;
 
  private:
   kernels::Activation activation_;

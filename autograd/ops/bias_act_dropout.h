@@ -1,5 +1,5 @@
-// Bias, activation and dropout in one pass (kernels/bias_act_dropout): what stands between the two layers of a
-// feed-forward block. Keeps only x for backward.
+// Bias, activation, dropout and a residual in one pass (kernels/bias_act_dropout): what stands between the two layers
+// of a feed-forward block and behind them. Keeps only x for backward.
 #pragma once
 
 #include "subquad/autograd/variable.h"
@@ -10,8 +10,8 @@ namespace subquad {
 
 using kernels::Activation;
 
-// x [B, ..., D]; bias [D] or undefined; rng may be undefined when p is 0.
+// x [B, ..., D]; bias [D] or undefined; rng may be undefined when p is 0; residual like x or undefined.
 Variable bias_act_dropout(const Variable& x, const Variable& bias, Activation activation, double p = 0,
-                          const RandomState& rng = {});
+                          const RandomState& rng = {}, const Variable& residual = {});
 
 }  // namespace subquad

@@ -24,12 +24,17 @@ void check_arguments(const char* op, const Tensor& x, const Tensor& bias, double
 
 }  // namespace
 
-Tensor bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng) {
+Tensor bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng,
+                        const Tensor& residual) {
   check_arguments("bias_act_dropout", x, bias, p, rng);
+  if (residual.defined()) {
+    check_shape("bias_act_dropout", "residual", residual, x.shape());
+    check_alike("bias_act_dropout", "x", x, "residual", residual);
+  }
   Tensor out = empty_like(x);
   on_device(
-      x.device(), [&](auto) { cpu::bias_act_dropout(x, bias, activation, p, rng, out); },
-      [&](auto) { cuda::bias_act_dropout(x, bias, activation, p, rng, out); });
+      x.device(), [&](auto) { cpu::bias_act_dropout(x, bias, activation, p, rng, residual, out); },
+      [&](auto) { cuda::bias_act_dropout(x, bias, activation, p, rng, residual, out); });
   return out;
 }
 

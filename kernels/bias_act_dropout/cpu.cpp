@@ -45,7 +45,8 @@ struct Rows {
 };
 
 template <class T, Activation kActivation>
-void Forward(const Rows& rows, const T* x, const T* bias, const std::optional<cpu::Keep>& dropout, T* out) {
+void Forward(const Rows& rows, const T* x, const T* bias, const std::optional<cpu::Keep>& dropout, const T* residual,
+             T* out) {
   ForRows(rows.count, rows.width, 20, [=, &dropout](Index row) HWY_ATTR {
     const hn::ScalableTag<T> d;
     HWY_ALIGN T factors[kStrip];
@@ -53,12 +54,14 @@ void Forward(const Rows& rows, const T* x, const T* bias, const std::optional<cp
       const Index count = std::min(kStrip, rows.width - first);
       if (dropout) KeepFactors(*dropout, row / rows.positions, row % rows.positions, first, count, factors);
       const T* from = x + row * rows.width + first;
+      const T* more = residual != nullptr ? residual + row * rows.width + first : nullptr;
       T* to = out + row * rows.width + first;
       ForVectors(d, count, [&](Index i, auto lanes) HWY_ATTR {
         auto z = lanes.Load(from + i);
         if (bias != nullptr) z = hn::Add(z, lanes.Load(bias + first + i));
         z = Activate<kActivation>(d, z);
         if (dropout) z = hn::Mul(z, lanes.Load(factors + i));
+        if (more != nullptr) z = hn::Add(z, lanes.Load(more + i));
         lanes.Store(z, to + i);
       });
     }
@@ -111,11 +114,12 @@ std::optional<cpu::Keep> MakeDropout(double p, const RandomState& rng) {
 }
 
 void BiasActDropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng,
-                    Tensor& out) {
+                    const Tensor& residual, Tensor& out) {
   if (x.size() == 0) return;
   const auto dropout = MakeDropout(p, rng);
   WithActivation("bias_act_dropout", x.dtype(), activation, [&]<class T, Activation kActivation>() {
-    Forward<T, kActivation>(Rows(x), x.data<T>(), bias.defined() ? bias.data<T>() : nullptr, dropout, out.data<T>());
+    Forward<T, kActivation>(Rows(x), x.data<T>(), bias.defined() ? bias.data<T>() : nullptr, dropout,
+                            residual.defined() ? residual.data<T>() : nullptr, out.data<T>());
   });
 }
 
@@ -140,8 +144,8 @@ HWY_EXPORT(BiasActDropoutGrad);
 namespace cpu {
 
 void bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng,
-                      Tensor& out) {
-  SUBQUAD_DISPATCH(BiasActDropout)(x, bias, activation, p, rng, out);
+                      const Tensor& residual, Tensor& out) {
+  SUBQUAD_DISPATCH(BiasActDropout)(x, bias, activation, p, rng, residual, out);
 }
 
 void bias_act_dropout_grad(const Tensor& dout, const Tensor& x, const Tensor& bias, Activation activation, double p,

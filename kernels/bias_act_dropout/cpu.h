@@ -6,7 +6,7 @@
 namespace subquad::kernels::cpu {
 
 void bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng,
-                      Tensor& out);
+                      const Tensor& residual, Tensor& out);
 
 // With a bias, chunk c of kRowsPerChunk rows leaves its share of dbias in partial(c, :); the caller adds the chunks.
 inline constexpr Index kRowsPerChunk = 128;

@@ -125,7 +125,7 @@ __device__ void for_my_rows(const Cut& c, const Dropout& dropout, Index chunk, I
 // keeps its quad's bias in registers while it goes down the rows of the chunk.
 template <class T, bool Packed>
 __global__ void bias_act_dropout_quads(const T* x, const T* bias, Activation activation, Dropout dropout, Cut c,
-                                       T* out) {
+                                       const T* residual, T* out) {
   const Index chunk = blockIdx.x / c.tiles, quad = blockIdx.x % c.tiles * c.across + threadIdx.x;
   const Index count = c.width - kQuad * quad;
   if (count <= 0) return;
@@ -133,6 +133,10 @@ __global__ void bias_act_dropout_quads(const T* x, const T* bias, Activation act
   for_my_rows<T>(c, dropout, chunk, quad, [&](Index first, const Pack<T, kQuad>& factors) {
     Pack<T, kQuad> z = load_quad<Packed>(x + first, count);
     for (int i = 0; i < kQuad; ++i) z.at[i] = activate(activation, z.at[i] + shift.at[i]) * factors.at[i];
+    if (residual != nullptr) {
+      const Pack<T, kQuad> more = load_quad<Packed>(residual + first, count);
+      for (int i = 0; i < kQuad; ++i) z.at[i] += more.at[i];
+    }
     store_quad<Packed>(out + first, z, count);
   });
 }
@@ -193,14 +197,14 @@ const T* data_or_null(const Tensor& t) {
 }  // namespace
 
 void bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng,
-                      Tensor& out) {
+                      const Tensor& residual, Tensor& out) {
   if (x.size() == 0) return;
   const Cut c = cut(x);
   const unsigned blocks = blocks_for("bias_act_dropout", c.chunks() * c.tiles, 1);
   visit_float("bias_act_dropout", x.dtype(), [&]<class T>(Type<T>) {
-    with_packing<T>(quads_can_pack<T>(c.width, x, bias, out), [&]<bool Packed>(std::bool_constant<Packed>) {
+    with_packing<T>(quads_can_pack<T>(c.width, x, bias, residual, out), [&]<bool Packed>(std::bool_constant<Packed>) {
       launch(bias_act_dropout_quads<T, Packed>, dim3(blocks), c.block(), 0, current_stream(), x.data<T>(),
-             data_or_null<T>(bias), activation, Dropout(p, rng), c, out.data<T>());
+             data_or_null<T>(bias), activation, Dropout(p, rng), c, data_or_null<T>(residual), out.data<T>());
     });
   });
 }

@@ -6,7 +6,7 @@
 namespace subquad::kernels::cuda {
 
 void bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng,
-                      Tensor& out);
+                      const Tensor& residual, Tensor& out);
 
 // With a bias, each chunk of rows leaves its share of dbias in partial(c, :); the caller makes partial
 // [bias_act_dropout_chunks(rows, D), D] and adds the chunks.

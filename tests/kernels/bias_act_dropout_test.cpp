@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "subquad/kernels/dropout/dropout.h"
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/rows.h"
 #include "subquad/tests/support/threads.h"
@@ -90,6 +91,26 @@ TEST_CASE("bias_act_dropout equals the loop") {
             CHECK_CLOSE(kernels::bias_act_dropout(x, {}, activation, p, rng),
                         reference(x, {}, factors, {}, act, activation), pointwise_tolerance(dtype));
           }
+    });
+  });
+}
+
+TEST_CASE("bias_act_dropout adds a residual last") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Shape& shape : kShapes) {
+        CAPTURE(shape);
+        const Tensor x = normal(shape, dtype, 1), bias = normal({shape.back()}, dtype, 2);
+        const Tensor residual = normal(shape, dtype, 3);
+        const RandomState rng = random_state(shape[0]);
+        for (const double p : {0.0, 0.25})
+          for (const Tensor& shift : {bias, Tensor()}) {
+            const Tensor alone = kernels::bias_act_dropout(x, shift, Activation::gelu, p, rng);
+            const Tensor sum = kernels::bias_act_dropout(x, shift, Activation::gelu, p, rng, residual);
+            CHECK_CLOSE(sum, kernels::add(alone, residual), pointwise_tolerance(dtype));
+            if (device().is_cpu()) CHECK(same_bits(sum, kernels::add(alone, residual)));
+          }
+      }
     });
   });
 }
@@ -211,6 +232,8 @@ TEST_SUITE("cpu") {  // the door is the same on every device
                          "bias_act_dropout: random.samples is [3] int64 cpu, expected shape [2]", ShapeError);
     CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(zeros({3}, kFloat32, kCpu), bias, Activation::relu, 0.5, rng),
                          "bias_act_dropout: x is [3] float32 cpu, expected [B, ..., D] for dropout", ShapeError);
+    CHECK_THROWS_WITH_AS(kernels::bias_act_dropout(x, bias, Activation::relu, 0, {}, zeros({3, 2}, kFloat32, kCpu)),
+                         "bias_act_dropout: residual is [3, 2] float32 cpu, expected shape [2, 3]", ShapeError);
     CHECK_THROWS_WITH_AS(
         kernels::bias_act_dropout_grad(zeros({2, 4}, kFloat32, kCpu), x, bias, Activation::relu, 0, {}),
         "bias_act_dropout_grad: dout is [2, 4] float32 cpu, expected shape [2, 3]", ShapeError);

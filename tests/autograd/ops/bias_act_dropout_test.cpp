@@ -26,6 +26,9 @@ TEST_CASE("bias_act_dropout gradients") {
         CHECK_GRADIENTS(
             [&](const auto& in) { return std::vector{bias_act_dropout(in[0], Variable(), activation, p, rng)}; },
             {leaf(shape, 3)});
+        CHECK_GRADIENTS(
+            [&](const auto& in) { return std::vector{bias_act_dropout(in[0], in[1], activation, p, rng, in[2])}; },
+            {leaf(shape, 1), leaf({shape.back()}, 2), leaf(shape, 4)});
       }
 }
 
