@@ -3,6 +3,7 @@
 #include "subquad/core/check.h"
 #include "subquad/kernels/attention/arguments.h"
 #include "subquad/kernels/gathered_attention/cpu.h"
+#include "subquad/kernels/gathered_attention/cuda.h"
 
 namespace subquad::kernels {
 namespace {
@@ -10,7 +11,6 @@ namespace {
 void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& index,
                   const Tensor& bias, const Mask& keys, const GatheredAttentionOptions& options) {
   check_heads(op, q, k, v, keys, options.scale);
-  check_on_cpu(op, "q", q);
   check_rank(op, "index", index, 4);
   check_dtype(op, "index", index, kInt64);
   check_contiguous(op, "index", index);
@@ -24,7 +24,7 @@ void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor
     check_same_kind(op, "q", q, "bias", bias);
     check_contiguous(op, "bias", bias);
   }
-  cpu::check_gathered_index(op, index, keys, k.dim(2), options);
+  if (index.device().is_cpu()) cpu::check_gathered_index(op, index, keys, k.dim(2), options);
 }
 
 GatheredAttentionOptions with_scale(GatheredAttentionOptions options, Index width) {
@@ -41,8 +41,11 @@ AttentionOutput gathered_attention(const Tensor& q, const Tensor& k, const Tenso
   const Shape rows = q.shape().without(3);
   AttentionOutput result{empty_heads(kOp, q, v.dim(3)), empty(rows, q.dtype(), q.device()),
                          empty(rows, q.dtype(), q.device())};
-  cpu::gathered_attention(with_unit_stride(q), with_unit_stride(k), with_unit_stride(v), index, bias, keys,
-                          with_scale(options, q.dim(3)), result);
+  const GatheredAttentionOptions scaled = with_scale(options, q.dim(3));
+  const Tensor rows_q = with_unit_stride(q), rows_k = with_unit_stride(k), rows_v = with_unit_stride(v);
+  on_device(
+      q.device(), [&](auto) { cpu::gathered_attention(rows_q, rows_k, rows_v, index, bias, keys, scaled, result); },
+      [&](auto) { cuda::gathered_attention(rows_q, rows_k, rows_v, index, bias, keys, scaled, result); });
   return result;
 }
 
@@ -56,8 +59,17 @@ GatheredAttentionGrads gathered_attention_grad(const Tensor& dout, const Tensor&
   GatheredAttentionGrads grads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)),
                                empty_heads(kOp, v, v.dim(3)), bias.defined() ? empty_like(bias, kOp) : Tensor()};
   const AttentionOutput rows = {with_unit_stride(forward.out), forward.lse, forward.lse_rest};
-  cpu::gathered_attention_grad(with_unit_stride(dout), dlse, with_unit_stride(q), with_unit_stride(k),
-                               with_unit_stride(v), index, rows, bias, keys, with_scale(options, q.dim(3)), grads);
+  const GatheredAttentionOptions scaled = with_scale(options, q.dim(3));
+  const Tensor up = with_unit_stride(dout);
+  const Tensor rows_q = with_unit_stride(q), rows_k = with_unit_stride(k), rows_v = with_unit_stride(v);
+  on_device(
+      q.device(),
+      [&](auto) {
+        cpu::gathered_attention_grad(up, dlse, rows_q, rows_k, rows_v, index, rows, bias, keys, scaled, grads);
+      },
+      [&](auto) {
+        cuda::gathered_attention_grad(up, dlse, rows_q, rows_k, rows_v, index, rows, bias, keys, scaled, grads);
+      });
   return grads;
 }
 

@@ -12,12 +12,16 @@
 // and its key is real (mask `keys` [B, Nk]; undefined = all are). The order of slots matters to rounding only; a key
 // that two slots name counts twice. A query without a live slot has out 0, lse -inf, and gives no gradient to anything.
 // With Nq == Nk and a mask, queries at padded positions are by default such queries (skip_padded_queries): nothing of
-// theirs is read, the index neither. An index below -1 or beyond Nk - 1 that is read is an Error that names its place.
+// theirs is read, the index neither. An index below -1 or beyond Nk - 1 that is read is an Error that names its place;
+// on CUDA, where to look would be to wait for the device, it is an empty slot.
 //
 // Deterministic: one writer per element, the same bits for any number of threads. Work: 2 Nq K (E + Ev) flops per head
 // forward, 2 Nq K (4 E + 3 Ev) backward (products are made again for dk and dv, which each key adds up alone), plus Nq
-// K exponentials, twice in backward. Memory in backward: the index by keys, 8 Nq K bytes per head. Source:
-// Vaswani et al. 2017, equation 1, over the keys of the index.
+// K exponentials, twice in backward. Memory in backward: the index by keys, 8 Nq K bytes per head. On CUDA eight lanes
+// have a query and a warp a key; a row of k and of v per slot, and in backward again one of q and of dout, from the
+// second-level cache take most of the time. The index by keys is made there by a radix sort, 40 Nq K bytes per head
+// while it lasts; sums of products are in the tensors' own dtype, whatever precision() is. Source: Vaswani et al. 2017,
+// equation 1, over the keys of the index.
 #pragma once
 
 #include "subquad/kernels/attention/attention.h"
@@ -39,7 +43,7 @@ AttentionOutput gathered_attention(const Tensor& q, const Tensor& k, const Tenso
 //   delta[i] = sum_c dout[i, c] out[i, c] - dlse[i]
 //   ds[i, t] = p[i, t] (sum_c dout[i, c] v[index[i, t], c] - delta[i]), 0 where a slot is not live
 //   dq[i] = scale sum_t ds[i, t] k[index[i, t]]    dk[j] = scale sum ds[i, t] q[i]    dv[j] = sum p[i, t] dout[i]
-//                                                  over all (i, t) with index[i, t] == j, in the order of i, then t
+//                                                  over all (i, t) with index[i, t] == j, in a fixed order
 //   dbias[i, t] = ds[i, t]
 struct GatheredAttentionGrads {
   Tensor dq, dk, dv;  // shaped like q, k, v; memory laid out as [B, N, H, E]

@@ -1,6 +1,4 @@
-#include <cmath>
-#include <limits>
-
+#include "subquad/kernels/attention/cuda_query.cuh"
 #include "subquad/kernels/lag_column_attention/cuda.h"
 #include "subquad/kernels/lag_column_attention/cuda_slots.cuh"
 
@@ -35,18 +33,6 @@ struct LagColumnBackward {
   __device__ int slots() const { return chosen.lag_count + chosen.column_count; }
   __device__ int row_tiles() const { return tiles(positions(), kSlotRows); }
   __device__ int ranges() const { return tiles(positions(), kColumnRange); }
-};
-
-// What a query brings to each of its pairs.
-template <class T>
-struct QueryNumbers {
-  T lse, rest, delta;
-
-  // Probability of a pair that sees each other; 1 at most, whatever forward results the caller hands in.
-  __device__ T probability(T logit) const {
-    const T log_p = logit - lse - rest;
-    return std::exp(log_p > 0 ? T(0) : log_p);
-  }
 };
 
 template <class T>
@@ -88,6 +74,7 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_grad_queries(LagColum
     const int count = args.chosen.count(kind);
     for (int from = 0; first < n && from < count; from += kSlotTile) {
       tile.load(args.chosen, kind, work.head, n, from, first);
+#pragma unroll 1
       for (int slot = 0; warp_has_rows(first, n) && slot < kSlotTile; slot += kAtOnce) {
         if (!tile.template any<kAtOnce>(slot)) continue;
         int keys[kAtOnce], places[kAtOnce], queries[kAtOnce];
@@ -179,6 +166,7 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_grad_keys(LagColumnBa
   const int count = args.chosen.lag_count;
   for (int from = 0; first < n && from < count; from += kSlotTile) {
     tile.load(args.chosen, SlotKind::lag, work.head, n, from, first);
+#pragma unroll 1
     for (int slot = 0; warp_has_rows(first, n) && slot < kSlotTile; slot += kAtOnce) {
       if (!tile.template any<kAtOnce>(slot)) continue;
       int places[kAtOnce], queries[kAtOnce];
@@ -243,6 +231,7 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_grad_columns(LagColum
   const T score = place < 0 ? T(0) : args.chosen.score(SlotKind::column, work.head, place);
   const HeadRows<const T> q(args.q, work.b, work.h), dout(args.dout, work.b, work.h);
   KeyGradient<T, Part> key(args, work, place < 0 ? 0 : place, place >= 0);
+#pragma unroll 1
   for (int i = begin; i < end; i += kAtOnce) {
     bool seen[kAtOnce];
     int places[kAtOnce], queries[kAtOnce];

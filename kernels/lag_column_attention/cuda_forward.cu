@@ -41,6 +41,7 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_queries(LagColumnForw
     const SlotKind kind = is_column ? SlotKind::column : SlotKind::lag;
     for (int from = 0; first < n && from < args.chosen.count(kind); from += kSlotTile) {
       tile.load(args.chosen, kind, work.head, n, from, first);
+#pragma unroll 1
       for (int slot = 0; warp_has_rows(first, n) && slot < kSlotTile; slot += kAtOnce) {
         if (!tile.template any<kAtOnce>(slot)) continue;
         int keys[kAtOnce], places[kAtOnce], queries[kAtOnce];

@@ -55,6 +55,14 @@ struct RowPart {
     for (int i = 0; i < kPacks; ++i)
       for (int c = 0; c < N; ++c) packs[i].at[c] += factor * other.packs[i].at[c];
   }
+  // The sum of the parts that the four groups of eight lanes hold, in all of them.
+  __device__ void add_groups() {
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i)
+      for (int c = 0; c < N; ++c)
+        for (int offset = kRowLanes; offset < kWarp; offset *= 2)
+          packs[i].at[c] += __shfl_xor_sync(kWholeWarp, packs[i].at[c], offset);
+  }
   // This lane's terms of the product.
   __device__ T dot(const RowPart& other) const {
     T sum = 0;

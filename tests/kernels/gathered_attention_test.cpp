@@ -34,7 +34,7 @@ Tensor make_index(const Case& c, std::uint64_t seed) {
     const bool hollow = c.keys == 0 || rng.below(5) == 0 || a / std::max<Index>(c.slots, 1) % c.queries == 1;
     index.data<Index>()[a] = hollow ? -1 : rng.below(c.keys);
   }
-  return index;
+  return here(index);
 }
 
 // Sample 0 is full, sample 1 two thirds here and there, sample 2 empty.
@@ -43,7 +43,7 @@ Mask make_mask(const Case& c) {
   Tensor real = empty({c.batch, c.keys}, kBool, kCpu);
   for (Index b = 0; b < c.batch; ++b)
     for (Index j = 0; j < c.keys; ++j) real.view<bool, 2>()(b, j) = b % 3 == 0 || (b % 3 == 1 && j % 3 != 1);
-  return Mask::from_bool(real);
+  return Mask::from_bool(real).to(device());
 }
 
 Inputs make_inputs(const Case& c, DType dtype) {
@@ -86,11 +86,12 @@ Results slow(const Case& c, const Inputs& in) {
             c.bias ? zeros_like(bias) : Tensor()};
   const auto Q = q.view<const double, 4>(), K = k.view<const double, 4>(), V = v.view<const double, 4>();
   const auto dO = dout.view<const double, 4>(), Bias = bias.view<const double, 4>();
-  const auto index = in.index.view<const Index, 4>();
+  const Tensor slots = in.index.to(kCpu), reals = c.masked ? in.mask.real.to(kCpu) : Tensor();
+  const auto index = slots.view<const Index, 4>();
   auto O = r.out.view<double, 4>(), dQ = r.dq.view<double, 4>(), dK = r.dk.view<double, 4>(),
        dV = r.dv.view<double, 4>();
   const double scale = c.options.scale != 0 ? c.options.scale : 1 / std::sqrt(static_cast<double>(c.width));
-  const auto real = [&](Index b, Index j) { return !c.masked || in.mask.real.view<const bool, 2>()(b, j); };
+  const auto real = [&](Index b, Index j) { return !c.masked || reals.view<const bool, 2>()(b, j); };
   for (Index b = 0; b < c.batch; ++b)
     for (Index h = 0; h < c.heads; ++h)
       for (Index i = 0; i < c.queries; ++i) {
@@ -148,127 +149,155 @@ void check(const Case& c) {
   });
 }
 
-TEST_SUITE("cpu") {
-  TEST_CASE("gathered_attention equals the double loop for every rectangle, mask, bias and number of slots") {
-    for (const Index n : {1, 2, 7, 33, 130})
-      for (const bool bias : {false, true})
-        for (const bool masked : {false, true}) {
-          const Case square{.batch = 3, .queries = n, .keys = n, .slots = n / 2 + 1, .bias = bias, .masked = masked};
-          check(square);
-          Case other = square;
-          other.queries = n / 2 + 1;
-          other.slots = 2 * n + 1;  // most keys more than once
-          check(other);
-        }
-    check({.slots = 200});
-    check({.slots = 0, .bias = true});
-    check({.keys = 0});
-    check({.queries = 0});
-    check({.batch = 0});
-    check({.heads = 0});
-    check({.batch = 3, .masked = true, .options = {.skip_padded_queries = false}});
-    check({.options = {.scale = -0.7}});
-  }
-
-  TEST_CASE("gathered_attention takes any head size") {
-    for (const Index width : {1, 3, 8, 17, 32, 40})
-      for (const Index value_width : {1, 5, 16, 72}) check({.slots = 6, .width = width, .value_width = value_width});
-  }
-
-  TEST_CASE("gathered_attention to all keys is attention") {
-    for_each_float([](DType dtype) {
-      const Case c{.batch = 3, .queries = 40, .keys = 40, .slots = 40, .masked = true};
-      Inputs in = make_inputs(c, dtype);
-      for (Index a = 0; a < in.index.size(); ++a) in.index.data<Index>()[a] = (a * 7 + a / 40) % 40;  // any order
-      const Results got = run(in, {});
-      const AttentionOutput f = kernels::attention(in.q, in.k, in.v, in.mask);
-      const kernels::AttentionGrads g = kernels::attention_grad(in.dout, in.dlse, in.q, in.k, in.v, f, in.mask);
-      const double tolerance = dot_tolerance(dtype, 160);
-      CHECK_CLOSE(got.out, f.out, tolerance);
-      CHECK_CLOSE(got.lse, f.lse, tolerance);
-      CHECK_CLOSE(got.dq, g.dq, tolerance);
-      CHECK_CLOSE(got.dk, g.dk, tolerance);
-      CHECK_CLOSE(got.dv, g.dv, tolerance);
-    });
-  }
-
-  TEST_CASE("gathered_attention is as accurate at large logits as at small ones") {
-    for_each_simd_target([] {
-      const Case c{.queries = 30, .keys = 30, .slots = 12};
-      Inputs in = make_inputs(c, kFloat64);
-      for (Tensor* t : {&in.q, &in.k}) {  // whole numbers: products are exact in float32, too
-        for (double& x : t->span<double>()) x = std::round(4 * x);
+TEST_CASE("gathered_attention equals the double loop for every rectangle, mask, bias and number of slots") {
+  for (const Index n : interpreted() ? std::vector<Index>{1, 2, 7, 33} : std::vector<Index>{1, 2, 7, 33, 130})
+    for (const bool bias : {false, true})
+      for (const bool masked : {false, true}) {
+        if (interpreted() && n > 7 && bias != masked) continue;
+        const Case square{.batch = 3, .queries = n, .keys = n, .slots = n / 2 + 1, .bias = bias, .masked = masked};
+        check(square);
+        Case other = square;
+        other.queries = n / 2 + 1;
+        other.slots = 2 * n + 1;  // most keys more than once
+        check(other);
       }
-      Inputs single = in;
-      for (Tensor* t : {&single.q, &single.k, &single.v, &single.dout, &single.dlse}) *t = t->to(kFloat32);
-      for (Tensor* t : {&in.v, &in.dout, &in.dlse}) *t = t->to(kFloat32).to(kFloat64);
-      const GatheredAttentionOptions options{.scale = 8};  // logits of some hundreds
-      const std::vector<Tensor> got = run(single, options).all(), want = run(in, options).all();
-      for (std::size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], want[i], dot_tolerance(kFloat32, 48));
-    });
-  }
+  check({.slots = 200});
+  check({.slots = 0, .bias = true});
+  check({.keys = 0});
+  check({.queries = 0});
+  check({.batch = 0});
+  check({.heads = 0});
+  check({.batch = 3, .masked = true, .options = {.skip_padded_queries = false}});
+  check({.options = {.scale = -0.7}});
+}
 
-  TEST_CASE("gathered_attention does not see what stands at padded positions, not even NaN") {
-    for_each_simd_target([] {
-      const Case c{.batch = 3, .queries = 70, .keys = 70, .slots = 20, .bias = true, .masked = true};
-      const Inputs clean = make_inputs(c, kFloat32);
-      Inputs dirty = make_inputs(c, kFloat32);
-      for (Index b = 0; b < c.batch; ++b)
-        for (Index i = 0; i < c.keys; ++i) {
-          if (clean.mask.real.view<const bool, 2>()(b, i)) continue;
-          for (Tensor* t : {&dirty.q, &dirty.k, &dirty.v, &dirty.dout, &dirty.dlse, &dirty.bias}) {
-            Tensor row = t->select(0, b).select(1, i);
-            fill(row, std::numeric_limits<double>::quiet_NaN());
-          }
-          Tensor row = dirty.index.select(0, b).select(1, i);
-          fill(row, 1e6);
+TEST_CASE("gathered_attention takes any head size") {
+  for (const Index width : interpreted() ? std::vector<Index>{1, 17, 40} : std::vector<Index>{1, 3, 8, 17, 32, 40})
+    for (const Index value_width : {1, 5, 16, 72}) check({.slots = 6, .width = width, .value_width = value_width});
+  for (const Index width : {48, 64, 100, 132, 260}) check({.slots = 3, .width = width, .value_width = width - 4});
+}
+
+TEST_CASE("gathered_attention to all keys is attention") {
+  for_each_float([](DType dtype) {
+    const Case c{.batch = 3, .queries = 40, .keys = 40, .slots = 40, .masked = true};
+    Inputs in = make_inputs(c, dtype);
+    Tensor all = in.index.to(kCpu);
+    for (Index a = 0; a < all.size(); ++a) all.data<Index>()[a] = (a * 7 + a / 40) % 40;  // any order
+    in.index = here(all);
+    const Results got = run(in, {});
+    const AttentionOutput f = kernels::attention(in.q, in.k, in.v, in.mask);
+    const kernels::AttentionGrads g = kernels::attention_grad(in.dout, in.dlse, in.q, in.k, in.v, f, in.mask);
+    const double tolerance = dot_tolerance(dtype, 160);
+    CHECK_CLOSE(got.out, f.out, tolerance);
+    CHECK_CLOSE(got.lse, f.lse, tolerance);
+    CHECK_CLOSE(got.dq, g.dq, tolerance);
+    CHECK_CLOSE(got.dk, g.dk, tolerance);
+    CHECK_CLOSE(got.dv, g.dv, tolerance);
+  });
+}
+
+TEST_CASE("gathered_attention is as accurate at large logits as at small ones") {
+  for_each_simd_target([] {
+    const Case c{.queries = 30, .keys = 30, .slots = 12};
+    Inputs in = make_inputs(c, kFloat64);
+    for (Tensor* t : {&in.q, &in.k}) {  // whole numbers: products are exact in float32, too
+      Tensor whole = t->to(kCpu);
+      for (double& x : whole.span<double>()) x = std::round(4 * x);
+      *t = here(whole);
+    }
+    Inputs single = in;
+    for (Tensor* t : {&single.q, &single.k, &single.v, &single.dout, &single.dlse}) *t = t->to(kFloat32);
+    for (Tensor* t : {&in.v, &in.dout, &in.dlse}) *t = t->to(kFloat32).to(kFloat64);
+    const GatheredAttentionOptions options{.scale = 8};  // logits of some hundreds
+    const std::vector<Tensor> got = run(single, options).all(), want = run(in, options).all();
+    for (std::size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], want[i], dot_tolerance(kFloat32, 48));
+  });
+}
+
+TEST_CASE("gathered_attention does not see what stands at padded positions, not even NaN") {
+  for_each_simd_target([] {
+    const Case c{.batch = 3, .queries = 70, .keys = 70, .slots = 20, .bias = true, .masked = true};
+    const Inputs clean = make_inputs(c, kFloat32);
+    Inputs dirty = make_inputs(c, kFloat32);
+    const Tensor real = clean.mask.real.to(kCpu);
+    for (Index b = 0; b < c.batch; ++b)
+      for (Index i = 0; i < c.keys; ++i) {
+        if (real.view<const bool, 2>()(b, i)) continue;
+        for (Tensor* t : {&dirty.q, &dirty.k, &dirty.v, &dirty.dout, &dirty.dlse, &dirty.bias}) {
+          Tensor row = t->select(0, b).select(1, i);
+          fill(row, std::numeric_limits<double>::quiet_NaN());
         }
-      const std::vector<Tensor> got = run(dirty, {}).all(), want = run(clean, {}).all();
-      for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], want[i]));
-    });
-  }
-
-  TEST_CASE("gathered_attention reads views, and gives the same bits for any number of threads") {
-    const Case c{.batch = 1, .queries = 300, .keys = 200, .slots = 30, .width = 32, .value_width = 24, .bias = true};
-    const Inputs in = make_inputs(c, kFloat32);
-    CHECK(same_for_any_thread_count([&] { return run(in, {}).all(); }));
-    Inputs views = in;
-    for (Tensor* t : {&views.q, &views.k, &views.v, &views.dout}) *t = t->transpose(1, 2).contiguous().transpose(1, 2);
-    const std::vector<Tensor> got = run(views, {}).all(), want = run(in, {}).all();
+        Tensor row = dirty.index.select(0, b).select(1, i);
+        fill(row, 1e6);
+      }
+    const std::vector<Tensor> got = run(dirty, {}).all(), want = run(clean, {}).all();
     for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], want[i]));
-    CHECK(got[0].transpose(1, 2).is_contiguous());
-  }
+  });
+}
 
-  TEST_CASE("gathered_attention names what does not fit") {
-    const Tensor x = zeros({2, 1, 5, 4}, kFloat32, kCpu), lse = zeros({2, 1, 5}, kFloat32, kCpu);
-    const auto index_of = [](Index value) {
-      Tensor index = zeros({2, 1, 5, 3}, kInt64, kCpu);
-      index.data<Index>()[3 * 5 + 4] = value;
-      return index;
-    };
-    CHECK_THROWS_WITH_AS(
-        kernels::gathered_attention(x, x, x, index_of(5)),
-        "gathered_attention: index[1, 0, 1, 1] is 5, expected a key 0 <= j < 5, or -1 for an empty slot", Error);
-    CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, x, x, index_of(-2)),
-                         doctest::Contains("index[1, 0, 1, 1] is -2"), Error);
-    CHECK_NOTHROW(kernels::gathered_attention(x, x, x, index_of(-1)));
-    CHECK_THROWS_WITH_AS(
-        kernels::gathered_attention(x, x, x, zeros({2, 1, 4, 3}, kInt64, kCpu)),
-        "gathered_attention: index is [2, 1, 4, 3] int64 cpu, expected [2, 1, 5, 3] = [B, H, Nq, K] for q [2, 1, 5, 4]",
-        ShapeError);
-    CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, x, x, zeros({2, 1, 5, 3}, kFloat32, kCpu)),
-                         doctest::Contains("gathered_attention: index is [2, 1, 5, 3] float32 cpu, expected int64"),
-                         DTypeError);
-    CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, x, x, index_of(0), zeros({2, 1, 5, 2}, kFloat32, kCpu)),
-                         doctest::Contains("gathered_attention: bias is [2, 1, 5, 2]"), ShapeError);
-    CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, zeros({2, 1, 5, 3}, kFloat32, kCpu), x, index_of(0)),
-                         doctest::Contains("gathered_attention: k is [2, 1, 5, 3]"), ShapeError);
-    CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, x, x, index_of(0), {}, {}, {.scale = NAN}),
-                         doctest::Contains("gathered_attention: scale is nan"), Error);
-    CHECK_THROWS_WITH_AS(
-        kernels::gathered_attention_grad(zeros({2, 1, 5, 3}, kFloat32, kCpu), {}, x, x, x, index_of(0), {x, lse, lse}),
-        doctest::Contains("gathered_attention_grad: dout is [2, 1, 5, 3]"), ShapeError);
+TEST_SUITE("cuda") {
+  TEST_CASE("gathered_attention takes a slot that names no key for an empty one") {
+    const Case c{.queries = 9, .keys = 6, .slots = 11, .bias = true};
+    Inputs in = make_inputs(c, kFloat32);
+    Tensor index = in.index.to(kCpu), clean = index.clone();
+    for (Index a = 0; a < index.size(); a += 3) {
+      index.data<Index>()[a] = a % 2 == 0 ? 6 + a : -2 - (Index{1} << 40);
+      clean.data<Index>()[a] = -1;
+    }
+    in.index = here(index);
+    const std::vector<Tensor> got = run(in, {}).all();
+    in.index = here(clean);
+    const std::vector<Tensor> want = run(in, {}).all();
+    for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], want[i]));
   }
+}
+
+TEST_CASE("gathered_attention reads views, and gives the same bits for any number of threads") {
+  const Case c{.batch = 1,
+               .queries = interpreted() ? 70 : 300,
+               .keys = 200,
+               .slots = 30,
+               .width = 32,
+               .value_width = 24,
+               .bias = true};
+  const Inputs in = make_inputs(c, kFloat32);
+  CHECK(same_for_any_thread_count([&] { return run(in, {}).all(); }));
+  Inputs views = in;
+  for (Tensor* t : {&views.q, &views.k, &views.v, &views.dout}) *t = t->transpose(1, 2).contiguous().transpose(1, 2);
+  const std::vector<Tensor> got = run(views, {}).all(), want = run(in, {}).all();
+  for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], want[i]));
+  CHECK(got[0].transpose(1, 2).is_contiguous());
+}
+
+TEST_CASE("gathered_attention names what does not fit") {
+  const Tensor x = zeros({2, 1, 5, 4}, kFloat32, kCpu), lse = zeros({2, 1, 5}, kFloat32, kCpu);
+  const auto index_of = [](Index value) {
+    Tensor index = zeros({2, 1, 5, 3}, kInt64, kCpu);
+    index.data<Index>()[3 * 5 + 4] = value;
+    return index;
+  };
+  CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, x, x, index_of(5)),
+                       "gathered_attention: index[1, 0, 1, 1] is 5, expected a key 0 <= j < 5, or -1 for an empty slot",
+                       Error);
+  CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, x, x, index_of(-2)), doctest::Contains("index[1, 0, 1, 1] is -2"),
+                       Error);
+  CHECK_NOTHROW(kernels::gathered_attention(x, x, x, index_of(-1)));
+  CHECK_THROWS_WITH_AS(
+      kernels::gathered_attention(x, x, x, zeros({2, 1, 4, 3}, kInt64, kCpu)),
+      "gathered_attention: index is [2, 1, 4, 3] int64 cpu, expected [2, 1, 5, 3] = [B, H, Nq, K] for q [2, 1, 5, 4]",
+      ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, x, x, zeros({2, 1, 5, 3}, kFloat32, kCpu)),
+                       doctest::Contains("gathered_attention: index is [2, 1, 5, 3] float32 cpu, expected int64"),
+                       DTypeError);
+  CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, x, x, index_of(0), zeros({2, 1, 5, 2}, kFloat32, kCpu)),
+                       doctest::Contains("gathered_attention: bias is [2, 1, 5, 2]"), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, zeros({2, 1, 5, 3}, kFloat32, kCpu), x, index_of(0)),
+                       doctest::Contains("gathered_attention: k is [2, 1, 5, 3]"), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gathered_attention(x, x, x, index_of(0), {}, {}, {.scale = NAN}),
+                       doctest::Contains("gathered_attention: scale is nan"), Error);
+  CHECK_THROWS_WITH_AS(
+      kernels::gathered_attention_grad(zeros({2, 1, 5, 3}, kFloat32, kCpu), {}, x, x, x, index_of(0), {x, lse, lse}),
+      doctest::Contains("gathered_attention_grad: dout is [2, 1, 5, 3]"), ShapeError);
 }
 
 }  // namespace

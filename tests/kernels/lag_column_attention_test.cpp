@@ -80,20 +80,18 @@ TEST_CASE("lag_column_attention to all lags or to all columns is attention") {
   });
 }
 
-TEST_SUITE("cpu") {
-  TEST_CASE("lag_column_attention is gathered attention to the same keys") {
-    const Case c{.lengths = {60, 37}, .positions = 60, .lags = 11, .columns = 6};
-    const Inputs in = make_inputs(c, kFloat64);
-    const Tensor index = here(slot_keys(c, in.chosen));
-    const AttentionOutput f = kernels::gathered_attention(in.q, in.k, in.v, index, {}, in.mask);
-    const auto g = kernels::gathered_attention_grad(in.dout, in.dlse, in.q, in.k, in.v, index, f, {}, in.mask);
-    const Results got = run(in);
-    const double tolerance = dot_tolerance(kFloat64, 4 * 60);
-    CHECK_CLOSE(got.out, f.out, tolerance);
-    CHECK_CLOSE(got.dq, g.dq, tolerance);
-    CHECK_CLOSE(got.dk, g.dk, tolerance);
-    CHECK_CLOSE(got.dv, g.dv, tolerance);
-  }
+TEST_CASE("lag_column_attention is gathered attention to the same keys") {
+  const Case c{.lengths = {60, 37}, .positions = 60, .lags = 11, .columns = 6};
+  const Inputs in = make_inputs(c, kFloat64);
+  const Tensor index = here(slot_keys(c, in.chosen));
+  const AttentionOutput f = kernels::gathered_attention(in.q, in.k, in.v, index, {}, in.mask);
+  const auto g = kernels::gathered_attention_grad(in.dout, in.dlse, in.q, in.k, in.v, index, f, {}, in.mask);
+  const Results got = run(in);
+  const double tolerance = dot_tolerance(kFloat64, 4 * 60);
+  CHECK_CLOSE(got.out, f.out, tolerance);
+  CHECK_CLOSE(got.dq, g.dq, tolerance);
+  CHECK_CLOSE(got.dk, g.dk, tolerance);
+  CHECK_CLOSE(got.dv, g.dv, tolerance);
 }
 
 TEST_CASE("lag_column_attention is as accurate at large logits as at small ones") {
