@@ -20,6 +20,15 @@ constexpr int kMinBlocks = W + V <= 64 ? 2 : 0;
 template <class Product, int W, int V>
 constexpr int kParts = W + V <= (std::is_same_v<Product, Fp32Product> ? 128 : 160) ? 1 : 2;
 
+// Where dC is summed: beside dA, or, by a block that does not make dA, in its place.
+template <bool kBeside, int V, class First, class Beside>
+__device__ Sums<1, V>& second_sums(First& first, Beside& beside) {
+  if constexpr (kBeside)
+    return beside;
+  else
+    return reinterpret_cast<Sums<1, V>&>(first);  // the first V columns
+}
+
 struct GradSets {
   GradSet set;
   float* sets;
@@ -78,12 +87,7 @@ __global__ void __launch_bounds__(kTensorThreads, kMinBlocks<W, V>)
 
   Sums<1, W> dfirst = {};
   Sums<1, kOne ? V : 8> beside = {};
-  auto& dsecond = [&]() -> Sums<1, V>& {
-    if constexpr (kOne)
-      return beside;
-    else
-      return reinterpret_cast<Sums<1, V>&>(dfirst);  // its first columns
-  }();
+  Sums<1, V>& dsecond = second_sums<kOne, V>(dfirst, beside);
   float dsecond_bias = 0;  // of output `thread`
   const bool makes_bias = makes_second && first_unit == 0 && thread < outputs.width;
 
