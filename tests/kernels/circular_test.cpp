@@ -127,6 +127,21 @@ TEST_CASE("circular_convolve gives the same bits for any thread count") {
   }));
 }
 
+TEST_SUITE("cuda") {
+  TEST_CASE("circular_convolve names a mask on another device") {
+    const Tensor a = zeros({2, 4, 3}, kFloat32, device());
+    CHECK_THROWS_WITH_AS(kernels::circular_convolve(a, a, lengths({4, 2}, 4).to(kCpu)),
+                         doctest::Contains("circular_convolve: mask is [2] int64 cpu"), DeviceError);
+  }
+
+  TEST_CASE("circular_convolve on lengths that a sample cannot have counts the nearest") {
+    const Tensor a = normal({3, 9, 2}, kFloat64, 1), b = normal({3, 9, 2}, kFloat64, 2);
+    Mask mask = lengths({9, 9, 9}, 9);
+    mask.lengths = here(tensor<Index>({-3, 5, 1'000'000}, {3}));
+    CHECK(same_bits(kernels::circular_convolve(a, b, mask), kernels::circular_convolve(a, b, lengths({0, 5, 9}, 9))));
+  }
+}
+
 TEST_SUITE("cpu") {  // the door is the same on every device
   TEST_CASE("circular_convolve names what is wrong") {
     const Tensor a = zeros({2, 4, 3}, kFloat32, kCpu);
