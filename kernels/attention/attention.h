@@ -23,7 +23,7 @@
 // On CUDA float32 heads up to 128 wide are multiplied in precision(): fp32 as three TF32 products, so that operands are
 // exact but for 2^-22 of them; tf32 and bf16 round the operands (p and ds among them), not the sums, the softmax or
 // lse. There, 32 neighbouring keys are skipped where none is real and masked where some are: padding between real keys
-// costs work and may move roundings, padding behind them does neither.
+// costs work and may move roundings, padding behind them does neither. Long and thin rectangles: cuda_sections.cuh.
 //
 // Deterministic: the same bits for any number of threads. Work: 2 Nq Nk (E + Ev) flops per head forward, 2 Nq Nk (3 E +
 // 2 Ev) backward, plus Nq Nk exponentials each. Memory: the head's keys, values and queries once more per thread,

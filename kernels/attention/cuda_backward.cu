@@ -1,6 +1,7 @@
 #include <numbers>
 
 #include "subquad/core/cuda/launch.cuh"
+#include "subquad/kernels/attention/cuda_sections.cuh"
 #include "subquad/kernels/attention/cuda_tensor_core.cuh"
 #include "subquad/kernels/attention/cuda_tile.cuh"
 
@@ -27,20 +28,23 @@ struct GradArguments {
   View<const float, 4> dout, q, k, v;
   View<const float, 3> lse, lse_rest, delta;
   Sight sight;
+  Sections of_keys, of_queries;  // sections that a block with queries (keys) walks over
   float scale;
   bool packed;
-  View<float, 4> dq, dk, dv;
+  View<float, 4> dq, dk, dv;  // [S B, H, N, E]: what each section gives
 
   __device__ RowFormat format() const { return {static_cast<int>(q.dim(3)), packed}; }
   __device__ RowFormat value_format() const { return {static_cast<int>(v.dim(3)), packed}; }
 };
 
-// The head and the first row of a block that owns rows of x; `share` of them own the same.
+// The head and the first row of a block that owns rows of x, and its section of the other side; `share` of them have
+// the same.
 struct Place {
-  int b, h, first;
+  int b, h, first, section;
 
-  __device__ explicit Place(View<const float, 4> x, int share = 1) {
-    const int block = static_cast<int>(blockIdx.x) / share, heads = static_cast<int>(x.dim(1));
+  __device__ Place(View<const float, 4> x, Sections sections, int share = 1) {
+    const int block = static_cast<int>(blockIdx.x) / share / sections.count, heads = static_cast<int>(x.dim(1));
+    section = static_cast<int>(blockIdx.x) / share % sections.count;
     const int block_tiles = tiles(static_cast<int>(x.dim(2)), kBlockRows), head = block / block_tiles;
     b = head / heads;
     h = head % heads;
@@ -64,7 +68,7 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_queries(Gra
   SharedMemory shared;
   float* const key_tiles = shared.take<float>(2 * kTileSize<W>);
   float* const value_tiles = shared.take<float>(2 * kTileSize<W>);
-  const Place place(args.q);
+  const Place place(args.q, args.of_keys);
   const SampleSight sight = args.sight.sample(place.b);
   const HeadRows<const float> q(args.q, place.b, place.h), dout(args.dout, place.b, place.h);
   const HeadRows<const float> k(args.k, place.b, place.h), v(args.v, place.b, place.h);
@@ -94,9 +98,10 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_queries(Gra
   douts[0].set(dout_row[0], dout_row[1], value_format, 1.0f);
 
   Sums<1, W> dq = {};
-  const int end = __syncthreads_or(any) != 0 ? sight.limit(place.first + kBlockRows - 1) : 0;
+  const int block_end = __syncthreads_or(any) != 0 ? sight.limit(place.first + kBlockRows - 1) : 0;
+  const int end = args.of_keys.end(place.section, block_end);
   int stage = 0;
-  SampleSight::Tile tile = sight.next_keys(0, end);
+  SampleSight::Tile tile = sight.next_keys(args.of_keys.begin(place.section), end);
   copy_rows<W>(k, tile.first, tile.bits, format, key_tiles);
   copy_rows<W>(v, tile.first, tile.bits, value_format, value_tiles);
   copy_async_commit();
@@ -127,7 +132,7 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_queries(Gra
     stage = next_stage;
   }
 
-  const HeadRows<float> dq_rows(args.dq, place.b, place.h);
+  const HeadRows<float> dq_rows(args.dq, place.section * args.q.dim(0) + place.b, place.h);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int i = lane.row(place.first, 1, 0, half);
@@ -165,7 +170,7 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_keys(GradAr
   float* const query_tiles = shared.take<float>(2 * kTileSize<W>);
   float* const dout_tiles = shared.take<float>(2 * kTileSize<W>);
   float* const numbers = shared.take<float>(2 * QueryTile::kSize);
-  const Place place(args.k, kKeyBlocks<W>);
+  const Place place(args.k, args.of_queries, kKeyBlocks<W>);
   const bool makes_dv = kKeyBlocks<W> == 1 || blockIdx.x % 2 == 0, makes_dk = kKeyBlocks<W> == 1 || !makes_dv;
   const SampleSight sight = args.sight.sample(place.b);
   const HeadRows<const float> q(args.q, place.b, place.h), dout(args.dout, place.b, place.h);
@@ -193,7 +198,8 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_keys(GradAr
   values[0].set(v_row[0], v_row[1], value_format, 1.0f);
 
   Sums<1, W> sums[3 - kKeyBlocks<W>] = {}, &dv = sums[0], &dk = sums[2 - kKeyBlocks<W>];
-  const int begin = sight.first_query(place.first), end = __syncthreads_or(any) != 0 ? sight.query_end() : 0;
+  const int begin = std::max(sight.first_query(place.first), args.of_queries.begin(place.section));
+  const int end = args.of_queries.end(place.section, __syncthreads_or(any) != 0 ? sight.query_end() : 0);
   int stage = 0;
   SampleSight::Tile tile = sight.next_queries(begin, end, lse_rows);
   copy_rows<W>(q, tile.first, tile.bits, format, query_tiles);
@@ -240,7 +246,8 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_keys(GradAr
     stage = next_stage;
   }
 
-  const HeadRows<float> dk_rows(args.dk, place.b, place.h), dv_rows(args.dv, place.b, place.h);
+  const Index part = place.section * args.q.dim(0) + place.b;
+  const HeadRows<float> dk_rows(args.dk, part, place.h), dv_rows(args.dv, part, place.h);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int j = lane.row(place.first, 1, 0, half);
@@ -250,8 +257,45 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_keys(GradAr
   }
 }
 
-Index blocks(const Tensor& rows) {
-  return rows.dim(0) * rows.dim(1) * tiles(static_cast<int>(rows.dim(2)), kBlockRows);
+// out = the sum of parts over the sections, a thread per number; parts [S, count] with out's numbers in row-major
+// order.
+struct SectionSum {
+  const float* parts;
+  View<float, 4> out;
+
+  __device__ Index count() const { return out.dim(0) * out.dim(1) * out.dim(2) * out.dim(3); }
+  __device__ void add(Index at, int sections) const {
+    float sum = parts[at];
+#pragma unroll 8
+    for (int s = 1; s < sections; ++s) sum += parts[s * count() + at];
+    const Index c = at % out.dim(3), row = at / out.dim(3);
+    out(row / out.dim(2) / out.dim(1), row / out.dim(2) % out.dim(1), row % out.dim(2), c) = sum;
+  }
+};
+
+// The second sum may be of nothing.
+__global__ void attention_add_sections(SectionSum first, SectionSum second, int sections) {
+  const Index at = Index{blockIdx.x} * kTensorThreads + threadIdx.x, count = first.count();
+  if (at < count)
+    first.add(at, sections);
+  else if (at < count + second.count())
+    second.add(at - count, sections);
+}
+
+void add_sections(int sections, const Tensor& parts, Tensor& out, const Tensor& more_parts, Tensor& more_out) {
+  launch(attention_add_sections, dim3(blocks_for("attention_grad", out.size() + more_out.size(), kTensorThreads)),
+         dim3(kTensorThreads), 0, current_stream(), SectionSum{parts.data<float>(), out.view<float, 4>()},
+         SectionSum{more_parts.data<float>(), more_out.view<float, 4>()}, sections);
+}
+
+// Where each section puts its part of `total`: in `total` itself where there is one.
+Tensor parts_of(const Tensor& total, Sections sections) {
+  if (sections.count == 1) return total;
+  return empty(total.shape().with(0, sections.count * total.dim(0)), total.dtype(), total.device());
+}
+
+Index blocks(const Tensor& rows, Sections sections) {
+  return rows.dim(0) * rows.dim(1) * tiles(static_cast<int>(rows.dim(2)), kBlockRows) * sections.count;
 }
 
 }  // namespace
@@ -259,25 +303,38 @@ Index blocks(const Tensor& rows) {
 void attention_grad_tensor_core(const Tensor& dout, const Tensor& delta, const Tensor& q, const Tensor& k,
                                 const Tensor& v, const AttentionOutput& forward, const Mask& keys,
                                 const AttentionOptions& options, AttentionGrads& grads) {
-  const GradArguments args{
-      dout.view<const float, 4>(),        q.view<const float, 4>(),
-      k.view<const float, 4>(),           v.view<const float, 4>(),
-      forward.lse.view<const float, 3>(), forward.lse_rest.view<const float, 3>(),
-      delta.view<const float, 3>(),       Sight(q, k, keys, options),
-      static_cast<float>(options.scale),  rows_are_packed(dout, q, k, v, grads.dq, grads.dk, grads.dv),
-      grads.dq.view<float, 4>(),          grads.dk.view<float, 4>(),
-      grads.dv.view<float, 4>()};
+  const Sections of_keys(q, k, options.causal), of_queries(k, q, options.causal);
+  Tensor dq = parts_of(grads.dq, of_keys), dk = parts_of(grads.dk, of_queries), dv = parts_of(grads.dv, of_queries);
+  const GradArguments args{dout.view<const float, 4>(),
+                           q.view<const float, 4>(),
+                           k.view<const float, 4>(),
+                           v.view<const float, 4>(),
+                           forward.lse.view<const float, 3>(),
+                           forward.lse_rest.view<const float, 3>(),
+                           delta.view<const float, 3>(),
+                           Sight(q, k, keys, options),
+                           of_keys,
+                           of_queries,
+                           static_cast<float>(options.scale),
+                           rows_are_packed(dout, q, k, v, dq, dk, dv),
+                           dq.view<float, 4>(),
+                           dk.view<float, 4>(),
+                           dv.view<float, 4>()};
   visit_width(q.dim(3), v.dim(3), [&]<int W>(std::integral_constant<int, W>) {
     visit_product(precision(), [&]<class Product>(Product) {
       constexpr std::size_t kTileBytes = 4 * shared_size<float>(kTileSize<W>);
       if (q.dim(2) > 0)
-        launch(attention_backward_queries<Product, W>, dim3(blocks_for("attention_grad", blocks(q), 1)),
+        launch(attention_backward_queries<Product, W>, dim3(blocks_for("attention_grad", blocks(q, of_keys), 1)),
                dim3(kTensorThreads), kTileBytes, current_stream(), args);
       if (k.dim(2) > 0)
-        launch(attention_backward_keys<Product, W>, dim3(blocks_for("attention_grad", blocks(k) * kKeyBlocks<W>, 1)),
-               dim3(kTensorThreads), kTileBytes + shared_size<float>(2 * QueryTile::kSize), current_stream(), args);
+        launch(attention_backward_keys<Product, W>,
+               dim3(blocks_for("attention_grad", blocks(k, of_queries) * kKeyBlocks<W>, 1)), dim3(kTensorThreads),
+               kTileBytes + shared_size<float>(2 * QueryTile::kSize), current_stream(), args);
     });
   });
+  Tensor nothing = empty({0, 0, 0, 0}, q.dtype(), q.device());
+  if (of_keys.count > 1) add_sections(of_keys.count, dq, grads.dq, nothing, nothing);
+  if (of_queries.count > 1) add_sections(of_queries.count, dk, grads.dk, dv, grads.dv);
 }
 
 }  // namespace subquad::kernels::cuda

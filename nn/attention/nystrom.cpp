@@ -74,7 +74,9 @@ class Landmarks {
     divisor_ = by_length ? MeanDivisor::length : MeanDivisor::real;
     q_means_ = segment_mean(after_zeros(q, front_), starts_, seen, divisor_);
     k_means_ = segment_mean(k_, starts_, seen, divisor_);
-    if (!by_length && (mask.defined() || k_.dim(2) % config.landmarks != 0))
+    const Index positions = k_.dim(2);
+    const bool from_end = config.mask == NystromMask::lucidrains;
+    if (!by_length && (mask.defined() || (from_end ? positions % config.landmarks != 0 : positions < config.landmarks)))
       filled_ = kernels::filled_segments(starts_, mask, q.dim(2));
     if (seen.defined()) q_ = real_heads(q, mask);  // padded rows of F hold no surprises
     if (per_sample(config) && config.exact_when_covered && mask.defined())

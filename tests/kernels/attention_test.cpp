@@ -224,6 +224,40 @@ TEST_CASE("attention gives the same bits for any number of threads") {
   }
 }
 
+// On CUDA the long side of such rectangles is cut into sections of 512 rows.
+const std::vector<AttentionCase> kLongRectangles = {
+    {.batch = 2, .heads = 1, .queries = 33, .keys = 1100, .width = 8, .value_width = 12, .padding = Padding::prefix},
+    {.batch = 1, .heads = 2, .queries = 20, .keys = 530, .width = 40, .value_width = 3, .padding = Padding::scattered},
+    {.batch = 1, .heads = 2, .queries = 1030, .keys = 17, .width = 12, .value_width = 8},
+    {.batch = 1, .heads = 1, .queries = 520, .keys = 64, .width = 3, .value_width = 70, .padding = Padding::scattered}};
+
+TEST_CASE("attention of few queries and many keys, and the other way round") {
+  for (const AttentionCase& c : kLongRectangles) {
+    check_results(c, make_inputs(c, kFloat32));
+    const Inputs in = make_inputs(c, kFloat32);
+    if (c.keys > 600 || !interpreted()) CHECK(same_for_any_thread_count([&] { return run(in, c.options()).all(); }));
+  }
+}
+
+TEST_CASE("attention of few queries and many keys depends neither on the amount of padding nor on the batch") {
+  for (const Index length : {512, 700}) {
+    const AttentionCase c{.batch = 2, .heads = 1, .queries = 12, .keys = 1100, .width = 8, .value_width = 8};
+    Inputs in = make_inputs(c, kFloat32);
+    in.mask = Mask::from_lengths(here(tensor<Index>({1100, length}, {2})), 1100);
+    const Results all = run(in, c.options());
+    const auto sample = [](const Tensor& t) { return t.slice(0, 1, 2); };
+    const auto cut = [&](const Tensor& t) { return sample(t).slice(2, 0, length); };
+    const Inputs alone{sample(in.q), cut(in.k), cut(in.v), sample(in.dout), sample(in.dlse).contiguous(), {}};
+    const Results one = run(alone, c.options());
+    CHECK(same_bits(sample(all.forward.out), one.forward.out));
+    CHECK(same_bits(sample(all.forward.lse), one.forward.lse));
+    CHECK(same_bits(sample(all.forward.lse_rest), one.forward.lse_rest));
+    CHECK(same_bits(sample(all.grads.dq), one.grads.dq));
+    CHECK(same_bits(cut(all.grads.dk), one.grads.dk));
+    CHECK(same_bits(cut(all.grads.dv), one.grads.dv));
+  }
+}
+
 TEST_CASE("attention is linear in the values") {
   const AttentionCase c{.queries = 50, .keys = 80};
   const Inputs in = make_inputs(c, kFloat64);
