@@ -95,7 +95,8 @@ Tensor bytes_as(const Tensor& x, const Shape& shape, DType dtype, const char* op
   const auto bytes = static_cast<std::size_t>(x.size()) * dtype_bytes(x.dtype());
   const auto storage = std::make_shared<Storage>(bytes, x.device(), op);
   Tensor same(storage, x.dtype(), x.shape(), row_major_strides(x.shape()), 0);
-  copy(x, same);
+  const auto run = [&](auto) { copy(x, same); };
+  on_device(x.device(), run, run, op);
   return {storage, dtype, shape, row_major_strides(shape), 0};
 }
 

@@ -10,13 +10,17 @@
 #include "subquad/kernels/adamw/adamw.h"
 #include "subquad/kernels/attention/attention.h"
 #include "subquad/kernels/bias_act_dropout/bias_act_dropout.h"
+#include "subquad/kernels/circular/circular.h"
 #include "subquad/kernels/copy/copy.h"
 #include "subquad/kernels/count_correct/count_correct.h"
 #include "subquad/kernels/cross_entropy/cross_entropy.h"
 #include "subquad/kernels/dropout/dropout.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/embedding/embedding.h"
+#include "subquad/kernels/fft/fft.h"
 #include "subquad/kernels/grad_norm/grad_norm.h"
+#include "subquad/kernels/gumbel_noise/gumbel_noise.h"
+#include "subquad/kernels/hidden_cross/hidden_cross.h"
 #include "subquad/kernels/increment/increment.h"
 #include "subquad/kernels/layer_norm/layer_norm.h"
 #include "subquad/kernels/linear/linear.h"
@@ -47,6 +51,8 @@ std::vector<Op> every_op() {
          square_moment = zeros({4, 4}, kFloat32, kCuda), velocity = zeros({4, 4}, kFloat32, kCuda),
          count = zeros({1}, kInt64, kCuda);
   const AttentionOutput attended = attention(heads, heads, heads);
+  const Tensor z = zeros({4, 4}, kComplex64, kCuda), half = zeros({4, 3}, kComplex64, kCuda);
+  const Tensor pairs = zeros({4, 2}, kFloat32, kCuda), rows = full({4, 4, 4}, 0.5, kFloat32, kCuda);
   return {
       {"add", [=] { add(x, x); }},
       {"sub", [=] { sub(x, x); }},
@@ -128,6 +134,24 @@ std::vector<Op> every_op() {
       {"linear_grad_bias", [=] { linear_grad_bias(x); }},
       {"attention", [=] { attention(heads, heads, heads); }},
       {"attention_grad", [=] { attention_grad(heads, no_dlse, heads, heads, heads, attended); }},
+      {"fft", [=] { fft(z, 0); }},
+      {"fft_grad", [=] { fft_grad(z, 0); }},
+      {"ifft", [=] { ifft(z, 0); }},
+      {"ifft_grad", [=] { ifft_grad(z, 0); }},
+      {"rfft", [=] { rfft(x, 1); }},
+      {"rfft_grad", [=] { rfft_grad(half, 4, 1); }},
+      {"irfft", [=] { irfft(half, 4, 1); }},
+      {"irfft_grad", [=] { irfft_grad(x, 1); }},
+      {"complex_to_pairs", [=] { complex_to_pairs(z); }},
+      {"pairs_to_complex", [=] { pairs_to_complex(pairs); }},
+      {"circular_convolve", [=] { circular_convolve(rows, rows); }},
+      {"circular_correlate", [=] { circular_correlate(rows, rows); }},
+      {"hidden_cross", [=] { hidden_cross(rows, rows); }},
+      {"hidden_cross_grad", [=] { hidden_cross_grad(rows, rows, rows, rows); }},
+      {"gumbel_noise",
+       [=] {
+         gumbel_noise({4, 4, 4}, kFloat32, random);
+       }},
       {"grad_norm", [=] { grad_norm(x); }},
       {"clip_scale", [=] { clip_scale(one, 1); }},
       {"adamw", [=]() mutable { adamw(out, x, moment, square_moment, step, one, one, {}); }},
