@@ -79,13 +79,14 @@ __global__ void __launch_bounds__(kCyclicThreads) cyclic_in_block(Job job, Cycli
 
 template <class T, class Job>
 void launch_in_block(const char* op, const Job& job, const CyclicShape& shape, Index batch, int longest) {
-  // More features per block, up to 32 bytes of them, while they fit and the blocks still fill a large device (three for two of its multiprocessors).
+  // More features per block, up to 32 bytes of them, while two blocks fit into a multiprocessor and while the blocks
+  // still fill a large device (three for two of its multiprocessors).
   constexpr Index kBlocks = 3 * 132 / 2;
-  const std::size_t most = std::min(properties(current_device()).shared_bytes_per_block, std::size_t{200} << 10);
+  constexpr std::size_t kMostBytes = std::size_t{112} << 10;
   const auto blocks = [&](int bits) { return batch * ((shape.width + (1 << bits) - 1) >> bits); };
   int bits = 0;
   while (Index{1} << bits < shape.width && (sizeof(T) << bits) < 32 && blocks(bits + 1) >= kBlocks &&
-         cyclic_shared<T, Job>(longest, bits + 1) <= most)
+         cyclic_shared<T, Job>(longest, bits + 1) <= kMostBytes)
     ++bits;
   const int work = (longest / 16 * Job::kIn) << bits;
   const auto threads = static_cast<unsigned>(std::clamp((work + 31) / 32 * 32, 64, kCyclicThreads));
