@@ -1,18 +1,17 @@
 #include "subquad/nn/attention/nystrom.h"
 
 #include <cmath>
-#include <limits>
 
 #include "subquad/autograd/check.h"
 #include "subquad/autograd/ops/attention.h"
 #include "subquad/autograd/ops/conv1d.h"
 #include "subquad/autograd/ops/elementwise.h"
+#include "subquad/autograd/ops/landmark_softmax.h"
 #include "subquad/autograd/ops/matmul.h"
 #include "subquad/autograd/ops/pinv.h"
 #include "subquad/autograd/ops/reduce.h"
 #include "subquad/autograd/ops/segment_mean.h"
 #include "subquad/autograd/ops/shape.h"
-#include "subquad/autograd/ops/softmax.h"
 #include "subquad/autograd/record.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/segments/segments.h"
@@ -97,26 +96,35 @@ class Landmarks {
     return covered_.defined() ? where(per_head(covered_), to_tokens(x), out) : out;
   }
 
-  // S x, or for a covered sample its tokens   [B, H, N, C] -> [B, H, m, C]
-  Variable from_tokens(const Variable& x) const {
+  // S x, or for a covered sample its tokens. Rows of empty landmarks hold what S makes of a mean of 0 where landmarks
+  // are isolated: no column of F nor row of Z ever meets them.
+  Variable from_tokens(const Variable& x) const {  // [B, H, N, C] -> [B, H, m, C]
     const Variable out = attention(q_means_, k_, after_zeros(x, front_), mask_, {.skip_padded_queries = false}).out;
-    if (!filled_.defined()) return out;
-    if (config_.mask == NystromMask::lucidrains) return where(rows(filled_.real), out, uniform(x));
-    const Variable own = where(rows(filled_.real), out, constant(0, x));
-    return covered_.defined() ? where(per_head(covered_), segment_mean(x, starts_, mask_, divisor_), own) : own;
+    if (filled_.defined() && config_.mask == NystromMask::lucidrains) return where(rows(filled_.real), out, uniform(x));
+    return covered_.defined() ? where(per_head(covered_), segment_mean(x, starts_, mask_, divisor_), out) : out;
   }
 
-  Variable between() const {  // A
-    const double scale = 1 / std::sqrt(static_cast<double>(k_.dim(3)));
-    const Variable logits = mul_scalar(matmul(q_means_, transpose(k_means_, 2, 3)), scale);
-    return softmax(filled_.defined() ? where(pairs(), logits, Variable(beside_pairs(logits))) : logits);
+  // S itself, from what from_tokens makes of the identity.
+  Variable without_empty(const Variable& s) const {
+    if (!filled_.defined() || config_.mask == NystromMask::lucidrains) return s;
+    return where(rows(filled_.real), s, constant(0, s));
   }
 
-  Variable inverse(const Variable& a) const {  // Z; a covered sample needs none
+  // A: rows beside filled landmarks, and of covered samples, are those of the identity, or uniform (lucidrains).
+  Variable between() const {
+    const bool uniform_rows = config_.mask == NystromMask::lucidrains;
+    return landmark_softmax(matmul(q_means_, transpose(k_means_, 2, 3)), filled_.real, covered_,
+                            {.scale = 1 / std::sqrt(static_cast<double>(k_.dim(3))),
+                             .left_out = uniform_rows ? LeftOutRows::uniform : LeftOutRows::identity});
+  }
+
+  // Z; a covered sample needs none: its A is the identity, which the exact start inverts to itself
+  Variable inverse(const Variable& a) const {
     const Variable z = pinv(a, {.iterations = config_.pinv_iterations,
                                 .start = config_.pinv_start,
                                 .detach_coefficient = config_.detach_coefficient});
-    return covered_.defined() ? where(per_head(covered_), Variable(identity(config_.landmarks, z.value())), z) : z;
+    if (!covered_.defined() || config_.pinv_start == PinvStart::exact) return z;
+    return where(per_head(covered_), Variable(identity(config_.landmarks, z.value())), z);
   }
 
  private:
@@ -130,24 +138,6 @@ class Landmarks {
     if (config_.mask == NystromMask::lucidrains)
       return kernels::segments_from_end(batch, positions, config_.landmarks, q_.device());
     return kernels::even_segments(batch, positions, config_.landmarks, q_.device());
-  }
-
-  // The logits of A that count: between filled landmarks of samples that are not covered.   bool [B, 1, m, m]
-  Tensor pairs() const {
-    Tensor there = filled_.real.to(q_.dtype());
-    const Tensor zero = zeros({1}, q_.dtype(), q_.device());
-    if (covered_.defined()) there = kernels::where(covered_.unsqueeze(1), zero, there);
-    return kernels::greater(kernels::mul(there.unsqueeze(2), there.unsqueeze(1)), zero).unsqueeze(1);
-  }
-
-  // What stands in place of the others: rows of the identity (isolated), uniform rows (lucidrains).
-  Tensor beside_pairs(const Variable& logits) const {
-    if (config_.mask == NystromMask::lucidrains) {
-      const double lowest =
-          logits.dtype() == kFloat32 ? std::numeric_limits<float>::lowest() : std::numeric_limits<double>::lowest();
-      return full({1}, lowest, logits.dtype(), logits.device());
-    }
-    return kernels::log(identity(config_.landmarks, logits.value()));  // 0 on the diagonal, else -inf
   }
 
   // A uniform row of S under a mask, in the code that pads to a multiple of m.               [B, H, 1, C]
@@ -243,7 +233,7 @@ NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask&
   return {.f = hidden ? real_heads(f, mask).value() : f.value(),
           .a = a.value(),
           .z = landmarks.inverse(a).value(),
-          .s = landmarks.from_tokens(unit(q.dim(2))).value()};
+          .s = landmarks.without_empty(landmarks.from_tokens(unit(q.dim(2)))).value()};
 }
 
 NystromAttention::NystromAttention(const Place& place, const AttentionConfig& config)
