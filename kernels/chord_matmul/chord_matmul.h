@@ -7,8 +7,8 @@
 //   weights [B, N, L] or [N, L], shared by all samples; a chain's [M, B, N, L] or [M, N, L]
 //   values, out [B, N, D]; col(i, k) as links.h says, the chain has one Links of the same count for each factor
 //
-// float32 or float64, one dtype, contiguous, one device; L >= 1 and M >= 1, any other extent may be 0. Columns that coincide
-// add up, those that drop out count for nothing: their weights are not used and get gradient 0.
+// float32 or float64, one dtype, contiguous, one device; L >= 1 and M >= 1, any other extent may be 0. Columns that
+// coincide add up, those that drop out count for nothing: their weights are not used and get gradient 0.
 //
 // With a mask sample b has the n_b positions of its prefix: columns are taken among n_b, rows beyond are 0, and what
 // stands there, weights or values, is not read and gets gradient 0. A sample's results do not depend on N or on the
@@ -22,8 +22,9 @@
 // holds two [N, D] beside its results for every thread.
 //
 // On CUDA, N <= 2^30. A chain is one launch where four columns of a sample fit into shared memory twice (float32: some
-// 6,000 positions) and M L <= 256, else one launch per factor. Backward of the first kind is three: it holds the
-// gradients of all V_m and the weights once more; of the second kind 2 M, holding two [B, N, D].
+// 7,000 positions) and M L <= 256, else one launch per factor. The first kind holds the weights once more, in another
+// order that one more launch makes, and backward the gradients of all V_m; backward of the second kind is 2 M launches
+// and holds two [B, N, D].
 // Source: Yu et al. 2022 (Paramixer).
 #pragma once
 

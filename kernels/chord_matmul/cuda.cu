@@ -3,7 +3,8 @@
 #include "subquad/core/cuda/launch.cuh"
 #include "subquad/kernels/chord_matmul/cuda_products.h"
 
-// A chain is one launch where a slice of a sample's columns fits into shared memory twice, else one launch per factor.
+// A chain is one launch, and one that turns the weights, where a slice of a sample's columns fits into shared memory
+// twice, else one launch per factor.
 // Backward: the gradients of V_{M-1} ... V_0 the same way back, then the products of rows that are dweights; in one
 // launch for all factors where the chain is.
 
@@ -25,13 +26,8 @@ bool empty_rows(const ChainArguments& chain) {
 
 void backward_in_one(const ChainArguments& chain, const Tensor& dout, const Tensor& kept, Tensor& dweights,
                      Tensor& dvalues) {
-  // Of weights that samples share only one set is turned.
-  const bool shared = chain.weights.strides()[1] == 0;
-  const Tensor own = shared ? chain.weights.slice(1, 0, 1) : chain.weights;
-  const Tensor turned = own.transpose(2, 3).contiguous();  // [M, B or 1, L, N]
-  const Tensor weights = turned.expand(chain.weights.transpose(2, 3).shape());
   Tensor ups = empty(kept.shape(), kept.dtype(), kept.device(), "chord_chain_grad");
-  multiply_chain({chain, true}, weights, dout, ups, dvalues);
+  multiply_chain({chain, true}, dout, ups, dvalues);
   dot_rows(chain, 0, {chain.values, kept, ups, dout}, dweights);
 }
 
@@ -58,7 +54,7 @@ void chord_chain(const ChainArguments& chain, Tensor& kept, Tensor& out) {
   check_size("chord_chain", chain);
   if (empty_rows(chain)) return;
   const Way way{chain};
-  if (way.factors() > 1 && chain_fits(chain)) return multiply_chain(way, {}, chain.values, kept, out);
+  if (way.factors() > 1 && chain_fits(chain)) return multiply_chain(way, chain.values, kept, out);
   Tensor spare[2], none;  // two take turns where nothing is kept
   if (!kept.defined())
     for (Index i = 0; i < 2 && i < way.factors() - 1; ++i) spare[i] = empty_like(out, "chord_chain");

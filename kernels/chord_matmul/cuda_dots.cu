@@ -1,6 +1,6 @@
 // dweights: products of rows of a gradient with the rows of values that their links address.
 #include "subquad/kernels/chord_matmul/cuda_products.h"
-#include "subquad/kernels/chord_matmul/cuda_weigh.cuh"
+#include "subquad/kernels/chord_matmul/cuda_rows.cuh"
 #include "subquad/kernels/warp/lengths.cuh"
 
 namespace subquad::kernels::cuda {
@@ -66,7 +66,7 @@ __global__ void chord_dot_rows(DotRows<T> d) {
 #pragma unroll
         for (int k = 0; k < kValues; ++k) {
           if (group + k >= d.links.count) break;
-          const int column = links.column(row, group + k);
+          const int column = links.column(row, links.step[group + k]);
           if (column < 0) continue;
           const Pack<T, N> other = load_pack<N>(from + column * d.width + c);
 #pragma unroll

@@ -1,6 +1,6 @@
 // One factor in one launch.
 #include "subquad/kernels/chord_matmul/cuda_products.h"
-#include "subquad/kernels/chord_matmul/cuda_weigh.cuh"
+#include "subquad/kernels/chord_matmul/cuda_rows.cuh"
 #include "subquad/kernels/warp/lengths.cuh"
 
 namespace subquad::kernels::cuda {
@@ -8,12 +8,14 @@ namespace subquad::kernels::cuda {
 namespace {
 
 constexpr int kMostThreads = 256;
+constexpr int kGroupPitch = kGroup + 1;            // odd: rows start in different banks
+constexpr int kTileWeights = kWarp * kGroupPitch;  // of a warp
 
 template <class T>
 struct Factor {
   LinkTable links;
   const T* weights;
-  Index sample, row, link;  // distances of weights
+  Index sample, row;  // distances of weights
   const T* in;
   const T *start, *more;  // [B, N, D] that the sums begin with; null: none
   T* total;               // [B, N, D], to which `in` is added; null: none
@@ -24,26 +26,50 @@ struct Factor {
   Index blocks_of_sample, width;
 };
 
+// The warp's tile [rows][kGroupPitch] becomes the weights of links [group, group + kGroup) of rows from `first` on:
+// neighbouring lanes take neighbouring links of a row. The whole warp calls.
+template <WeightRows kOf, class T>
+__device__ void stage_weights(const T* weights, Index weights_of_row, const SampleLinks& links, int group, int count,
+                              int first, const RowLanes& lanes, T* tile) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  __syncwarp();
+#pragma unroll 4
+  for (int e = lane; e < lanes.rows * kGroup; e += kWarp) {
+    const int row = first + e / kGroup, link = group + e % kGroup;
+    if (link >= count || row >= links.n) continue;
+    const int column = links.column(row, links.step[link]);
+    const int from = kOf == WeightRows::own ? row : column;
+    tile[e / kGroup * kGroupPitch + e % kGroup] = column < 0 ? T(0) : weights[from * weights_of_row + link];
+  }
+  __syncwarp();
+}
+
 // Block (sample, tile of rows), a warp per 32 / across rows at a time, neighbouring lanes on neighbouring packs of a
-// row. Near rows come from L1, far ones from L2: in all N L D numbers per sample, beside N (L + 2 D) that are new.
+// row. Their weights are first brought together in shared memory. Near rows come from L1, far ones from L2: in all N L
+// D numbers per sample, beside N (L + 2 D) that are new.
 template <class T, int N, WeightRows kOf>
 __global__ void chord_factor_rows(Factor<T> f) {
   SharedMemory shared;
   const Index b = blockIdx.x / f.blocks_of_sample;
   const int begin = static_cast<int>(blockIdx.x % f.blocks_of_sample) * f.rows_of_block;
   const int end = begin + f.rows_of_block < f.positions ? begin + f.rows_of_block : f.positions;
-  const BlockLinks links(f.links, static_cast<int>(f.lengths[b]), shared);
-  T* const tile =
-      shared.take<T>(static_cast<int>(blockDim.x) / kWarp * kTileWeights) + threadIdx.x / kWarp * kTileWeights;
+  const int n = static_cast<int>(f.lengths[b]), count = f.links.count;
+  const BlockLinks block_links(f.links, n, shared);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
+  T* const tile = shared.take<T>(warps * kTileWeights) + warp * kTileWeights;
   __syncthreads();
+  const SampleLinks links = block_links.of(0);
   const Index sample = b * f.positions * f.width;
   const T* const in = f.in + sample;
-  const FactorWeights<T> factor{f.weights + b * f.sample, f.row, f.link, links.of(0), f.links.first, f.links.count};
-  multiply_rows<N, kOf>(
-      factor, tile, in, f.width, begin, end, f.width, f.across_log,
-      [&](int row, Index column) {
-        const Index at = row * f.width + column;
-        Pack<T, N> sum = {};
+  const T* const weights = f.weights + b * f.sample + f.links.first;
+  const RowLanes lanes(f.across_log);
+  for (int first = begin + warp * lanes.rows; first < end; first += warps * lanes.rows) {
+    const int row = first + lanes.row;
+    for (Index c = 0; c < f.width; c += N << f.across_log) {
+      const Index column = c + lanes.pack * N, at = row * f.width + column;
+      const bool mine = row < end && column < f.width;
+      Pack<T, N> sum = {};
+      if (mine && row < n) {
         if (f.start != nullptr) sum = load_pack<N>(f.start + sample + at);
         if (f.more != nullptr) sum = added(sum, load_pack<N>(f.more + sample + at));
         if (f.total != nullptr) {
@@ -51,9 +77,21 @@ __global__ void chord_factor_rows(Factor<T> f) {
           if (!f.total_begins) total = added(load_pack<N>(f.total + sample + at), total);
           store_pack(f.total + sample + at, total);
         }
-        return sum;
-      },
-      [&](int row, Index column, const Pack<T, N>& sum) { store_pack(f.out + sample + row * f.width + column, sum); });
+      }
+      for (int group = 0; first < n && group < count; group += kGroup) {
+        stage_weights<kOf>(weights, f.row, links, group, count, first, lanes, tile);
+        if (!mine || row >= n) continue;
+        const int links_here = count - group < kGroup ? count - group : kGroup;
+#pragma unroll 4
+        for (int k = 0; k < links_here; ++k) {
+          const int linked = links.column(row, links.step[group + k]);
+          if (linked >= 0)
+            add_weighted(sum, tile[lanes.row * kGroupPitch + k], load_pack<N>(in + linked * f.width + column));
+        }
+      }
+      if (mine) store_pack(f.out + sample + at, sum);
+    }
+  }
 }
 
 // Rows of a block: so many that a large device has two blocks for each of its multiprocessors, if there are, and not
@@ -96,7 +134,6 @@ void multiply_factor(const Way& way, Index step, const Tensor& in, Tensor& total
                                  weights.data<T>(),
                                  weights.strides()[0],
                                  weights.strides()[1],
-                                 weights.strides()[2],
                                  in.data<T>(),
                                  begins ? data_or_null<T>(start) : out.data<T>(),
                                  begins ? data_or_null<T>(more) : nullptr,

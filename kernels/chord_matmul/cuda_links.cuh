@@ -57,9 +57,8 @@ struct SampleLinks {
   int n;
   bool flip;
 
-  // The column of link k of a row, -1 where it drops out. 0 <= row < n <= 2^30
-  __device__ int column(int row, int k) const {
-    const int step_k = step[k];
+  // The column that a step leads to from a row, -1 where it drops out. 0 <= row < n <= 2^30
+  __device__ int column(int row, int step_k) const {
     if (flip) {
       const auto partner = static_cast<unsigned>(row) ^ static_cast<unsigned>(step_k);
       return partner < static_cast<unsigned>(n) ? static_cast<int>(partner) : -1;

@@ -5,8 +5,7 @@
 
 namespace subquad::kernels::cuda {
 
-// Which way through a chain: factors times values, or transposed factors, last to first, times a gradient. With
-// `transposed_weights` [M, B, L, N] (of shared weights, the second stride is 0) backward reads these.
+// Which way through a chain: factors times values, or transposed factors, last to first, times a gradient.
 struct Way {
   const ChainArguments& chain;
   bool back = false;
@@ -19,10 +18,10 @@ struct Way {
 // Does a chain's pass fit into one launch? See multiply_chain.
 bool chain_fits(const ChainArguments& chain);
 
-// All factors in one launch. `in` is what the first one multiplies, `between` [M - 1, B, N, D] what stands between the
-// factors, in the order of the factors (undefined: not kept), `out` behind the last one. `transposed_weights` [M, B, L,
-// N] for the way back, strided as chain.weights.
-void multiply_chain(const Way& way, const Tensor& transposed_weights, const Tensor& in, Tensor& between, Tensor& out);
+// All factors in one launch, and one that turns the weights. `in` is what the first one multiplies, `between` [M - 1,
+// B, N, D] what stands between the factors, in the order of the factors (undefined: not kept), `out` behind the last
+// one.
+void multiply_chain(const Way& way, const Tensor& in, Tensor& between, Tensor& out);
 
 // One factor: the step-th of the way. `total` [B, N, D], of a fixed residual on the way back, is the sum of what the
 // steps multiplied.

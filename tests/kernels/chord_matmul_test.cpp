@@ -96,7 +96,7 @@ TEST_CASE("chord_chain equals chord_matmul factor by factor") {
   for (const ChordCase& c : {ChordCase{.batch = 34, .positions = 3, .width = 128, .links = chord(2)},
                              ChordCase{.batch = 34, .positions = 3, .width = 64, .links = chord(2)},
                              ChordCase{.batch = 3, .positions = 40, .width = 6, .links = cdil(3, 5)},
-                             ChordCase{.batch = 1, .positions = 6500, .width = 4, .links = butterfly(2)}}) {
+                             ChordCase{.batch = 1, .positions = 7500, .width = 4, .links = butterfly(2)}}) {
     CAPTURE(c);
     const Inputs in = make_inputs(c, kFloat32);
     const kernels::ChordChain chain =
