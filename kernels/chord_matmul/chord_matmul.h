@@ -22,7 +22,7 @@
 // holds two [N, D] beside its results for every thread.
 //
 // On CUDA, N <= 2^30. A chain is one launch where four columns of a sample fit into shared memory twice (float32: some
-// 7,000 positions) and M L <= 256, else one launch per factor. The first kind holds the weights once more, in another
+// 7,000 positions on an H100) and M L <= 256, else one launch per factor. The first kind holds the weights once more, in another
 // order that one more launch makes, and backward the gradients of all V_m; backward of the second kind is 2 M launches
 // and holds two [B, N, D].
 // Source: Yu et al. 2022 (Paramixer).

@@ -1,4 +1,5 @@
 // All factors of a chain in one launch.
+#include "subquad/core/cuda/runtime.h"
 #include "subquad/kernels/chord_matmul/cuda_products.h"
 #include "subquad/kernels/chord_matmul/cuda_rows.cuh"
 #include "subquad/kernels/warp/lengths.cuh"
@@ -8,16 +9,17 @@ namespace subquad::kernels::cuda {
 namespace {
 
 constexpr int kMostThreads = 512;
-constexpr Index kSharedMemory = Index{227} << 10;  // that a block may have, of compute capability 9.0
 
 // The widest slice whose columns fit into shared memory twice and that leaves work for a large device; 0 if none fits.
+// Results do not depend on it.
 template <class T>
 int slice_of(const ChainArguments& chain) {
   constexpr Index kBlocks = 264;
   const Index batch = chain.values.dim(0), positions = chain.values.dim(1), width = chain.values.dim(2);
+  const auto memory = static_cast<Index>(properties(current_device()).shared_bytes_per_block);
   constexpr auto kBesides = static_cast<Index>(shared_size<int>(kMostOffsets));
   const auto fits = [&](int slice) {
-    return 2 * static_cast<Index>(sizeof(T)) * positions * slice + kBesides <= kSharedMemory;
+    return 2 * static_cast<Index>(sizeof(T)) * positions * slice + kBesides <= memory;
   };
   for (const int slice : {16, 8})
     if (fits(slice) && batch * ((width + slice - 1) / slice) >= kBlocks) return slice;
