@@ -32,13 +32,36 @@ void make_starts(const char* op, Index positions, Tensor& starts) {
          positions, starts.view<Index, 2>());
 }
 
-// The same for a prefix mask, whose real token number r stands at position r.
-__global__ void segment_starts_of_lengths(Lengths lengths, View<Index, 2> starts) {
-  const Index at = Index{blockIdx.x} * kThreads + threadIdx.x, entries = starts.dim(1);
-  if (at >= starts.dim(0) * entries) return;
+struct RealCut {
+  View<Index, 2> starts;
+  View<bool, 2> filled;
+  Index* filled_counts;
+  bool* covered;
+
+  explicit RealCut(RealSegments& cut)
+      : starts(cut.starts.view<Index, 2>()),
+        filled(cut.filled.real.view<bool, 2>()),
+        filled_counts(cut.filled.lengths.data<Index>()),
+        covered(cut.covered.data<bool>()) {}
+
+  // What entry j of sample b says besides its start, if the sample has `count` tokens.
+  __device__ void describe(Index b, Index j, Index count) const {
+    const Index segments = filled.dim(1);
+    if (j < segments) filled(b, j) = j < count;
+    if (j > 0) return;
+    filled_counts[b] = count < segments ? count : segments;
+    covered[b] = count <= segments;
+  }
+};
+
+// A thread per entry, for a prefix mask, whose real token number r stands at position r.
+__global__ void segment_starts_of_lengths(Lengths lengths, RealCut cut) {
+  const Index at = Index{blockIdx.x} * kThreads + threadIdx.x, entries = cut.starts.dim(1);
+  if (at >= cut.starts.dim(0) * entries) return;
   const Index b = at / entries, j = at % entries, count = lengths[b];
   const Index first = even_start(count, entries - 1, j);
-  starts(b, j) = j == 0 ? 0 : first < count ? first : lengths.positions;
+  cut.starts(b, j) = j == 0 ? 0 : first < count ? first : lengths.positions;
+  cut.describe(b, j, count);
 }
 
 // The sum of `value` over the threads before this one; `total` becomes the sum over all of the block. `scratch` is
@@ -64,10 +87,10 @@ __device__ int sum_before(int value, int* scratch, int& total) {
 // A block per sample, a stretch of neighbouring positions per thread: it counts its real tokens, learns how many stand
 // before them, and writes the starts of the segments that begin in its stretch. The mask is read twice, the second time
 // from cache.
-__global__ void segment_starts_of_real(View<const bool, 2> real, View<Index, 2> starts) {
+__global__ void segment_starts_of_real(View<const bool, 2> real, RealCut cut) {
   SharedMemory shared;
   int* const scratch = shared.take<int>(kWarps);
-  const Index b = blockIdx.x, positions = real.dim(1), segments = starts.dim(1) - 1;
+  const Index b = blockIdx.x, positions = real.dim(1), segments = cut.filled.dim(1);
   const Index stretch = (positions + kThreads - 1) / kThreads, first = Index{threadIdx.x} * stretch;
   const Index end = first + stretch < positions ? first + stretch : positions;
   int tokens = 0, count = 0;
@@ -76,11 +99,13 @@ __global__ void segment_starts_of_real(View<const bool, 2> real, View<Index, 2> 
   for (Index i = first; i < end; ++i) {
     if (!real(b, i)) continue;
     const Index j = even_segment_of(count, segments, token);
-    if (j > 0 && token == even_start(count, segments, j)) starts(b, j) = i;
+    if (j > 0 && token == even_start(count, segments, j)) cut.starts(b, j) = i;
     ++token;
   }
-  for (Index j = threadIdx.x; j <= segments; j += kThreads)  // those without a first token
-    if (j == 0 || even_start(count, segments, j) >= count) starts(b, j) = j == 0 ? 0 : positions;
+  for (Index j = threadIdx.x; j <= segments; j += kThreads) {
+    if (j == 0 || even_start(count, segments, j) >= count) cut.starts(b, j) = j == 0 ? 0 : positions;  // no first token
+    cut.describe(b, j, count);
+  }
 }
 
 // A block per sample, a warp per segment, lanes along its positions until one is real. `real` is null where
@@ -118,15 +143,16 @@ void segments_from_end(Index positions, Tensor& starts) {
   make_starts<FromEndRule>("segments_from_end", positions, starts);
 }
 
-void even_segments_of_real(const Mask& mask, Tensor& starts) {
+void even_segments_of_real(const Mask& mask, RealSegments& cut) {
   constexpr const char* kOp = "even_segments_of_real";
+  const Tensor& starts = cut.starts;
   if (starts.size() == 0) return;
   if (mask.prefix)
     launch(segment_starts_of_lengths, dim3(blocks_for(kOp, starts.size(), kThreads)), dim3(kThreads), 0,
-           current_stream(), Lengths(mask, mask.real.dim(1)), starts.view<Index, 2>());
+           current_stream(), Lengths(mask, mask.real.dim(1)), RealCut(cut));
   else
     launch(segment_starts_of_real, dim3(blocks_for(kOp, starts.dim(0), 1)), dim3(kThreads), shared_size<int>(kWarps),
-           current_stream(), mask.real.view<const bool, 2>(), starts.view<Index, 2>());
+           current_stream(), mask.real.view<const bool, 2>(), RealCut(cut));
 }
 
 void filled_segments(const Tensor& starts, const Mask& mask, Index positions, Mask& filled) {

@@ -29,11 +29,12 @@ Tensor same_for_all(const char* op, Index batch, Index positions, Index segments
   return starts;
 }
 
-void even_segments_of_real_on_cpu(const Mask& mask, Tensor& starts) {
-  const Index segments = starts.dim(1) - 1, positions = mask.real.dim(1);
-  auto out = starts.view<Index, 2>();
+void even_segments_of_real_on_cpu(const Mask& mask, RealSegments& cut) {
+  const Index segments = cut.starts.dim(1) - 1, positions = mask.real.dim(1);
+  auto out = cut.starts.view<Index, 2>();
+  auto filled = cut.filled.real.view<bool, 2>();
   const auto real = mask.real.view<const bool, 2>();
-  for (Index b = 0; b < starts.dim(0); ++b) {
+  for (Index b = 0; b < cut.starts.dim(0); ++b) {
     const Index count = mask.lengths.data<Index>()[b];
     out(b, 0) = 0;
     Index i = 0, tokens_before = 0;  // of position i
@@ -41,7 +42,10 @@ void even_segments_of_real_on_cpu(const Mask& mask, Tensor& starts) {
       const Index first = j < segments ? even_start(count, segments, j) : count;  // the last one ends with the sample
       while (i < positions && (tokens_before < first || !real(b, i) || j == segments)) tokens_before += real(b, i++);
       out(b, j) = i;
+      filled(b, j - 1) = j <= count;
     }
+    cut.filled.lengths.data<Index>()[b] = std::min(count, segments);
+    cut.covered.data<bool>()[b] = count <= segments;
   }
 }
 
@@ -71,18 +75,22 @@ Tensor segments_from_end(Index batch, Index positions, Index segments, Device de
       [&](auto& starts) { cuda::segments_from_end(positions, starts); });
 }
 
-Tensor even_segments_of_real(const Mask& mask, Index segments) {
+RealSegments even_segments_of_real(const Mask& mask, Index segments) {
   constexpr const char* kOp = "even_segments_of_real";
   check_count(kOp, segments);
   check_defined(kOp, "mask", mask.real);
   check_rank(kOp, "mask", mask.real, 2);
   check_mask(kOp, mask, mask.real.dim(0), mask.real.dim(1));
   check_same_device(kOp, "mask", mask.real, "the mask's lengths", mask.lengths);
-  Tensor starts = empty({mask.real.dim(0), segments + 1}, kInt64, mask.real.device());
+  const Index batch = mask.real.dim(0);
+  const Device device = mask.real.device();
+  RealSegments cut{empty({batch, segments + 1}, kInt64, device),
+                   {empty({batch, segments}, kBool, device), empty({batch}, kInt64, device), true},
+                   empty({batch}, kBool, device)};
   on_device(
-      starts.device(), [&](auto) { even_segments_of_real_on_cpu(mask, starts); },
-      [&](auto) { cuda::even_segments_of_real(mask, starts); });
-  return starts;
+      device, [&](auto) { even_segments_of_real_on_cpu(mask, cut); },
+      [&](auto) { cuda::even_segments_of_real(mask, cut); });
+  return cut;
 }
 
 Mask filled_segments(const Tensor& starts, const Mask& mask, Index positions) {

@@ -35,7 +35,12 @@ Tensor even_segments(Index batch, Index positions, Index segments, Device device
 
 // Over the real tokens of each sample, however they are scattered: a segment reaches from its first real token to that
 // of the next. So which tokens stand together depends neither on how much padding there is nor on where.
-Tensor even_segments_of_real(const Mask& mask, Index segments);
+struct RealSegments {
+  Tensor starts;
+  Mask filled;     // [B, S]: the segments that hold a token, which are the first ones
+  Tensor covered;  // bool [B]: the tokens are no more than the segments, and each has one to itself
+};
+RealSegments even_segments_of_real(const Mask& mask, Index segments);
 
 // ceil(N / S) positions each, counted from the end: the first segments are shorter, or empty.
 constexpr Index start_from_end(Index count, Index segments, Index segment) {

@@ -66,21 +66,13 @@ class Landmarks {
         mask_(mask),
         front_(zeros_in_front(q.dim(2), mask, config)),
         q_(q),
-        k_(after_zeros(k, front_)),
-        starts_(cut()) {
+        k_(after_zeros(k, front_)) {
+    cut();
     const Mask seen = config.mask == NystromMask::huggingface ? Mask() : mask;
-    const bool by_length = config.mask == NystromMask::official || config.mask == NystromMask::huggingface;
-    divisor_ = by_length ? MeanDivisor::length : MeanDivisor::real;
+    divisor_ = by_length() ? MeanDivisor::length : MeanDivisor::real;
     q_means_ = segment_mean(after_zeros(q, front_), starts_, seen, divisor_);
     k_means_ = segment_mean(k_, starts_, seen, divisor_);
-    const Index positions = k_.dim(2);
-    const bool from_end = config.mask == NystromMask::lucidrains;
-    if (!by_length && (mask.defined() || (from_end ? positions % config.landmarks != 0 : positions < config.landmarks)))
-      filled_ = kernels::filled_segments(starts_, mask, q.dim(2));
     if (seen.defined()) q_ = real_heads(q, mask);  // padded rows of F hold no surprises
-    if (per_sample(config) && config.exact_when_covered && mask.defined())
-      covered_ =
-          kernels::less_equal(mask.lengths, full({1}, static_cast<double>(config.landmarks), kInt64, q.device()));
   }
 
   // F x                                       [B, H, m, C] -> [B, H, N, C]
@@ -132,12 +124,24 @@ class Landmarks {
     return samples.reshape({samples.size(), 1, 1, 1});
   }
 
-  Tensor cut() const {
-    const Index batch = k_.dim(0), positions = k_.dim(2);
-    if (per_sample(config_) && mask_.defined()) return kernels::even_segments_of_real(mask_, config_.landmarks);
-    if (config_.mask == NystromMask::lucidrains)
-      return kernels::segments_from_end(batch, positions, config_.landmarks, q_.device());
-    return kernels::even_segments(batch, positions, config_.landmarks, q_.device());
+  bool by_length() const { return config_.mask == NystromMask::official || config_.mask == NystromMask::huggingface; }
+
+  // Sets starts_, filled_ and covered_.
+  void cut() {
+    const Index batch = k_.dim(0), positions = k_.dim(2), segments = config_.landmarks;
+    if (per_sample(config_) && mask_.defined()) {
+      const kernels::RealSegments real = kernels::even_segments_of_real(mask_, segments);
+      starts_ = real.starts;
+      filled_ = real.filled;
+      if (config_.exact_when_covered) covered_ = real.covered;
+      return;
+    }
+    const bool from_end = config_.mask == NystromMask::lucidrains;
+    starts_ = from_end ? kernels::segments_from_end(batch, positions, segments, q_.device())
+                       : kernels::even_segments(batch, positions, segments, q_.device());
+    const bool some_empty = from_end ? positions % segments != 0 : positions < segments;
+    if (!by_length() && (mask_.defined() || some_empty))
+      filled_ = kernels::filled_segments(starts_, mask_, positions - front_);
   }
 
   // A uniform row of S under a mask, in the code that pads to a multiple of m.               [B, H, 1, C]

@@ -72,7 +72,7 @@ struct Case {
   std::vector<Tensor> cuts() const {
     std::vector<Tensor> all = {kernels::even_segments(x[0], x[2], segments, device()),
                                kernels::segments_from_end(x[0], x[2], segments, device())};
-    if (!lengths.empty()) all.push_back(kernels::even_segments_of_real(mask(), segments));
+    if (!lengths.empty()) all.push_back(kernels::even_segments_of_real(mask(), segments).starts);
     return all;
   }
 };
@@ -122,7 +122,7 @@ TEST_CASE("segment_mean of one token is the token, and padding is not read") {
   const Tensor own = kernels::segment_mean(x, kernels::even_segments(1, 6, 6, device()));
   CHECK(same_bits(own, x));
   const Mask mask = Mask::from_lengths(tensor<Index>({4}, {1}), 6).to(device());
-  const Tensor starts = kernels::even_segments_of_real(mask, 2);
+  const Tensor starts = kernels::even_segments_of_real(mask, 2).starts;
   const Tensor want = kernels::segment_mean(x, starts, mask);
   Tensor poisoned = x.clone(), padding = poisoned.slice(2, 4, 6);
   fill(padding, std::numeric_limits<double>::quiet_NaN());
@@ -143,7 +143,7 @@ TEST_CASE("segment_mean of tokens does not depend on the padding between them") 
   }
   const Mask mask = Mask::from_bool(real).to(device());
   for (const Index segments : {1, 5})
-    CHECK(same_bits(kernels::segment_mean(sparse, kernels::even_segments_of_real(mask, segments), mask),
+    CHECK(same_bits(kernels::segment_mean(sparse, kernels::even_segments_of_real(mask, segments).starts, mask),
                     kernels::segment_mean(x, kernels::even_segments(1, kTokens, segments, device()))));
 }
 

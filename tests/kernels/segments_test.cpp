@@ -56,10 +56,19 @@ TEST_CASE("even_start covers everything once") {
 
 TEST_CASE("even_segments_of_real cuts what is real, wherever it stands") {
   const Mask mask = mask_of({{1, 1, 1, 1, 1, 0, 0, 0}, {0, 1, 0, 1, 1, 0, 1, 1}, {0, 0, 1, 0, 0, 0, 0, 0}});
-  const Tensor starts = kernels::even_segments_of_real(mask, 2);  // 5 = 2 + 3
+  const Tensor starts = kernels::even_segments_of_real(mask, 2).starts;  // 5 = 2 + 3
   CHECK(row(starts, 0) == std::vector<Index>{0, 2, 8});
   CHECK(row(starts, 1) == std::vector<Index>{0, 4, 8});
   CHECK(row(starts, 2) == std::vector<Index>{0, 8, 8});
+  const kernels::RealSegments cut = kernels::even_segments_of_real(mask, 5);
+  for (Index b = 0; b < 3; ++b) {
+    const Index tokens = b < 2 ? 5 : 1;
+    for (Index j = 0; j < 5; ++j) CHECK(at(cut.filled.real, {b, j}) == (j < tokens));
+    CHECK(at(cut.filled.lengths, b) == tokens);
+    CHECK(at(cut.covered, b) == 1);
+    CHECK(at(kernels::even_segments_of_real(mask, 4).covered, b) == (tokens == 1));
+  }
+  CHECK(cut.filled.prefix);
 }
 
 TEST_CASE("even_segments_of_real puts the same tokens together whatever the padding") {
@@ -69,7 +78,7 @@ TEST_CASE("even_segments_of_real puts the same tokens together whatever the padd
       for (Index i = 0; i < count; ++i)
         real[static_cast<std::size_t>(i * 13 % 37)] = 1;  // scattered: 13 and 37 are coprime
       const Mask mask = mask_of({real});
-      const std::vector<Index> starts = row(kernels::even_segments_of_real(mask, segments), 0);
+      const std::vector<Index> starts = row(kernels::even_segments_of_real(mask, segments).starts, 0);
       CHECK(starts.front() == 0);
       CHECK(starts.back() == 37);
       for (Index j = 0; j < segments; ++j) {
@@ -102,8 +111,14 @@ TEST_CASE("segments of long samples") {
   const Mask mask = mask_of(rows),
              prefix = Mask::from_lengths(tensor<Index>({650, 0, 299}, {3}), positions).to(device());
   for (const Mask& m : {mask, prefix}) {
-    const Tensor starts = kernels::even_segments_of_real(m, segments);
-    CHECK(same_bits(starts, kernels::even_segments_of_real(m.to(kCpu), segments)));
+    const kernels::RealSegments cut = kernels::even_segments_of_real(m, segments);
+    const kernels::RealSegments same = kernels::even_segments_of_real(m.to(kCpu), segments);
+    CHECK(same_bits(cut.starts, same.starts));
+    CHECK(same_bits(cut.filled.real, same.filled.real));
+    CHECK(same_bits(cut.filled.lengths, same.filled.lengths));
+    CHECK(same_bits(cut.covered, same.covered));
+    const Mask looked_at = kernels::filled_segments(cut.starts, m, positions);
+    CHECK(same_bits(cut.filled.real, looked_at.real));
     const Tensor even = kernels::even_segments(3, positions, segments, device());
     CHECK(same_bits(even, kernels::even_segments(3, positions, segments, kCpu)));
     const Mask filled = kernels::filled_segments(even, m, positions);
