@@ -121,6 +121,8 @@ TEST_CASE("segments of long samples") {
     CHECK(same_bits(cut.filled.real, looked_at.real));
     const Tensor even = kernels::even_segments(3, positions, segments, device());
     CHECK(same_bits(even, kernels::even_segments(3, positions, segments, kCpu)));
+    CHECK(same_bits(kernels::segments_from_end(3, positions, segments, device()),
+                    kernels::segments_from_end(3, positions, segments, kCpu)));
     const Mask filled = kernels::filled_segments(even, m, positions);
     const Mask want = kernels::filled_segments(even.to(kCpu), m.to(kCpu), positions);
     CHECK(same_bits(filled.real, want.real));
