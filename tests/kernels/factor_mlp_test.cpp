@@ -199,10 +199,10 @@ TEST_CASE("factor_mlp gives the same bits for any number of threads") {
 
 // Every pair of widths that the tensor-core kernels are compiled for, in more than one block of rows.
 std::vector<MlpCase> precision_cases() {
-  const auto of = [](Index inputs, Index outputs) {
-    return MlpCase{.batch = 1, .positions = 130, .inputs = inputs, .hidden = 40, .outputs = outputs};
+  const auto of = [](Index inputs, Index hidden, Index outputs) {
+    return MlpCase{.batch = 1, .positions = 130, .inputs = inputs, .hidden = hidden, .outputs = outputs};
   };
-  return {of(24, 12), of(50, 13), of(64, 40), of(128, 9), of(100, 68)};
+  return {of(24, 20, 12), of(50, 40, 13), of(64, 40, 40), of(128, 30, 9), of(100, 40, 68)};
 }
 
 struct LowPrecision {
