@@ -1,6 +1,7 @@
 #include "subquad/kernels/block_attention/cuda.h"
 
 #include "subquad/core/cuda/launch.cuh"
+#include "subquad/kernels/block_attention/cuda_lines.cuh"
 #include "subquad/kernels/block_attention/cuda_plain.cuh"
 
 namespace subquad::kernels::cuda {
@@ -49,6 +50,8 @@ void block_attention(const Tensor& q, const Tensor& k, const Tensor& v, const st
                      BlockAttentionOutput& result) {
   if (result.lse.size() == 0) return;
   const AliveRows rows(pattern, mask, k.dim(2));
+  if (fits_lines(q, v, rows.sight, options))
+    return block_attention_lines(q, k, v, summaries, rows.of(mask), options, result);
   block_attention_plain(q, k, v, summaries, rows.of(mask), options, result);
 }
 
@@ -58,6 +61,8 @@ void block_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& 
                           BlockAttentionGrads& grads) {
   if (forward.lse.size() == 0) return;  // then there is no token either
   const AliveRows rows(pattern, mask, k.dim(2));
+  if (fits_lines(q, v, rows.sight, options))
+    return block_attention_grad_lines(dout, dlse, q, k, v, summaries, forward, rows.of(mask), options, grads);
   block_attention_grad_plain(dout, dlse, q, k, v, summaries, forward, rows.of(mask), options, grads);
 }
 

@@ -143,7 +143,8 @@ __device__ void for_entries(const Arguments<T>& in, const HeadTable<T>* tables, 
       }
       const T logit = in.scale * dot_rows<N>(q, k, in.width);
       const bool drops = in.dropout.active && entries.table == 0 && seen;
-      const T factor = drops ? static_cast<T>(in.dropout.factor(b, Index{i} * in.q.dim(1) + h, entries.rows.at(own))) : T(1);
+      const T factor =
+          drops ? static_cast<T>(in.dropout.factor(b, Index{i} * in.q.dim(1) + h, entries.rows.at(own))) : T(1);
       f(k, v, seen ? logit : -std::numeric_limits<T>::infinity(), factor);
     }
   }
