@@ -54,7 +54,7 @@ std::vector<Mask> masks(Index n) {
 }
 
 Variable Inputs::run(const Options& o) const {
-  return nn::combiner_attention(q, k, v, mask, o.config, o.causal, learned).out;
+  return nn::combiner_attention(q, k, v, mask.to(device()), o.config, o.causal, learned).out;
 }
 
 std::vector<Variable> Inputs::leaves(const Options& o) const {

@@ -115,7 +115,7 @@ ByHand gradients_by_hand(const Inputs& in, Options o, const Tensor& dout) {
   return grads;
 }
 
-TEST_SUITE("cpu") {  // no CUDA kernels yet
+TEST_SUITE("cpu") {  // what weights mean, by hundreds of forwards: kernels have cases of their own
   TEST_CASE("combiner_attention with queries of 0 counts: 1 / entries for a token, shared inside a span") {
     const Index n = 21;
     for (const Options& o : all_options(4)) {
