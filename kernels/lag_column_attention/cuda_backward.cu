@@ -2,11 +2,10 @@
 #include "subquad/kernels/lag_column_attention/cuda.h"
 #include "subquad/kernels/lag_column_attention/cuda_slots.cuh"
 
-// Four launches; p and ds are made anew in each of the first three, the logits by the same steps as forward's:
+// Three launches; p and ds are made anew by each owner, the logits by the same steps as forward's:
 //
 //   queries own dq and delta, and leave the sums of ds per slot for every 32 of them
-//   keys own what lags give to dk and dv
-//   columns own what their queries give to dk and dv, 256 queries at a time
+//   keys own what lags give to dk and dv; columns what their queries give to dk and dv, 256 queries at a time
 //   at last what was left behind is added in order
 namespace subquad::kernels::cuda {
 namespace {
@@ -50,7 +49,7 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_grad_queries(LagColum
   const SlotTile<T> tile(shared);
   T* const sums = shared.take<T>(kSlotWarps * kSlotTile);  // of ds over the four queries of each warp
   const int positions = args.positions(), width = args.width(), value_width = args.value_width();
-  const SlotWork work(args.q.dim(1), args.row_tiles(), tiles(width, Part::kFeatures));
+  const SlotWork work(blockIdx.x, args.q.dim(1), args.row_tiles(), tiles(width, Part::kFeatures));
   const int n = static_cast<int>(args.chosen.lengths[work.b]), first = work.tile * kSlotRows;
   const int thread = static_cast<int>(threadIdx.x), row = thread / kRowLanes, i = first + row;
   const int column = work.chunk * Part::kFeatures;
@@ -147,16 +146,14 @@ struct KeyGradient {
   }
 };
 
-// A block per 32 keys (and per chunk of features), which walk over lags: key j is seen by query (j - lag) mod n, so
+// A block of 32 keys (and of a chunk of features), which walk over lags: key j is seen by query (j - lag) mod n, so
 // that what is read of queries lies side by side. Overwrites dk and dv of all rows. Memory: k, v, dk, dv once, and one
 // row of q and dout per key and lag from the second-level cache.
 template <class T, class Part>
-__global__ void __launch_bounds__(kSlotThreads) lag_column_grad_keys(LagColumnBackward<T> args) {
+__device__ void lag_column_grad_keys(const LagColumnBackward<T>& args, Index block, const SlotTile<T>& tile) {
   constexpr int kAtOnce = kSlotsAtOnce<Part>;
-  SharedMemory shared;
-  const SlotTile<T> tile(shared);
   const int positions = args.positions(), width = args.width(), value_width = args.value_width();
-  const SlotWork work(args.q.dim(1), args.row_tiles(), tiles(std::max(width, value_width), Part::kFeatures));
+  const SlotWork work(block, args.q.dim(1), args.row_tiles(), tiles(std::max(width, value_width), Part::kFeatures));
   const int n = static_cast<int>(args.chosen.lengths[work.b]), first = work.tile * kSlotRows;
   const int j = first + static_cast<int>(threadIdx.x) / kRowLanes, column = work.chunk * Part::kFeatures;
   const bool there = j < n;
@@ -196,17 +193,14 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_grad_keys(LagColumnBa
   key.dv.store(HeadRows<T>(args.dv, work.b, work.h).row(j), column, value_width);
 }
 
-// A block per 32 columns and 256 queries (and per chunk of features): eight lanes own a column, and all walk over the
+// A block of 32 columns and 256 queries (and of a chunk of features): eight lanes own a column, and all walk over the
 // same queries, whose rows they find in the first-level cache. Memory: q and dout once per 32 columns, and the sums.
 template <class T, class Part>
-__global__ void __launch_bounds__(kSlotThreads) lag_column_grad_columns(LagColumnBackward<T> args) {
+__device__ void lag_column_grad_columns(const LagColumnBackward<T>& args, Index block, unsigned* hidden) {
   constexpr int kAtOnce = kSlotsAtOnce<Part>;
-  SharedMemory shared;
-  unsigned* const hidden =
-      shared.take<unsigned>(kSlotRows * kColumnWords);  // [column][word]: queries that do not see it
   const int width = args.width(), value_width = args.value_width(), count = args.chosen.column_count;
   const int column_tiles = tiles(count, kSlotRows);
-  const SlotWork work(args.q.dim(1), args.ranges() * column_tiles,
+  const SlotWork work(block, args.q.dim(1), args.ranges() * column_tiles,
                       tiles(std::max(width, value_width), Part::kFeatures));
   const int range = work.tile / column_tiles, thread = static_cast<int>(threadIdx.x), row = thread / kRowLanes;
   const int n = static_cast<int>(args.chosen.lengths[work.b]), slot = work.tile % column_tiles * kSlotRows + row;
@@ -260,13 +254,26 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_grad_columns(LagColum
   key.dv.store(sums + width, column, value_width);
 }
 
+// The first blocks own keys, those behind them columns: they write to different places, and run side by side.
+template <class T, class Part>
+__global__ void __launch_bounds__(kSlotThreads)
+    lag_column_grad_keys_and_columns(LagColumnBackward<T> args, Index key_blocks) {
+  SharedMemory shared;
+  const SlotTile<T> tile(shared);
+  unsigned* const hidden = shared.take<unsigned>(kSlotRows * kColumnWords);  // [column][word]: who does not see it
+  if (blockIdx.x < key_blocks)
+    lag_column_grad_keys<T, Part>(args, blockIdx.x, tile);
+  else
+    lag_column_grad_columns<T, Part>(args, blockIdx.x - key_blocks, hidden);
+}
+
 // Blocks of a head: the first makes the gradients of the scores, its threads 32 slots by 8 rows that share the tiles of
 // queries; the threads of the others have a feature of a column each, whose ranges they add to dk or dv, in order.
 template <class T>
 __global__ void lag_column_grad_sums(LagColumnBackward<T> args, int blocks_per_head) {
   SharedMemory shared;
   T* const rows = shared.take<T>(kSlotThreads);
-  const SlotWork work(args.q.dim(1), blocks_per_head, 1);
+  const SlotWork work(blockIdx.x, args.q.dim(1), blocks_per_head, 1);
   const int thread = static_cast<int>(threadIdx.x), width = args.width(), both = width + args.value_width();
   const int n = static_cast<int>(args.chosen.lengths[work.b]), positions = args.positions();
   const int lags = args.chosen.lag_count, columns = args.chosen.column_count;
@@ -347,17 +354,14 @@ void lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Ten
     const bool packs = heads_can_pack<T>(dout, q, k, v, forward.out, grads.dq, grads.dk, grads.dv);
     const int wider = static_cast<int>(std::max(width, value_width));
     with_row_part<T>(wider, packs, [&]<class Part>(Type<Part>) {
-      const auto start = [&](auto* kernel, Index blocks, int chunks, std::size_t bytes) {
-        launch(kernel, dim3(blocks_for(kOp, heads * blocks * chunks, 1)), dim3(kSlotThreads), bytes, current_stream(),
-               args);
-      };
       const int query_chunks = tiles(static_cast<int>(width), Part::kFeatures), chunks = tiles(wider, Part::kFeatures);
-      start(lag_column_grad_queries<T, Part>, row_tiles, query_chunks,
-            SlotTile<T>::bytes() + shared_size<T>(kSlotWarps * kSlotTile));
-      start(lag_column_grad_keys<T, Part>, row_tiles, chunks, SlotTile<T>::bytes());
-      if (columns > 0)
-        start(lag_column_grad_columns<T, Part>, ranges * tiles(columns, kSlotRows), chunks,
-              shared_size<unsigned>(kSlotRows * kColumnWords));
+      launch(lag_column_grad_queries<T, Part>, dim3(blocks_for(kOp, heads * row_tiles * query_chunks, 1)),
+             dim3(kSlotThreads), SlotTile<T>::bytes() + shared_size<T>(kSlotWarps * kSlotTile), current_stream(), args);
+      const Index key_blocks = heads * row_tiles * chunks;
+      const Index column_blocks = heads * ranges * tiles(columns, kSlotRows) * chunks;
+      launch(lag_column_grad_keys_and_columns<T, Part>, dim3(blocks_for(kOp, key_blocks + column_blocks, 1)),
+             dim3(kSlotThreads), SlotTile<T>::bytes() + shared_size<unsigned>(kSlotRows * kColumnWords),
+             current_stream(), args, key_blocks);
     });
     const int sum_blocks = 1 + tiles(columns * static_cast<int>(width + value_width), kSlotThreads);
     launch(lag_column_grad_sums<T>, dim3(blocks_for(kOp, heads * sum_blocks, 1)), dim3(kSlotThreads),

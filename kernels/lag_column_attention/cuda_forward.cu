@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_queries(LagColumnForw
   const SlotTile<T> tile(shared);
   const int positions = static_cast<int>(args.q.dim(2)), width = static_cast<int>(args.q.dim(3));
   const int value_width = static_cast<int>(args.v.dim(3));
-  const SlotWork work(args.q.dim(1), tiles(positions, kSlotRows), tiles(value_width, Part::kFeatures));
+  const SlotWork work(blockIdx.x, args.q.dim(1), tiles(positions, kSlotRows), tiles(value_width, Part::kFeatures));
   const int n = static_cast<int>(args.chosen.lengths[work.b]), first = work.tile * kSlotRows;
   const int row = static_cast<int>(threadIdx.x) / kRowLanes, i = first + row, column = work.chunk * Part::kFeatures;
   const bool sees = i < n;

@@ -160,8 +160,7 @@ struct SlotWork {
   Index head, b, h;  // head = b H + h
   int tile, chunk;
 
-  __device__ SlotWork(Index heads, int tiles_per_head, int chunks) {
-    const Index block = blockIdx.x;
+  __device__ SlotWork(Index block, Index heads, int tiles_per_head, int chunks) {
     head = block / chunks / tiles_per_head;
     b = head / heads;
     h = head % heads;

@@ -27,7 +27,7 @@
 // No N x K array exists, in forward or backward. Work, with K = Kl + Kc: 2 N K (E + Ev) flops per head forward,
 // 2 N K (3 E + 2 Ev) backward, plus 2 N Kl (E + Ev) more there (a lag's products are made twice, for its queries and
 // for its keys, so that each adds up its own gradient), and N K exponentials. Memory: k and v once more, in backward q
-// and dout, too, and Kc rows for every 512 positions. On CUDA one launch forward and four backward, where columns'
+// and dout, too, and Kc rows for every 512 positions. On CUDA one launch forward and three backward, where columns'
 // products, too, are made twice: eight lanes have a query (or a key, or a column), neighbours of which read
 // neighbouring rows along a lag: N Kl (E + Ev) sizeof T bytes from the second-level cache per head, twice in
 // backward, take most of the time. Memory there: Kl + Kc numbers for every 32 positions and Kc rows for every 256.

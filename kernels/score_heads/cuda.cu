@@ -1,5 +1,6 @@
 #include "subquad/kernels/score_heads/cuda.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -174,12 +175,34 @@ class Tiles {
   int channel_tile_ = -1, hidden_tile_ = -1;
 };
 
+// What a launch makes one or two of: the second one's blocks have blockIdx.y = 1. A choice between pointers would hide
+// from the compiler that they point to global memory, hence a branch around everything.
+template <class Set>
+struct Sets {
+  Set first, second;
+
+  template <class F>
+  __device__ void mine(const F& f) const {
+    if (blockIdx.y == 0)
+      f(first);
+    else
+      f(second);
+  }
+};
+
+template <class T>
+struct ForwardSet {
+  const T* feature;
+  Parameters<T> of;
+  T* score;
+};
+
 template <class T, int N>
-__global__ void score_heads_positions(const T* feature, Sizes sizes, Parameters<T> parameters, T* score) {
+__device__ void score_heads_positions_of_set(const ForwardSet<T>& set, Sizes sizes) {
   SharedMemory shared;
   const Stage<T> stage(shared);
-  const HeadPositions<T> mine(sizes, parameters);
-  Tiles<T, N> tile(sizes, mine, feature, stage);
+  const HeadPositions<T> mine(sizes, set.of);
+  Tiles<T, N> tile(sizes, mine, set.feature, stage);
   T sum = 0;
   for (int t = 0; t < tiles(sizes.hidden, kHidden); ++t) {
     T z[kHidden];
@@ -189,7 +212,12 @@ __global__ void score_heads_positions(const T* feature, Sizes sizes, Parameters<
 #pragma unroll
     for (int m = 0; m < kHidden; ++m) sum += tile.w2(m) * (z[m] * normal_cdf(z[m]));
   }
-  if (static_cast<int>(threadIdx.x) < mine.count) score[mine.score_offset(sizes) + threadIdx.x] = sum;
+  if (static_cast<int>(threadIdx.x) < mine.count) set.score[mine.score_offset(sizes) + threadIdx.x] = sum;
+}
+
+template <class T, int N>
+__global__ void score_heads_positions(Sets<ForwardSet<T>> sets, Sizes sizes) {
+  sets.mine([&](const ForwardSet<T>& set) { score_heads_positions_of_set<T, N>(set, sizes); });
 }
 
 // Offsets in the sums of one head over one block's positions: dw1 [R, M], du [R], db1 [M], dw2 [M].
@@ -206,23 +234,30 @@ struct Partial {
   }
 };
 
+template <class T>
+struct BackwardSet {
+  const T *dscore, *feature;
+  Parameters<T> of;
+  T *partials, *dfeature;
+  T *du, *dw1, *db1, *dw2;
+};
+
 // As forward, and behind the hidden values of a tile, which become their gradients: df of the thread's position, tile
 // by tile of channels through shared memory, and the sums over the block's positions, where lanes are channels (dw1,
 // du) or hidden values (db1, dw2).
 template <class T, int N>
-__global__ void score_heads_grad_positions(const T* dscore, const T* feature, Sizes sizes, Parameters<T> parameters,
-                                           T* dfeature, T* partials) {
+__device__ void score_heads_grad_positions_of_set(const BackwardSet<T>& set, Sizes sizes) {
   SharedMemory shared;
   const Stage<T> stage(shared);
   T* const dz_rows = shared.take<T>(kPositions * kHiddenPitch);    // dz of all positions
   T* const gelu_rows = shared.take<T>(kPositions * kHiddenPitch);  // dscore gelu(z)
   T* const df_rows = shared.take<T>(kPositions * kFeaturePitch);
   T* const ups = shared.take<T>(kPositions);
-  const HeadPositions<T> mine(sizes, parameters);
-  Tiles<T, N> tile(sizes, mine, feature, stage);
-  const Partial<T> partial(partials, sizes, blockIdx.x);
+  const HeadPositions<T> mine(sizes, set.of);
+  Tiles<T, N> tile(sizes, mine, set.feature, stage);
+  const Partial<T> partial(set.partials, sizes, blockIdx.x);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
-  const T up = thread < mine.count ? dscore[mine.score_offset(sizes) + thread] : T(0);
+  const T up = thread < mine.count ? set.dscore[mine.score_offset(sizes) + thread] : T(0);
   ups[thread] = up;
   for (int t = 0; t < tiles(sizes.hidden, kHidden); ++t) {
     T z[kHidden];
@@ -268,7 +303,7 @@ __global__ void score_heads_grad_positions(const T* dscore, const T* feature, Si
         df_rows[thread * kFeaturePitch + x] = df;
       }
       __syncthreads();
-      T* const to = dfeature + mine.feature_offset(sizes) + c * kChannels;
+      T* const to = set.dfeature + mine.feature_offset(sizes) + c * kChannels;
       const int channels = sizes.channels - c * kChannels < kChannels ? sizes.channels - c * kChannels : kChannels;
       for (int p = warp; p < mine.count; p += kPositions / kWarp) {
         if (lane >= channels) continue;
@@ -280,6 +315,11 @@ __global__ void score_heads_grad_positions(const T* dscore, const T* feature, Si
   }
 }
 
+template <class T, int N>
+__global__ void score_heads_grad_positions(Sets<BackwardSet<T>> sets, Sizes sizes) {
+  sets.mine([&](const BackwardSet<T>& set) { score_heads_grad_positions_of_set<T, N>(set, sizes); });
+}
+
 constexpr int kGroup = 16;  // blocks of a sample whose sums are added first
 constexpr int kRows = 16;   // of threads that share the sums of 32 parameters
 
@@ -287,8 +327,7 @@ constexpr int kRows = 16;   // of threads that share the sums of 32 parameters
 // samples outermost; then rows are added in order. What a block of zero gradients adds does not change a bit, wherever
 // a sample ends.
 template <class T>
-__global__ void add_score_heads_partials(const T* partials, Index samples, Index chunks, Sizes sizes, T* du, T* dw1,
-                                         T* db1, T* dw2) {
+__device__ void add_score_heads_partials_of_set(const BackwardSet<T>& set, Index samples, Index chunks, Sizes sizes) {
   SharedMemory shared;
   T* const rows = shared.take<T>(kRows * kWarp);
   const Index matrix = Index{sizes.channels} * sizes.hidden, size = matrix + sizes.channels + 2 * Index{sizes.hidden};
@@ -299,7 +338,7 @@ __global__ void add_score_heads_partials(const T* partials, Index samples, Index
   for (Index b = 0; there && b < samples; ++b) {
     const Index skipped = b % kRows, y = threadIdx.y;
     for (Index g = y >= skipped ? y - skipped : y + kRows - skipped; g < groups; g += kRows) {
-      const T* const from = partials + ((b * sizes.heads + head) * chunks + g * kGroup) * size + at;
+      const T* const from = set.partials + ((b * sizes.heads + head) * chunks + g * kGroup) * size + at;
       const int count = static_cast<int>(chunks - g * kGroup < kGroup ? chunks - g * kGroup : kGroup);
       T group = 0;
 #pragma unroll 8
@@ -313,13 +352,18 @@ __global__ void add_score_heads_partials(const T* partials, Index samples, Index
   sum = 0;
   for (int y = 0; y < kRows; ++y) sum += rows[y * kWarp + static_cast<int>(threadIdx.x)];
   if (at < matrix)
-    dw1[head * matrix + at] = sum;
+    set.dw1[head * matrix + at] = sum;
   else if (at < matrix + sizes.channels)
-    du[head * sizes.channels + at - matrix] = sum;
+    set.du[head * sizes.channels + at - matrix] = sum;
   else if (at < matrix + sizes.channels + sizes.hidden)
-    db1[head * sizes.hidden + at - matrix - sizes.channels] = sum;
+    set.db1[head * sizes.hidden + at - matrix - sizes.channels] = sum;
   else
-    dw2[head * sizes.hidden + at - matrix - sizes.channels - sizes.hidden] = sum;
+    set.dw2[head * sizes.hidden + at - matrix - sizes.channels - sizes.hidden] = sum;
+}
+
+template <class T>
+__global__ void add_score_heads_partials(Sets<BackwardSet<T>> sets, Index samples, Index chunks, Sizes sizes) {
+  sets.mine([&](const BackwardSet<T>& set) { add_score_heads_partials_of_set<T>(set, samples, chunks, sizes); });
 }
 
 Sizes sizes_of(const Tensor& feature, const ScoreHeads& heads) {
@@ -337,46 +381,68 @@ Index chunks_of(const Tensor& feature) {  // of positions, per sample
 
 // Calls f with the channels that are loaded together: 16 bytes, or one.
 template <class T, class F>
-void with_channel_pack(const Tensor& feature, Index channels, const F& f) {
+void with_channel_pack(std::span<const Tensor> features, Index channels, const F& f) {
   if constexpr (std::is_same_v<T, float>)
-    if (can_pack<4>(feature.data<T>(), channels)) return f(std::integral_constant<int, 4>());
+    if (std::all_of(features.begin(), features.end(),
+                    [&](const Tensor& feature) { return can_pack<4>(feature.data<T>(), channels); }))
+      return f(std::integral_constant<int, 4>());
   f(std::integral_constant<int, 1>());
 }
 
 }  // namespace
 
-void score_heads(const Tensor& feature, const ScoreHeads& heads, Tensor& score) {
-  if (score.size() == 0) return;
+void score_heads(std::span<const Tensor> features, std::span<const ScoreHeads> heads, std::span<Tensor> scores) {
+  const Tensor& feature = features[0];
+  if (scores[0].size() == 0) return;
   visit_float("score_heads", feature.dtype(), [&]<class T>(Type<T>) {
-    with_channel_pack<T>(feature, heads.u.dim(1), [&]<int N>(std::integral_constant<int, N>) {
-      const Index blocks = feature.dim(0) * heads.u.dim(0) * chunks_of(feature);
-      launch(score_heads_positions<T, N>, dim3(blocks_for("score_heads", blocks, 1)), dim3(kPositions),
-             Stage<T>::bytes(), current_stream(), feature.data<T>(), sizes_of(feature, heads), parameters_of<T>(heads),
-             score.data<T>());
+    const auto set = [&](std::size_t s) {
+      return ForwardSet<T>{features[s].data<T>(), parameters_of<T>(heads[s]), scores[s].data<T>()};
+    };
+    const unsigned count = static_cast<unsigned>(features.size());
+    const Sets<ForwardSet<T>> sets{set(0), set(count - 1)};
+    with_channel_pack<T>(features, heads[0].u.dim(1), [&]<int N>(std::integral_constant<int, N>) {
+      const Index blocks = feature.dim(0) * heads[0].u.dim(0) * chunks_of(feature);
+      launch(score_heads_positions<T, N>, dim3(blocks_for("score_heads", blocks, 1), count), dim3(kPositions),
+             Stage<T>::bytes(), current_stream(), sets, sizes_of(feature, heads[0]));
     });
   });
 }
 
-void score_heads_grad(const Tensor& dscore, const Tensor& feature, const ScoreHeads& heads, ScoreHeadsGrads& grads) {
-  const Index count = heads.u.dim(0), channels = heads.u.dim(1), hidden = heads.b1.dim(1);
-  const Index parameters = count * (channels * hidden + channels + 2 * hidden);
+void score_heads_grad(std::span<const Tensor> dscores, std::span<const Tensor> features,
+                      std::span<const ScoreHeads> heads, std::span<ScoreHeadsGrads> grads) {
+  constexpr const char* kOp = "score_heads_grad";
+  const Tensor& feature = features[0];
+  const Index channels = heads[0].u.dim(1), hidden = heads[0].b1.dim(1);
+  const Index parameters = heads[0].u.dim(0) * (channels * hidden + channels + 2 * hidden);
   const Index chunks = chunks_of(feature), blocks = feature.dim(0) * chunks;
   if (parameters == 0) return;
-  visit_float("score_heads_grad", feature.dtype(), [&]<class T>(Type<T>) {
-    const Sizes sizes = sizes_of(feature, heads);
-    Tensor partials = empty({blocks, parameters}, feature.dtype(), feature.device(), "score_heads_grad");
+  const unsigned count = static_cast<unsigned>(features.size());
+  Tensor partials = empty({count, blocks, parameters}, feature.dtype(), feature.device(), kOp);
+  visit_float(kOp, feature.dtype(), [&]<class T>(Type<T>) {
+    const auto set = [&](std::size_t s) {
+      ScoreHeads& sums = grads[s].dheads;
+      return BackwardSet<T>{dscores[s].data<T>(),
+                            features[s].data<T>(),
+                            parameters_of<T>(heads[s]),
+                            partials.data<T>() + static_cast<Index>(s) * blocks * parameters,
+                            grads[s].dfeature.data<T>(),
+                            sums.u.data<T>(),
+                            sums.w1.data<T>(),
+                            sums.b1.data<T>(),
+                            sums.w2.data<T>()};
+    };
+    const Sets<BackwardSet<T>> sets{set(0), set(count - 1)};
+    const Sizes sizes = sizes_of(feature, heads[0]);
     if (blocks > 0) {
-      with_channel_pack<T>(feature, channels, [&]<int N>(std::integral_constant<int, N>) {
+      with_channel_pack<T>(features, channels, [&]<int N>(std::integral_constant<int, N>) {
         const std::size_t bytes = Stage<T>::bytes() + 2 * shared_size<T>(kPositions * kHiddenPitch) +
                                   shared_size<T>(kPositions * kFeaturePitch) + shared_size<T>(kPositions);
-        launch(score_heads_grad_positions<T, N>, dim3(blocks_for("score_heads_grad", blocks * count, 1)),
-               dim3(kPositions), bytes, current_stream(), dscore.data<T>(), feature.data<T>(), sizes,
-               parameters_of<T>(heads), grads.dfeature.data<T>(), partials.data<T>());
+        launch(score_heads_grad_positions<T, N>, dim3(blocks_for(kOp, blocks * sizes.heads, 1), count),
+               dim3(kPositions), bytes, current_stream(), sets, sizes);
       });
     }
-    launch(add_score_heads_partials<T>, dim3(blocks_for("score_heads_grad", parameters, kWarp)), dim3(kWarp, kRows),
-           shared_size<T>(kRows * kWarp), current_stream(), partials.data<T>(), feature.dim(0), chunks, sizes,
-           grads.dheads.u.data<T>(), grads.dheads.w1.data<T>(), grads.dheads.b1.data<T>(), grads.dheads.w2.data<T>());
+    launch(add_score_heads_partials<T>, dim3(blocks_for(kOp, parameters, kWarp), count), dim3(kWarp, kRows),
+           shared_size<T>(kRows * kWarp), current_stream(), sets, feature.dim(0), chunks, sizes);
   });
 }
 

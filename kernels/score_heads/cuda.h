@@ -1,11 +1,15 @@
 // CUDA kernels of score_heads.h. Arguments are checked and outputs allocated by the caller.
 #pragma once
 
+#include <span>
+
 #include "subquad/kernels/score_heads/score_heads.h"
 
 namespace subquad::kernels::cuda {
 
-void score_heads(const Tensor& feature, const ScoreHeads& heads, Tensor& score);
-void score_heads_grad(const Tensor& dscore, const Tensor& feature, const ScoreHeads& heads, ScoreHeadsGrads& grads);
+// One or two sets of heads of equal sizes, each with a feature of its own.
+void score_heads(std::span<const Tensor> features, std::span<const ScoreHeads> heads, std::span<Tensor> scores);
+void score_heads_grad(std::span<const Tensor> dscores, std::span<const Tensor> features,
+                      std::span<const ScoreHeads> heads, std::span<ScoreHeadsGrads> grads);
 
 }  // namespace subquad::kernels::cuda

@@ -19,6 +19,8 @@
 // nn/attention/fsat.h.
 #pragma once
 
+#include <array>
+
 #include "subquad/core/tensor.h"
 
 namespace subquad::kernels {
@@ -33,5 +35,12 @@ struct ScoreHeadsGrads {
   ScoreHeads dheads;
 };
 ScoreHeadsGrads score_heads_grad(const Tensor& dscore, const Tensor& feature, const ScoreHeads& heads);
+
+// Two sets of heads with features of their own, all sizes alike: on CUDA in the launches of one.
+using ScoreHeadsPair = std::array<ScoreHeads, 2>;
+std::array<Tensor, 2> score_heads_pair(const std::array<Tensor, 2>& features, const ScoreHeadsPair& heads);
+std::array<ScoreHeadsGrads, 2> score_heads_pair_grad(const std::array<Tensor, 2>& dscores,
+                                                     const std::array<Tensor, 2>& features,
+                                                     const ScoreHeadsPair& heads);
 
 }  // namespace subquad::kernels

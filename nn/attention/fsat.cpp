@@ -58,9 +58,10 @@ ScoreHead::ScoreHead(const Place& place, Index heads, Index channels, Index hidd
       b1_(parameter("b1", {heads, hidden}, zeros_init())),
       w2_(parameter("w2", {heads, hidden}, zeros_init())) {}
 
-Variable ScoreHead::operator()(const Variable& feature) const {
-  const ModuleScope scope = enter();
-  return score_heads(feature, u_, w1_, b1_, w2_);
+std::array<Variable, 2> ScoreHead::both(const ScoreHead& first, const Variable& first_feature, const ScoreHead& second,
+                                        const Variable& second_feature) {
+  return score_heads_pair({first_feature, first.u_, first.w1_, first.b1_, first.w2_},
+                          {second_feature, second.u_, second.w1_, second.b1_, second.w2_});
 }
 
 FsatAttention::FsatAttention(const Place& place, const AttentionConfig& config)
@@ -96,7 +97,8 @@ FsatAttention::Decision FsatAttention::decide(const AttentionInput& in, bool dra
   const Mask mask = kernels::compact(in.mask);
   const Variable x = compact(options_.truncate ? in.data.detach() : in.data, in.mask);  // [B, N, D]
   const auto [lag, col] = hidden_cross(cross_a_(x), cross_b_(x), mask);                 // [B, N, H R]
-  const LagColumnScores scores{.lag = lag_head_(lag), .col = col_head_(col)};           // [B, H, N]
+  const auto [lag_score, col_score] = ScoreHead::both(lag_head_, lag, col_head_, col);  // [B, H, N]
+  const LagColumnScores scores{.lag = lag_score, .col = col_score};
   const Tensor lag_keys = keys("lags", scores.lag, in.rng, draws);
   const Tensor col_keys = keys("columns", scores.col, in.rng, draws);
   const Index positions = x.dim(1), lags = std::min(options_.lags, positions);  // lists have no room for more than N

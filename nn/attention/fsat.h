@@ -28,6 +28,8 @@
 // A mask with padding between real tokens is compacted first: positions then are numbers of real tokens.
 #pragma once
 
+#include <array>
+
 #include "subquad/autograd/ops/lag_column_attention.h"
 #include "subquad/nn/attention/qkv_attention.h"
 
@@ -38,7 +40,9 @@ class ScoreHead : public Module {
  public:
   ScoreHead(const Place& place, Index heads, Index channels, Index hidden);
 
-  Variable operator()(const Variable& feature) const;
+  // The scores of two heads of equal sizes, each for a feature of its own: in as many launches as those of one.
+  static std::array<Variable, 2> both(const ScoreHead& first, const Variable& first_feature, const ScoreHead& second,
+                                      const Variable& second_feature);
 
  private:
   Variable u_, w1_, b1_, w2_;  // [H, R], [H, R, M], [H, M], [H, M]

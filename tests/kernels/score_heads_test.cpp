@@ -162,6 +162,31 @@ TEST_CASE("score_heads gives the same bits for any thread count") {
   }));
 }
 
+TEST_CASE("score_heads_pair is score_heads twice") {
+  for_each_float([](DType dtype) {
+    for (const Case& c : {kCases[0], kCases[2], kCases[3], kCases[7], kCases[8]}) {
+      const Inputs x = inputs(c, dtype);
+      Inputs y = inputs(c, dtype);
+      std::swap(y.heads.b1, y.heads.w2);
+      y.feature = normal(y.feature.shape(), dtype, 8);
+      y.dscore = normal(y.dscore.shape(), dtype, 9);
+      const auto scores = kernels::score_heads_pair({x.feature, y.feature}, {x.heads, y.heads});
+      const auto grads =
+          kernels::score_heads_pair_grad({x.dscore, y.dscore}, {x.feature, y.feature}, {x.heads, y.heads});
+      for (const std::size_t s : {0, 1}) {
+        const Inputs& in = s == 0 ? x : y;
+        const auto want = kernels::score_heads_grad(in.dscore, in.feature, in.heads);
+        CHECK(same_bits(scores[s], kernels::score_heads(in.feature, in.heads)));
+        CHECK(same_bits(grads[s].dfeature, want.dfeature));
+        CHECK(same_bits(grads[s].dheads.u, want.dheads.u));
+        CHECK(same_bits(grads[s].dheads.w1, want.dheads.w1));
+        CHECK(same_bits(grads[s].dheads.b1, want.dheads.b1));
+        CHECK(same_bits(grads[s].dheads.w2, want.dheads.w2));
+      }
+    }
+  });
+}
+
 TEST_CASE("score_heads names what is wrong") {
   const Inputs in = inputs({1, 4, 2, 3, 5}, kFloat32);
   kernels::ScoreHeads heads = in.heads;
@@ -178,6 +203,9 @@ TEST_CASE("score_heads names what is wrong") {
   heads.w2 = zeros({2, 5}, kFloat64, kCpu);
   CHECK_THROWS_WITH_AS(kernels::score_heads(in.feature, heads),
                        "score_heads: w2 is [2, 5] float64 cpu, expected float32 like feature", DTypeError);
+  const Inputs other = inputs({1, 4, 2, 3, 6}, kFloat32);
+  CHECK_THROWS_WITH_AS(kernels::score_heads_pair({in.feature, other.feature}, {in.heads, other.heads}),
+                       doctest::Contains("score_heads_pair: the second w1 is [2, 3, 6]"), ShapeError);
   CHECK_THROWS_WITH_AS(kernels::score_heads_grad(zeros({1, 2, 3}, kFloat32, kCpu), in.feature, in.heads),
                        "score_heads_grad: dscore is [1, 2, 3] float32 cpu, expected shape [1, 2, 4]", ShapeError);
 }

@@ -15,5 +15,22 @@ TEST_CASE("score_heads gradients") {
                      leaf({heads, channels, hidden}, 3), leaf({heads, hidden}, 4), leaf({heads, hidden}, 5)});
 }
 
+TEST_CASE("score_heads_pair gradients, also where only one of the scores is used") {
+  std::vector<Variable> inputs;
+  for (std::uint64_t seed : {0, 5})
+    for (const Shape& shape : std::vector<Shape>{{2, 3, 4}, {2, 2}, {2, 2, 3}, {2, 3}, {2, 3}})
+      inputs.push_back(leaf(shape, ++seed));
+  const auto both = [](const std::vector<Variable>& in) {
+    return score_heads_pair({in[0], in[1], in[2], in[3], in[4]}, {in[5], in[6], in[7], in[8], in[9]});
+  };
+  CHECK_GRADIENTS(
+      [&](const auto& in) {
+        const auto scores = both(in);
+        return std::vector{scores[0], scores[1]};
+      },
+      inputs);
+  CHECK_GRADIENTS([&](const auto& in) { return std::vector{both(in)[1]}; }, inputs);
+}
+
 }  // namespace
 }  // namespace subquad::test
