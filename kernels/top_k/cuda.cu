@@ -73,11 +73,18 @@ __global__ void top_k_rows(const T* x, int width, int k, int sorted, bool keep, 
   }
 }
 
-// A block per row (b, h), which is read like those of top_k. Positions in front of `begin` and from `end` on are
+template <class T>
+struct RowChoice {
+  const T* keys;
+  Index k, window;
+  Index* chosen;
+};
+
+// A block has a row (b, h), which is read like those of top_k. Positions in front of `begin` and from `end` on are
 // forced; what is left of k is selected from those between, and everything is written in ascending order.
 template <class T, int N>
-__global__ void choose_top_k_rows(const T* all, int heads, int width, Index k, Index window, bool keep, Lengths lengths,
-                                  Index* chosen) {
+__device__ void choose_row(const RowChoice<T>& choice, int heads, int width, bool keep, const Lengths& lengths) {
+  const Index k = choice.k, window = choice.window;
   SharedMemory shared;
   const SelectStage stage(shared);
   auto* const kept = keep ? shared.take<OrderedKey<T>>((width + N - 1) / N * N) : nullptr;
@@ -87,8 +94,8 @@ __global__ void choose_top_k_rows(const T* all, int heads, int width, Index k, I
   const int forced_behind = window > 0 ? static_cast<int>(window < n ? window : n) : 0;
   const int end = n - forced_behind > begin ? n - forced_behind : begin;
   const int taken = static_cast<int>(k < n ? k : n), wanted = taken - begin - (n - end);
-  Index* const out = chosen + row * k;
-  const auto keys = KeyRow<T>::template of<N>(all + row * width, n, kept);
+  Index* const out = choice.chosen + row * k;
+  const auto keys = KeyRow<T>::template of<N>(choice.keys + row * width, n, kept);
   __syncthreads();
   if (wanted > 0) {  // the whole block
     const auto selection = select_kth(keys, begin, end, wanted, stage);
@@ -97,6 +104,16 @@ __global__ void choose_top_k_rows(const T* all, int heads, int width, Index k, I
   for (int i = thread; i < begin; i += static_cast<int>(blockDim.x)) out[i] = i;
   for (int i = end + thread; i < n; i += static_cast<int>(blockDim.x)) out[taken - (n - i)] = i;
   for (Index s = taken + thread; s < k; s += blockDim.x) out[s] = -1;
+}
+
+// A block per row; those of a second choice have blockIdx.y = 1.
+template <class T, int N>
+__global__ void choose_top_k_rows(RowChoice<T> first, RowChoice<T> second, int heads, int width, bool keep,
+                                  Lengths lengths) {
+  if (blockIdx.y == 0)
+    choose_row<T, N>(first, heads, width, keep, lengths);
+  else
+    choose_row<T, N>(second, heads, width, keep, lengths);
 }
 
 // A block per row: zeros, then each gradient to its place. Indices that are none of the row are left out.
@@ -129,11 +146,11 @@ RowPlan plan_rows(const char* op, Index rows, Index width) {
   return {blocks_for(op, rows, 1), threads_for(width), keep, bytes};
 }
 
-// Calls f with the elements that rows of x are read in: 16 bytes, or one.
+// Calls f with the elements that rows are read in: 16 bytes where float32 ones start on them, or one.
 template <class T, class F>
-void with_row_pack(const Tensor& x, const F& f) {
+void with_row_pack(bool aligned, const F& f) {
   if constexpr (std::is_same_v<T, float>)
-    if (can_pack<4>(x.data<T>(), x.dim(-1))) return f(std::integral_constant<int, 4>());
+    if (aligned) return f(std::integral_constant<int, 4>());
   f(std::integral_constant<int, 1>());
 }
 
@@ -144,7 +161,7 @@ void top_k(const Tensor& x, TopK& out) {
   if (out.indices.size() == 0) return;
   const Index width = x.dim(-1), rows = x.size() / width;
   visit_float("top_k", x.dtype(), [&]<class T>(Type<T>) {
-    with_row_pack<T>(x, [&]<int N>(std::integral_constant<int, N>) {
+    with_row_pack<T>(can_pack<4>(x.data<T>(), width), [&]<int N>(std::integral_constant<int, N>) {
       RowPlan plan = plan_rows<T, N>("top_k", rows, width);
       Index sorted = 1;
       while (sorted < k) sorted *= 2;
@@ -161,16 +178,23 @@ void top_k(const Tensor& x, TopK& out) {
   });
 }
 
-void choose_top_k(const Tensor& keys, Index window, const Mask& mask, Tensor& chosen) {
-  if (chosen.size() == 0) return;
+void choose_top_k(std::span<const TopKChoice> choices, const Mask& mask, std::span<Tensor> chosen) {
+  const Tensor& keys = choices[0].keys;
   const Index heads = keys.dim(1), width = keys.dim(2);
+  if (keys.dim(0) * heads == 0) return;
   visit_float("choose_top_k", keys.dtype(), [&]<class T>(Type<T>) {
-    with_row_pack<T>(keys, [&]<int N>(std::integral_constant<int, N>) {
-      const RowPlan plan = plan_rows<T, N>("choose_top_k", keys.dim(0) * heads, width);
-      launch(choose_top_k_rows<T, N>, dim3(plan.rows), dim3(static_cast<unsigned>(plan.threads)), plan.bytes,
-             current_stream(), keys.data<T>(), static_cast<int>(heads), static_cast<int>(width), chosen.dim(2), window,
-             plan.keep, Lengths(mask, width), chosen.data<Index>());
-    });
+    const auto row_choice = [&](std::size_t c) {
+      return RowChoice<T>{choices[c].keys.data<T>(), choices[c].k, choices[c].window, chosen[c].data<Index>()};
+    };
+    const Tensor& last = choices.back().keys;
+    with_row_pack<T>(can_pack<4>(keys.data<T>(), width) && can_pack<4>(last.data<T>(), width),
+                     [&]<int N>(std::integral_constant<int, N>) {
+                       const RowPlan plan = plan_rows<T, N>("choose_top_k", keys.dim(0) * heads, width);
+                       const dim3 grid(plan.rows, static_cast<unsigned>(choices.size()));
+                       launch(choose_top_k_rows<T, N>, grid, dim3(static_cast<unsigned>(plan.threads)), plan.bytes,
+                              current_stream(), row_choice(0), row_choice(choices.size() - 1), static_cast<int>(heads),
+                              static_cast<int>(width), plan.keep, Lengths(mask, width));
+                     });
   });
 }
 

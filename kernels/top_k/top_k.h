@@ -14,6 +14,8 @@
 // Source of the choice: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
+#include <array>
+
 #include "subquad/core/error.h"
 #include "subquad/core/mask.h"
 #include "subquad/core/tensor.h"
@@ -39,5 +41,12 @@ Tensor top_k_grad(const Tensor& dvalues, const Tensor& indices, const Shape& sha
 // none), then the largest keys, of equal ones the lower index. A prefix mask or none. window >= 0 wants k >= 2 window +
 // 1: Error otherwise. Keys at positions from n on are not read.
 Tensor choose_top_k(const Tensor& keys, Index k, Index window = -1, const Mask& mask = {});
+
+// Two choices for the same samples from keys of one shape: on CUDA in one launch.
+struct TopKChoice {
+  Tensor keys;
+  Index k = 0, window = -1;
+};
+std::array<Tensor, 2> choose_top_k_pair(const TopKChoice& first, const TopKChoice& second, const Mask& mask = {});
 
 }  // namespace subquad::kernels

@@ -103,9 +103,9 @@ FsatAttention::Decision FsatAttention::decide(const AttentionInput& in, bool dra
   const Tensor col_keys = keys("columns", scores.col, in.rng, draws);
   const Index positions = x.dim(1), lags = std::min(options_.lags, positions);  // lists have no room for more than N
   const Index window = lags < positions ? options_.window : -1;                 // all are taken: none need be forced
-  return {.scores = scores,
-          .chosen = {.lags = kernels::choose_top_k(lag_keys, lags, window, mask),
-                     .columns = kernels::choose_top_k(col_keys, std::min(options_.columns, positions), -1, mask)}};
+  const auto [chosen_lags, chosen_columns] =
+      kernels::choose_top_k_pair({lag_keys, lags, window}, {col_keys, std::min(options_.columns, positions), -1}, mask);
+  return {.scores = scores, .chosen = {.lags = chosen_lags, .columns = chosen_columns}};
 }
 
 Variable FsatAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const {

@@ -153,6 +153,21 @@ TEST_CASE("choose_top_k equals a stable sort behind the window") {
   });
 }
 
+TEST_CASE("choose_top_k_pair is choose_top_k twice") {
+  for_each_float([](DType dtype) {
+    for (const Index width : {0, 1, 40, 61}) {
+      const Tensor keys = ties({3, 2, width}, dtype, 7, 6), other = normal({3, 2, width}, dtype, 8);
+      const Mask mask = Mask::from_lengths(tensor<Index>({width, width / 2, 0}, {3}), width).to(device());
+      const auto both = kernels::choose_top_k_pair({keys, 9, 3}, {other, 5, -1}, mask);
+      CHECK(same_bits(both[0], kernels::choose_top_k(keys, 9, 3, mask)));
+      CHECK(same_bits(both[1], kernels::choose_top_k(other, 5, -1, mask)));
+    }
+  });
+  const Tensor keys = zeros({1, 1, 4}, kFloat32, kCpu), other = zeros({1, 1, 5}, kFloat32, kCpu);
+  CHECK_THROWS_WITH_AS(kernels::choose_top_k_pair({keys, 1, -1}, {other, 1, -1}),
+                       doctest::Contains("choose_top_k_pair: the second keys is [1, 1, 5]"), ShapeError);
+}
+
 TEST_CASE("choose_top_k does not read keys behind the length") {
   Tensor keys = normal({1, 1, 20}, kFloat32, 1);
   const Mask mask = Mask::from_lengths(tensor<Index>({11}, {1}), 20).to(device());
