@@ -11,10 +11,11 @@ namespace {
 
 constexpr Index kMostKeptBytes = Index{48} << 10;  // of a row whose keys stay in shared memory
 constexpr Index kMostSortedInShared = 2048;        // entries
+constexpr int kMostThreads = 1024;                 // of a block
 
 // Threads of a block that works on a row: as many as have something to do, in whole warps, a divisor of the digits.
 int threads_for(Index width) {
-  return width <= 4096 ? 256 : 1024;
+  return width <= 4096 ? 256 : kMostThreads;
 }
 
 template <class T>
@@ -52,8 +53,8 @@ __device__ void sort_entries(Entry<T>* entries, int size) {
 // elements per thread and load, selects the k largest (cuda_select.cuh) and sorts them in shared memory, or in `spare`
 // [rows, sorted] where there are too many. `sorted` is k rounded up to a power of two.
 template <class T, int N>
-__global__ void top_k_rows(const T* x, int width, int k, int sorted, bool keep, Entry<T>* spare, T* values,
-                           Index* indices) {
+__global__ void __launch_bounds__(kMostThreads, 1)
+    top_k_rows(const T* x, int width, int k, int sorted, bool keep, Entry<T>* spare, T* values, Index* indices) {
   SharedMemory shared;
   const SelectStage stage(shared);
   auto* const kept = keep ? shared.take<OrderedKey<T>>((width + N - 1) / N * N) : nullptr;
@@ -108,8 +109,8 @@ __device__ void choose_row(const RowChoice<T>& choice, int heads, int width, boo
 
 // A block per row; those of a second choice have blockIdx.y = 1.
 template <class T, int N>
-__global__ void choose_top_k_rows(RowChoice<T> first, RowChoice<T> second, int heads, int width, bool keep,
-                                  Lengths lengths) {
+__global__ void __launch_bounds__(kMostThreads, 1)
+    choose_top_k_rows(RowChoice<T> first, RowChoice<T> second, int heads, int width, bool keep, Lengths lengths) {
   if (blockIdx.y == 0)
     choose_row<T, N>(first, heads, width, keep, lengths);
   else

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "subquad/core/allocator.h"
+#include "subquad/core/graph.h"
 #include "subquad/kernels/gathered_attention/gathered_attention.h"
+#include "subquad/kernels/top_k/top_k.h"
 #include "subquad/tests/kernels/lag_column_attention_cases.h"
 #include "subquad/tests/support/threads.h"
 
@@ -195,6 +197,30 @@ TEST_SUITE("cuda") {
     const Results got = with({0, 2, 9, -7, 5, 1, 3, Index{1} << 40}, {4, -1, 9, 7, 0, 8}),
                   want = with({0, 2, -1, -1, 1, 3, -1, -1}, {4, -1, -1, 0, -1, -1});
     for (std::size_t i = 0; i < got.all().size(); ++i) CHECK_CLOSE(got.all()[i], doubles(want.all()[i]), 1e-6);
+  }
+}
+
+TEST_SUITE("cuda") {
+  TEST_CASE("lag_column_attention in a graph takes the keys and lengths that are there at its replay") {
+    const Index n = 41;
+    Inputs in = make_inputs({.lengths = {n, 17}, .positions = n, .scores = true, .dropout = 0.2}, kFloat32);
+    const auto step = [&](Inputs now) {
+      const auto chosen = kernels::choose_top_k_pair({now.scores.lag, 7, 1}, {now.scores.col, 5, -1}, now.mask);
+      now.chosen = {chosen[0], chosen[1]};
+      return run(now).all();
+    };
+    std::vector<Tensor> out;
+    Graph graph = Graph::capture(device(), [&] { out = step(in); });
+    for (const std::vector<Index>& lengths : {std::vector<Index>{17, n}, std::vector<Index>{0, 3}}) {
+      Inputs other = in;
+      other.mask = Mask::from_lengths(tensor(lengths, {2}), n).to(device());
+      other.scores.lag = normal(in.scores.lag.shape(), kFloat32, 20 + static_cast<std::uint64_t>(lengths[0]));
+      copy(other.mask.lengths, in.mask.lengths);
+      copy(other.scores.lag, in.scores.lag);
+      graph.replay();
+      const std::vector<Tensor> want = step(other);
+      for (std::size_t i = 0; i < out.size(); ++i) CHECK(same_bits(out[i], want[i]));
+    }
   }
 }
 
