@@ -202,6 +202,9 @@ __global__ void span_attention_grad_groups(GradArguments<T> args) {
 // q and dout of a span once per position of it, mostly from cache.
 template <class T, int N>
 __global__ void span_attention_grad_positions(GradArguments<T> args) {
+  SharedMemory shared;
+  SpanRuns runs = args.runs;
+  runs.find<kGroupThreads>(shared);
   const Arguments<T>& in = args.in;
   const int width = static_cast<int>(in.q.dim(3)), value_width = static_cast<int>(in.v.dim(3));
   const int widest = width > value_width ? width : value_width;
@@ -215,8 +218,8 @@ __global__ void span_attention_grad_positions(GradArguments<T> args) {
   const bool counts = j < n && in.reals.sample(b)[j];
   const T *const k = &in.k(b, h, counts ? j : 0, 0), *const v = &in.v(b, h, counts ? j : 0, 0);
   GroupSums<N, T> dk, dv;
-  for (Index run = 0; run < args.runs.count(b); run += kGroupRows) {
-    const Index own = counts ? args.runs.in(b, run + group.row, j) : -1;  // the lane's span
+  for (Index run = 0; run < runs.count(b); run += kGroupRows) {
+    const Index own = counts ? runs.in(b, run + group.row, j) : -1;  // the lane's span
     const T *q[kGroupRows], *dout[kGroupRows];
 #pragma unroll
     for (int x = 0; x < kGroupRows; ++x) {
@@ -285,7 +288,7 @@ void span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, c
           const Index tiles = (k.dim(2) + kPositions - 1) / kPositions;
           const Index chunks = (std::max(q.dim(3), v.dim(3)) + kGroupColumns - 1) / kGroupColumns;
           launch(span_attention_grad_positions<T, N>, dim3(blocks_for(kOp, q.dim(0) * q.dim(1) * tiles * chunks, 1)),
-                 dim3(kGroupThreads), 0, current_stream(), args);
+                 dim3(kGroupThreads), SpanRuns::bytes<kGroupThreads>(), current_stream(), args);
         },
         dout, q, k, v, out, grads.dq, grads.dk, grads.dv);
   });

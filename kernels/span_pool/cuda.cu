@@ -200,7 +200,10 @@ struct PoolGradArguments {
 // the spans that hold it give: dout of each is read once per position of it, mostly from cache.
 template <class T, int N>
 __global__ void span_pool_grad_positions(PoolGradArguments<T> args) {
-  const Index width = args.x.dim(2), packs = width / N, count = args.runs.spans.count;
+  SharedMemory shared;
+  SpanRuns runs = args.runs;
+  runs.find<kThreads>(shared);
+  const Index width = args.x.dim(2), packs = width / N, count = runs.spans.count;
   const Index thread = Index{blockIdx.x} * kThreads + threadIdx.x;
   if (thread >= args.x.dim(0) * args.x.dim(1) * packs) return;
   const Index row = thread / packs, channel = thread % packs * N, b = row / args.x.dim(1), i = row % args.x.dim(1);
@@ -208,14 +211,14 @@ __global__ void span_pool_grad_positions(PoolGradArguments<T> args) {
   const SampleReals real = args.reals.sample(b);
   if (real[static_cast<int>(i)]) {
     const Pack<T, N> x = args.pool == SpanPool::log_sum_exp ? load_pack<N>(&args.x(b, i, channel)) : Pack<T, N>{};
-    for (Index r = 0; r < args.runs.count(b); ++r) {
-      const Index s = args.runs.in(b, r, i);
+    for (Index r = 0; r < runs.count(b); ++r) {
+      const Index s = runs.in(b, r, i);
       if (s < 0) continue;
       const Index at = (b * count + s) * width + channel;
       const Pack<T, N> up = load_pack<N>(args.dout + at);
       T factor = 1;
       if (args.pool == SpanPool::mean) {
-        const Span span = args.runs.spans.clipped_at(b, s, real.end);
+        const Span span = runs.spans.clipped_at(b, s, real.end);
         factor = 1 / static_cast<T>(args.counts != nullptr ? args.counts[b * count + s] : span.end - span.begin);
       }
       for (int c = 0; c < N; ++c) {
@@ -274,7 +277,7 @@ void span_pool_grad(const Tensor& dout, const Tensor& x, const Tensor& spans, Sp
     with_row_pack<T>(
         [&]<int N>(std::integral_constant<int, N>) {
           launch(span_pool_grad_positions<T, N>, dim3(blocks_for("span_pool_grad", dx.size() / N, kThreads)),
-                 dim3(kThreads), 0, current_stream(), args);
+                 dim3(kThreads), SpanRuns::bytes<kThreads>(), current_stream(), args);
         },
         x, dout, forward.out, dx);
   });

@@ -38,35 +38,12 @@ __global__ void span_of_segment_rows(const Index* starts, Index segments, Index 
   bounds[2 * row + 1] = starts[start + 1];
 }
 
-// A block per table goes over it, a thread per span, and writes the numbers of those that begin a run side by side.
-constexpr int kRunThreads = 1024, kRunWarps = kRunThreads / kWarp;
+constexpr int kRunThreads = 1024;
 
+// A block per table.
 __global__ void span_run_tables(SpanTable spans, Index* runs) {
   SharedMemory shared;
-  int* const before = shared.take<int>(kRunWarps + 1);  // runs that begin in earlier warps, and in all
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  const Index b = blockIdx.x;
-  Index* const starts = runs + b * (spans.count + 2) + 1;
-  Index found = 0;
-  for (Index first = 0; first < spans.count; first += kRunThreads) {
-    const Index s = first + threadIdx.x;
-    const bool begins = s < spans.count && (s == 0 || spans.at(b, s).begin < spans.at(b, s - 1).end);
-    const unsigned bits = __ballot_sync(kWholeWarp, begins);
-    if (lane == 0) before[warp + 1] = __popc(bits);
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      before[0] = 0;
-      for (int w = 0; w < kRunWarps; ++w) before[w + 1] += before[w];
-    }
-    __syncthreads();
-    if (begins) starts[found + before[warp] + __popc(bits & ((1u << lane) - 1))] = s;
-    found += before[kRunWarps];
-    __syncthreads();  // `before` is no longer read
-  }
-  if (threadIdx.x == 0) {
-    starts[-1] = found;
-    starts[found] = spans.count;
-  }
+  find_span_runs<kRunThreads>(spans, blockIdx.x, runs + blockIdx.x * (spans.count + 2), shared);
 }
 
 dim3 blocks_of_threads(const char* op, Index count) {
@@ -97,10 +74,11 @@ void spans_of_segments(const Tensor& starts, Tensor& spans) {
 }
 
 Tensor span_runs(const Tensor& spans) {
+  if (SpanRuns::are_few(spans)) return {};
   Tensor runs = empty({spans.dim(0), spans.dim(1) + 2}, kInt64, spans.device());
   if (spans.dim(0) == 0) return runs;
   launch(span_run_tables, dim3(blocks_for("span_runs", spans.dim(0), 1)), dim3(kRunThreads),
-         shared_size<int>(kRunWarps + 1), current_stream(), SpanTable(spans), runs.data<Index>());
+         shared_size<int>(kRunThreads / kWarp + 1), current_stream(), SpanTable(spans), runs.data<Index>());
   return runs;
 }
 

@@ -3,8 +3,9 @@
 
 #include <algorithm>
 
-#include "subquad/core/tensor.h"
+#include "subquad/core/cuda/launch.cuh"
 #include "subquad/kernels/spans/spans.h"
+#include "subquad/kernels/warp/reduce.cuh"
 
 namespace subquad::kernels::cuda {
 
@@ -29,12 +30,60 @@ struct SpanTable {
   __device__ Span clipped_at(Index b, Index s, Index n) const { return clipped(at(b, s), n); }
 };
 
+// The block goes over the spans of sample b, a thread for each, and writes the numbers of those that begin a run side
+// by side: runs [S + 2] as span_runs of cuda.h makes them. A barrier is needed before they are read.
+template <int kThreads>
+__device__ void find_span_runs(const SpanTable& spans, Index b, Index* runs, SharedMemory& shared) {
+  constexpr int kWarps = kThreads / kWarp;
+  int* const before = shared.take<int>(kWarps + 1);  // runs that begin in earlier warps, and in all
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  Index found = 0;
+  for (Index first = 0; first < spans.count; first += kThreads) {
+    const Index s = first + threadIdx.x;
+    const bool begins = s < spans.count && (s == 0 || spans.at(b, s).begin < spans.at(b, s - 1).end);
+    const unsigned bits = __ballot_sync(kWholeWarp, begins);
+    if (lane == 0) before[warp + 1] = __popc(bits);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      before[0] = 0;
+      for (int w = 0; w < kWarps; ++w) before[w + 1] += before[w];
+    }
+    __syncthreads();
+    if (begins) runs[1 + found + before[warp] + __popc(bits & ((1u << lane) - 1))] = s;
+    found += before[kWarps];
+    __syncthreads();  // `before` is no longer read
+  }
+  if (threadIdx.x == 0) {
+    runs[0] = found;
+    runs[1 + found] = spans.count;
+  }
+}
+
 // The spans that hold a position, for who owns it.
 struct SpanRuns {
-  SpanTable spans;
-  const Index* runs;  // as span_runs of cuda.h makes it
+  static constexpr int kFew = 256;
 
-  SpanRuns(const Tensor& table, const Tensor& table_runs) : spans(table), runs(table_runs.data<Index>()) {}
+  SpanTable spans;
+  const Index* runs;  // as span_runs of cuda.h makes it, or null where they are few
+
+  static bool are_few(const Tensor& table) { return table.dim(0) == 1 && table.dim(1) <= kFew; }
+
+  SpanRuns(const Tensor& table, const Tensor& table_runs)
+      : spans(table), runs(table_runs.defined() ? table_runs.data<Index>() : nullptr) {}
+
+  // All threads of a block call, before anything else here is called.
+  template <int kThreads>
+  __device__ void find(SharedMemory& shared) {
+    if (runs != nullptr) return;
+    Index* const found = shared.take<Index>(kFew + 2);
+    find_span_runs<kThreads>(spans, 0, found, shared);
+    runs = found;
+    __syncthreads();
+  }
+  template <int kThreads>
+  static constexpr std::size_t bytes() {
+    return shared_size<Index>(kFew + 2) + shared_size<int>(kThreads / kWarp + 1);
+  }
 
   __device__ Index count(Index b) const { return starts(b)[-1]; }
 

@@ -27,8 +27,8 @@ constexpr Choices<Kind, 6> kKinds = {{
     {"nystrom", {make<NystromAttention>}},
     {"fsat", {make<FsatAttention>}},
     {"paramixer", {make<Paramixer>}},
-    {"combiner", {make<CombinerAttention>}},
-    {"local", {make<LocalAttention>}},
+    {"combiner", {make<CombinerAttention>, true}},
+    {"local", {make<LocalAttention>, true}},
 }};
 
 }  // namespace

@@ -32,10 +32,11 @@ TEST_SUITE("cuda") {
   TEST_CASE("launches of an encoder layer with each attention") {
     for (const std::string& kind : attention_kinds(DeviceType::cuda)) {
       CAPTURE(kind);
-      const Launches launches = launches_of({.kind = kind, .width = 8, .heads = 2, .dropout = 0.1});
+      const Launches launches = launches_of({.kind = kind, .width = 8, .heads = 2, .max_length = 40, .dropout = 0.1});
       MESSAGE(kind, ": ", launches.forward, " ", launches.backward);
       CHECK_LE(launches.forward, 15);
-      CHECK_LE(launches.backward, 25);
+      // combiner: q, k and v get gradients from pools and local expectations, too, which are added up one by one
+      CHECK_LE(launches.backward, kind == "combiner" ? 30 : 25);
     }
   }
 }
