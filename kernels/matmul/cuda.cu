@@ -7,6 +7,7 @@
 #include "subquad/kernels/cublas/gemm.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/matmul/batched.h"
+#include "subquad/kernels/matmul/cuda_small.cuh"
 #include "subquad/kernels/matmul/to_bfloat16.h"
 
 namespace subquad::kernels::cuda {
@@ -77,7 +78,29 @@ void run(const Tensor& a, const Tensor& b, Out alpha, Out beta, Tensor& out, How
   });
 }
 
+template <class T>
+SmallMatrices<T> small_matrices(const Matrix<T>& matrix, Index outer, Index inner) {
+  return {matrix.data, matrix.transposed ? 1 : matrix.ld, matrix.transposed ? matrix.ld : 1, outer, inner};
+}
+
+// Batches of small matrices in two batch dimensions at most, as the products between landmarks are: one launch of ours
+// where cuBLAS needs one per head, without copies to bfloat16, and with bits that do not depend on the rest of the
+// batch. False where they are none such.
+bool run_small(const Tensor& a, const Tensor& b, float alpha, float beta, Tensor& out) {
+  const Index m = out.dim(-2), n = out.dim(-1), k = a.dim(-1);
+  if (out.rank() != 4 || std::max({m, n, k}) > kMostSmall) return false;
+  const Shape batch = batch_shape(out);
+  const auto left = batched<const float>(a, batch), right = batched<const float>(b, batch);
+  const auto to = batched<float>(out, batch);
+  small_matmul({batch[0], batch[1], m, n, k, alpha, beta},
+               small_matrices(left.matrix, left.strides[0], left.strides[1]),
+               small_matrices(right.matrix, right.strides[0], right.strides[1]),
+               small_matrices(to.matrix, to.strides[0], to.strides[1]));
+  return true;
+}
+
 void run_float(const Tensor& a, const Tensor& b, float alpha, float beta, Tensor& out) {
+  if (run_small(a, b, alpha, beta, out)) return;
   switch (precision()) {
     case Precision::fp32: return run<float>(a, b, alpha, beta, out, FloatProduct::exact);
     case Precision::tf32: return run<float>(a, b, alpha, beta, out, FloatProduct::tf32);

@@ -9,8 +9,9 @@
 // of any other layout is copied first. K = 0 gives zeros.
 //
 // CPU: the work is cut by shape into pieces, each of which one thread hands to a one-threaded BLAS; where the output is
-// small and K is long, K is cut too and the partial sums are added in order. CUDA: cuBLAS; float32 operands are used as
-// precision() says (core/precision.h), sums are float32 always. Deterministic. Work: 2*M*N*K flops per matrix.
+// small and K is long, K is cut too and the partial sums are added in order. CUDA: cuBLAS, or one kernel of ours where
+// float32 matrices [B, H, M, N] have M, N, K <= 128, whose bits depend on no B or H; operands are used as precision()
+// says (core/precision.h), sums are float32 always. Deterministic. Work: 2*M*N*K flops per matrix.
 #pragma once
 
 #include "subquad/core/tensor.h"

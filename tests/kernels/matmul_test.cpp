@@ -1,5 +1,6 @@
 #include "subquad/kernels/matmul/matmul.h"
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -206,6 +207,33 @@ TEST_SUITE("cpu") {
       }
     });
     set_num_threads(before);
+  }
+}
+
+// On CUDA batches of small matrices take a kernel of ours: tiles of 64, 32 terms at a time, any layout.
+TEST_CASE("matmul of heads that lie between positions") {
+  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16}) {
+    const PrecisionGuard guard(precision);
+    const double unit = device().is_cpu() || precision == Precision::fp32 ? 0
+                        : precision == Precision::tf32                    ? 0x1p-10
+                                                                          : 0x1p-7;
+    for (const auto& [m, n, k] :
+         std::vector<std::array<Index, 3>>{{64, 32, 64}, {65, 7, 33}, {3, 70, 1}, {128, 5, 100}}) {
+      CAPTURE(m);
+      const Tensor a = uniform({2, 3, m, k}, kFloat32, 0, 1, 1);
+      const Tensor b = uniform({2, k, 3, n}, kFloat32, 0, 1, 2).transpose(1, 2);
+      const Tensor want = matmul(doubles(a), doubles(b));
+      CHECK_CLOSE(matmul(a, b), want, unit + dot_tolerance(kFloat32, k));
+      CHECK_CLOSE(matmul(b.transpose(2, 3), a.transpose(2, 3)), want.transpose(2, 3),
+                  unit + dot_tolerance(kFloat32, k));
+      CHECK(same_bits(matmul(a, b), matmul(a, b)));
+      CHECK(same_bits(matmul(a.slice(0, 1, 2), b.slice(0, 1, 2)), matmul(a, b).slice(0, 1, 2)));
+      Tensor sum = full({2, 3, m, n}, 1, kFloat32, device());
+      kernels::matmul_into(a, b, sum, -0.5, 2);
+      Tensor half = doubles(want).clone();
+      for (double& x : half.span<double>()) x = 2 - 0.5 * x;
+      CHECK_CLOSE(sum, half, unit + dot_tolerance(kFloat32, k));
+    }
   }
 }
 

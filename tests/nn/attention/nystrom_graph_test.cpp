@@ -23,12 +23,12 @@ TEST_SUITE("cuda") {
       std::size_t most;  // operations, forward and backward: as many as when this was written
     };
     const Shape shape = {2, 2, 40, 8};
-    const std::vector<Case> cases = {{{}, NystromMask::isolated, 38},
-                                     {prefix_mask({40, 9}, 40), NystromMask::isolated, 53},
-                                     {scattered_mask(2, 40), NystromMask::isolated, 53},
-                                     {prefix_mask({40, 9}, 40), NystromMask::official, 42},
+    const std::vector<Case> cases = {{{}, NystromMask::isolated, 35},
+                                     {prefix_mask({40, 9}, 40), NystromMask::isolated, 51},
+                                     {scattered_mask(2, 40), NystromMask::isolated, 51},
+                                     {prefix_mask({40, 9}, 40), NystromMask::official, 39},
                                      {prefix_mask({40, 9}, 40), NystromMask::lucidrains, 62},
-                                     {{}, NystromMask::lucidrains, 47}};
+                                     {{}, NystromMask::lucidrains, 44}};
     for (const auto& [mask, mode, most] : cases) {
       CAPTURE(nystrom_mask_name(mode));
       const NystromConfig config{.landmarks = 16, .conv_kernel = 5, .mask = mode};
