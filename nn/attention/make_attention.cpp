@@ -25,7 +25,7 @@ struct Kind {
 constexpr Choices<Kind, 6> kKinds = {{
     {"softmax", {make<SoftmaxAttention>, true}},
     {"nystrom", {make<NystromAttention>}},
-    {"fsat", {make<FsatAttention>}},
+    {"fsat", {make<FsatAttention>, true}},
     {"paramixer", {make<Paramixer>}},
     {"combiner", {make<CombinerAttention>, true}},
     {"local", {make<LocalAttention>, true}},

@@ -144,8 +144,8 @@ TEST_CASE("train_lra: an attention that a config does not suit says so before da
 TEST_CASE("train_lra: an attention without kernels for the device is refused") {
   const Device gpu = {DeviceType::cuda, 1};
   CHECK_THROWS_WITH_AS(check_attention_device({.kind = "nystrom"}, gpu),
-                       "--attention nystrom has no CUDA kernels yet: on --device cuda:1 it can be softmax; all run on "
-                       "cpu",
+                       doctest::Contains("--attention nystrom has no CUDA kernels yet: on --device cuda:1 it can be "
+                                         "softmax"),
                        OptionError);
   CHECK_NOTHROW(check_attention_device({.kind = "softmax"}, gpu));
   for (const std::string& kind : nn::attention_kinds()) CHECK_NOTHROW(check_attention_device({.kind = kind}, kCpu));
