@@ -11,7 +11,12 @@ constexpr bool kKeepKeys = W <= (std::is_same_v<Product, Bf16Product> ? 64 : 32)
 
 // Blocks for the same keys: one makes dk and dv, or, where both do not fit into registers, one makes either.
 template <class Product, int W>
-constexpr int kKeyBlocks = W <= (std::is_same_v<Product, Fp32Product> ? 32 : 64) ? 1 : 2;
+constexpr int kKeyBlocks =
+    !std::is_same_v<Product, Fp32Product> && W <= (std::is_same_v<Product, Bf16Product> ? 64 : 32) ? 1 : 2;
+
+// Every query may see a summary, so that its owners are few and walk far: they share the queries in chunks of this
+// many, cut by position alone so that padding changes no bit, whose sums are added in order.
+constexpr int kChunkQueries = 512;
 
 struct GradArguments {
   View<const float, 4> dout, out, q, k, v, summary_k, summary_v;
@@ -21,7 +26,8 @@ struct GradArguments {
   float scale;
   bool packed;
   View<float, 3> delta;
-  View<float, 4> dq, dk, dv, summary_dk, summary_dv;
+  View<float, 4> dq, dk, dv;
+  View<float, 4> summary_dk, summary_dv;  // [chunks B, H, S, .]
 
   __device__ RowFormat format() const { return {static_cast<int>(q.dim(3)), packed}; }
   __device__ RowFormat value_format() const { return {static_cast<int>(v.dim(3)), packed}; }
@@ -147,19 +153,24 @@ __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>) block_attentio
   const LineSights& lines = args.sights;
   const int token_tiles = tiles(lines.sight.n, kLineRows);
   const int summaries = lines.sight.tables == 0 ? 0 : lines.sight.summaries;
-  const LinePlace place(args.q.dim(1), token_tiles + tiles(summaries, kLineRows), kKeyBlocks<Product, W>);
+  const int summary_tiles = tiles(summaries, kLineRows), chunks = tiles(lines.sight.n, kChunkQueries);
+  const LinePlace place(args.q.dim(1), token_tiles + summary_tiles * chunks, kKeyBlocks<Product, W>);
   const bool makes_dv = kKeyBlocks<Product, W> == 1 || blockIdx.x % 2 == 0,
              makes_dk = kKeyBlocks<Product, W> == 1 || !makes_dv;
   const int b = place.b, h = place.h;
   const bool of_summaries = place.tile >= token_tiles;
-  const int first = (place.tile - (of_summaries ? token_tiles : 0)) * kLineRows;
+  const int chunk = of_summaries ? (place.tile - token_tiles) / summary_tiles : 0;
+  const int first = (of_summaries ? (place.tile - token_tiles) % summary_tiles : place.tile) * kLineRows;
   const int end_of_rows = of_summaries ? summaries : lines.sight.n;
   const Alive::Sample alive = args.alive.sample(b);
-  LineRows* const sources = shared.take<LineRows>(2);
+  LineRows* const sources = shared.take<LineRows>(5);
   RowSight* const sights = shared.take<RowSight>(kLineRows);
   if (threadIdx.x == 0) {
     sources[0] = LineRows::of(args.q, b, h);
     sources[1] = LineRows::of(args.dout, b, h);
+    sources[2] = LineRows::of(args.lse, b, h);
+    sources[3] = LineRows::of(args.lse_rest, b, h);
+    sources[4] = {&args.delta(b, h, 0), args.delta.stride(2)};
   }
   const LineRows k = LineRows::of(of_summaries ? args.summary_k : args.k, b, h);
   const LineRows v = LineRows::of(of_summaries ? args.summary_v : args.v, b, h);
@@ -185,8 +196,12 @@ __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>) block_attentio
 
   const int last = first + kLineRows < end_of_rows ? first + kLineRows - 1 : end_of_rows - 1;
   const bool any = __syncthreads_or(k_row[0] != nullptr || k_row[1] != nullptr) != 0;
-  const int begin = (of_summaries ? lines.summary_queries(first) : lines.queries(first)).begin;
-  const int end = any ? (of_summaries ? lines.summary_queries(last) : lines.queries(last)).end : 0;
+  int begin = (of_summaries ? lines.summary_queries(first) : lines.queries(first)).begin;
+  int end = any ? (of_summaries ? lines.summary_queries(last) : lines.queries(last)).end : 0;
+  if (of_summaries) {
+    begin = std::max(begin, chunk * kChunkQueries);
+    end = std::min(end, (chunk + 1) * kChunkQueries);
+  }
 
   struct Tile {
     int first;
@@ -207,9 +222,7 @@ __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>) block_attentio
       const bool valid = (tile.bits >> r & 1) != 0;
       const int i = valid ? tile.first + r : 0;
       float* const to = numbers + stage * 3 * kTileRows + r;
-      copy_async_4(to, &args.lse(b, h, i), valid);
-      copy_async_4(to + kTileRows, &args.lse_rest(b, h, i), valid);
-      copy_async_4(to + 2 * kTileRows, &args.delta(b, h, i), valid);
+      for (int x = 0; x < 3; ++x) copy_async_4(to + x * kTileRows, sources[2 + x].row(i), valid);
     }
     copy_async_commit();
   };
@@ -260,8 +273,9 @@ __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>) block_attentio
     stage = 1 - stage;
   }
 
-  const HeadRows<float> dk_rows(of_summaries ? args.summary_dk : args.dk, b, h);
-  const HeadRows<float> dv_rows(of_summaries ? args.summary_dv : args.dv, b, h);
+  const Index sample = b + chunk * args.q.dim(0);
+  const HeadRows<float> dk_rows(of_summaries ? args.summary_dk : args.dk, sample, h);
+  const HeadRows<float> dv_rows(of_summaries ? args.summary_dv : args.dv, sample, h);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int r = lane.row(first, 1, 0, half);
@@ -269,6 +283,31 @@ __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>) block_attentio
     if (makes_dk) store_sums<W>(dk_rows.row(r), dk[0], half, args.scale, format);
     if (makes_dv) store_sums<W>(dv_rows.row(r), dv[0], half, 1.0f, value_format);
   }
+}
+
+// A thread per element: to[b, h, s, e] = sum over chunks of parts[chunk, b, h, s, e], in order.
+constexpr int kSumThreads = 128;
+
+__global__ void block_attention_sum_chunks(const float* parts, int chunks, View<float, 4> to) {
+  const Index i = Index{blockIdx.x} * kSumThreads + threadIdx.x, rows = to.dim(2), width = to.dim(3);
+  const Index size = to.dim(0) * to.dim(1) * rows * width;
+  if (i >= size) return;
+  float sum = parts[i];
+  for (int chunk = 1; chunk < chunks; ++chunk) sum += parts[chunk * size + i];
+  to(i / width / rows / to.dim(1), i / width / rows % to.dim(1), i / width % rows, i % width) = sum;
+}
+
+// Where the chunks of a summary's gradient go: into the gradient itself where there is one chunk.
+Tensor chunk_sums(const Tensor& grad, Index chunks) {
+  if (chunks == 1) return grad;
+  return empty({chunks * grad.dim(0), grad.dim(1), grad.dim(2), grad.dim(3)}, kFloat32, grad.device(),
+               "block_attention_grad");
+}
+
+void add_chunks(const Tensor& parts, Index chunks, Tensor& grad) {
+  if (chunks == 1 || grad.size() == 0) return;
+  launch(block_attention_sum_chunks, dim3(blocks_for("block_attention_grad", grad.size(), kSumThreads)),
+         dim3(kSumThreads), 0, current_stream(), parts.data<float>(), static_cast<int>(chunks), grad.view<float, 4>());
 }
 
 }  // namespace
@@ -279,7 +318,10 @@ void block_attention_grad_lines(const Tensor& dout, const Tensor& dlse, const Te
                                 const BlockAttentionOptions& options, BlockAttentionGrads& grads) {
   constexpr const char* kOp = "block_attention_grad";
   const Summaries table = summaries.empty() ? Summaries{k, v} : summaries[0];
-  Summaries dtable = summaries.empty() ? Summaries{grads.dk, grads.dv} : grads.dsummaries[0];
+  const Index chunks = summaries.empty() ? 1 : tiles(alive.sight.n, kChunkQueries);
+  Summaries dtable = summaries.empty() ? Summaries{grads.dk, grads.dv}
+                                       : Summaries{chunk_sums(grads.dsummaries[0].k, chunks),
+                                                   chunk_sums(grads.dsummaries[0].v, chunks)};
   Tensor delta = empty(forward.lse.shape(), kFloat32, q.device(), kOp);
   const View<const float, 3> no_dlse(nullptr, {0, 0, 0}, {0, 0, 0});
   const GradArguments args{
@@ -306,19 +348,22 @@ void block_attention_grad_lines(const Tensor& dout, const Tensor& dlse, const Te
   visit_width(q.dim(3), v.dim(3), [&]<int W>(std::integral_constant<int, W>) {
     visit_product(precision(), [&]<class Product>(Product) {
       if constexpr (kFitsRegisters<Product, W>) {
-        constexpr std::size_t kBytes = 4 * shared_size<float>(kTileSize<W>) + shared_size<LineRows>(4) +
+        constexpr std::size_t kBytes = 4 * shared_size<float>(kTileSize<W>) + shared_size<LineRows>(5) +
                                        shared_size<RowSight>(kLineRows) + shared_size<float>(2 * 3 * kTileRows);
         const Index heads = q.dim(0) * q.dim(1), query_tiles = tiles(args.sights.count, kLineRows);
         launch(block_attention_line_grad_queries<Product, W>, dim3(blocks_for(kOp, heads * query_tiles, 1)),
                dim3(kTensorThreads), kBytes, current_stream(), args);
-        const Index row_tiles =
-            tiles(alive.sight.n, kLineRows) + (summaries.empty() ? 0 : tiles(alive.sight.summaries, kLineRows));
+        const Index row_tiles = tiles(alive.sight.n, kLineRows) +
+                                (summaries.empty() ? 0 : tiles(alive.sight.summaries, kLineRows) * chunks);
         launch(block_attention_line_grad_rows<Product, W>,
                dim3(blocks_for(kOp, heads * row_tiles * kKeyBlocks<Product, W>, 1)), dim3(kTensorThreads), kBytes,
                current_stream(), args);
       }
     });
   });
+  if (summaries.empty()) return;
+  add_chunks(dtable.k, chunks, grads.dsummaries[0].k);
+  add_chunks(dtable.v, chunks, grads.dsummaries[0].v);
 }
 
 }  // namespace subquad::kernels::cuda

@@ -27,7 +27,8 @@ struct LineRows {
   const float* data;
   Index stride;
 
-  static __device__ LineRows of(View<const float, 4> x, Index b, Index h) {
+  template <int Rank>
+  static __device__ LineRows of(View<const float, Rank> x, Index b, Index h) {
     return {x.data() + b * x.stride(0) + h * x.stride(1), x.stride(2)};
   }
   __device__ const float* row(int i) const { return data + i * stride; }
