@@ -70,6 +70,7 @@ class Sum {
     return total_;
   }
 
+  bool in_parts() const { return parts_.defined(); }
   // The whole as [P, ...], for who adds it up anyway; not for spectra.
   Tensor parts() const { return parts_.defined() ? parts_ : total_.contiguous().unsqueeze(0); }
 
@@ -121,6 +122,8 @@ class Leaves {
   void finish() {
     std::vector<kernels::Addition> additions;
     for (auto& [slot, grad] : arrived_) {
+      if (!slot->grad.defined() && grad.in_parts())  // the first sum rounds as later ones do
+        slot->grad = zeros(grad.parts().shape().without(0), grad.parts().dtype(), grad.parts().device());
       if (slot->grad.defined() && slot->grad.is_contiguous() && is_floating(slot->grad.dtype()))
         additions.push_back({slot->grad, grad.parts()});
       else

@@ -45,13 +45,6 @@ void check_same_device(const char* op, const char* name_a, const Tensor& a, cons
     throw DeviceError(cat(op, ": ", name_b, " is ", describe(b), ", expected on ", a.device(), " like ", name_a));
 }
 
-void check_on_cpu(const char* op, const char* name, const Tensor& t) {
-  check_defined(op, name, t);
-  if (!t.device().is_cpu())
-    throw DeviceError(
-        cat(op, ": ", name, " is ", describe(t), ", and ", op, " has no CUDA kernel yet; expected a cpu tensor"));
-}
-
 void check_same_kind(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b) {
   check_defined(op, name_a, a);
   check_defined(op, name_b, b);

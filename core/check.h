@@ -20,10 +20,6 @@ void check_same_kind(const char* op, const char* name_a, const Tensor& a, const 
 // Same device only.
 void check_same_device(const char* op, const char* name_a, const Tensor& a, const char* name_b, const Tensor& b);
 
-// For ops without a CUDA kernel: DeviceError "op: name is [2, 3] float32 cuda:0, and op has no CUDA kernel yet;
-// expected a cpu tensor".
-void check_on_cpu(const char* op, const char* name, const Tensor& t);
-
 // "[2, 3] float32 cpu": how messages describe a tensor.
 std::string describe(const Tensor& t);
 

@@ -5,7 +5,7 @@
 #
 #   examples/quickstart.sh                  under 10 minutes on 2 cores; each time a new folder below runs/
 #   examples/quickstart.sh --no-install     where packages are missing: an error instead of installing them
-#   examples/quickstart.sh --steps 50 ...   an option of train_lra, for all five
+#   examples/quickstart.sh --steps 50 ...   an option of train_lra, for all five, such as --device cuda
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # waiting threads do not spin: on a shared machine training runs several times faster
@@ -16,10 +16,6 @@ options=()   # for train_lra
 for argument in "$@"; do
   case $argument in
     -h | --help) sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-    --device* | --precision* | --cuda-graph*)
-      echo "quickstart: $argument: four of the five attentions have no CUDA kernels yet, so all are trained on the CPU;" \
-        "build/release/bin/train_lra trains softmax on a GPU" >&2
-      exit 2 ;;
     --no-install) install=(--no-install) ;;
     --data* | --out* | --preset* | --resume* | --attention | --attention=* | --model*)
       echo "quickstart: $argument is its own choice; run build/release/bin/train_lra by hand to make another" >&2

@@ -2,7 +2,7 @@
 """What ptxas makes of every CUDA kernel: registers, spills, stack, and whether 16-byte loads and tensor cores are used.
 
   python3 kernels/resources.py            prints one line per kernel
-  python3 kernels/resources.py --write    remakes the table in kernels/README.md
+  python3 kernels/resources.py --write    remakes kernels/resources.md
   python3 kernels/resources.py softmax    only rooms whose name contains the word
 
 Needs nvcc, no GPU. Ends with status 1 when a kernel spills registers. Instructions are read from the PTX and, where cuobjdump
@@ -22,8 +22,6 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ARCHITECTURES = ("sm_80", "sm_90")
-HOT = ("adamw", "attention", "bias_act_dropout", "cross_entropy", "layer_norm", "softmax")  # rooms of the table in the page,
-COLD = ("plain", "delta", "log_softmax")  # without kernels of these words: float64's attention, and small ones
 FLAGS = ["-std=c++20", "--expt-relaxed-constexpr", "-lineinfo", "-Wno-deprecated-gpu-targets"]
 # Per source of instructions: a load of 16 bytes (by the thread, or asynchronously into shared memory), and a product on
 # tensor cores.
@@ -40,10 +38,6 @@ class Kernel:
         self.room, self.name = room, name
         self.registers = self.stack = self.spills = 0
         self.wide, self.tensor = set(), set()  # of "ptx" and "sass"
-
-
-def is_hot(kernel):
-    return kernel.room in HOT and not any(word in kernel.name for word in COLD)
 
 
 def run(command):
@@ -141,24 +135,26 @@ def table(kernels):
     return rows
 
 
-def write_table(rows):
-    page = ROOT / "kernels" / "README.md"
-    begin, end = "<!-- resources: begin -->", "<!-- resources: end -->"
-    before, rest = page.read_text().split(begin)
-    page.write_text("\n".join([before + begin, *rows, end + rest.split(end)[1]]))
+def write_table(rows, compiler):
+    page = ROOT / "kernels" / "resources.md"
+    page.write_text("\n".join([
+        "# What ptxas makes of the CUDA kernels", "",
+        f"{compiler}; the most over the variants of a kernel (dtypes, widths, precisions). A kernel that spills registers fails the build in",
+        "`.ci/run`. Instructions as seen in the PTX and in the machine code (SASS). Made by `python3 kernels/resources.py --write`.", "",
+        *rows]) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("room", nargs="?", default="", help="only rooms whose name contains this")
-    parser.add_argument("--write", action="store_true", help="remake the table in kernels/README.md")
+    parser.add_argument("--write", action="store_true", help="remake kernels/resources.md")
     options = parser.parse_args()
     if not shutil.which("nvcc"):
         sys.exit("resources: no nvcc on PATH")
     kernels = compile_all(options.room, os.environ.get("CUOBJDUMP") or shutil.which("cuobjdump"))
     print("\n".join(table(kernels)))
     if options.write:
-        write_table(table({a: [k for k in kernels[a] if is_hot(k)] for a in ARCHITECTURES}))
+        write_table(table(kernels), run(["nvcc", "--version"]).splitlines()[-2].strip())
     bad = [f"{k.room}: {k.name} spills {k.spills} bytes on {a}" for a in ARCHITECTURES for k in kernels[a] if k.spills]
     print("\n".join(bad) or "no kernel spills", file=sys.stderr)
     sys.exit(1 if bad else 0)

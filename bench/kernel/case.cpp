@@ -23,14 +23,6 @@ Case find_case(const std::string& op) {
   throw Error(cat("there is no op '", op, "'; there are ", names));
 }
 
-void check_device(const Case& c, Device device) {
-  if (device.is_cpu() || c.on_cuda) return;
-  std::string names;
-  for (const Case& other : all_cases())
-    if (other.on_cuda) names += (names.empty() ? "" : ", ") + other.op;
-  throw Error(cat(c.op, " has no CUDA kernels yet: on --device ", device, " there are ", names, "; all run on cpu"));
-}
-
 Variable normal_input(const nn::Place& place, const std::string& name, const Shape& shape) {
   Tensor value = empty(shape, kFloat32, kCpu);
   fill_normal(value, 0, 1, place.seed(), stream_id(name));

@@ -32,7 +32,6 @@ struct Case {
   std::vector<Setting> settings;
   std::function<Work(const Settings&, const nn::Place&)> make;  // place: seed, dtype and device
   bool turns_on_rounding = false;  // a choice that float32 and float64 may make differently
-  bool on_cuda = false;            // are all of its kernels there?
 };
 
 std::vector<Case> product_cases();    // matrix products
@@ -48,9 +47,6 @@ std::vector<Case> all_cases();
 
 // Error that lists every name when no case has this one.
 Case find_case(const std::string& op);
-
-// Error naming the ops that have kernels for the device when this one has none.
-void check_device(const Case& c, Device device);
 
 // A leaf that requires a gradient, drawn from the standard normal; `name` decides the draw. Values are those of float32
 // in every dtype.

@@ -41,16 +41,14 @@ std::vector<Case> product_cases() {
            .about = "a [batch, m, k] times b [batch, k, n]",
            .settings =
                {{"m", "512", "rows"}, {"n", "512", "columns"}, {"k", "512", "summed over"}, {"batch", "1", "products"}},
-           .make = matmul_work,
-           .on_cuda = true},
+           .make = matmul_work},
           {.op = "linear",
            .about = "x [batch, n, d] times a weight [d, outputs], plus a bias",
            .settings = {{"n", "4096", "positions"},
                         {"d", "64", "features"},
                         {"outputs", "64", "features"},
                         {"batch", "4", "samples"}},
-           .make = linear_work,
-           .on_cuda = true}};
+           .make = linear_work}};
 }
 
 }  // namespace subquad::bench

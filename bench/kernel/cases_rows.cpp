@@ -49,7 +49,6 @@ std::vector<Case> row_cases() {
       {"row_softmax", "softmax of each row", kRows, softmax_work},
       {"layer_norm", "each row to mean 0 and variance 1, times gamma, plus beta", kRows, layer_norm_work},
       {"bias_gelu", "gelu(x + bias)", kRows, bias_gelu_work}};
-  for (Case& c : cases) c.on_cuda = true;
   return cases;
 }
 

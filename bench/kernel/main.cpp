@@ -111,7 +111,7 @@ void list_cases() {
 }
 
 void run(const Options& options, const Case& c, const Settings& settings) {
-  check_device(c, place_of(options).device());
+  place_of(options);  // an unknown device or dtype is said first
   set_num_threads(options.threads);
   omp_set_num_threads(options.threads);
   flush_denormals();  // as training does

@@ -147,11 +147,4 @@ void check_attention(const CLI::App& app, const nn::AttentionConfig& config) {
   }
 }
 
-void check_attention_device(const nn::AttentionConfig& config, Device device) {
-  const std::vector<std::string> able = nn::attention_kinds(device.type);
-  if (std::find(able.begin(), able.end(), config.kind) == able.end())
-    throw OptionError(cat("--attention ", config.kind, " has no CUDA kernels yet: on --device ", device, " it can be ",
-                          CLI::detail::join(able, " or "), "; all run on cpu"));
-}
-
 }  // namespace subquad::lra

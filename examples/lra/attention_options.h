@@ -26,7 +26,4 @@ std::vector<UnreadOption> unread_attention_options(const CLI::App& app, const nn
 // says what is legal. `config` must have its width and max_length by now.
 void check_attention(const CLI::App& app, const nn::AttentionConfig& config);
 
-// OptionError where the attention has no kernels for the device; it names those that have. `device` can be used.
-void check_attention_device(const nn::AttentionConfig& config, Device device);
-
 }  // namespace subquad::lra

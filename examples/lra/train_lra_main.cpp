@@ -41,7 +41,7 @@ int train_lra(const std::vector<std::string>& args) {
     check_data(options.data, options.model.encoder.max_length, std::cout);
     return 0;
   }
-  check_attention_device(options.model.encoder.attention, parse_device(options.device));
+  parse_device(options.device);  // what the build or the machine lacks is said first
   if (options.resume.empty()) RunFolder::check_new(options.out);
   set_up_processor(options.threads);
   const Task task = load_task(options.data);

@@ -44,17 +44,17 @@ BiasActDropoutGrads bias_act_dropout_grad_parts(const Tensor& dout, const Tensor
   check_arguments(op, x, bias, p, rng);
   check_shape(op, "dout", dout, x.shape());
   check_alike(op, "x", x, "dout", dout);
-  Tensor dx = empty_like(x), partial;
+  Tensor dx = empty_like(x, op), partial;
   if (bias.defined()) {
     const Index rows = x.shape().without(x.rank() - 1).size();
     const Index chunks = on_device(
         x.device(), [&](auto) { return (rows + cpu::kRowsPerChunk - 1) / cpu::kRowsPerChunk; },
         [&](auto) { return cuda::bias_act_dropout_chunks(rows, x.dim(-1)); });
-    partial = empty({chunks, x.dim(-1)}, x.dtype(), x.device());
+    partial = empty({chunks, x.dim(-1)}, x.dtype(), x.device(), op);
   }
   on_device(
       x.device(), [&](auto) { cpu::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial); },
-      [&](auto) { cuda::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial); });
+      [&](auto) { cuda::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial); }, op);
   return {dx, partial};
 }
 

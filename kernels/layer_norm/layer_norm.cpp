@@ -66,11 +66,11 @@ LayerNormGrads layer_norm_grad_parts(const Tensor& dout, const Tensor& x, const 
   const Index chunks = on_device(
       x.device(), [&](auto) { return (mean.size() + cpu::kRowsPerChunk - 1) / cpu::kRowsPerChunk; },
       [&](auto) { return cuda::layer_norm_chunks(mean.size()); });
-  Tensor dx = empty_like(x);
-  Tensor partial = empty({chunks, 2, x.dim(-1)}, x.dtype(), x.device());
+  Tensor dx = empty_like(x, op);
+  Tensor partial = empty({chunks, 2, x.dim(-1)}, x.dtype(), x.device(), op);
   on_device(
       x.device(), [&](auto) { cpu::layer_norm_grad(dout, x, gamma, mean, rstd, dsum, dx, partial); },
-      [&](auto) { cuda::layer_norm_grad(dout, x, gamma, mean, rstd, dsum, dx, partial); });
+      [&](auto) { cuda::layer_norm_grad(dout, x, gamma, mean, rstd, dsum, dx, partial); }, op);
   return {dx, partial.select(1, 0), partial.select(1, 1)};
 }
 

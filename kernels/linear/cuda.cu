@@ -89,8 +89,8 @@ Tensor column_sums(const std::vector<Tensor>& matrices) {
   const Index rows = matrices[0].dim(0), columns = matrices[0].dim(1);
   const Index chunk = std::max(kRows, (rows + kMostChunks - 1) / kMostChunks);
   const Index chunks = std::max<Index>((rows + chunk - 1) / chunk, 1);
-  Tensor sums =
-      empty({static_cast<Index>(matrices.size()), chunks, columns}, matrices[0].dtype(), matrices[0].device());
+  Tensor sums = empty({static_cast<Index>(matrices.size()), chunks, columns}, matrices[0].dtype(), matrices[0].device(),
+                      "linear_grad_bias");
   if (columns == 0) return sums;
   visit_float("linear_grad_bias", sums.dtype(), [&]<class T>(Type<T>) {
     constexpr int kWide = kPackWidth<T>;

@@ -64,6 +64,6 @@ class Attention : public Module {
 // Error "make_attention: kind: 'x', expected one of softmax, ..." for an unknown kind, and the mechanism's own
 // Error, which says what is legal, for a config that it cannot take.
 std::unique_ptr<Attention> make_attention(const Place& place, const AttentionConfig& config);
-std::vector<std::string> attention_kinds(DeviceType device = DeviceType::cpu);  // those that have kernels for it
+std::vector<std::string> attention_kinds();
 
 }  // namespace subquad::nn

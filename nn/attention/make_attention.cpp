@@ -17,30 +17,24 @@ std::unique_ptr<Attention> make(const Place& place, const AttentionConfig& confi
   return std::make_unique<T>(place, config);
 }
 
-struct Kind {
-  Maker make;
-  bool on_cuda = false;  // are all of its kernels there?
-};
-
-constexpr Choices<Kind, 6> kKinds = {{
-    {"softmax", {make<SoftmaxAttention>, true}},
-    {"nystrom", {make<NystromAttention>}},
-    {"fsat", {make<FsatAttention>, true}},
-    {"paramixer", {make<Paramixer>}},
-    {"combiner", {make<CombinerAttention>, true}},
-    {"local", {make<LocalAttention>, true}},
+constexpr Choices<Maker, 6> kKinds = {{
+    {"softmax", make<SoftmaxAttention>},
+    {"nystrom", make<NystromAttention>},
+    {"fsat", make<FsatAttention>},
+    {"paramixer", make<Paramixer>},
+    {"combiner", make<CombinerAttention>},
+    {"local", make<LocalAttention>},
 }};
 
 }  // namespace
 
 std::unique_ptr<Attention> make_attention(const Place& place, const AttentionConfig& config) {
-  return choose("make_attention: kind", kKinds, config.kind).make(place, config);
+  return choose("make_attention: kind", kKinds, config.kind)(place, config);
 }
 
-std::vector<std::string> attention_kinds(DeviceType device) {
+std::vector<std::string> attention_kinds() {
   std::vector<std::string> kinds;
-  for (const auto& [name, kind] : kKinds)
-    if (device == DeviceType::cpu || kind.on_cuda) kinds.emplace_back(name);
+  for (const auto& [name, maker] : kKinds) kinds.emplace_back(name);
   return kinds;
 }
 

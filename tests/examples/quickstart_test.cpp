@@ -24,7 +24,7 @@ TEST_CASE("quickstart: -h is help, and what its five models cannot all take ends
     CHECK_EQ(status, 0);
     CHECK_EQ(text.find("From a fresh clone to five trained models"), 0);
   }
-  for (const char* refused : {"--device cuda", "--device=cuda", "--precision bf16", "--cuda-graph", "--model mixer"}) {
+  for (const char* refused : {"--data somewhere", "--attention softmax", "--resume", "--model mixer"}) {
     const auto [status, text] = run(refused);
     CHECK_EQ(status, 2);
     CHECK_EQ(text.find("quickstart: --"), 0);

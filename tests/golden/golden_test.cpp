@@ -19,27 +19,26 @@ struct Kind {
   const char* kind;
   GoldenErrors (*check)(const GoldenFile& file, DType dtype);
   double float32_bound;  // on both errors; float64's is kFloat64Bound for all
-  bool has_cuda = false;
 };
 constexpr double kFloat64Bound = 1e-10;
 constexpr double kOp = 2e-5, kModel = 1e-4;  // one op; a block or more of them
 constexpr Kind kKinds[] = {
-    {"softmax", "softmax", golden_softmax, kOp, true},
-    {"paramixer", "chord_matmul", golden_chord_matmul, kOp, true},
-    {"paramixer", "block", golden_paramixer_block, kModel, true},
-    {"paramixer", "classifier", golden_paramixer_classifier, kModel, true},
-    {"paramixer", "order", golden_paramixer_classifier, kModel, true},
-    {"paramixer", "adding", golden_paramixer_adding, kModel, true},
-    {"combiner", "attention", golden_combiner_attention, kOp, true},
-    {"fsat", "cross", golden_fsat_cross, kOp, true},
-    {"fsat", "topk", golden_fsat_topk, kOp, true},
-    {"fsat", "gather", golden_fsat_gather, kOp, true},
-    {"fsat", "module", golden_fsat_module, kModel, true},
-    {"nystromformer", "attention", golden_nystromformer_attention, kOp, true},
-    {"nystromformer", "pinv", golden_nystromformer_pinv, kOp, true},
-    {"nystromformer", "encoder_layer", golden_nystromformer_layer, kModel, true},
-    {"nystromformer", "classifier", golden_nystromformer_classifier, kModel, true},
-    {"nystromformer", "two_tower", golden_nystromformer_two_tower, kModel, true},
+    {"softmax", "softmax", golden_softmax, kOp},
+    {"paramixer", "chord_matmul", golden_chord_matmul, kOp},
+    {"paramixer", "block", golden_paramixer_block, kModel},
+    {"paramixer", "classifier", golden_paramixer_classifier, kModel},
+    {"paramixer", "order", golden_paramixer_classifier, kModel},
+    {"paramixer", "adding", golden_paramixer_adding, kModel},
+    {"combiner", "attention", golden_combiner_attention, kOp},
+    {"fsat", "cross", golden_fsat_cross, kOp},
+    {"fsat", "topk", golden_fsat_topk, kOp},
+    {"fsat", "gather", golden_fsat_gather, kOp},
+    {"fsat", "module", golden_fsat_module, kModel},
+    {"nystromformer", "attention", golden_nystromformer_attention, kOp},
+    {"nystromformer", "pinv", golden_nystromformer_pinv, kOp},
+    {"nystromformer", "encoder_layer", golden_nystromformer_layer, kModel},
+    {"nystromformer", "classifier", golden_nystromformer_classifier, kModel},
+    {"nystromformer", "two_tower", golden_nystromformer_two_tower, kModel},
 };
 
 std::filesystem::path golden_folder() {
@@ -66,10 +65,6 @@ const Kind& kind_of(const GoldenFile& file) {
 // Appends the errors to `line`; true when all of them are within their bounds.
 bool check(const GoldenFile& file, std::ostream& line) {
   const Kind& kind = kind_of(file);
-  if (!device().is_cpu() && !kind.has_cuda) {
-    line << " has no CUDA kernels yet, not run,";
-    return true;
-  }
   if (file.says("dropout") && file.real("dropout") != 0)
     throw Error(cat("dropout is '", file.option("dropout"), "', expected 0"));
   bool passed = true;

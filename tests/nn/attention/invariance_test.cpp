@@ -225,7 +225,7 @@ void check_future(const Trial& trial, Index from) {
 TEST_CASE("every attention: contents and amount of padding, batch mates and the future change nothing") {
   const int rounds = test::interpreted() ? 6 : 60;
   const OneThread small_sizes;  // of which a team of threads makes nothing but waiting
-  for (const std::string& kind : attention_kinds(test::device().type))
+  for (const std::string& kind : attention_kinds())
     for (const bool causal : {false, true}) {
       if (causal && !can_be_causal(kind)) continue;
       Rng rng(5);

@@ -20,7 +20,7 @@ AttentionConfig drawing(const std::string& kind) {
 }
 
 TEST_CASE("mixing_matrix is that of evaluation, also of a module in training") {
-  for (const std::string& kind : attention_kinds(test::device().type)) {
+  for (const std::string& kind : attention_kinds()) {
     CAPTURE(kind);
     const auto module = make_attention(test::place(kFloat64), drawing(kind));
     test::randomise(*module);

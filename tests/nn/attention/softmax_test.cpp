@@ -131,7 +131,6 @@ TEST_CASE("make_attention lists what is legal") {
   CHECK(make({.width = 6, .heads = 4, .head_width = 3})->parameter_count() == 3 * (6 * 12 + 12) + 12 * 6 + 6);
   using Kinds = std::vector<std::string>;
   CHECK(attention_kinds() == Kinds{"softmax", "nystrom", "fsat", "paramixer", "combiner", "local"});
-  CHECK(attention_kinds(DeviceType::cuda) == Kinds{"softmax", "fsat", "combiner", "local"});
 }
 
 }  // namespace
