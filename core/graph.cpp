@@ -1,6 +1,7 @@
 #include "subquad/core/graph.h"
 
 #include "subquad/core/cuda/recorded_graph.h"
+#include "subquad/core/cuda/runtime.h"
 
 namespace subquad {
 
@@ -31,6 +32,13 @@ void Graph::replay() {
   if (!defined()) throw Error("Graph::replay: nothing was captured");
   on_device(
       device_, [](auto) {}, [&](auto) { recorded_->replay(); }, "graph");
+}
+
+std::uint64_t device_waits(Device device) {
+  std::uint64_t count = 0;
+  on_device(
+      device, [](auto) {}, [&](auto) { count = cuda::waits(); }, nullptr);
+  return count;
 }
 
 }  // namespace subquad

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -41,5 +42,9 @@ class Graph {  // a handle: copies are the same graph
   Device device_;
   std::size_t size_ = 0;
 };
+
+// How often this process has made the host wait for a device so far: synchronize(), item(), copies to the CPU, an event
+// that had not happened yet. A training step adds none. 0 for the CPU.
+std::uint64_t device_waits(Device device);
 
 }  // namespace subquad

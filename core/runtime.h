@@ -8,6 +8,7 @@
 //   thread count                    core/parallel.h      set once, by main
 //   SIMD target                     below                set once, by main or the environment
 //   BLAS handle; FFT plans          kernels/blas/, fft/  opened at first use; the 48 used last, under a mutex
+//   count of waits for a device     core/cuda/           atomic; core/graph.h reads it
 //   cuBLAS handle, cuFFT plans      kernels/cublas/, cufft/  per device, at first use; 16 plans; mutexes
 //   grad and anomaly mode; numbers  autograd/            thread-local guards; an atomic counter of graph nodes
 #pragma once

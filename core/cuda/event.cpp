@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include "subquad/core/cuda/error.h"
+#include "subquad/core/cuda/runtime.h"
 
 namespace subquad::cuda {
 
@@ -32,6 +33,7 @@ bool Event::happened() const {
 
 void Event::wait() const {
   if (seen_) return;
+  note_wait();
   check(cudaEventSynchronize(event_), "cudaEventSynchronize");
   seen_ = true;
 }

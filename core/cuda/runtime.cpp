@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <map>
 #include <mutex>
 
@@ -10,6 +11,8 @@
 
 namespace subquad::cuda {
 namespace {
+
+std::atomic<std::uint64_t> wait_count{0};
 
 thread_local int current = -1;  // what cudaGetDevice would answer; -1: nothing was activated in this thread yet
 
@@ -115,8 +118,17 @@ void refuse_while_recording(const char* who) {
                     ", so nothing runs that could be waited for; read results after Graph::replay"));
 }
 
+void note_wait() {
+  wait_count.fetch_add(1, std::memory_order_relaxed);
+}
+
+std::uint64_t waits() {
+  return wait_count.load(std::memory_order_relaxed);
+}
+
 void wait(const char* who) {
   refuse_while_recording(who);
+  note_wait();
   check(cudaStreamSynchronize(current_stream()), "cudaStreamSynchronize");
   throw_complaint();
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "subquad/core/device.h"
@@ -32,6 +33,8 @@ bool recording();  // does the current stream record a Graph now?
 
 // Waits for the current stream, then throws what kernels complained of (report.h). synchronize() of core/device.h.
 void wait(const char* who);
+void note_wait();                              // counts it: whatever makes the host wait for a device calls this
+std::uint64_t waits();                         // so far, in this process
 void refuse_while_recording(const char* who);  // Error: `who` wants to wait, and nothing runs
 
 }  // namespace subquad::cuda

@@ -6,7 +6,9 @@
 #include <limits>
 
 #include "subquad/core/allocator.h"
+#include "subquad/core/graph.h"
 #include "subquad/examples/lra/options.h"
+#include "subquad/nn/attention/attention.h"
 #include "subquad/tests/support/compare.h"
 
 using namespace subquad;
@@ -147,7 +149,7 @@ TEST_CASE("learner: a loss that is not finite is an error and changes nothing") 
 }
 
 TEST_CASE("learner: scores that are NaN are an error with advice, where FSAT chooses by them, too") {
-  if (!device().is_cpu()) return;  // FSAT has no CUDA kernels yet
+  if (!device().is_cpu()) return;  // there nobody can look at scores without waiting: the loss is what is not finite
   TrainOptions options = tiny_options();
   options.model.encoder.attention.kind = "fsat";
   Learner learner(options, {4, 3});
@@ -235,6 +237,33 @@ TEST_SUITE("cuda") {
       CHECK_EQ(got[i].gradient_norm, want[i].gradient_norm);
     }
     for (const auto& [name, value] : one.state_dict()) CHECK(test::same_bits(two.state_dict().at(name), value));
+  }
+
+  TEST_CASE("learner: with each attention, eager and recorded steps agree and none waits for the device") {
+    const Sequences set = same_tokens(40);
+    for (const std::string& kind : nn::attention_kinds()) {
+      CAPTURE(kind);
+      TrainOptions eager = tiny_options();
+      eager.model.encoder.attention.kind = kind;
+      if (kind == "paramixer") eager.model.encoder.attention.heads = 1;
+      TrainOptions recorded = eager;
+      recorded.cuda_graph = true;
+      Learner one(eager, {4, 3}), two(recorded, {4, 3});
+      CHECK_EQ(train(one, set, eager, 3).size(), 3);  // handles, caches, and a graph of each shape
+      CHECK_EQ(train(two, set, recorded, 3).size(), 3);
+      for (Learner* const learner : {&one, &two}) {
+        const Batch batch = make_batch(set, {1, 2, 3, 4, 5, 6, 7, 8}, eager.batches);
+        const std::uint64_t before = device_waits(test::device());
+        for (Index step = 3; step < 6; ++step) learner->train(batch, step);
+        CHECK_EQ(device_waits(test::device()), before);
+        CHECK_EQ(learner->finish().size(), 3);
+        CHECK_GT(device_waits(test::device()), before);
+      }
+      for (const auto& [name, value] : one.state_dict()) {
+        CAPTURE(name);
+        CHECK(test::same_bits(two.state_dict().at(name), value));
+      }
+    }
   }
 
   TEST_CASE("learner: each precision trains, and only fp32 is fp32") {
