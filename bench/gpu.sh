@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
 # All that only a GPU can tell, on a machine that has one and needs no network: builds for it, runs the tests on it, looks for
-# memory errors and races, times the kernels beside PyTorch where that is installed, and trains for a few hundred steps.
+# memory errors and races, times kernels, ops and attentions beside PyTorch where that is installed, and trains.
 #
-#   bench/gpu.sh                         every part: build, tests, sanitizer, kernels, training; each ends inside 10 minutes
+#   bench/gpu.sh                         every part, in this order; each ends inside 10 minutes:
+#                                          build      tests      sanitizer
+#                                          kernels    the engine's, beside PyTorch
+#                                          ops        every primitive and attention, forward and backward: times, fractions of
+#                                                     the roofs, launches, memory; the attentions beside PyTorch
+#                                          growth     the attentions from N = 2^10 to 2^17, and a million
+#                                          training   softmax in each precision, eager and as a graph, a few hundred steps
+#                                          listops    each attention at its paper's settings, as far as the time goes
 #   bench/gpu.sh --only build,tests      some of them; results of other parts stay
 #   bench/gpu.sh --out DIR               where results go; else bench/results/gpu-<name>-<commit>
 #   bench/gpu.sh --carry DIR             elsewhere, with network (Debian, Ubuntu): unpacks what the build needs into DIR, under
@@ -14,7 +21,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/cuda
 bin=$build/bin
-parts=(build tests sanitizer kernels training)
+parts=(build tests sanitizer kernels ops growth training listops)
 
 part_seconds=580  # and 5 more for a program that does not stop when asked to
 
@@ -174,6 +181,30 @@ sanitizer_cases=(
   'attention: padded queries are computed when asked for, and a scale is used as given'
   'attention reads views of any strides and writes [B, N, H, E] memory'
   'attention gives the same bits whenever it computes in the same precision'
+  'accumulate equals the loop, for one part and for many, whatever the sizes'
+  'chord_chain equals chord_matmul factor by factor'
+  'butterfly_matmul links i and i XOR distance'
+  'factor_mlp equals the plain loops'
+  'compact takes positions along any dimension, views and every dtype'
+  'even_segments_of_real cuts what is real, wherever it stands'
+  'segment_mean reads views where they lie'
+  'pinv keeps what backward needs, and takes any batch dimensions'
+  'conv1d reads views where they lie'
+  'landmark_softmax survives large and impossible logits'
+  'fft and rfft of long signals equal the double loop'
+  'rfft_grad and irfft_grad are the transposed maps'
+  'circular_convolve: commutes, and a unit impulse shifts'
+  'hidden_cross gradients equal the double loop'
+  'gumbel_noise is scaled, and fades with the steps'
+  'top_k of rows and results beyond what fits into shared memory'
+  'top_k_grad puts gradients where values came from'
+  'score_heads gradients equal the loop'
+  'lag_column_attention takes any head size'
+  'gathered_attention takes any head size'
+  'span_pool: equal maxima go to the first, empty batches and strided rows work'
+  'running_max: empty tensors, more columns than positions, strided rows'
+  'span_attention of long spans and wide heads'
+  'block_attention takes any head size, empty batches and no tokens'
 )
 
 # Without the cache (core/cuda/allocator.h) the tools see which memory is free and which was never written. A tool that is
@@ -243,6 +274,38 @@ part_kernels() {
   rm -rf "$inputs"
 }
 
+have_torch() { python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; }
+
+# whole_lines FILE: without the half line that a program which was stopped may leave.
+whole_lines() { head -n "$(wc -l <"$1")" "$1"; }
+
+part_ops() {
+  local inputs lines status=0
+  inputs=$(mktemp -d)
+  within 330 "$bin/bench_gpu" --ops --dump "$inputs" >"$logs/ops.jsonl" || status=$?
+  [ $status = 0 ] || fail "bench_gpu --ops $(ended $status)"
+  whole_lines "$logs/ops.jsonl" >"$out/ops.jsonl"
+  if have_torch; then
+    status=0
+    within $part_seconds python3 "$root/bench/gpu/attention_peers.py" --dump "$inputs" --seconds $((deadline - SECONDS - 30)) \
+      <"$out/ops.jsonl" >"$logs/attention_peers.jsonl" || status=$?
+    [ $status = 0 ] || fail "attention_peers.py $(ended $status)"
+    lines=$(wc -l <"$logs/attention_peers.jsonl")  # what PyTorch did not come to stays as it was
+    { whole_lines "$logs/attention_peers.jsonl"; tail -n +$((lines + 1)) "$out/ops.jsonl"; } >"$logs/both.jsonl"
+    cp "$logs/both.jsonl" "$out/ops.jsonl"
+  else
+    echo "no PyTorch here: times without a peer"
+  fi
+  rm -rf "$inputs"
+}
+
+part_growth() {
+  local status=0
+  within $part_seconds "$bin/bench_gpu" --growth >"$logs/growth.jsonl" || status=$?
+  [ $status = 0 ] || fail "bench_gpu --growth $(ended $status)"
+  whole_lines "$logs/growth.jsonl" >"$out/growth.jsonl"
+}
+
 # train NAME OPTION...: a short run of the quickstart's model, kept as its own record of speed and last loss.
 train() {
   local run=$logs/run-$1 name=$1 status=0
@@ -277,6 +340,40 @@ part_training() {
   for precision in fp32 tf32 bf16; do
     train "$precision eager" --precision $precision
     train "$precision graph" --precision $precision --cuda-graph
+  done
+}
+
+# Each attention with the preset of its paper, 5,000 steps on expressions of 500 to 2,000 tokens; what time there is is shared
+# evenly among those that are left. A run that does not come to its end is recorded with the steps it made.
+part_listops() {
+  local attentions=(softmax nystrom fsat paramixer combiner) left attention run status minutes
+  if [ ! -d "$logs/listops-full" ]; then
+    rm -rf "$logs/listops-full.part"
+    within 200 "$bin/make_data" --task listops --out "$logs/listops-full.part" --seed 1
+    mv "$logs/listops-full.part" "$logs/listops-full"
+  fi
+  left=${#attentions[@]}
+  for attention in "${attentions[@]}"; do
+    run=$logs/run-listops-$attention
+    rm -rf "$run"
+    minutes=$(awk -v s=$(((deadline - SECONDS - 10) / left)) 'BEGIN {print s > 0 ? s / 60 : 0.01}')
+    left=$((left - 1))
+    status=0
+    within $part_seconds "$bin/train_lra" --preset "$root/examples/lra/presets/listops/$attention.toml" --data "$logs/listops-full" \
+      --out "$run" --device cuda --max-minutes "$minutes" >"$logs/train-listops-$attention.log" 2>&1 || status=$?
+    [ $status = 0 ] || fail "listops $attention $(ended $status): $(tail -n 1 "$logs/train-listops-$attention.log")"
+    python3 - "$run" "$attention" >>"$out/listops.jsonl" <<'PYTHON'
+import json, pathlib, sys
+lines = [json.loads(line) for path in sorted(pathlib.Path(sys.argv[1]).glob("*.jsonl")) for line in path.read_text().splitlines()]
+of = lambda kind: [line for line in lines if line.get("kind") == kind]
+validations, tests, speeds, losses = of("validation"), of("test"), of("speed"), of("train")
+print(json.dumps({"attention": sys.argv[2], "steps": losses[-1]["step"] if losses else 0,
+                  "best_validation": max((v["accuracy"] for v in validations), default=None),
+                  "test": tests[0]["accuracy"] if tests else None,
+                  "seconds": speeds[-1].get("seconds") if speeds else None,
+                  "tokens_per_second": speeds[-1].get("tokens_per_second") if speeds else None}))
+PYTHON
+    tail -n 1 "$out/listops.jsonl"
   done
 }
 

@@ -5,7 +5,7 @@
 #include "subquad/bench/gpu/case.h"
 #include "subquad/kernels/adamw/adamw.h"
 
-namespace subquad::bench {
+namespace subquad::bench::gpu {
 
 namespace {
 
@@ -59,4 +59,4 @@ std::vector<Case> adamw_cases(Device device, bool tiny) {
   return {adamw_case(device, 200'000), adamw_case(device, 10'000'000), adamw_case(device, 40'000'000)};
 }
 
-}  // namespace subquad::bench
+}  // namespace subquad::bench::gpu

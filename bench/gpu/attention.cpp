@@ -5,7 +5,7 @@
 #include "subquad/bench/gpu/case.h"
 #include "subquad/kernels/attention/attention.h"
 
-namespace subquad::bench {
+namespace subquad::bench::gpu {
 
 namespace {
 
@@ -125,4 +125,4 @@ std::vector<Case> attention_cases(Device device, bool tiny) {
   return cases;
 }
 
-}  // namespace subquad::bench
+}  // namespace subquad::bench::gpu

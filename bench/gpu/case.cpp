@@ -4,7 +4,7 @@
 
 #include "subquad/core/rng.h"
 
-namespace subquad::bench {
+namespace subquad::bench::gpu {
 
 Tensor normal(const Shape& shape, Device device, std::uint64_t seed, std::uint64_t stream) {
   Tensor out = empty(shape, kFloat32, kCpu);
@@ -32,4 +32,4 @@ double tolerance_of(Precision precision, Index length) {
   return 2 * unit * (8 + 4 * std::sqrt(static_cast<double>(length)));
 }
 
-}  // namespace subquad::bench
+}  // namespace subquad::bench::gpu

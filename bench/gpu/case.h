@@ -10,7 +10,7 @@
 #include "subquad/core/precision.h"
 #include "subquad/core/tensor.h"
 
-namespace subquad::bench {
+namespace subquad::bench::gpu {
 
 // One set of random inputs on the device, and the op on them.
 struct Prepared {
@@ -47,4 +47,4 @@ Tensor doubles(const Tensor& t);
 // The error that a sum of `length` products may have: that of plain arithmetic in that precision, twice.
 double tolerance_of(Precision precision, Index length);
 
-}  // namespace subquad::bench
+}  // namespace subquad::bench::gpu

@@ -1,10 +1,12 @@
 // bench_gpu: our CUDA kernels at the sizes of a training, each result checked before it is timed. One JSON line per
 // measurement on standard output, one readable line on standard error.
 //
-//   bench_gpu [--only REGEX] [--dump FOLDER] [--tiny]
+//   bench_gpu [--only REGEX] [--dump FOLDER] [--tiny]     the engine's kernels, one by one
+//   bench_gpu --ops [...]                                  every op and attention of bench_kernel, forward and backward
+//   bench_gpu --growth [...]                               the attentions from n = 2^10 to a million
 //
-// --dump writes inputs and results of the smallest size of each op and precision for bench/gpu/peers.py; --tiny takes
-// sizes that the interpreter of tests/simt can do.
+// --dump writes inputs and results of the smallest size of each op and precision (--ops: of each attention in fp32) for
+// bench/gpu/peers.py; --tiny takes sizes that the interpreter of tests/simt can do.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -12,49 +14,21 @@
 #include <regex>
 
 #include "subquad/bench/gpu/case.h"
-#include "subquad/bench/gpu/timing.h"
-#include "subquad/core/cuda/runtime.h"
+#include "subquad/bench/gpu/ops.h"
 #include "subquad/core/safetensors.h"
 
-namespace subquad::bench {
+namespace subquad::bench::gpu {
 namespace {
 
 struct Options {
   std::string only, dump;
-  bool tiny = false;
+  bool ops = false, growth = false, tiny = false;
 };
 
-// What the device does at best, measured before the rest: floating-point operations of cuBLAS per second in each
-// precision, bytes per second that a copy reads and writes.
-struct Roofs {
-  std::map<Precision, double> flops;
-  double bytes = 0;
-
-  // Attention in fp32 takes three products of TF32 per product.
-  double products(const Case& c) const {
-    const bool three = c.op.starts_with("attention") && c.precision == Precision::fp32;
-    return three ? flops.at(Precision::tf32) / 3 : flops.at(c.precision);
-  }
-};
-
-Timing measure(Device device, const Case& c, bool tiny) {
-  const double cache = static_cast<double>(cuda::properties(device.ordinal).l2_bytes);
-  const int count = tiny ? 2 : static_cast<int>(std::clamp(4 * cache / c.bytes + 1, 1.0, 64.0));  // cold: none is in L2
-  std::vector<Prepared> sets;
-  for (int i = 0; i < count; ++i) sets.push_back(c.prepare(static_cast<std::uint64_t>(i + 1)));
-  return time_on_gpu(device, std::move(sets), tiny);
-}
-
-Roofs measure_roofs(Device device, bool tiny) {
-  Roofs roofs;
-  const Index size = tiny ? 4096 : Index{128} << 20;
-  const auto from = std::make_shared<Tensor>(zeros({size}, kFloat32, device));
-  const auto to = std::make_shared<Tensor>(zeros({size}, kFloat32, device));
-  const Timing copying = time_on_gpu(device, {Prepared{[=] { copy(*from, *to); }, nullptr, nullptr}}, tiny);
-  roofs.bytes = 8.0 * static_cast<double>(size) / copying.median;
-  for (const Case& c : matmul_cases(device, tiny))
-    if (!roofs.flops.contains(c.precision)) roofs.flops[c.precision] = c.flops / measure(device, c, tiny).median;
-  return roofs;
+// Attention in fp32 takes three products of TF32 per product.
+double product_roof(const Roofs& roofs, const Case& c) {
+  const bool three = c.op.starts_with("attention") && c.precision == Precision::fp32;
+  return three ? roofs.flops.at(Precision::tf32) / 3 : roofs.flops.at(c.precision);
 }
 
 std::string kind(const Case& c) {
@@ -68,7 +42,7 @@ std::string title(const Case& c) {
 }
 
 nlohmann::ordered_json record(const Case& c, const Timing& t, const Roofs& roofs, double error) {
-  const double product_floor = c.flops / roofs.products(c), byte_floor = c.bytes / roofs.bytes;
+  const double product_floor = c.flops / product_roof(roofs, c), byte_floor = c.bytes / roofs.bytes;
   const bool by_products = product_floor > byte_floor;
   nlohmann::ordered_json line = {{"op", c.op}};
   for (const auto& [name, extent] : c.shape) line["shape"][name] = extent;
@@ -102,6 +76,16 @@ int run(const Options& options) {
     peaks["gflops"][std::string(precision_name(precision))] = flops * 1e-9;
   std::printf("%s\n", nlohmann::ordered_json{{"roofs", peaks}}.dump().c_str());
 
+  const OpsOptions ops = {options.only, options.dump, options.tiny};
+  const Report report = [](const nlohmann::ordered_json& line, const std::string& text) {
+    std::printf("%s\n", line.dump().c_str());
+    std::fflush(stdout);
+    std::fprintf(stderr, "%s\n", text.c_str());
+  };
+  if (options.growth) bench_growth(device, ops, report);
+  const int wrong_ops = options.ops ? bench_ops(device, roofs, ops, report) : 0;
+  if (options.ops || options.growth) return wrong_ops == 0 ? 0 : 1;
+
   std::vector<Case> cases;
   std::map<std::string, double> smallest;  // bytes, by op and precision: what is dumped
   const std::regex wanted(options.only);
@@ -123,7 +107,7 @@ int run(const Options& options) {
       continue;
     }
     if (!options.dump.empty() && smallest[kind(c)] == c.bytes) dump(options.dump, c, set);
-    const Timing timing = measure(device, c, options.tiny);
+    const Timing timing = measure_cold(device, c, options.tiny);
     const auto line = record(c, timing, roofs, error);
     std::printf("%s\n", line.dump().c_str());
     std::fflush(stdout);
@@ -134,17 +118,19 @@ int run(const Options& options) {
 }
 
 }  // namespace
-}  // namespace subquad::bench
+}  // namespace subquad::bench::gpu
 
 int main(int argc, char** argv) {
-  subquad::bench::Options options;
+  subquad::bench::gpu::Options options;
   CLI::App app("Times the CUDA kernels; every result is checked first.");
   app.add_option("--only", options.only, "only measurements whose line matches this regular expression");
   app.add_option("--dump", options.dump, "an existing folder for inputs and results, one file per op and precision");
+  app.add_flag("--ops", options.ops, "every op and attention of bench_kernel, forward and backward");
+  app.add_flag("--growth", options.growth, "the attentions over n, with fitted exponents");
   app.add_flag("--tiny", options.tiny, "sizes for the interpreter of tests/simt");
   CLI11_PARSE(app, argc, argv);
   try {
-    return subquad::bench::run(options);
+    return subquad::bench::gpu::run(options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bench_gpu: %s\n", error.what());
     return 1;

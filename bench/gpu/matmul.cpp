@@ -5,7 +5,7 @@
 #include "subquad/bench/gpu/case.h"
 #include "subquad/kernels/matmul/matmul.h"
 
-namespace subquad::bench {
+namespace subquad::bench::gpu {
 
 namespace {
 
@@ -60,4 +60,4 @@ std::vector<Case> matmul_cases(Device device, bool tiny) {
   return cases;
 }
 
-}  // namespace subquad::bench
+}  // namespace subquad::bench::gpu

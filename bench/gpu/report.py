@@ -30,10 +30,44 @@ def kernel_row(k):
             k.get("peer", "–"))
 
 
+def op_row(k):
+    """One line of bench_gpu --ops."""
+    if "failed" in k:
+        return (k["case"], "–", k["precision"], "failed: " + k["failed"].replace("|", "/"), *["–"] * 8)
+    usual = {"n", "d", "batch", "heads"}
+    shape = ", ".join(f"{name} {value}" for name, value in k["shape"].items() if name in usual or k["case"] in ("combiner", "paramixer")
+                      and name in ("pattern", "protocol"))
+    forward, both = k["forward"], k.get("both")
+    roof = lambda p: f"{100 * p['roof']['fraction']:.0f} % {p['roof']['name']}" if p and "roof" in p else "–"
+    return (k["case"], shape, k["precision"], number(forward["median_ms"]), roof(forward), number(both["median_ms"] if both else None),
+            roof(both), f"{forward['launches']} + {both['launches'] - forward['launches'] if both else 0}",
+            number(k["peak_bytes"] / 2**20), number(k.get("peer_both_ms")), number(k.get("ratio")), k.get("peer", "–"))
+
+
+def growth_tables(lines):
+    """Milliseconds of forward and backward by n, and fitted exponents."""
+    runs = [line for line in lines if line.get("growth")]
+    ops = list(dict.fromkeys(line["case"] for line in runs))
+    lengths = sorted({int(line["shape"]["n"]) for line in runs})
+    at = {(line["case"], int(line["shape"]["n"])): line for line in runs}
+    times = [(op, *(number(at[op, n]["both"]["median_ms"]) if (op, n) in at else "–" for n in lengths)) for op in ops]
+    memory = [(op, *(number(at[op, n]["peak_bytes"] / 2**20) if (op, n) in at else "–" for n in lengths)) for op in ops]
+    met = lambda yes: "met" if yes else "above"
+    exponents = [(e["exponents_of"], "failed: " + e["failed"].replace("|", "/"), "–", "–", "–", "–", "–") if "failed" in e else
+                 (e["exponents_of"], number(e["time"]), number(e["flops"]), met(e["time_met"]), number(e["allocated"]),
+                  number(e["bytes"]), met(e["memory_met"])) for e in lines if "exponents_of" in e]
+    return [table(("ms", *lengths), times), "", table(("peak MiB", *lengths), memory), "",
+            table(("exponent of", "time", "counted flops", "", "memory", "counted bytes", ""), exponents)]
+
+
+def percent(value):
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     machine = json.loads((folder / "machine.json").read_text())
-    parts = {part: read(folder / f"{part}.jsonl") for part in ("build", "tests", "sanitizer", "kernels", "training")}
+    parts = {part: read(folder / f"{part}.jsonl") for part in ("build", "tests", "sanitizer", "kernels", "ops", "growth", "training", "listops")}
     roofs = [line["roofs"] for line in parts["kernels"] if "roofs" in line]
     clock = next((line["sm_mhz"] for line in read(folder / "clock.jsonl")), None)  # while the kernels ran
     kernels = [{**line, "device": machine["gpu"]["name"], "driver": machine["gpu"]["driver_version"],
@@ -62,11 +96,25 @@ def main():
                  + f". Clock while they ran: {number(clock)} MHz (median). Medians, cold; ratio above 1: faster than the peer.", "",
                  table(("op", "shape", "precision", "ms", "TFLOP/s", "GB/s", "roof", "peer ms", "ratio", "peer"),
                        [kernel_row(k) for k in kernels])]
+    if parts["ops"]:
+        page += ["", "## Primitives and attentions", "",
+                 "Forward, and forward with backward as one graph; the fraction is that of the roof which the mechanism's own count of "
+                 "operations and bytes allows; launches forward + backward; what fsat is called is our reconstruction. Medians, cold; "
+                 "ratio above 1: faster than the fastest of PyTorch, eager or compiled.", "",
+                 table(("op", "shape", "precision", "forward ms", "roof", "both ms", "roof", "launches", "peak MiB", "peer ms", "ratio", "peer"),
+                       [op_row(k) for k in parts["ops"] if "case" in k])]
+    if parts["growth"]:
+        page += ["", "## Growth with N, one sample, forward and backward", ""] + growth_tables(parts["growth"])
     if parts["training"]:
         page += ["", "## Training, ListOps of up to 200 tokens", "",
                  table(("run", "steps", "last loss", "tokens/s", "peak MiB"),
                        [(t["run"], t.get("steps", t.get("result")), number(t.get("loss"), 6), number(t.get("tokens_per_second")),
                          number((t.get("peak_bytes") or 0) / 2**20)) for t in parts["training"]])]
+    if parts["listops"]:
+        page += ["", "## ListOps, 500 to 2,000 tokens, each attention's preset", "",
+                 table(("attention", "steps", "best validation, %", "test, %", "s", "tokens/s"),
+                       [(t["attention"], t["steps"], percent(t["best_validation"]), percent(t["test"]), number(t["seconds"]),
+                         number(t["tokens_per_second"])) for t in parts["listops"]])]
     (folder / "gpu.md").write_text("\n".join(page) + "\n")
 
 

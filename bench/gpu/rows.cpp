@@ -9,7 +9,7 @@
 #include "subquad/kernels/layer_norm/layer_norm.h"
 #include "subquad/kernels/softmax/softmax.h"
 
-namespace subquad::bench {
+namespace subquad::bench::gpu {
 
 namespace {
 
@@ -188,4 +188,4 @@ std::vector<Case> row_cases(Device device, bool tiny) {
   return cases;
 }
 
-}  // namespace subquad::bench
+}  // namespace subquad::bench::gpu

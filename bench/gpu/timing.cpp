@@ -9,7 +9,7 @@
 #include "subquad/core/cuda/runtime.h"
 #include "subquad/core/graph.h"
 
-namespace subquad::bench {
+namespace subquad::bench::gpu {
 
 namespace {
 
@@ -89,4 +89,4 @@ Timing time_on_gpu(Device device, std::vector<Prepared> sets, bool quick) {
   return timing;
 }
 
-}  // namespace subquad::bench
+}  // namespace subquad::bench::gpu

@@ -6,7 +6,7 @@
 
 #include "subquad/bench/gpu/case.h"
 
-namespace subquad::bench {
+namespace subquad::bench::gpu {
 
 struct Timing {
   double median = 0, min = 0, q1 = 0, q3 = 0;  // seconds of one repetition
@@ -17,4 +17,4 @@ struct Timing {
 // replays and 0.3 s (`quick`: two replays, for the interpreter); once more where the quartiles differ by over 20 %.
 Timing time_on_gpu(Device device, std::vector<Prepared> sets, bool quick);
 
-}  // namespace subquad::bench
+}  // namespace subquad::bench::gpu
