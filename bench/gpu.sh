@@ -360,7 +360,7 @@ part_listops() {
     left=$((left - 1))
     status=0
     within $part_seconds "$bin/train_lra" --preset "$root/examples/lra/presets/listops/$attention.toml" --data "$logs/listops-full" \
-      --out "$run" --device cuda --max-minutes "$minutes" >"$logs/train-listops-$attention.log" 2>&1 || status=$?
+      --out "$run" --device cuda --cuda-graph --max-minutes "$minutes" >"$logs/train-listops-$attention.log" 2>&1 || status=$?
     [ $status = 0 ] || fail "listops $attention $(ended $status): $(tail -n 1 "$logs/train-listops-$attention.log")"
     python3 - "$run" "$attention" >>"$out/listops.jsonl" <<'PYTHON'
 import json, pathlib, sys

@@ -229,8 +229,6 @@ void finish(CLI::App& app, TrainOptions& options) {
   if (options.device == "cpu" && options.precision != Precision::fp32)
     throw OptionError(cat("--precision ", options.precision, " needs --device cuda: the CPU computes in fp32"));
   if (options.device == "cpu" && options.cuda_graph) throw OptionError("--cuda-graph needs --device cuda");
-  if (options.cuda_graph && options.schedule.kind == nn::ScheduleKind::one_cycle)
-    throw OptionError("--cuda-graph does not go with --schedule one_cycle, which changes beta1 from step to step");
   if (options.cuda_graph && options.batches.accumulate > 1)
     throw OptionError(cat("--cuda-graph does not go with --accumulate ", options.batches.accumulate,
                           ": a recorded step is one batch"));

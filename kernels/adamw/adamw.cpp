@@ -31,7 +31,7 @@ void check_options(const AdamWOptions& options) {
 }  // namespace
 
 void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor& step, const Tensor& rate,
-           const Tensor& grad_scale, const AdamWOptions& options) {
+           const Tensor& grad_scale, const AdamWOptions& options, const Tensor& beta1) {
   check_float("adamw", "param", param);
   check_moment("grad", grad, param);
   check_moment("m", m, param);
@@ -39,10 +39,11 @@ void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor
   check_scalar("step", step, kInt64, param);
   check_scalar("rate", rate, kFloat64, param);
   if (grad_scale.defined()) check_scalar("grad_scale", grad_scale, kFloat64, param);
+  if (beta1.defined()) check_scalar("beta1", beta1, kFloat64, param);
   check_options(options);
   on_device(
-      param.device(), [&](auto) { cpu::adamw(param, grad, m, v, step, rate, grad_scale, options); },
-      [&](auto) { cuda::adamw(param, grad, m, v, step, rate, grad_scale, options); });
+      param.device(), [&](auto) { cpu::adamw(param, grad, m, v, step, rate, grad_scale, options, beta1); },
+      [&](auto) { cuda::adamw(param, grad, m, v, step, rate, grad_scale, options, beta1); });
   param.bump_version();
   m.bump_version();
   v.bump_version();

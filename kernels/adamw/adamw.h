@@ -26,8 +26,9 @@ struct AdamWOptions {
 
 // step: int64 [1], 1 at the first call; below 1 an Error, on CUDA thrown by whoever next waits for the device. rate:
 // float64 [1]. grad_scale: float64 [1], or undefined for 1 (clip_scale); where it is a NaN nothing changes, which is
-// how a step whose loss or gradient is not finite is passed over on the device.
+// how a step whose loss or gradient is not finite is passed over on the device. beta1: float64 [1] in [0, 1), for
+// schedules that move it from step to step, or undefined for the option's.
 void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor& step, const Tensor& rate,
-           const Tensor& grad_scale, const AdamWOptions& options);
+           const Tensor& grad_scale, const AdamWOptions& options, const Tensor& beta1 = {});
 
 }  // namespace subquad::kernels

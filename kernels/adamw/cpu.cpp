@@ -23,15 +23,17 @@ void update(const AdamWStep<T>& s, Index count, T* __restrict param, const T* __
 }  // namespace
 
 void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor& step, const Tensor& rate,
-           const Tensor& grad_scale, const AdamWOptions& options) {
+           const Tensor& grad_scale, const AdamWOptions& options, const Tensor& beta1) {
   const double scale = grad_scale.defined() ? grad_scale.item<double>() : 1;
   if (std::isnan(scale)) return;
   const Index now = step.item<std::int64_t>();
   if (now < 1) throw Error(cat("adamw: step is ", now, ", expected at least 1: the first step is 1"));
   visit_float("adamw", param.dtype(), [&]<class T>(Type<T>) {
-    const double seen1 = 1 - std::pow(options.beta1, static_cast<double>(now));
-    const double seen2 = 1 - std::pow(options.beta2, static_cast<double>(now));
-    const AdamWStep<T> s = adamw_step<T>(seen1, std::sqrt(seen2), rate.item<double>(), scale, options);
+    AdamWOptions o = options;
+    if (beta1.defined()) o.beta1 = beta1.item<double>();
+    const double seen1 = 1 - std::pow(o.beta1, static_cast<double>(now));
+    const double seen2 = 1 - std::pow(o.beta2, static_cast<double>(now));
+    const AdamWStep<T> s = adamw_step<T>(seen1, std::sqrt(seen2), rate.item<double>(), scale, o);
     T* p = param.data<T>();
     const T* g = grad.data<T>();
     T* first = m.data<T>();

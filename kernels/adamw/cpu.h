@@ -5,6 +5,6 @@
 namespace subquad::kernels::cpu {
 
 void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor& step, const Tensor& rate,
-           const Tensor& grad_scale, const AdamWOptions& options);
+           const Tensor& grad_scale, const AdamWOptions& options, const Tensor& beta1);
 
 }  // namespace subquad::kernels::cpu

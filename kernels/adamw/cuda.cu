@@ -16,10 +16,12 @@ struct Schedule {
   const std::int64_t* step;
   const double* rate;
   const double* grad_scale;  // null for 1
+  const double* beta1;       // null for the option's
 };
 
 template <class T>
-__device__ AdamWStep<T> prepare(const Schedule& schedule, const AdamWOptions& o) {
+__device__ AdamWStep<T> prepare(const Schedule& schedule, AdamWOptions o) {
+  if (schedule.beta1 != nullptr) o.beta1 = *schedule.beta1;
   const double step = static_cast<double>(*schedule.step);
   const double seen1 = 1 - std::pow(o.beta1, step), seen2 = 1 - std::pow(o.beta2, step);
   const double grad_scale = schedule.grad_scale != nullptr ? *schedule.grad_scale : 1;
@@ -60,11 +62,12 @@ __global__ void adamw_packs(T* param, const T* grad, T* m, T* v, Index size, Sch
 }  // namespace
 
 void adamw(Tensor& param, const Tensor& grad, Tensor& m, Tensor& v, const Tensor& step, const Tensor& rate,
-           const Tensor& grad_scale, const AdamWOptions& options) {
+           const Tensor& grad_scale, const AdamWOptions& options, const Tensor& beta1) {
   const Index size = param.size();
   if (size == 0) return;
   const Schedule schedule = {step.data<std::int64_t>(), rate.data<double>(),
-                             grad_scale.defined() ? grad_scale.data<double>() : nullptr};
+                             grad_scale.defined() ? grad_scale.data<double>() : nullptr,
+                             beta1.defined() ? beta1.data<double>() : nullptr};
   visit_float("adamw", param.dtype(), [&]<class T>(Type<T>) {
     const auto start = [&]<int N>(std::integral_constant<int, N>) {
       launch(adamw_packs<T, N>, dim3(sweep_blocks(size, N)), dim3(kSweepThreads), shared_size<AdamWStep<T>>(1),

@@ -11,14 +11,16 @@ class AdamW : public Optimizer {
  public:
   AdamW(ParameterArena& parameters, const kernels::AdamWOptions& options);
 
-  void set_beta1(double beta1) { options_.beta1 = beta1; }  // one-cycle schedules move it
+  // Of the steps to come, in [0, 1): one-cycle schedules move it. Written like the rate, between replays of a graph.
+  void set_beta1(double beta1);
 
  private:
   void update(const Tensor& step, const Tensor& rate, const Tensor& grad_scale) override;
 
   kernels::AdamWOptions options_;
-  Tensor m_;  // saved as "m.<parameter>"
-  Tensor v_;  // saved as "v.<parameter>"
+  Tensor beta1_;  // float64 [1]
+  Tensor m_;      // saved as "m.<parameter>"
+  Tensor v_;      // saved as "v.<parameter>"
 };
 
 }  // namespace subquad::nn

@@ -160,6 +160,15 @@ TEST_CASE("AdamW follows a beta1 that moves") {
   CHECK_CLOSE(model.parameters()[0].value(), tensor(slow.values[0], model.parameters()[0].shape()), 1e-13);
 }
 
+TEST_CASE("set_beta1 refuses what is no such fraction") {
+  FeedForward model(test::place(kFloat32), kModel);
+  ParameterArena arena(model);
+  AdamW optimizer(arena, {});
+  optimizer.set_beta1(0);
+  CHECK_THROWS_WITH_AS(optimizer.set_beta1(1), "set_beta1: beta1 is 1, expected in [0, 1)", Error);
+  for (const double beta1 : {-0.1, std::nan("")}) CHECK_THROWS_AS(optimizer.set_beta1(beta1), Error);
+}
+
 TEST_CASE("set_rate refuses what is no rate") {
   FeedForward model(test::place(kFloat32), kModel);
   ParameterArena arena(model);
