@@ -13,7 +13,7 @@ target_compile_options(
             "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Wno-deprecated-gpu-targets;-lineinfo>"
             "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wshadow>"
             "$<$<AND:$<BOOL:${SUBQUAD_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>"
-            "$<$<AND:$<BOOL:${SUBQUAD_WERROR}>,$<COMPILE_LANGUAGE:CUDA>>:-Werror=all-warnings;-Xcompiler=-Werror>")
+            "$<$<AND:$<BOOL:${SUBQUAD_WERROR}>,$<COMPILE_LANGUAGE:CUDA>>:-Werror=all-warnings;-Xcompiler=-Werror;-Xptxas=-warn-spills,-Werror>")
 if(SUBQUAD_SANITIZE)
   target_compile_options(subquad_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all
                                                  -fno-omit-frame-pointer

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """What ptxas makes of every CUDA kernel: registers, spills, stack, and whether 16-byte loads and tensor cores are used.
+A kernel that spills registers fails the build already, where warnings are errors; this tells how near each one is.
 
   python3 kernels/resources.py            prints one line per kernel
   python3 kernels/resources.py --write    remakes kernels/resources.md
@@ -139,8 +140,8 @@ def write_table(rows, compiler):
     page = ROOT / "kernels" / "resources.md"
     page.write_text("\n".join([
         "# What ptxas makes of the CUDA kernels", "",
-        f"{compiler}; the most over the variants of a kernel (dtypes, widths, precisions). A kernel that spills registers fails the build in",
-        "`.ci/run`. Instructions as seen in the PTX and in the machine code (SASS). Made by `python3 kernels/resources.py --write`.", "",
+        f"{compiler}; the most over the variants of a kernel (dtypes, widths, precisions). A kernel that spills registers fails the build where",
+        "warnings are errors. Instructions as seen in the PTX and in the machine code (SASS). Made by `python3 kernels/resources.py --write`.", "",
         *rows]) + "\n")
 
 

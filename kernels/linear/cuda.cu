@@ -40,8 +40,11 @@ __global__ void column_sums(Matrices<T> x, Index chunk, View<T, 3> sums) {
   T* const meeting = memory.take<T>(kThreads * N);
   const Index column = (static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x) * N;
   const Index begin = blockIdx.y * chunk, end = begin + chunk < x.rows ? begin + chunk : x.rows;
-  const T* const from = x.data[blockIdx.z];
-  const Index stride = x.stride[blockIdx.z];
+  const T* from = x.data[0];
+  Index stride = x.stride[0];
+#pragma unroll
+  for (int i = 1; i < kMostMatrices; ++i)  // parameters have no index
+    if (blockIdx.z == static_cast<unsigned>(i)) from = x.data[i], stride = x.stride[i];
   Pack<T, N> sum = {};
   if (column < x.columns) {
     for (Index row = begin + threadIdx.y; row < end; row += blockDim.y) {

@@ -36,6 +36,28 @@ TEST_SUITE("cuda") {
     CHECK_NE(read_text(fs::path(bench.run("fp32-eager")) / "checkpoints" / "best.safetensors"),
              read_text(fs::path(bench.run("bf16-eager")) / "checkpoints" / "best.safetensors"));
   }
+
+  TEST_CASE("train_lra: on a device, with each attention, eager and as graphs give the same bytes") {
+    const Bench bench;
+    const std::map<std::string, Args> attentions = {
+        {"nystrom", {"--landmarks", "2"}},
+        {"fsat", {}},
+        {"paramixer", {"--heads", "1", "--feed-forward", "128", "--head-hidden", "128"}},
+        {"combiner", {}}};
+    for (const auto& [attention, own] : attentions) {
+      CAPTURE(attention);
+      Args more = {"--device", "cuda", "--attention", attention, "--steps", "4", "--evaluate-every", "4"};
+      more.insert(more.end(), own.begin(), own.end());
+      const Finished eager = train(bench.args(attention + "-eager", more));
+      CAPTURE(eager.err);
+      REQUIRE_EQ(eager.status, 0);
+      more.push_back("--cuda-graph");
+      const Finished graph = train(bench.args(attention + "-graph", more));
+      CAPTURE(graph.err);
+      REQUIRE_EQ(graph.status, 0);
+      check_same_run(bench.run(attention + "-eager"), bench.run(attention + "-graph"), "step-000004.safetensors");
+    }
+  }
 }
 
 TEST_SUITE_BEGIN("cpu");
