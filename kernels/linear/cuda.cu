@@ -23,32 +23,33 @@ __global__ void bias_rows(const T* biases, Index distance, T* out, Index columns
   store_pack(out + pack * N, load_pack<N>(bias + pack % packs_each * N % columns));
 }
 
-// Matrices of one shape.
+// Matrices of one shape; by name, since a kernel copies parameters that it indexes to the stack.
 template <class T>
 struct Matrices {
-  const T* data[kMostMatrices];
-  Index stride[kMostMatrices];  // of rows
-  Index rows, columns;
+  const T *first, *second, *third, *fourth;
+  Index stride, rows, columns;  // distance of rows
+
+  __device__ const T* operator[](unsigned i) const {
+    const T* const lower = i == 0 ? first : second;
+    const T* const upper = i == 2 ? third : fourth;
+    return i < 2 ? lower : upper;
+  }
 };
 
 // sums [S, chunks, columns]: of each column over `chunk` rows. Block (tile of columns, chunk, matrix); thread (i, j)
 // adds rows j, j + blockDim.y, ... of N neighbouring columns, so that each row of threads reads a piece of one line.
 // The block's sums meet in shared memory and the first row of threads adds them in order.
 template <int N, class T>
-__global__ void column_sums(Matrices<T> x, Index chunk, View<T, 3> sums) {
+__global__ void column_sums(Matrices<T> x, Index chunk, T* sums) {
   SharedMemory memory;
   T* const meeting = memory.take<T>(kThreads * N);
   const Index column = (static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x) * N;
   const Index begin = blockIdx.y * chunk, end = begin + chunk < x.rows ? begin + chunk : x.rows;
-  const T* from = x.data[0];
-  Index stride = x.stride[0];
-#pragma unroll
-  for (int i = 1; i < kMostMatrices; ++i)  // parameters have no index
-    if (blockIdx.z == static_cast<unsigned>(i)) from = x.data[i], stride = x.stride[i];
+  const T* const from = x[blockIdx.z];
   Pack<T, N> sum = {};
   if (column < x.columns) {
     for (Index row = begin + threadIdx.y; row < end; row += blockDim.y) {
-      const auto more = load_pack<N>(from + row * stride + column);
+      const auto more = load_pack<N>(from + row * x.stride + column);
       for (int n = 0; n < N; ++n) sum.at[n] += more.at[n];
     }
   }
@@ -59,15 +60,15 @@ __global__ void column_sums(Matrices<T> x, Index chunk, View<T, 3> sums) {
     const auto more = load_pack<N>(meeting + (j * blockDim.x + threadIdx.x) * N);
     for (int n = 0; n < N; ++n) sum.at[n] += more.at[n];
   }
-  store_pack(&sums(blockIdx.z, blockIdx.y, column), sum);
+  store_pack(sums + (Index{blockIdx.z} * gridDim.y + blockIdx.y) * x.columns + column, sum);
 }
 
 template <int N, class T>
-void start_sums(const Matrices<T>& x, unsigned count, Index chunk, View<T, 3> sums) {
+void start_sums(const Matrices<T>& x, unsigned count, Index chunk, Index chunks, T* sums) {
   const Index packs = x.columns / N;
   unsigned wide = 4;  // threads along columns: as many as there are packs, up to a warp
   while (wide < kWarp && wide < packs) wide *= 2;
-  const dim3 grid(blocks_for("linear_grad_bias", packs, wide), static_cast<unsigned>(sums.dim(1)), count);
+  const dim3 grid(blocks_for("linear_grad_bias", packs, wide), static_cast<unsigned>(chunks), count);
   launch(column_sums<N, T>, grid, dim3(wide, kThreads / wide), shared_size<T>(kThreads * N), current_stream(), x, chunk,
          sums);
 }
@@ -99,22 +100,21 @@ Tensor column_sums(const std::vector<Tensor>& matrices) {
     constexpr int kWide = kPackWidth<T>;
     for (std::size_t first = 0; first < matrices.size(); first += kMostMatrices) {
       const std::size_t count = std::min<std::size_t>(kMostMatrices, matrices.size() - first);
-      std::vector<Tensor> kept;  // copies of those whose rows have gaps within
-      Matrices<T> x{};
-      x.rows = rows;
-      x.columns = columns;
+      const Shape strides = matrices[first].strides();
+      bool as_they_lie = strides[1] == 1;
+      for (std::size_t i = 0; i < count; ++i) as_they_lie = as_they_lie && matrices[first + i].strides() == strides;
+      std::vector<Tensor> kept;  // copies where rows have gaps within or other distances
+      const T* data[kMostMatrices] = {};
       bool wide = columns % kWide == 0;
-      for (std::size_t s = 0; s < count; ++s) {
-        const Tensor& matrix = matrices[first + s];
-        kept.push_back(matrix.strides()[1] == 1 ? matrix : matrix.contiguous());
-        const Tensor& from = kept.back();
-        x.data[s] = from.data<T>();
-        x.stride[s] = from.strides()[0];
-        wide = wide && can_pack<kWide>(x.data[s], x.stride[s]);
+      for (std::size_t i = 0; i < count; ++i) {
+        kept.push_back(as_they_lie ? matrices[first + i] : matrices[first + i].contiguous());
+        data[i] = kept[i].data<T>();
+        wide = wide && can_pack<kWide>(data[i], kept[i].strides()[0]);
       }
+      const Matrices<T> x{data[0], data[1], data[2], data[3], kept[0].strides()[0], rows, columns};
       Tensor own = sums.slice(0, static_cast<Index>(first), static_cast<Index>(first + count));
       const auto start = wide ? start_sums<kWide, T> : start_sums<1, T>;
-      start(x, static_cast<unsigned>(count), chunk, own.view<T, 3>());
+      start(x, static_cast<unsigned>(count), chunk, chunks, own.data<T>());
     }
   });
   return sums;
