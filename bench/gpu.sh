@@ -5,11 +5,12 @@
 #   bench/gpu.sh                         every part, in this order; each ends inside 10 minutes:
 #                                          build      tests      sanitizer
 #                                          kernels    the engine's, beside PyTorch
-#                                          ops        every primitive and attention, forward and backward: times, fractions of
-#                                                     the roofs, launches, memory; the attentions beside PyTorch
+#                                          attentions forward and backward: times, fractions of the roofs, launches, memory;
+#                                                     beside PyTorch
+#                                          ops        the same of every primitive
 #                                          growth     the attentions from N = 2^10 to 2^17, and a million
-#                                          training   softmax in each precision, eager and as a graph, a few hundred steps
-#                                          listops    each attention at its paper's settings, as far as the time goes
+#                                          training   each attention, eager and as a graph, a few hundred steps
+#                                          listops    each attention at its paper's settings, 5,000 steps as far as the time goes
 #   bench/gpu.sh --only build,tests      some of them; results of other parts stay
 #   bench/gpu.sh --out DIR               where results go; else bench/results/gpu-<name>-<commit>
 #   bench/gpu.sh --carry DIR             elsewhere, with network (Debian, Ubuntu): unpacks what the build needs into DIR, under
@@ -21,7 +22,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/cuda
 bin=$build/bin
-parts=(build tests sanitizer kernels ops growth training listops)
+parts=(build tests sanitizer kernels attentions ops growth training listops)
 
 part_seconds=580  # and 5 more for a program that does not stop when asked to
 
@@ -205,6 +206,15 @@ sanitizer_cases=(
   'running_max: empty tensors, more columns than positions, strided rows'
   'span_attention of long spans and wide heads'
   'block_attention takes any head size, empty batches and no tokens'
+  'pinv_grad of every size class'
+  'circular_convolve and circular_correlate of long sequences equal the double loop'
+  'block_attention at the edges of tiles equals the double loop, twice with the same bits'
+  'block_attention in fp32, tf32 and bf16 is wrong by a few roundings of p and ds'
+  'landmark_softmax and its gradient equal the loop'
+  'segment_mean of one token is the token, and padding is not read'
+  'running_max reads no padded position, not even NaN'
+  'span_pool reads no padded position, not even NaN'
+  'factor_mlp gives the same bits whenever it computes in the same precision'
 )
 
 # Without the cache (core/cuda/allocator.h) the tools see which memory is free and which was never written. A tool that is
@@ -279,24 +289,31 @@ have_torch() { python3 -c 'import importlib.util, sys; sys.exit(importlib.util.f
 # whole_lines FILE: without the half line that a program which was stopped may leave.
 whole_lines() { head -n "$(wc -l <"$1")" "$1"; }
 
-part_ops() {
+part_attentions() {
   local inputs lines status=0
   inputs=$(mktemp -d)
-  within 330 "$bin/bench_gpu" --ops --dump "$inputs" >"$logs/ops.jsonl" || status=$?
-  [ $status = 0 ] || fail "bench_gpu --ops $(ended $status)"
-  whole_lines "$logs/ops.jsonl" >"$out/ops.jsonl"
+  within 250 "$bin/bench_gpu" --attentions --dump "$inputs" >"$logs/attentions.jsonl" || status=$?
+  [ $status = 0 ] || fail "bench_gpu --attentions $(ended $status)"
+  whole_lines "$logs/attentions.jsonl" >"$out/attentions.jsonl"
   if have_torch; then
     status=0
     within $part_seconds python3 "$root/bench/gpu/attention_peers.py" --dump "$inputs" --seconds $((deadline - SECONDS - 30)) \
-      <"$out/ops.jsonl" >"$logs/attention_peers.jsonl" || status=$?
+      <"$out/attentions.jsonl" >"$logs/attention_peers.jsonl" || status=$?
     [ $status = 0 ] || fail "attention_peers.py $(ended $status)"
     lines=$(wc -l <"$logs/attention_peers.jsonl")  # what PyTorch did not come to stays as it was
-    { whole_lines "$logs/attention_peers.jsonl"; tail -n +$((lines + 1)) "$out/ops.jsonl"; } >"$logs/both.jsonl"
-    cp "$logs/both.jsonl" "$out/ops.jsonl"
+    { whole_lines "$logs/attention_peers.jsonl"; tail -n +$((lines + 1)) "$out/attentions.jsonl"; } >"$logs/both.jsonl"
+    cp "$logs/both.jsonl" "$out/attentions.jsonl"
   else
     echo "no PyTorch here: times without a peer"
   fi
   rm -rf "$inputs"
+}
+
+part_ops() {
+  local status=0
+  within $part_seconds "$bin/bench_gpu" --ops >"$logs/ops.jsonl" || status=$?
+  [ $status = 0 ] || fail "bench_gpu --ops $(ended $status)"
+  whole_lines "$logs/ops.jsonl" >"$out/ops.jsonl"
 }
 
 part_growth() {
@@ -306,12 +323,12 @@ part_growth() {
   whole_lines "$logs/growth.jsonl" >"$out/growth.jsonl"
 }
 
-# train NAME OPTION...: a short run of the quickstart's model, kept as its own record of speed and last loss.
+# train NAME ATTENTION OPTION...: a short run of the quickstart's model, kept as its own record of speed and last loss.
 train() {
-  local run=$logs/run-$1 name=$1 status=0
-  shift
+  local run=$logs/run-$1 name=$1 attention=$2 status=0
+  shift 2
   rm -rf "$run"
-  within 110 "$bin/train_lra" --preset "$root/examples/lra/presets/listops/softmax-quick.toml" --data "$logs/listops" --out "$run" \
+  within 110 "$bin/train_lra" --preset "$root/examples/lra/presets/listops/$attention-quick.toml" --data "$logs/listops" --out "$run" \
     --steps 400 --evaluate-every 400 --checkpoint-every 400 --device cuda "$@" >"$logs/train-$name.log" 2>&1 || status=$?
   if [ $status != 0 ]; then
     tail -n 3 "$logs/train-$name.log"
@@ -331,20 +348,22 @@ PYTHON
 }
 
 part_training() {
-  local precision
+  local attention precision
   if [ ! -d "$logs/listops" ]; then
     rm -rf "$logs/listops.part"
     within 200 "$bin/make_data" --task listops --out "$logs/listops.part" --seed 1 --max-length 200
     mv "$logs/listops.part" "$logs/listops"
   fi
-  for precision in fp32 tf32 bf16; do
-    train "$precision eager" --precision $precision
-    train "$precision graph" --precision $precision --cuda-graph
+  for attention in softmax nystrom fsat paramixer combiner; do
+    train "$attention fp32 eager" $attention
+    for precision in fp32 bf16; do
+      train "$attention $precision graph" $attention --precision $precision --cuda-graph
+    done
   done
 }
 
-# Each attention with the preset of its paper, 5,000 steps on expressions of 500 to 2,000 tokens; what time there is is shared
-# evenly among those that are left. A run that does not come to its end is recorded with the steps it made.
+# Each attention with the preset of its paper, but 5,000 steps, on expressions of 500 to 2,000 tokens; what time there is is
+# shared evenly among those that are left. A run that does not come to its end is recorded with the steps it made.
 part_listops() {
   local attentions=(softmax nystrom fsat paramixer combiner) left attention run status minutes
   if [ ! -d "$logs/listops-full" ]; then
@@ -360,7 +379,7 @@ part_listops() {
     left=$((left - 1))
     status=0
     within $part_seconds "$bin/train_lra" --preset "$root/examples/lra/presets/listops/$attention.toml" --data "$logs/listops-full" \
-      --out "$run" --device cuda --cuda-graph --max-minutes "$minutes" >"$logs/train-listops-$attention.log" 2>&1 || status=$?
+      --out "$run" --steps 5000 --evaluate-every 500 --device cuda --cuda-graph --max-minutes "$minutes" >"$logs/train-listops-$attention.log" 2>&1 || status=$?
     [ $status = 0 ] || fail "listops $attention $(ended $status): $(tail -n 1 "$logs/train-listops-$attention.log")"
     python3 - "$run" "$attention" >>"$out/listops.jsonl" <<'PYTHON'
 import json, pathlib, sys

@@ -2,10 +2,11 @@
 // measurement on standard output, one readable line on standard error.
 //
 //   bench_gpu [--only REGEX] [--dump FOLDER] [--tiny]     the engine's kernels, one by one
-//   bench_gpu --ops [...]                                  every op and attention of bench_kernel, forward and backward
+//   bench_gpu --attentions [...]                           those of bench_kernel, forward and backward
+//   bench_gpu --ops [...]                                  its other ops, the primitives, likewise
 //   bench_gpu --growth [...]                               the attentions from n = 2^10 to a million
 //
-// --dump writes inputs and results of the smallest size of each op and precision (--ops: of each attention in fp32) for
+// --dump writes inputs and results of the smallest size of each op and precision (--attentions: of each in fp32) for
 // bench/gpu/peers.py; --tiny takes sizes that the interpreter of tests/simt can do.
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -22,7 +23,7 @@ namespace {
 
 struct Options {
   std::string only, dump;
-  bool ops = false, growth = false, tiny = false;
+  bool attentions = false, ops = false, growth = false, tiny = false;
 };
 
 // Attention in fp32 takes three products of TF32 per product.
@@ -83,8 +84,10 @@ int run(const Options& options) {
     std::fprintf(stderr, "%s\n", text.c_str());
   };
   if (options.growth) bench_growth(device, ops, report);
-  const int wrong_ops = options.ops ? bench_ops(device, roofs, ops, report) : 0;
-  if (options.ops || options.growth) return wrong_ops == 0 ? 0 : 1;
+  int wrong_ops = 0;
+  if (options.attentions) wrong_ops += bench_ops(Which::attentions, device, roofs, ops, report);
+  if (options.ops) wrong_ops += bench_ops(Which::primitives, device, roofs, ops, report);
+  if (options.attentions || options.ops || options.growth) return wrong_ops == 0 ? 0 : 1;
 
   std::vector<Case> cases;
   std::map<std::string, double> smallest;  // bytes, by op and precision: what is dumped
@@ -125,7 +128,8 @@ int main(int argc, char** argv) {
   CLI::App app("Times the CUDA kernels; every result is checked first.");
   app.add_option("--only", options.only, "only measurements whose line matches this regular expression");
   app.add_option("--dump", options.dump, "an existing folder for inputs and results, one file per op and precision");
-  app.add_flag("--ops", options.ops, "every op and attention of bench_kernel, forward and backward");
+  app.add_flag("--attentions", options.attentions, "the attentions of bench_kernel, forward and backward");
+  app.add_flag("--ops", options.ops, "its primitives, forward and backward");
   app.add_flag("--growth", options.growth, "the attentions over n, with fitted exponents");
   app.add_flag("--tiny", options.tiny, "sizes for the interpreter of tests/simt");
   CLI11_PARSE(app, argc, argv);

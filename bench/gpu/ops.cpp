@@ -96,7 +96,10 @@ Json pass_record(const Timing& t, const Count& count, std::size_t launches, Prec
                {"gflops", count.flops / t.median * 1e-9},
                {"gbytes", count.bytes / t.median * 1e-9}};
   if (roofs == nullptr) return json;
-  const double products = count.flops / roofs->flops.at(precision), bytes = count.bytes / roofs->bytes;
+  double roof = roofs->flops.at(precision);
+  if (precision == Precision::fp32)
+    roof = std::max(roof, roofs->flops.at(Precision::tf32) / 3);  // three products of one
+  const double products = count.flops / roof, bytes = count.bytes / roofs->bytes;
   json["roof"] = {{"name", products > bytes ? "products" : "memory"},
                   {"fraction", std::max(products, bytes) / t.median}};
   return json;
@@ -152,6 +155,8 @@ std::vector<Settings> sizes_of(const OpCase& c, bool tiny) {
     };
     set("n", n);
     set("batch", batch);
+    if (c.op == "combiner") settings.set("segment", tiny ? "8" : "64");
+    if (c.op == "nystrom" && tiny) settings.set("landmarks", "8");  // fewer than positions
     if (is_attention(c) || settings.has("heads")) set("d", width);
     sizes.push_back(std::move(settings));
   };
@@ -190,7 +195,7 @@ struct Wanted {
 
 }  // namespace
 
-int bench_ops(Device device, const Roofs& roofs, const OpsOptions& options, const Report& report) {
+int bench_ops(Which which, Device device, const Roofs& roofs, const OpsOptions& options, const Report& report) {
   const Wanted wanted(options.only);
   int wrong = 0, dumped = 0;
   const auto run = [&](const OpCase& c, const Settings& settings, Precision precision, bool smallest) {
@@ -218,6 +223,7 @@ int bench_ops(Device device, const Roofs& roofs, const OpsOptions& options, cons
     }
   };
   for (const OpCase& c : all_cases()) {
+    if (is_attention(c) != (which == Which::attentions)) continue;
     bool smallest = true;
     for (const Settings& size : sizes_of(c, options.tiny)) {
       for (const Settings& settings : variants_of(c, size, options.tiny)) {
@@ -233,13 +239,17 @@ int bench_ops(Device device, const Roofs& roofs, const OpsOptions& options, cons
 void bench_growth(Device device, const OpsOptions& options, const Report& report) {
   const Wanted wanted(options.only);
   const Index from = options.tiny ? 32 : Index{1} << 10, to = options.tiny ? 64 : Index{1} << 17;
-  for (const OpCase& c : all_cases()) {
-    if (!is_attention(c) || !wanted(c.op)) continue;
+  std::vector<OpCase> attentions;
+  for (OpCase& c : all_cases())
+    if (is_attention(c) && wanted(c.op)) attentions.push_back(std::move(c));
+  std::stable_partition(attentions.begin(), attentions.end(), [](const OpCase& c) { return c.op != "softmax"; });
+  for (const OpCase& c : attentions) {
     const auto at = [&](Index n) {
       Settings settings(c.op, c.settings);
       settings.set("n", cat(n));
       settings.set("batch", "1");
       if (options.tiny) settings.set("d", "8");
+      if (options.tiny && c.op == "nystrom") settings.set("landmarks", "8");
       const Measurement m = measure_passes(device, c, settings, options.tiny, false);
       Json record = record_of(c, settings, Precision::fp32, m, nullptr);
       record["growth"] = true;

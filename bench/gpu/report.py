@@ -52,11 +52,12 @@ def growth_tables(lines):
     at = {(line["case"], int(line["shape"]["n"])): line for line in runs}
     times = [(op, *(number(at[op, n]["both"]["median_ms"]) if (op, n) in at else "–" for n in lengths)) for op in ops]
     memory = [(op, *(number(at[op, n]["peak_bytes"] / 2**20) if (op, n) in at else "–" for n in lengths)) for op in ops]
+    heads = [str(n) for n in lengths]
     met = lambda yes: "met" if yes else "above"
     exponents = [(e["exponents_of"], "failed: " + e["failed"].replace("|", "/"), "–", "–", "–", "–", "–") if "failed" in e else
                  (e["exponents_of"], number(e["time"]), number(e["flops"]), met(e["time_met"]), number(e["allocated"]),
                   number(e["bytes"]), met(e["memory_met"])) for e in lines if "exponents_of" in e]
-    return [table(("ms", *lengths), times), "", table(("peak MiB", *lengths), memory), "",
+    return [table(("ms", *heads), times), "", table(("peak MiB", *heads), memory), "",
             table(("exponent of", "time", "counted flops", "", "memory", "counted bytes", ""), exponents)]
 
 
@@ -67,7 +68,7 @@ def percent(value):
 def main():
     folder = pathlib.Path(sys.argv[1])
     machine = json.loads((folder / "machine.json").read_text())
-    parts = {part: read(folder / f"{part}.jsonl") for part in ("build", "tests", "sanitizer", "kernels", "ops", "growth", "training", "listops")}
+    parts = {part: read(folder / f"{part}.jsonl") for part in ("build", "tests", "sanitizer", "kernels", "attentions", "ops", "growth", "training", "listops")}
     roofs = [line["roofs"] for line in parts["kernels"] if "roofs" in line]
     clock = next((line["sm_mhz"] for line in read(folder / "clock.jsonl")), None)  # while the kernels ran
     kernels = [{**line, "device": machine["gpu"]["name"], "driver": machine["gpu"]["driver_version"],
@@ -96,17 +97,19 @@ def main():
                  + f". Clock while they ran: {number(clock)} MHz (median). Medians, cold; ratio above 1: faster than the peer.", "",
                  table(("op", "shape", "precision", "ms", "TFLOP/s", "GB/s", "roof", "peer ms", "ratio", "peer"),
                        [kernel_row(k) for k in kernels])]
-    if parts["ops"]:
+    if parts["ops"] or parts["attentions"]:
         page += ["", "## Primitives and attentions", "",
-                 "Forward, and forward with backward as one graph; the fraction is that of the roof which the mechanism's own count of "
-                 "operations and bytes allows; launches forward + backward; what fsat is called is our reconstruction. Medians, cold; "
-                 "ratio above 1: faster than the fastest of PyTorch, eager or compiled.", "",
+                 "Forward, and forward with backward as one graph, where gradients are added to those of parameters and inputs as in a "
+                 "training step (PyTorch's are handed over). The fraction is that of the roof which the mechanism's own count of operations "
+                 "and bytes allows: fp32 units or three products of TF32, whichever is higher, or the copy. Launches forward + backward; "
+                 "fsat is our reconstruction. Medians, ours cold, PyTorch's on one set of inputs; ratio above 1: faster than the fastest of "
+                 "PyTorch, eager or compiled.", "",
                  table(("op", "shape", "precision", "forward ms", "roof", "both ms", "roof", "launches", "peak MiB", "peer ms", "ratio", "peer"),
-                       [op_row(k) for k in parts["ops"] if "case" in k])]
+                       [op_row(k) for k in parts["attentions"] + parts["ops"] if "case" in k])]
     if parts["growth"]:
         page += ["", "## Growth with N, one sample, forward and backward", ""] + growth_tables(parts["growth"])
     if parts["training"]:
-        page += ["", "## Training, ListOps of up to 200 tokens", "",
+        page += ["", "## Training, ListOps of up to 200 tokens, 400 steps", "",
                  table(("run", "steps", "last loss", "tokens/s", "peak MiB"),
                        [(t["run"], t.get("steps", t.get("result")), number(t.get("loss"), 6), number(t.get("tokens_per_second")),
                          number((t.get("peak_bytes") or 0) / 2**20)) for t in parts["training"]])]
