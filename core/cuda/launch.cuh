@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <type_traits>
 
 #include "subquad/core/cuda/error.h"
@@ -22,10 +23,12 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared
   static_assert((std::is_trivially_copyable_v<std::remove_cvref_t<Params>> && ...), "kernel arguments travel by value");
   constexpr std::size_t kAlwaysAllowed = std::size_t{48} << 10;
   const void* address = reinterpret_cast<const void*>(kernel);
-  if (shared_bytes > kAlwaysAllowed)
-    check_launch(
-        cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-        address, grid, block, shared_bytes);
+  if (shared_bytes >
+      kAlwaysAllowed) {  // all that the device has: what other launches of the kernel ask for stays allowed
+    const std::size_t most = std::max(shared_bytes, properties(current_device()).shared_bytes_per_block);
+    check_launch(cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(most)),
+                 address, grid, block, shared_bytes);
+  }
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;

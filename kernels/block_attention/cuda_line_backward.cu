@@ -15,8 +15,12 @@ constexpr int kKeyBlocks =
     !std::is_same_v<Product, Fp32Product> && W <= (std::is_same_v<Product, Bf16Product> ? 64 : 32) ? 1 : 2;
 
 // Every query may see a summary, so that its owners are few and walk far: they share the queries in chunks of this
-// many, cut by position alone so that padding changes no bit, whose sums are added in order.
-constexpr int kChunkQueries = 512;
+// many, cut by position alone so that padding changes no bit, whose sums are added in order. Short segments have many
+// summaries, which are owners enough: longer chunks keep the sums from outgrowing q.
+int chunk_queries(int segment) {
+  constexpr int kFewest = 512;
+  return kFewest * std::max(1, kFewest / segment);
+}
 
 struct GradArguments {
   View<const float, 4> dout, out, q, k, v, summary_k, summary_v;
@@ -28,6 +32,7 @@ struct GradArguments {
   View<float, 3> delta;
   View<float, 4> dq, dk, dv;
   View<float, 4> summary_dk, summary_dv;  // [chunks B, H, S, .]
+  int chunk;                              // queries
 
   __device__ RowFormat format() const { return {static_cast<int>(q.dim(3)), packed}; }
   __device__ RowFormat value_format() const { return {static_cast<int>(v.dim(3)), packed}; }
@@ -153,7 +158,7 @@ __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>) block_attentio
   const LineSights& lines = args.sights;
   const int token_tiles = tiles(lines.sight.n, kLineRows);
   const int summaries = lines.sight.tables == 0 ? 0 : lines.sight.summaries;
-  const int summary_tiles = tiles(summaries, kLineRows), chunks = tiles(lines.sight.n, kChunkQueries);
+  const int summary_tiles = tiles(summaries, kLineRows), chunks = tiles(lines.sight.n, args.chunk);
   const LinePlace place(args.q.dim(1), token_tiles + summary_tiles * chunks, kKeyBlocks<Product, W>);
   const bool makes_dv = kKeyBlocks<Product, W> == 1 || blockIdx.x % 2 == 0,
              makes_dk = kKeyBlocks<Product, W> == 1 || !makes_dv;
@@ -199,8 +204,8 @@ __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>) block_attentio
   int begin = (of_summaries ? lines.summary_queries(first) : lines.queries(first)).begin;
   int end = any ? (of_summaries ? lines.summary_queries(last) : lines.queries(last)).end : 0;
   if (of_summaries) {
-    begin = std::max(begin, chunk * kChunkQueries);
-    end = std::min(end, (chunk + 1) * kChunkQueries);
+    begin = std::max(begin, chunk * args.chunk);
+    end = std::min(end, (chunk + 1) * args.chunk);
   }
 
   struct Tile {
@@ -318,7 +323,8 @@ void block_attention_grad_lines(const Tensor& dout, const Tensor& dlse, const Te
                                 const BlockAttentionOptions& options, BlockAttentionGrads& grads) {
   constexpr const char* kOp = "block_attention_grad";
   const Summaries table = summaries.empty() ? Summaries{k, v} : summaries[0];
-  const Index chunks = summaries.empty() ? 1 : tiles(alive.sight.n, kChunkQueries);
+  const int chunk = chunk_queries(alive.sight.size);
+  const Index chunks = summaries.empty() ? 1 : tiles(alive.sight.n, chunk);
   Summaries dtable = summaries.empty() ? Summaries{grads.dk, grads.dv}
                                        : Summaries{chunk_sums(grads.dsummaries[0].k, chunks),
                                                    chunk_sums(grads.dsummaries[0].v, chunks)};
@@ -344,7 +350,8 @@ void block_attention_grad_lines(const Tensor& dout, const Tensor& dlse, const Te
       grads.dk.view<float, 4>(),
       grads.dv.view<float, 4>(),
       dtable.k.view<float, 4>(),
-      dtable.v.view<float, 4>()};
+      dtable.v.view<float, 4>(),
+      chunk};
   visit_width(q.dim(3), v.dim(3), [&]<int W>(std::integral_constant<int, W>) {
     visit_product(precision(), [&]<class Product>(Product) {
       if constexpr (kFitsRegisters<Product, W>) {

@@ -80,7 +80,7 @@ void spread_biases(const Tensor& biases, Tensor& out) {
   visit_float("linear", out.dtype(), [&]<class T>(Type<T>) {
     constexpr int kWide = kPackWidth<T>;
     const T* const from = biases.data<T>();
-    const Index columns = biases.dim(1), distance = biases.strides()[0];
+    const Index columns = biases.dim(1), distance = biases.dim(0) > 1 ? biases.strides()[0] : 0;
     const bool wide = columns % kWide == 0 && can_pack<kWide>(from, distance);
     const Index packs = out.size() / (wide ? kWide : 1);
     launch(wide ? bias_rows<kWide, T> : bias_rows<1, T>, dim3(blocks_for("linear", packs, kThreads)), dim3(kThreads), 0,

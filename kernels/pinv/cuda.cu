@@ -181,7 +181,7 @@ void pinv(const Tensor& a, const PinvOptions& options, PinvOutput& result) {
   visit_float("pinv", a.dtype(), [&]<class T>(Type<T>) {
     const AllTops<T> tops("pinv", a, options.start);
     if constexpr (std::is_same_v<T, float>)
-      if (a.dim(-1) <= kMostInBlock) return pinv_in_blocks(a, tops.norms(), options.iterations, result);
+      if (pinv_fits_block(a.dim(-1))) return pinv_in_blocks(a, tops.norms(), options.iterations, result);
     pinv_by_matmul<T>(a, tops.norms(), options.iterations, result);
   });
 }
@@ -194,7 +194,7 @@ void pinv_grad(const Tensor& dout, const Tensor& a, const Tensor& steps, const P
     Tensor dc = empty({tops.norms().count}, a.dtype(), a.device());
     bool done = false;
     if constexpr (std::is_same_v<T, float>)
-      if (a.dim(-1) <= kMostInBlockGrad) {
+      if (pinv_grad_fits_block(a.dim(-1))) {
         pinv_grad_in_blocks(dout, a, steps, tops.norms(), options, da, dc);
         done = true;
       }

@@ -263,13 +263,41 @@ void visit_size(Index size, const F& f) {
   f(std::integral_constant<int, 128>());
 }
 
+template <int kSize>
+std::size_t forward_bytes() {
+  using L = Layout<kSize>;
+  return (L::kKeepsA ? 4 : 3) * shared_size<float>(L::kMatrix) + shared_size<Top<float>>(kWarp);
+}
+template <int kSize>
+std::size_t backward_bytes() {
+  return 7 * shared_size<float>(Layout<kSize>::kMatrix) + shared_size<Top<float>>(kWarp) + shared_size<float>(kWarp);
+}
+
+bool device_has(std::size_t shared_bytes) {
+  return shared_bytes <= properties(current_device()).shared_bytes_per_block;
+}
+
 }  // namespace
+
+bool pinv_fits_block(Index rows) {
+  bool fits = false;
+  if (rows <= kMostInBlock)
+    visit_size(rows, [&]<int kSize>(std::integral_constant<int, kSize>) { fits = device_has(forward_bytes<kSize>()); });
+  return fits;
+}
+
+bool pinv_grad_fits_block(Index rows) {
+  bool fits = false;
+  if (rows <= kMostInBlockGrad)
+    visit_size(rows,
+               [&]<int kSize>(std::integral_constant<int, kSize>) { fits = device_has(backward_bytes<kSize>()); });
+  return fits;
+}
 
 void pinv_in_blocks(const Tensor& a, const PinvNorms<float>& norms, int iterations, PinvOutput& result) {
   const Index size = a.dim(-1);
   visit_size(size, [&]<int kSize>(std::integral_constant<int, kSize>) {
-    using L = Layout<kSize>;
-    const std::size_t bytes = (L::kKeepsA ? 4 : 3) * shared_size<float>(L::kMatrix) + shared_size<Top<float>>(kWarp);
+    const std::size_t bytes = forward_bytes<kSize>();
     launch(pinv_blocks<kSize>, dim3(blocks_for("pinv", a.size() / (size * size), 1)), dim3(Layout<kSize>::kThreads),
            bytes, current_stream(), a.data<float>(), norms, static_cast<int>(size), iterations, a.size(),
            result.steps.data<float>(), result.out.data<float>());
@@ -281,8 +309,7 @@ void pinv_grad_in_blocks(const Tensor& dout, const Tensor& a, const Tensor& step
   const Index size = a.dim(-1);
   visit_size(size, [&]<int kSize>(std::integral_constant<int, kSize>) {
     if constexpr (kSize <= kMostInBlockGrad) {
-      const std::size_t bytes =
-          7 * shared_size<float>(Layout<kSize>::kMatrix) + shared_size<Top<float>>(kWarp) + shared_size<float>(kWarp);
+      const std::size_t bytes = backward_bytes<kSize>();
       launch(pinv_grad_blocks<kSize>, dim3(blocks_for("pinv_grad", a.size() / (size * size), 1)),
              dim3(Layout<kSize>::kThreads), bytes, current_stream(), dout.data<float>(), a.data<float>(),
              steps.data<float>(), norms, static_cast<int>(size), options.iterations, a.size(),

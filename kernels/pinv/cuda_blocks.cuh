@@ -7,6 +7,10 @@ namespace subquad::kernels::cuda {
 
 inline constexpr Index kMostInBlock = 128, kMostInBlockGrad = 64;  // rows of a matrix
 
+// Whether the device has that much shared memory for a matrix of so many rows, too.
+bool pinv_fits_block(Index rows);
+bool pinv_grad_fits_block(Index rows);
+
 void pinv_in_blocks(const Tensor& a, const PinvNorms<float>& norms, int iterations, PinvOutput& result);
 
 // dc [count] gets the gradient of every matrix's c where norms has the tops of all matrices; not written elsewhere.

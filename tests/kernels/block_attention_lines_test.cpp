@@ -30,8 +30,8 @@ const std::vector<BlockCase> kEdges = {
     {.pattern = {.kind = BlockKind::fixed, .size = 2, .causal = true}, .n = 140, .padding = Padding::prefix},
     {.pattern = {.kind = BlockKind::fixed, .size = 2}, .n = 140, .padding = Padding::scattered},
     {.pattern = {.kind = BlockKind::fixed, .size = 70, .own_span = true}, .n = 150, .padding = Padding::scattered},
-    {.pattern = {.kind = BlockKind::fixed, .size = 32},
-     .n = 520,
+    {.pattern = {.kind = BlockKind::fixed, .size = 515},
+     .n = 530,
      .width = 8,
      .value_width = 8},  // two chunks of queries
     {.pattern = {.kind = BlockKind::window, .size = 33}, .n = 140, .padding = Padding::scattered},
