@@ -33,7 +33,8 @@
 //
 // Only `isolated` keeps the promise that a sample's result depends neither on its padding nor, with the exact start of
 // pinv, on the rest of the batch; the others reproduce published code. There, a row of S that sees no token is 0. With
-// kernels_first what is not covered keeps it up to rounding: the product with F Z is a BLAS's, whose sums N cuts.
+// kernels_first what is not covered keeps it up to rounding: the product with F Z is a BLAS's, whose sums N cuts. On
+// CUDA padding behind the tokens changes no bit, padding between them the rounding of attention (kernels/attention).
 #pragma once
 
 #include "subquad/nn/attention/qkv_attention.h"

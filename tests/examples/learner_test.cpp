@@ -247,8 +247,13 @@ TEST_SUITE("cuda") {
     for (const std::string& kind : nn::attention_kinds()) {
       CAPTURE(kind);
       TrainOptions eager = tiny_options();
-      eager.model.encoder.attention.kind = kind;
-      if (kind == "paramixer") eager.model.encoder.attention.heads = 1;
+      nn::AttentionConfig& attention = eager.model.encoder.attention;
+      attention.kind = kind;
+      attention.nystrom.landmarks = 4;  // fewer than positions, or it is softmax attention
+      attention.fsat.lags = 5;
+      attention.fsat.columns = 2;
+      attention.fsat.window = 1;
+      if (kind == "paramixer") attention.heads = 1;
       TrainOptions recorded = eager;
       recorded.cuda_graph = true;
       Learner one(eager, {4, 3}), two(recorded, {4, 3});

@@ -77,7 +77,7 @@ TokenMixerConfig in_mixer(const std::string& kind) {
 
 }  // namespace
 
-TEST_SUITE_BEGIN("cpu");
+TEST_SUITE_BEGIN("cpu");  // hundreds of steps: too many for the interpreter; tests/examples/learner_test.cpp has a few
 
 TEST_CASE("every attention in the encoder learns one batch by heart") {
   for (const std::string& kind : attention_kinds()) {

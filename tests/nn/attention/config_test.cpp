@@ -25,7 +25,7 @@ void check_names(T last, T (*parse)(std::string_view), std::string_view (*name)(
 
 }  // namespace
 
-TEST_SUITE_BEGIN("cpu");
+TEST_SUITE_BEGIN("cpu");  // words and numbers of the host alone
 
 TEST_CASE("attention config: names of all choices") {
   check_names(PinvStart::product, parse_pinv_start, pinv_start_name);

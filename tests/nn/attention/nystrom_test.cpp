@@ -103,7 +103,7 @@ TEST_CASE("nystrom_attention gradients") {
           {leaf(shape, 1), leaf(shape, 2), leaf(shape, 3), leaf({2, 3}, 4)});
     }
   for (const NystromMask mode : {NystromMask::isolated, NystromMask::official}) {
-    if (test::interpreted() && mode == NystromMask::isolated) continue;
+    if (test::interpreted() && mode == NystromMask::official) continue;
     const NystromConfig product{
         .landmarks = 3, .pinv_iterations = 2, .pinv_start = PinvStart::product, .conv_kernel = 3, .mask = mode};
     CHECK_GRADIENTS(

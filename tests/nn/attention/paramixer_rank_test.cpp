@@ -7,7 +7,7 @@
 #include "subquad/nn/attention/paramixer.h"
 #include "subquad/tests/nn/module_check.h"
 
-TEST_SUITE_BEGIN("cpu");
+TEST_SUITE_BEGIN("cpu");  // eliminations on the host of factors that tests/kernels compares on every device
 
 namespace subquad::nn {
 namespace {
