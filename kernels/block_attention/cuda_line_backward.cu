@@ -19,7 +19,7 @@ constexpr int kKeyBlocks =
 // summaries, which are owners enough: longer chunks keep the sums from outgrowing q.
 int chunk_queries(int segment) {
   constexpr int kFewest = 512;
-  return kFewest * std::max(1, kFewest / segment);
+  return kFewest * std::max(1, kFewest / std::max(segment, 1));  // a window of 0 has no summaries
 }
 
 struct GradArguments {
