@@ -30,10 +30,10 @@ const std::vector<BlockCase> kEdges = {
     {.pattern = {.kind = BlockKind::fixed, .size = 2, .causal = true}, .n = 140, .padding = Padding::prefix},
     {.pattern = {.kind = BlockKind::fixed, .size = 2}, .n = 140, .padding = Padding::scattered},
     {.pattern = {.kind = BlockKind::fixed, .size = 70, .own_span = true}, .n = 150, .padding = Padding::scattered},
-    {.pattern = {.kind = BlockKind::fixed, .size = 515},
+    {.pattern = {.kind = BlockKind::fixed, .size = 257},
      .n = 530,
-     .width = 8,
-     .value_width = 8},  // two chunks of queries
+     .width = 64,
+     .value_width = 64},  // two chunks of queries
     {.pattern = {.kind = BlockKind::window, .size = 33}, .n = 140, .padding = Padding::scattered},
     {.pattern = {.kind = BlockKind::window, .size = 0, .causal = true}, .n = 70},
     {.pattern = {.kind = BlockKind::window, .size = 70, .causal = true}, .n = 100, .padding = Padding::prefix},

@@ -83,7 +83,7 @@ TEST_CASE("Mixer: flatten and cls heads") {
 TEST_CASE("Mixer gradients") {
   for (const std::string& kind : kKinds)
     for (const Pooling pooling : {Pooling::mean, Pooling::cls, Pooling::flatten}) {
-      if (test::interpreted() && kind == "paramixer" && pooling != Pooling::cls) continue;
+      if (test::interpreted() && pooling != Pooling::cls) continue;  // time; pooling has tests of its own
       TokenMixerConfig c = token_config(pooling, pooling != Pooling::flatten, 0.25);
       c.mixer.attention = {.kind = kind, .heads = kind == "paramixer" ? 1 : 2};
       c.mixer.attention.paramixer.hidden = 4;
