@@ -245,6 +245,7 @@ TEST_SUITE("cuda") {
   TEST_CASE("learner: with each attention, eager and recorded steps agree and none waits for the device") {
     const Sequences set = same_tokens(40);
     for (const std::string& kind : nn::attention_kinds()) {
+      if (test::interpreted() && (kind == "softmax" || kind == "local")) continue;  // time: the case above, and combiner
       CAPTURE(kind);
       TrainOptions eager = tiny_options();
       nn::AttentionConfig& attention = eager.model.encoder.attention;
