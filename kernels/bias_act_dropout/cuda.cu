@@ -1,11 +1,10 @@
 #include "subquad/kernels/bias_act_dropout/cuda.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 
 #include "subquad/core/cuda/launch.cuh"
 #include "subquad/kernels/dropout/keep.cuh"
+#include "subquad/kernels/warp/gelu.cuh"
 #include "subquad/kernels/warp/pack.cuh"
 
 namespace subquad::kernels::cuda {
@@ -85,11 +84,6 @@ __device__ Pack<T, kQuad> load_bias(const T* bias, Index feature, Index count) {
 }
 
 template <class T>
-__device__ T normal_cdf(T z) {
-  return (1 + std::erf(z * (std::numbers::sqrt2_v<T> / 2))) / 2;
-}
-
-template <class T>
 __device__ T activate(Activation activation, T z) {
   if (activation == Activation::gelu) return z * normal_cdf(z);
   if (activation == Activation::relu) return z < 0 ? T(0) : z;
@@ -98,8 +92,7 @@ __device__ T activate(Activation activation, T z) {
 
 template <class T>
 __device__ T slope(Activation activation, T z) {
-  constexpr T kDensity = std::numbers::inv_sqrtpi_v<T> / std::numbers::sqrt2_v<T>;
-  if (activation == Activation::gelu) return normal_cdf(z) + z * kDensity * std::exp(z * z * T(-0.5));
+  if (activation == Activation::gelu) return gelu(z).slope;
   return z > 0 ? T(1) : T(0);
 }
 

@@ -1,17 +1,11 @@
 #include <cmath>
-#include <numbers>
 
 #include "subquad/kernels/elementwise/apply.cuh"
 #include "subquad/kernels/elementwise/cuda.h"
+#include "subquad/kernels/warp/gelu.cuh"
 
 namespace subquad::kernels::cuda {
 namespace {
-
-// The distribution function of the standard normal.
-template <class T>
-__device__ T normal_cdf(T z) {
-  return T(0.5) + T(0.5) * std::erf(z * (std::numbers::sqrt2_v<T> / 2));
-}
 
 template <class T>
 struct ApplyCurve {
@@ -30,10 +24,7 @@ struct ApplyCurve {
 
 template <class T>
 struct ApplyGeluGrad {
-  __device__ T operator()(T dout, T z) const {
-    constexpr T kDensity = std::numbers::inv_sqrtpi_v<T> / std::numbers::sqrt2_v<T>;
-    return dout * (normal_cdf(z) + z * kDensity * std::exp(z * z * T(-0.5)));
-  }
+  __device__ T operator()(T dout, T z) const { return dout * gelu(z).slope; }
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "subquad/kernels/factor_mlp/cuda_plain.h"
 
 #include "subquad/core/cuda/launch.cuh"
-#include "subquad/kernels/factor_mlp/gelu.cuh"
+#include "subquad/kernels/warp/gelu.cuh"
 
 namespace subquad::kernels::cuda {
 

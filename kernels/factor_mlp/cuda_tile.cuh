@@ -6,7 +6,7 @@
 #include "subquad/core/cuda/launch.cuh"
 #include "subquad/kernels/attention/cuda_tile.cuh"
 #include "subquad/kernels/factor_mlp/cuda_tensor_core.h"
-#include "subquad/kernels/factor_mlp/gelu.cuh"
+#include "subquad/kernels/warp/gelu.cuh"
 
 namespace subquad::kernels::cuda {
 

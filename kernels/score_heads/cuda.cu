@@ -1,10 +1,9 @@
 #include "subquad/kernels/score_heads/cuda.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 
 #include "subquad/core/cuda/launch.cuh"
+#include "subquad/kernels/warp/gelu.cuh"
 #include "subquad/kernels/warp/pack.cuh"
 #include "subquad/kernels/warp/reduce.cuh"
 
@@ -23,16 +22,6 @@ constexpr int kHiddenPitch = kHidden + 4;  // rows of 16 bytes, and other banks 
 
 constexpr int tiles(Index count, int per_tile) {  // at least one: an empty sum is computed, too
   return count > per_tile ? static_cast<int>((count + per_tile - 1) / per_tile) : 1;
-}
-
-template <class T>
-__device__ T normal_cdf(T z) {
-  return (1 + std::erf(z * (std::numbers::sqrt2_v<T> / 2))) / 2;
-}
-template <class T>
-__device__ T normal_density(T z) {
-  constexpr T kDensity = std::numbers::inv_sqrtpi_v<T> / std::numbers::sqrt2_v<T>;
-  return kDensity * std::exp(z * z * T(-0.5));
 }
 
 // 16 neighbouring numbers of a row in shared memory, which starts on 16 bytes.
