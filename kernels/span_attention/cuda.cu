@@ -62,6 +62,7 @@ struct GradArguments {
   SpanRuns runs;
   SpanNumbers<T>* numbers;  // [B, H, S]
   View<T, 4> dq, dk, dv;
+  bool adds;  // to what stands in dk and dv
 };
 
 // A span's tokens as a group of its walkers takes them: four at a time that share a block of random numbers. Who takes
@@ -239,8 +240,14 @@ __global__ void span_attention_grad_positions(GradArguments<T> args) {
     dk.add(ds, q, column, width);
     dv.add(p, dout, column, value_width);
   }
+  if (args.adds) {
+    if (!counts) return;
+    dk.scale(in.scale);
+    dk.add_row(&args.dk(b, h, j, 0), column, width);
+    dv.add_row(&args.dv(b, h, j, 0), column, value_width);
+  }
   if (j >= n) return;
-  dk.store(&args.dk(b, h, j, 0), in.scale, column, width);
+  dk.store(&args.dk(b, h, j, 0), args.adds ? T(1) : in.scale, column, width);
   dv.store(&args.dv(b, h, j, 0), T(1), column, value_width);
 }
 
@@ -263,7 +270,7 @@ void span_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Ten
 }
 
 void span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans,
-                         const Tensor& out, const Mask& mask, const SpanAttentionOptions& options,
+                         const Tensor& out, const Mask& mask, const SpanAttentionOptions& options, bool adds,
                          SpanAttentionGrads& grads) {
   constexpr const char* kOp = "span_attention_grad";
   if (q.dim(0) * q.dim(1) == 0) return;
@@ -277,7 +284,8 @@ void span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, c
                                 reinterpret_cast<SpanNumbers<T>*>(numbers.data<T>()),
                                 grads.dq.view<T, 4>(),
                                 grads.dk.view<T, 4>(),
-                                grads.dv.view<T, 4>()};
+                                grads.dv.view<T, 4>(),
+                                adds};
     with_row_pack<T>(
         [&]<int N>(std::integral_constant<int, N>) {
           if (q.dim(2) > 0)

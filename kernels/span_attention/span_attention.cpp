@@ -1,10 +1,12 @@
 #include "subquad/kernels/span_attention/span_attention.h"
 
 #include <cmath>
+#include <tuple>
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/attention/arguments.h"
 #include "subquad/kernels/dropout/dropout.h"
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/span_attention/cpu.h"
 #include "subquad/kernels/span_attention/cuda.h"
 #include "subquad/kernels/spans/spans.h"
@@ -29,6 +31,41 @@ SpanAttentionOptions with_scale(SpanAttentionOptions options, Index width) {
   return options;
 }
 
+// What backward reads, ready for the kernels.
+struct Backward {
+  Tensor dout, q, k, v, out;
+  SpanAttentionOptions options;
+
+  Backward(const char* op, const Tensor& upstream, const Tensor& queries, const Tensor& keys, const Tensor& values,
+           const Tensor& spans, const Tensor& results, const Mask& mask, const SpanAttentionOptions& given) {
+    check_inputs(op, queries, keys, values, spans, mask, given);
+    const Shape shape = {queries.dim(0), queries.dim(1), queries.dim(2), values.dim(3)};
+    check_shape(op, "dout", upstream, shape);
+    check_same_kind(op, "q", queries, "dout", upstream);
+    check_shape(op, "out", results, shape);
+    check_same_kind(op, "q", queries, "out", results);
+    dout = with_unit_stride(upstream);
+    q = with_unit_stride(queries);
+    k = with_unit_stride(keys);
+    v = with_unit_stride(values);
+    out = with_unit_stride(results);
+    options = with_scale(given, queries.dim(3));
+  }
+
+  SpanAttentionGrads on_cpu(const char* op, const Tensor& spans, const Mask& mask) const {
+    SpanAttentionGrads grads{empty_heads(op, q, q.dim(3)), empty_heads(op, k, k.dim(3)), empty_heads(op, v, v.dim(3))};
+    for (Tensor* grad : {&grads.dq, &grads.dk, &grads.dv}) fill(*grad, 0);
+    cpu::span_attention_grad(dout, q, k, v, spans, out, mask, options, grads);
+    return grads;
+  }
+};
+
+// to += grad, both as they lie in memory: by positions.
+void add_heads(Tensor& to, const Tensor& grad) {
+  Tensor rows = to.transpose(1, 2);
+  add_into(rows, grad.transpose(1, 2));
+}
+
 }  // namespace
 
 SpanAttentionOutput span_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans,
@@ -48,26 +85,44 @@ SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, cons
                                        const Tensor& spans, const Tensor& out, const Mask& mask,
                                        const SpanAttentionOptions& options) {
   constexpr const char* kOp = "span_attention_grad";
-  check_inputs(kOp, q, k, v, spans, mask, options);
-  const Shape shape = {q.dim(0), q.dim(1), q.dim(2), v.dim(3)};
-  check_shape(kOp, "dout", dout, shape);
-  check_same_kind(kOp, "q", q, "dout", dout);
-  check_shape(kOp, "out", out, shape);
-  check_same_kind(kOp, "q", q, "out", out);
-  SpanAttentionGrads grads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
-  const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);
-  const Tensor dout_rows = with_unit_stride(dout), out_rows = with_unit_stride(out);
-  const SpanAttentionOptions scaled = with_scale(options, q.dim(3));
+  const Backward in(kOp, dout, q, k, v, spans, out, mask, options);
+  SpanAttentionGrads grads;
+  on_device(
+      q.device(), [&](auto) { grads = in.on_cpu(kOp, spans, mask); },
+      [&](auto) {
+        grads = {empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
+        cuda::span_attention_grad(in.dout, in.q, in.k, in.v, spans, in.out, mask, in.options, false, grads);
+      });
+  return grads;
+}
+
+Tensor span_attention_add_grads(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                                const Tensor& spans, const Tensor& out, Tensor& dk, Tensor& dv, const Mask& mask,
+                                const SpanAttentionOptions& options) {
+  constexpr const char* kOp = "span_attention_add_grads";
+  const Backward in(kOp, dout, q, k, v, spans, out, mask, options);
+  for (const auto& [name, grad, of] : {std::tuple{"dk", &dk, &k}, {"dv", &dv, &v}}) {
+    check_shape(kOp, name, *grad, of->shape());
+    check_same_kind(kOp, "q", q, name, *grad);
+    if (grad->strides()[3] != 1) throw ShapeError(cat(kOp, ": ", name, " has rows that are not contiguous"));
+  }
+  Tensor dq;
   on_device(
       q.device(),
       [&](auto) {
-        for (Tensor* grad : {&grads.dq, &grads.dk, &grads.dv}) fill(*grad, 0);
-        cpu::span_attention_grad(dout_rows, q_rows, k_rows, v_rows, spans, out_rows, mask, scaled, grads);
+        const SpanAttentionGrads grads = in.on_cpu(kOp, spans, mask);
+        add_heads(dk, grads.dk);
+        add_heads(dv, grads.dv);
+        dq = grads.dq;
       },
       [&](auto) {
-        cuda::span_attention_grad(dout_rows, q_rows, k_rows, v_rows, spans, out_rows, mask, scaled, grads);
+        SpanAttentionGrads grads{empty_heads(kOp, q, q.dim(3)), dk, dv};
+        cuda::span_attention_grad(in.dout, in.q, in.k, in.v, spans, in.out, mask, in.options, true, grads);
+        dk.bump_version();
+        dv.bump_version();
+        dq = grads.dq;
       });
-  return grads;
+  return dq;
 }
 
 }  // namespace subquad::kernels

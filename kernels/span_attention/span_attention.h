@@ -52,4 +52,10 @@ SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, cons
                                        const Tensor& spans, const Tensor& out, const Mask& mask = {},
                                        const SpanAttentionOptions& options = {});
 
+// The same with dk and dv added to what stands there: [B, H, N, .] with any strides (last 1), nobody else's memory.
+// Returns dq.
+Tensor span_attention_add_grads(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                                const Tensor& spans, const Tensor& out, Tensor& dk, Tensor& dv, const Mask& mask = {},
+                                const SpanAttentionOptions& options = {});
+
 }  // namespace subquad::kernels

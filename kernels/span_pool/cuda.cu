@@ -86,6 +86,14 @@ struct PoolArguments {
   Index* arg;  // [B, S, C], or null
 };
 
+// Of one tensor or two.
+constexpr int kMostTensors = 2;
+
+template <class Arguments>
+struct EachTensor {
+  Arguments of[kMostTensors];
+};
+
 // A span as the warps see it that share it: one, or all of the block. Every group of 8 lanes takes the positions
 // group, group + parts, ... of it, one pack of channels per lane.
 template <class T, int N>
@@ -155,10 +163,12 @@ __device__ void pool_span(const PoolArguments<T>& args, Index b, Index s, int ch
     for (int c = 0; c < N; ++c) args.arg[at + c] = result.arg.at[c];
 }
 
-// A block has four neighbouring spans of a sample and 8 N channels: a warp per span, or, where one is long, the whole
-// block. x is read once per span that holds it (log_sum_exp: twice), 128 bytes of a row at a time; out is written once.
+// A block has four neighbouring spans of a sample and 8 N channels of a tensor, which its y tells: a warp per span, or,
+// where one is long, the whole block. x is read once per span that holds it (log_sum_exp: twice), 128 bytes of a row at
+// a time; out is written once.
 template <class T, int N>
-__global__ void span_pool_groups(PoolArguments<T> args) {
+__global__ void span_pool_groups(EachTensor<PoolArguments<T>> tensors) {
+  const PoolArguments<T>& args = tensors.of[blockIdx.y];
   SharedMemory shared;
   auto* const scratch = shared.take<Pooled<T, N>>(kWarps * kGroupLanes);
   const Index quads = (args.spans.count + kWarps - 1) / kWarps;
@@ -194,12 +204,15 @@ struct PoolGradArguments {
   Reals reals;
   SpanPool pool;
   T* dx;  // [B, N, C]
+  bool adds;
 };
 
-// A thread per position and pack of channels, neighbouring threads on neighbouring packs, owns dx there and adds what
-// the spans that hold it give: dout of each is read once per position of it, mostly from cache.
+// A thread per position and pack of channels of a tensor, neighbouring threads on neighbouring packs, owns dx there and
+// adds what the spans that hold it give: dout of each is read once per position of it, mostly from cache. Where it adds
+// to what stands in dx, padded positions are left alone.
 template <class T, int N>
-__global__ void span_pool_grad_positions(PoolGradArguments<T> args) {
+__global__ void span_pool_grad_positions(EachTensor<PoolGradArguments<T>> tensors) {
+  const PoolGradArguments<T>& args = tensors.of[blockIdx.y];
   SharedMemory shared;
   SpanRuns runs = args.runs;
   runs.find<kThreads>(shared);
@@ -231,31 +244,47 @@ __global__ void span_pool_grad_positions(PoolGradArguments<T> args) {
       }
     }
   }
-  store_pack<N>(args.dx + row * width + channel, sum);
+  T* const dx = args.dx + row * width + channel;
+  if (args.adds) {
+    if (!real[static_cast<int>(i)]) return;
+    const Pack<T, N> before = load_pack<N>(dx);
+    for (int c = 0; c < N; ++c) sum.at[c] += before.at[c];
+  }
+  store_pack<N>(dx, sum);
 }
 
 }  // namespace
 
-void span_pool(const Tensor& x, const Tensor& spans, SpanPool pool, const Mask& mask, SpanPooled& result) {
-  if (result.out.size() == 0) return;
+void span_pool(std::span<const Tensor> xs, const Tensor& spans, SpanPool pool, const Mask& mask,
+               std::span<SpanPooled> results) {
+  const Tensor& x = xs.front();
+  if (results.front().out.size() == 0) return;
   visit_float("span_pool", x.dtype(), [&]<class T>(Type<T>) {
-    const PoolArguments<T> args{x.view<const T, 3>(),  SpanTable(spans),
-                                Reals(mask, x.dim(1)), pool,
-                                result.out.data<T>(),  result.arg.defined() ? result.arg.data<Index>() : nullptr};
+    const auto arguments = [&](std::size_t i) -> PoolArguments<T> {
+      SpanPooled& result = results[i];
+      return {xs[i].view<const T, 3>(), SpanTable(spans),
+              Reals(mask, x.dim(1)),    pool,
+              result.out.data<T>(),     result.arg.defined() ? result.arg.data<Index>() : nullptr};
+    };
+    const std::size_t last = xs.size() - 1;
+    const EachTensor<PoolArguments<T>> args{{arguments(0), arguments(last)}};
     with_row_pack<T>(
         [&]<int N>(std::integral_constant<int, N>) {
           const Index quads = (spans.dim(1) + kWarps - 1) / kWarps;
           const Index chunks = (x.dim(2) + kGroupLanes * N - 1) / (kGroupLanes * N);
-          launch(span_pool_groups<T, N>, dim3(blocks_for("span_pool", x.dim(0) * quads * chunks, 1)), dim3(kThreads),
+          const unsigned blocks = blocks_for("span_pool", x.dim(0) * quads * chunks, 1);
+          launch(span_pool_groups<T, N>, dim3(blocks, static_cast<unsigned>(xs.size())), dim3(kThreads),
                  shared_size<Pooled<T, N>>(kWarps * kGroupLanes), current_stream(), args);
         },
-        x, result.out);
+        x, xs[last], results.front().out, results[last].out);
   });
 }
 
-void span_pool_grad(const Tensor& dout, const Tensor& x, const Tensor& spans, SpanPool pool, const SpanPooled& forward,
-                    const Mask& mask, Tensor& dx) {
-  if (dx.size() == 0) return;
+void span_pool_grad(std::span<const SpanPoolGrad> grads, const Tensor& spans, SpanPool pool, const Mask& mask,
+                    bool adds) {
+  const SpanPoolGrad &first = grads.front(), &last = grads.back();
+  if (first.dx.size() == 0) return;
+  const Tensor& x = first.x;
   const Tensor runs = span_runs(spans);
   Tensor counts;
   if (pool == SpanPool::mean && mask.defined() && !mask.prefix && spans.dim(1) > 0) {
@@ -265,21 +294,27 @@ void span_pool_grad(const Tensor& dout, const Tensor& x, const Tensor& spans, Sp
            SpanTable(spans), Reals(mask, x.dim(1)), x.dim(0), counts.data<Index>());
   }
   visit_float("span_pool_grad", x.dtype(), [&]<class T>(Type<T>) {
-    const PoolGradArguments<T> args{dout.data<T>(),
-                                    forward.out.data<T>(),
-                                    pool == SpanPool::max ? forward.arg.data<Index>() : nullptr,
-                                    counts.defined() ? counts.data<Index>() : nullptr,
-                                    x.view<const T, 3>(),
-                                    SpanRuns(spans, runs),
-                                    Reals(mask, x.dim(1)),
-                                    pool,
-                                    dx.data<T>()};
+    const auto arguments = [&](const SpanPoolGrad& grad) -> PoolGradArguments<T> {
+      Tensor dx = grad.dx;
+      return {grad.dout.data<T>(),
+              grad.forward.out.data<T>(),
+              pool == SpanPool::max ? grad.forward.arg.data<Index>() : nullptr,
+              counts.defined() ? counts.data<Index>() : nullptr,
+              grad.x.view<const T, 3>(),
+              SpanRuns(spans, runs),
+              Reals(mask, x.dim(1)),
+              pool,
+              dx.data<T>(),
+              adds};
+    };
+    const EachTensor<PoolGradArguments<T>> args{{arguments(first), arguments(last)}};
     with_row_pack<T>(
         [&]<int N>(std::integral_constant<int, N>) {
-          launch(span_pool_grad_positions<T, N>, dim3(blocks_for("span_pool_grad", dx.size() / N, kThreads)),
-                 dim3(kThreads), SpanRuns::bytes<kThreads>(), current_stream(), args);
+          const unsigned blocks = blocks_for("span_pool_grad", x.size() / N, kThreads);
+          launch(span_pool_grad_positions<T, N>, dim3(blocks, static_cast<unsigned>(grads.size())), dim3(kThreads),
+                 SpanRuns::bytes<kThreads>(), current_stream(), args);
         },
-        x, dout, forward.out, dx);
+        x, last.x, first.dout, last.dout, first.forward.out, last.forward.out, first.dx, last.dx);
   });
 }
 

@@ -19,6 +19,8 @@
 // Reads each position once per span (log_sum_exp: twice). Source: Ren et al. 2021 (Combiner).
 #pragma once
 
+#include <array>
+
 #include "subquad/core/mask.h"
 #include "subquad/core/tensor.h"
 
@@ -31,6 +33,9 @@ struct SpanPooled {
   Tensor arg;  // [B, S, C]; undefined but for max
 };
 SpanPooled span_pool(const Tensor& x, const Tensor& spans, SpanPool pool, const Mask& mask = {});
+// The same of two tensors of one shape and dtype, on CUDA in one launch.
+std::array<SpanPooled, 2> span_pool(const std::array<Tensor, 2>& xs, const Tensor& spans, SpanPool pool,
+                                    const Mask& mask = {});
 
 //   max    dx[arg[s, c], c] += dout[s, c]         mean, sum   dx[i, c] += dout[s, c] / count, dout[s, c]
 //   log_sum_exp   dx[i, c] += dout[s, c] exp(x[i, c] - out[s, c]), where out is finite
@@ -38,5 +43,14 @@ SpanPooled span_pool(const Tensor& x, const Tensor& spans, SpanPool pool, const 
 // `forward` is what span_pool returned for the same arguments. dx [B, N, C].
 Tensor span_pool_grad(const Tensor& dout, const Tensor& x, const Tensor& spans, SpanPool pool,
                       const SpanPooled& forward, const Mask& mask = {});
+
+// The same of two tensors of one shape and dtype, each gradient added to what stands in its dx, which is contiguous and
+// nobody else's memory; on CUDA in one launch.
+struct SpanPoolGrad {
+  Tensor dout, x;
+  SpanPooled forward;
+  Tensor dx;
+};
+void span_pool_add_grads(std::array<SpanPoolGrad, 2>& grads, const Tensor& spans, SpanPool pool, const Mask& mask = {});
 
 }  // namespace subquad::kernels

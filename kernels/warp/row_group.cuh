@@ -105,6 +105,14 @@ class GroupSums {
     });
   }
 
+  // sums += row[column ...]
+  __device__ void add_row(const T* row, int column, int width) {
+    each(column, width, [&](int slot, int c) {
+      const Pack<T, N> pack = load_pack<N>(row + c);
+      for (int i = 0; i < N; ++i) packs_[slot].at[i] += pack.at[i];
+    });
+  }
+
   // For the first group of a warp, by way of shared memory.
   __device__ void put(T* place) const {
     each(0, kGroupColumns, [&](int slot, int c) { store_pack<N>(place + c, packs_[slot]); });

@@ -3,14 +3,12 @@
 #include <cmath>
 
 #include "subquad/autograd/check.h"
-#include "subquad/autograd/ops/block_attention.h"
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/layer_norm.h"
 #include "subquad/autograd/ops/linear.h"
 #include "subquad/autograd/ops/running_max.h"
 #include "subquad/autograd/ops/shape.h"
-#include "subquad/autograd/ops/span_attention.h"
-#include "subquad/autograd/ops/span_pool.h"
+#include "subquad/autograd/ops/summary_attention.h"
 #include "subquad/kernels/spans/spans.h"
 #include "subquad/nn/real_rows.h"
 
@@ -85,28 +83,33 @@ class Combining {
     return {.dropout = config_.attention_dropout, .random = random_.with_stream(random_.stream ^ stream_id(use))};
   }
 
+  BlockPattern block_pattern(BlockKind kind) const {
+    return {.kind = kind, .size = config_.segment, .causal = causal_, .own_span = config_.own_span && !causal_};
+  }
+
   BlockAttentionResult join(BlockKind kind, const std::vector<BlockSummaries>& summaries) const {
-    const BlockPattern pattern{
-        .kind = kind, .size = config_.segment, .causal = causal_, .own_span = config_.own_span && !causal_};
-    return block_attention(q_, k_, v_, summaries, pattern, mask_,
+    return block_attention(q_, k_, v_, summaries, block_pattern(kind), mask_,
                            dropped(kind == BlockKind::horizontal ? "horizontal" : "direct"));
   }
 
-  Variable pool(const Variable& x, const Variable& weight, const Tensor& spans) const {  // [B, H, N, E] -> [B, H, S, E]
-    Variable rows = contiguous(transpose(x, 1, 2));                                      // [B, N, H, E]
-    if (is_deepset(config_.pool)) rows = relu(linear(real_rows(rows, mask_), weight));
-    if (is_relu(config_.pool)) rows = relu(rows);
-    const Variable merged = reshape(rows, {rows.dim(0), rows.dim(1), rows.dim(2) * rows.dim(3)});
-    return split_heads(span_pool(merged, spans, reduction(config_.pool), mask_), x.dim(1));
+  // What is pooled in place of queries or keys; undefined: themselves.
+  Variable pooled(const Variable& x, const Variable& weight) const {  // [B, H, N, E]
+    if (!is_deepset(config_.pool) && !is_relu(config_.pool)) return {};
+    const Variable rows = contiguous(transpose(x, 1, 2));  // [B, N, H, E]
+    const Variable mapped = is_deepset(config_.pool) ? linear(real_rows(rows, mask_), weight) : rows;
+    return transpose(relu(mapped), 1, 2);
   }
 
   CombinerResult over_spans(BlockKind kind, const Tensor& spans) const {
-    const Variable q_span = pool(q_, learned_.pool_q, spans), k_span = pool(k_, learned_.pool_k, spans);
     const BlockAttentionOptions drop = dropped("local");
-    const Variable v_span =
-        span_attention(q_span, k_, v_, spans, mask_, {.dropout = drop.dropout, .random = drop.random});
-    const BlockAttentionResult joint = join(kind, {{k_span, v_span}});
-    return {joint.out, joint.lse, q_span, k_span, v_span};
+    const SpanSummaries summaries{.spans = spans,
+                                  .pool = reduction(config_.pool),
+                                  .pooled_q = pooled(q_, learned_.pool_q),
+                                  .pooled_k = pooled(k_, learned_.pool_k),
+                                  .attention = {.dropout = drop.dropout, .random = drop.random}};
+    const SummaryAttentionResult r =
+        summary_attention(q_, k_, v_, summaries, block_pattern(kind), mask_, dropped("direct"));
+    return {r.out, r.lse, r.q_span, r.k_span, r.v_span};
   }
 
   // Of what stands before or after each cell on its line: running maxima, and attention with them as queries.

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "subquad/kernels/attention/attention.h"
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/tests/kernels/span_cases.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
@@ -102,6 +103,26 @@ TEST_CASE("span_attention equals the slow loop for every table, mask and head si
             CHECK_CLOSE(grads.dv, want.dv, tolerance);
           }
     });
+  });
+}
+
+TEST_CASE("span_attention's gradients of keys and values can be added to others") {
+  for_each_float([](DType dtype) {
+    const Index n = 23;
+    for (const Tensor& table : {kernels::segment_spans(n, 5, device()), kernels::level_spans(n, device())})
+      for (const Mask& mask : span_masks(n))
+        for (const Index width : {8, 3}) {
+          const Inputs in = make_inputs(n, table.dim(1), width, 4, dtype);
+          const Mask real = mask.to(device());
+          const Tensor out = kernels::span_attention(in.q, in.k, in.v, table, real).out;
+          const SpanAttentionGrads grads = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, table, out, real);
+          const Tensor dk_before = normal(in.k.shape(), dtype, 8), dv_before = normal(in.v.shape(), dtype, 9);
+          Tensor dk = dk_before.clone(), dv = dv_before.transpose(1, 2).contiguous().transpose(1, 2);
+          const Tensor dq = kernels::span_attention_add_grads(in.dout, in.q, in.k, in.v, table, out, dk, dv, real);
+          CHECK(same_bits(dq, grads.dq));
+          CHECK_CLOSE(dk, kernels::add(dk_before, grads.dk), dot_tolerance(dtype, 4));
+          CHECK_CLOSE(dv, kernels::add(dv_before, grads.dv), dot_tolerance(dtype, 4));
+        }
   });
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/tests/kernels/span_cases.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
@@ -81,6 +82,31 @@ TEST_CASE("span_pool equals the slow loop: every reduction, table and mask") {
               CHECK_CLOSE(kernels::span_pool_grad(dout, x, table, pool, got, real), want.dx, tolerance);
             }
     });
+  });
+}
+
+// Of two tensors at once: the bits of each alone, added to what stands in dx.
+TEST_CASE("span_pool of two tensors, with gradients that are added to others") {
+  for_each_float([](DType dtype) {
+    const Index n = 23, width = 6;
+    for (const Tensor& spans : {kernels::segment_spans(n, 5, device()), kernels::level_spans(n, device())})
+      for (const Mask& mask : span_masks(n))
+        for (const SpanPool pool : kPools) {
+          const Mask real = mask.to(device());
+          const std::array<Tensor, 2> xs = {normal({2, n, width}, dtype, 1), normal({2, n, width}, dtype, 2)};
+          const std::array<SpanPooled, 2> got = kernels::span_pool(xs, spans, pool, real);
+          std::array<kernels::SpanPoolGrad, 2> grads;
+          std::array<Tensor, 2> want;
+          for (std::size_t i = 0; i < 2; ++i) {
+            const SpanPooled alone = kernels::span_pool(xs[i], spans, pool, real);
+            CHECK(same_bits(got[i].out, alone.out));
+            const Tensor dout = normal(got[i].out.shape(), dtype, 3 + i), before = normal(xs[i].shape(), dtype, 5 + i);
+            want[i] = kernels::add(before, kernels::span_pool_grad(dout, xs[i], spans, pool, alone, real));
+            grads[i] = {dout, xs[i], got[i], before.clone()};
+          }
+          kernels::span_pool_add_grads(grads, spans, pool, real);
+          for (std::size_t i = 0; i < 2; ++i) CHECK_CLOSE(grads[i].dx, want[i], dot_tolerance(dtype, 4));
+        }
   });
 }
 

@@ -31,13 +31,13 @@ Launches launches_of(const AttentionConfig& attention) {
 TEST_SUITE("cuda") {
   // A layer is to take 15 forward and 25 backward at most. Those that take more stand here with what they take, so that
   // it does not grow: Nystrom has two attentions, landmarks and an inverse, cut for each sample by its mask; FSAT (our
-  // reconstruction) is a chain of small kernels; in Combiner q, k and v get gradients from several sides.
+  // reconstruction) is a chain of small kernels.
   struct Budget {
     const char* kind;
     std::size_t forward = 15, backward = 25;
   };
-  constexpr Budget kBudgets[] = {{"softmax"},   {"nystrom", 26, 51},  {"fsat", 17, 29},
-                                 {"paramixer"}, {"combiner", 15, 30}, {"local"}};
+  constexpr Budget kBudgets[] = {{"softmax"},   {"nystrom", 26, 51}, {"fsat", 17, 29},
+                                 {"paramixer"}, {"combiner"},        {"local"}};
 
   TEST_CASE("launches of an encoder layer with each attention") {
     REQUIRE_EQ(std::size(kBudgets), attention_kinds().size());
@@ -49,6 +49,43 @@ TEST_SUITE("cuda") {
       config.nystrom.landmarks = 8;  // more than there are positions would be softmax attention
       const Launches launches = launches_of(config);
       MESSAGE(std::string(budget.kind), ": ", launches.forward, " forward, ", launches.backward, " backward");
+      CHECK_LE(launches.forward, budget.forward);
+      CHECK_LE(launches.backward, budget.backward);
+    }
+  }
+
+  // In grids q, k and v get gradients from several sides: running maxima and attention along lines, in both directions.
+  struct PatternBudget {
+    CombinerPattern pattern;
+    bool causal = false;
+    CombinerSummary summary = CombinerSummary::proj;
+    std::size_t forward = 15, backward = 25;
+  };
+  constexpr PatternBudget kPatternBudgets[] = {{CombinerPattern::fixed},
+                                               {CombinerPattern::logsparse},
+                                               {CombinerPattern::vertical, false, CombinerSummary::proj, 17, 38},
+                                               {CombinerPattern::vertical, true, CombinerSummary::proj, 14, 30},
+                                               {CombinerPattern::horizontal, false, CombinerSummary::proj, 17, 38},
+                                               {CombinerPattern::mixture, false, CombinerSummary::proj, 23, 54},
+                                               {CombinerPattern::average, false, CombinerSummary::proj, 27, 60},
+                                               {CombinerPattern::rowmajor, false, CombinerSummary::none, 12, 28},
+                                               {CombinerPattern::rowmajor, false, CombinerSummary::wsum, 14, 34},
+                                               {CombinerPattern::rowmajor, false, CombinerSummary::proj, 18, 36},
+                                               {CombinerPattern::rowmajor, false, CombinerSummary::wsum_proj, 21, 42}};
+
+  TEST_CASE("launches of an encoder layer with each pattern of Combiner") {
+    for (const PatternBudget& budget : kPatternBudgets) {
+      AttentionConfig config = {.kind = "combiner",
+                                .width = 8,
+                                .heads = 2,
+                                .max_length = 40,
+                                .causal = budget.causal,
+                                .dropout = 0.1,
+                                .combiner = {.pattern = budget.pattern, .summary = budget.summary}};
+      const std::string pattern(combiner_pattern_name(budget.pattern));
+      CAPTURE(pattern);
+      const Launches launches = launches_of(config);
+      MESSAGE(pattern, ": ", launches.forward, " forward, ", launches.backward, " backward");
       CHECK_LE(launches.forward, budget.forward);
       CHECK_LE(launches.backward, budget.backward);
     }

@@ -24,7 +24,7 @@ struct Operations {
 Operations most_operations(const Options& o) {
   switch (o.config.pattern) {
     case CombinerPattern::fixed:
-    case CombinerPattern::logsparse: return {5, 14};
+    case CombinerPattern::logsparse: return {4, 9};
     case CombinerPattern::vertical: return o.causal ? Operations{4, 14} : Operations{7, 22};
     case CombinerPattern::horizontal: return {7, 22};
     case CombinerPattern::mixture: return o.causal ? Operations{10, 30} : Operations{13, 38};
