@@ -71,8 +71,12 @@ class Sum {
   }
 
   bool in_parts() const { return parts_.defined(); }
-  // The whole as [P, ...], for who adds it up anyway; not for spectra.
-  Tensor parts() const { return parts_.defined() ? parts_ : total_.contiguous().unsqueeze(0); }
+  // The whole as [P, ...], for kernels::accumulate; not for spectra.
+  Tensor parts() const {
+    if (parts_.defined()) return parts_;
+    const bool rows = total_.rank() == 2 && total_.strides()[1] == 1;
+    return (rows ? total_ : total_.contiguous()).unsqueeze(0);
+  }
 
  private:
   void join_parts() {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "subquad/core/allocator.h"
+#include "subquad/core/as_shape.h"
 
 namespace subquad {
 
@@ -229,6 +230,11 @@ Tensor Tensor::reshape(const Shape& shape) const {
     throw ShapeError(cat("reshape: shape ", shape_, " with strides ", strides_, " cannot be viewed as ", out.shape_,
                          "; call contiguous() first"));
   return out;
+}
+
+Tensor as_shape(const Tensor& t, const Shape& shape) {
+  Shape strides;
+  return (reshaped_strides(t.shape(), t.strides(), shape, strides) ? t : t.contiguous()).reshape(shape);
 }
 
 Tensor Tensor::clone() const {

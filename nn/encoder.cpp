@@ -58,8 +58,8 @@ EncoderLayer::EncoderLayer(const Place& place, const EncoderLayerConfig& config)
 Variable EncoderLayer::operator()(const Variable& x, const Mask& mask, const RandomState& rng) const {
   const ModuleScope scope = enter();
   if (norm_ == NormOrder::pre) {
-    const Variable normed = norm1_(x);
-    const auto [sum, out] = norm2_.add(attention_->forward({normed, normed, mask, rng}), x);
+    const auto [residual, normed] = norm1_.branch(x);
+    const auto [sum, out] = norm2_.add(attention_->forward({normed, normed, mask, rng}), residual);
     return feed_forward_(out, rng, sum);
   }
   const Variable middle = norm1_.add(attention_->forward({x, x, mask, rng}), x).out;

@@ -13,6 +13,11 @@ Variable LayerNorm::operator()(const Variable& x) const {
   return layer_norm(x, gamma_, beta_, epsilon_);
 }
 
+LayerNormBranch LayerNorm::branch(const Variable& x) const {
+  const ModuleScope scope = enter();
+  return layer_norm_branch(x, gamma_, beta_, epsilon_);
+}
+
 AddLayerNorm LayerNorm::add(const Variable& x, const Variable& residual) const {
   const ModuleScope scope = enter();
   return add_layer_norm(x, residual, gamma_, beta_, epsilon_);

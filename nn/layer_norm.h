@@ -12,6 +12,9 @@ class LayerNorm : public Module {
 
   Variable operator()(const Variable& x) const;  // [..., width]
 
+  // For a residual connection around what the norm goes into: x itself and norm(x), one pass in backward.
+  LayerNormBranch branch(const Variable& x) const;
+
   // One pass for a residual connection: sum = x + residual, out = norm(sum).
   AddLayerNorm add(const Variable& x, const Variable& residual) const;
 

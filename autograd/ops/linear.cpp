@@ -43,11 +43,20 @@ std::vector<Variable> linear_group(const Variable& x, const std::vector<Variable
                     number.push_back(static_cast<int>(s));
                   }
                   if (grads.wanted(0)) grads.add(0, kernels::linear_group_grad_input(used, maps));
+                  std::vector<Tensor> learning;  // those of the maps whose weights want a gradient
+                  std::vector<int> of;
                   bool biased = false;
                   for (std::size_t i = 0; i < used.size(); ++i) {
                     const int weight = 1 + number[i], bias = weight + static_cast<int>(count);
-                    if (grads.wanted(weight)) grads.add(weight, kernels::linear_grad_weight(used[i], x));
+                    if (grads.wanted(weight)) {
+                      learning.push_back(used[i]);
+                      of.push_back(weight);
+                    }
                     biased = biased || grads.wanted(bias);
+                  }
+                  if (!learning.empty()) {
+                    const std::vector<Tensor> dweights = kernels::linear_group_grad_weights(learning, x);
+                    for (std::size_t i = 0; i < of.size(); ++i) grads.add(of[i], dweights[i]);
                   }
                   if (!biased) return;
                   const Tensor parts = kernels::linear_group_grad_bias_parts(used);

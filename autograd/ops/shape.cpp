@@ -1,6 +1,7 @@
 #include "subquad/autograd/ops/shape.h"
 
 #include "subquad/autograd/record.h"
+#include "subquad/core/as_shape.h"
 #include "subquad/kernels/copy/copy.h"
 #include "subquad/kernels/reduce/reduce.h"
 
@@ -10,7 +11,7 @@ namespace {
 // For views that keep every element in its row-major order: the gradient is dout, seen in x's shape.
 Variable record_reshape(const char* op, const Tensor& out, const Variable& x) {
   return record(op, out, {x}, [shape = x.shape()](const Tensor& dout, Grads& grads) {
-    grads.add(0, dout.contiguous().reshape(shape));
+    grads.add(0, as_shape(dout, shape));
   });
 }
 

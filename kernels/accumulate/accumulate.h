@@ -2,7 +2,8 @@
 //
 //   to[i] += sum_p parts[p, i]        p = 0 ... P - 1, for each entry of a list
 //
-//   to contiguous, of any shape   parts [P, ...to's shape], any distance between the parts, each of them contiguous
+//   to contiguous, of any shape   parts [P, ...to's shape], any distance between the parts, each of them contiguous,
+//   or a matrix whose rows are and lie apart
 //   float32 or float64, one dtype and device within an entry; P >= 0; no `to` overlaps another entry's tensors
 //
 // The sum over p is made first and then added. Deterministic: on the CPU it is kernels/reduce's sum, on CUDA the order

@@ -18,9 +18,12 @@ struct Entry {
   T* to;
   const T* from;
   Index size, parts, stride;  // elements of `to`; parts and their distance
+  Index columns, pitch;       // of a row of `from`; distance of rows
+
+  __device__ Index place(Index at) const { return columns == size ? at : at / columns * pitch + at % columns; }
 };
 
-// Arguments of a kernel have 4 KiB; those of this one take 2.8.
+// Arguments of a kernel have 4 KiB; those of this one take 3.8.
 template <class T>
 struct List {
   static constexpr int kMost = 64;
@@ -48,15 +51,17 @@ __global__ void __launch_bounds__(kThreads) add_entries(List<T> list) {
   if (entry.parts == 1) {
     const Index begin = block * kAlone, end = begin + kAlone < entry.size ? begin + kAlone : entry.size;
 #pragma unroll 4
-    for (Index at = begin + thread; at < end; at += kThreads) entry.to[at] += entry.from[at];
+    for (Index at = begin + thread; at < end; at += kThreads) entry.to[at] += entry.from[entry.place(at)];
     return;
   }
   const int lane = thread / kWarp;
   const Index column = block * kWarp + thread % kWarp;
   T sum = 0;
-  if (column < entry.size)
+  if (column < entry.size) {
+    const T* const from = entry.from + entry.place(column);
 #pragma unroll 8
-    for (Index part = lane; part < entry.parts; part += kLanes) sum += entry.from[part * entry.stride + column];
+    for (Index part = lane; part < entry.parts; part += kLanes) sum += from[part * entry.stride];
+  }
   meeting[thread] = sum;
   __syncthreads();
   if (lane > 0 || column >= entry.size) return;
@@ -77,8 +82,14 @@ void accumulate(std::vector<Addition>& additions) {
     };
     for (Addition& addition : additions) {
       const Tensor& parts = addition.parts;
-      const Entry<T> entry{addition.to.data<T>(), parts.data<T>(), addition.to.size(), parts.dim(0),
-                           parts.strides()[0]};
+      const bool apart = parts.rank() == 3 && !parts.select(0, 0).is_contiguous();
+      const Entry<T> entry{addition.to.data<T>(),
+                           parts.data<T>(),
+                           addition.to.size(),
+                           parts.dim(0),
+                           parts.strides()[0],
+                           apart ? parts.dim(2) : addition.to.size(),
+                           apart ? parts.strides()[1] : 0};
       if (list.count == 0) list.first_block[0] = 0;
       list.entry[list.count] = entry;
       list.first_block[list.count + 1] = list.first_block[list.count] + blocks_of(entry);

@@ -60,4 +60,12 @@ Tensor empty_heads(const char* op, const Tensor& like, Index width) {
   return empty({like.dim(0), like.dim(2), like.dim(1), width}, like.dtype(), like.device(), op).transpose(1, 2);
 }
 
+HeadGrads empty_head_grads(const char* op, const Tensor& q, const Tensor& k, const Tensor& v) {
+  if (q.device().is_cpu() || k.shape() != q.shape() || v.shape() != q.shape())
+    return {empty_heads(op, q, q.dim(3)), empty_heads(op, k, k.dim(3)), empty_heads(op, v, v.dim(3))};
+  const Tensor all = empty({q.dim(0), q.dim(2), 3, q.dim(1), q.dim(3)}, q.dtype(), q.device(), op);
+  const auto heads = [&](Index s) { return all.select(2, s).transpose(1, 2); };
+  return {heads(0), heads(1), heads(2)};
+}
+
 }  // namespace subquad::kernels

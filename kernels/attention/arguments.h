@@ -25,4 +25,11 @@ Tensor with_unit_stride(const Tensor& t);
 // [B, H, N, width] in the memory order [B, N, H, width], B, H and N as in `like`.
 Tensor empty_heads(const char* op, const Tensor& like, Index width);
 
+// The same for the gradients of q, k and v. On a GPU, where they are alike, they are [B, N, 3, H, E] together: a
+// position's three rows side by side, from which linear_group makes the gradients of all three weights at once.
+struct HeadGrads {
+  Tensor q, k, v;
+};
+HeadGrads empty_head_grads(const char* op, const Tensor& q, const Tensor& k, const Tensor& v);
+
 }  // namespace subquad::kernels

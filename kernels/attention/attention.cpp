@@ -33,7 +33,8 @@ AttentionGrads attention_grad(const Tensor& dout, const Tensor& dlse, const Tens
   constexpr const char* kOp = "attention_grad";
   check_heads(kOp, q, k, v, keys, options.scale);
   check_upstream(kOp, dout, dlse, q, v, forward);
-  AttentionGrads grads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
+  const HeadGrads empty = empty_head_grads(kOp, q, k, v);
+  AttentionGrads grads{empty.q, empty.k, empty.v};
   const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);
   const Tensor dout_rows = with_unit_stride(dout);
   const AttentionOutput rows = {with_unit_stride(forward.out), forward.lse, forward.lse_rest};

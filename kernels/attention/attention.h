@@ -58,7 +58,7 @@ AttentionOutput attention(const Tensor& q, const Tensor& k, const Tensor& v, con
 //   dq[i] = scale sum_j ds[i, j] k[j]                   dk[j] = scale sum_i ds[i, j] q[i]
 //   dv[j] = sum_i p[i, j] dout[i]
 struct AttentionGrads {
-  Tensor dq, dk, dv;  // shaped like q, k, v; memory laid out as [B, N, H, E]
+  Tensor dq, dk, dv;  // shaped like q, k, v; memory as empty_head_grads (arguments.h) lays it out
 };
 AttentionGrads attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
                               const AttentionOutput& forward, const Mask& keys = {},

@@ -69,8 +69,9 @@ LagColumnGrads lag_column_attention_grad(const Tensor& dout, const Tensor& dlse,
   check_inputs(kOp, q, k, v, chosen, scores, mask, options);
   check_upstream(kOp, dout, dlse, q, v, forward);
   const Shape rows = q.shape().without(3);
-  LagColumnGrads grads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3)),
-                       empty(rows, q.dtype(), q.device(), kOp), empty(rows, q.dtype(), q.device(), kOp)};
+  const HeadGrads heads = empty_head_grads(kOp, q, k, v);
+  LagColumnGrads grads{heads.q, heads.k, heads.v, empty(rows, q.dtype(), q.device(), kOp),
+                       empty(rows, q.dtype(), q.device(), kOp)};
   const AttentionOutput f = {with_unit_stride(forward.out), forward.lse, forward.lse_rest};
   const LagColumnOptions scaled = with_scale(options, q.dim(3));
   const Tensor up = with_unit_stride(dout);

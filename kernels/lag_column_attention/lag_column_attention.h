@@ -71,7 +71,7 @@ AttentionOutput lag_column_attention(const Tensor& q, const Tensor& k, const Ten
 // The scores' gradients are the same with and without scores in the logits (both modes of FSAT:
 // autograd/ops/lag_column_attention.h).
 struct LagColumnGrads {
-  Tensor dq, dk, dv;              // shaped like q, k, v; memory laid out as [B, N, H, E]
+  Tensor dq, dk, dv;              // shaped like q, k, v; memory as in kernels/attention
   Tensor dlag_score, dcol_score;  // [B, H, N]
 };
 LagColumnGrads lag_column_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,

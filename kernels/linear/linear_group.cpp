@@ -88,6 +88,30 @@ Tensor linear_group_grad_input(const std::vector<Tensor>& douts, const std::vect
       });
 }
 
+std::vector<Tensor> linear_group_grad_weights(const std::vector<Tensor>& douts, const Tensor& x) {
+  constexpr const char* kOp = "linear_group_grad_weights";
+  check_count(kOp, "douts", douts.size(), douts.size());
+  std::vector<Tensor> rows, dweights;
+  for (const Tensor& dout : douts) {
+    check_linear_input(kOp, "dout", dout);
+    check_same_kind(kOp, "x", x, "dout", dout);
+    check_shape(kOp, "dout", dout, x.shape().with(x.rank() - 1, douts[0].dim(-1)));
+    rows.push_back(as_rows(dout));
+  }
+  const Tensor stack = Tensor::stack_where_they_lie(rows);  // [S, rows, O]
+  const Index count = static_cast<Index>(douts.size()), width = douts[0].dim(-1);
+  const bool side_by_side = stack.defined() && count > 1 && stack.size() > 0 && stack.strides()[2] == 1 &&
+                            stack.strides()[0] == width && stack.strides()[1] >= count * width;
+  if (!side_by_side) {
+    for (const Tensor& dout : douts) dweights.push_back(linear_grad_weight(dout, x));
+    return dweights;
+  }
+  const Tensor columns = stack.transpose(0, 1).reshape({stack.dim(1), count * width});
+  const Tensor all = linear_grad_weight(columns, as_rows(x)).reshape({x.dim(-1), count, width});
+  for (Index s = 0; s < count; ++s) dweights.push_back(all.select(1, s));
+  return dweights;
+}
+
 Tensor linear_group_grad_bias_parts(const std::vector<Tensor>& douts) {
   constexpr const char* kOp = "linear_group_grad_bias_parts";
   check_count(kOp, "douts", douts.size(), douts.size());

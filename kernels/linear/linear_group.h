@@ -20,6 +20,11 @@ Tensor linear_group(const Tensor& x, const std::vector<Tensor>& weights, const s
 // dx = sum_s dout_s weight_s^T, from the last map to the first          douts S x [..., O] -> [..., I]
 Tensor linear_group_grad_input(const std::vector<Tensor>& douts, const std::vector<Tensor>& weights);
 
+// dweight_s[i, o] = sum over rows of x[row, i] * dout_s[row, o], S times [I, O]. Where the douts lie side by side, row
+// by row, as the gradients of queries, keys and values do on a GPU, they are columns of one product, x is read once,
+// and so are the results.
+std::vector<Tensor> linear_group_grad_weights(const std::vector<Tensor>& douts, const Tensor& x);
+
 // dbias_s = sum over p of [s, p]: columns of dout_s over chunks of rows, not yet added up           -> [S, P, O]
 Tensor linear_group_grad_bias_parts(const std::vector<Tensor>& douts);
 

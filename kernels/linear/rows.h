@@ -1,7 +1,9 @@
 // What the doors of this room share.
 #pragma once
 
+#include "subquad/core/as_shape.h"
 #include "subquad/core/check.h"
+#include "subquad/kernels/matmul/batched.h"
 
 namespace subquad::kernels {
 
@@ -23,12 +25,13 @@ inline void check_linear_map(const char* op, const Tensor& x, const Tensor& weig
   check_contiguous(op, "bias", bias);
 }
 
-// All dimensions but the last as one, [rows, D]; a copy only when that is not a view.
+// All dimensions but the last as one, [rows, D]; a copy only when that is not a view whose rows lie apart.
 inline Tensor as_rows(const Tensor& t) {
   if (t.rank() == 2) return t;
   Index rows = 1;
   for (int d = 0; d + 1 < t.rank(); ++d) rows *= t.dim(d);
-  return t.contiguous().reshape({rows, t.dim(-1)});
+  const Tensor out = as_shape(t, {rows, t.dim(-1)});
+  return is_row_major(out) ? out : out.contiguous();
 }
 
 }  // namespace subquad::kernels

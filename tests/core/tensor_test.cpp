@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "subquad/core/as_shape.h"
 #include "subquad/tests/support/compare.h"
 
 namespace subquad {
@@ -85,6 +86,16 @@ TEST_CASE("reshape is a view wherever strides allow") {
   CHECK_THROWS_WITH_AS(a.reshape({5, -1}), "reshape: 24 elements of shape [2, 3, 4] do not fill shape [5, -1]",
                        ShapeError);
   CHECK_THROWS_WITH_AS(a.reshape({7}), "reshape: 24 elements of shape [2, 3, 4] do not fill shape [7]", ShapeError);
+}
+
+TEST_CASE("as_shape copies only where reshape cannot be a view") {
+  const Tensor a = counting({2, 3, 4}), half = a.slice(2, 0, 2), turned = a.transpose(0, 1);
+  CHECK(as_shape(half, {6, 2}).shares_storage_with(a));
+  CHECK_EQ(test::at(as_shape(half, {6, 2}), {5, 1}), 21);
+  CHECK_FALSE(as_shape(half, {12}).shares_storage_with(a));
+  CHECK_EQ(test::at(as_shape(turned, {24}), {4}), 12);
+  CHECK_EQ(as_shape(a.slice(0, 1, 1), {4, 0}).shape(), Shape{4, 0});
+  CHECK_THROWS_AS(as_shape(a, {5}), ShapeError);
 }
 
 TEST_CASE("contiguous copies only what is not") {

@@ -64,6 +64,17 @@ TEST_CASE("accumulate adds parts that lie apart, and entries of several dtypes")
   check_additions(additions, 8);
 }
 
+TEST_CASE("accumulate adds matrices whose rows lie apart") {
+  for_each_float([](DType dtype) {
+    const Tensor wide = normal({40, 3, 70}, dtype, 1), several = normal({20, 7, 2, 5}, dtype, 2);
+    std::vector<Addition> additions;
+    for (Index s = 0; s < 3; ++s)
+      additions.push_back({normal({40, 70}, dtype, 3).clone(), wide.select(1, s).unsqueeze(0)});
+    for (Index s = 0; s < 2; ++s) additions.push_back({normal({7, 5}, dtype, 4).clone(), several.select(2, s)});
+    check_additions(additions, 20);
+  });
+}
+
 TEST_CASE("accumulate gives the same bits every time, and counts as a write") {
   const std::vector<std::pair<Shape, Index>> entries = {{{65}, 100}, {{300}, 17}};
   std::vector<Addition> first = make(entries, kFloat32), second = make(entries, kFloat32);

@@ -20,6 +20,25 @@ TEST_CASE("layer_norm gradients") {
   }
 }
 
+TEST_CASE("layer_norm_branch is x and its norm, with the gradients of both, together and alone") {
+  for (const Shape& shape : kShapes) {
+    CAPTURE(shape);
+    const Shape width = {shape.back()};
+    const std::vector<Variable> inputs = {leaf(shape, 1), leaf(width, 2), leaf(width, 3)};
+    auto run = [](const std::vector<Variable>& in) { return layer_norm_branch(in[0], in[1], in[2], kEps); };
+    CHECK(same_bits(run(inputs).x.value(), inputs[0].value()));
+    CHECK(same_bits(run(inputs).out.value(), layer_norm(inputs[0], inputs[1], inputs[2], kEps).value()));
+    CHECK_GRADIENTS(
+        [&](const auto& in) {
+          const LayerNormBranch y = run(in);
+          return std::vector{y.x, y.out};
+        },
+        inputs);
+    CHECK_GRADIENTS([&](const auto& in) { return std::vector{run(in).x}; }, inputs);
+    CHECK_GRADIENTS([&](const auto& in) { return std::vector{run(in).out}; }, inputs);
+  }
+}
+
 TEST_CASE("add_layer_norm gradients of both outputs, together and alone") {
   for (const Shape& shape : kShapes) {
     CAPTURE(shape);

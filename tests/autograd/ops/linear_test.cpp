@@ -45,8 +45,9 @@ TEST_CASE("linear of an empty batch has zero parameter gradients") {
 }
 
 TEST_CASE("linear_group gives the results and gradients of its linears") {
-  const auto check_group = [](DType dtype, bool in_arena, bool biased, const Shape& input) {
+  const auto check_group = [](DType dtype, bool in_arena, bool biased, bool side_by_side, const Shape& input) {
     CAPTURE(in_arena);
+    CAPTURE(side_by_side);
     CAPTURE(biased);
     const Index i = input.back(), o = 5, count = 3;
     const Tensor arena = normal({count, i * o + 3 + o}, dtype, 1);  // each map's weight, a gap, its bias
@@ -68,7 +69,10 @@ TEST_CASE("linear_group gives the results and gradients of its linears") {
     std::vector<Tensor> upstream;
     for (std::size_t s = 0; s < 3; ++s) {
       want.push_back(linear(x, weights[s], biases[s]));
-      upstream.push_back(normal(want[s].shape(), dtype, 3 + s));
+      const Shape shape = want[s].shape();  // alone, or [..., S, O] with those of the other maps
+      const Tensor all = normal(shape.inserted(shape.rank() - 1, count), dtype, side_by_side ? 3 : 3 + s);
+      const Tensor mine = all.select(shape.rank() - 1, static_cast<Index>(s));
+      upstream.push_back(side_by_side ? mine : mine.clone());
       CHECK_CLOSE(got[s].value(), want[s].value(), dot_tolerance(dtype, i));
     }
     const std::vector<Tensor> a = grad(got, leaves, upstream), b = grad(want, leaves, upstream);
@@ -78,7 +82,7 @@ TEST_CASE("linear_group gives the results and gradients of its linears") {
     for (const bool in_arena : {false, true})
       for (const bool biased : {false, true})
         for (const Shape& input : {Shape{2, 7, 4}, Shape{3, 3}, Shape{0, 4}, Shape{5}, Shape{600, 4}})
-          check_group(dtype, in_arena, biased, input);
+          for (const bool side_by_side : {false, true}) check_group(dtype, in_arena, biased, side_by_side, input);
   });
 }
 
