@@ -10,7 +10,7 @@ struct HiddenCross {
   Variable lag, col;  // [B, N, C], rows beyond a sample's length are 0
 };
 
-// a, b [B, N, C]; a prefix mask [B, N] or none
-HiddenCross hidden_cross(const Variable& a, const Variable& b, const Mask& mask = {});
+// a, b [B, N, C]; a prefix mask [B, N] or none; shift [C], a bias of a, or an undefined one
+HiddenCross hidden_cross(const Variable& a, const Variable& b, const Mask& mask = {}, const Variable& shift = {});
 
 }  // namespace subquad

@@ -26,7 +26,7 @@ struct CircularJob {
   }
   __device__ T scale(int) const { return 1; }
   template <class Mean>
-  __device__ void finish(int, Index at, T v, const Mean&) const {
+  __device__ void finish(int, Index at, Index, T v, const Mean&) const {
     out[at] = v;
   }
   __device__ void zero(Index at) const { out[at] = 0; }

@@ -114,7 +114,7 @@ HWY_INLINE SpectralPair<T> Conjugate(SpectralPair<T> a) {
 template <class T>
 struct CyclicTask {
   FftRow<T> row;
-  Index base, n, positions;  // base: where the sample starts
+  Index sample, base, n, positions;  // base: where the sample starts
 
   HWY_INLINE hn::Vec<FftLanes<T>> Load(const T* x, Index j) const { return row.Load(x + base, j); }
   HWY_INLINE void Store(hn::Vec<FftLanes<T>> v, T* x, Index j) const { row.Store(v, x + base, j); }
@@ -131,7 +131,7 @@ void ForCyclicTasks(const Tensor& x, const Mask& mask, const F& f) {
   const Index vectors = signals.Vectors();
   parallel_for(x.dim(0) * vectors, 400 * positions, [&](Index number) HWY_ATTR {
     const Index b = number / vectors;
-    f(CyclicTask<T>{FftRow<T>(signals, number % vectors, positions), b * positions * width,
+    f(CyclicTask<T>{FftRow<T>(signals, number % vectors, positions), b, b * positions * width,
                     prefix_length(mask, b, positions), positions});
   });
 }

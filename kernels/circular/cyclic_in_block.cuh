@@ -34,10 +34,16 @@ __global__ void __launch_bounds__(kCyclicThreads) cyclic_in_block(Job job, Cycli
   one.each(static_cast<int>(shape.positions) - n, [&](int j, int lane) {
     if (first + lane < shape.width) job.zero(shape.at(b, n + j, first + lane));
   });
-  if (n == 0) return;
+  const auto finish_samples = [&] {
+    one.each(1, [&](int, int lane) {
+      if (first + lane < shape.width) finish_sample(job, b * shape.width + first + lane, n, means(lane));
+    });
+  };
+  if (n == 0) return finish_samples();
 
   block_means<0, Job::kFirst>(job, shape, b, first, n, means, parts);
   block_means<Job::kFirst, Job::kMeans>(job, shape, b, first, n, means, parts);
+  finish_samples();
   Lanes<Job::kIn>{bits}.each(half, [&](int i, int lane) {
     const int s = lane >> bits, channel = lane & ((1 << bits) - 1);
     const auto value = [&](int j) { return job.value(s, shape.at(b, j, first + channel), means(channel)); };
@@ -72,8 +78,9 @@ __global__ void __launch_bounds__(kCyclicThreads) cyclic_in_block(Job job, Cycli
     const int s = lane >> bits, channel = lane & ((1 << bits) - 1);
     if (first + channel >= shape.width) return;
     const Complex<T> v = panel.at(i, lane);
-    if (2 * i < n) job.finish(s, shape.at(b, 2 * i, first + channel), v.re * scale, means(channel));
-    if (2 * i + 1 < n) job.finish(s, shape.at(b, 2 * i + 1, first + channel), v.im * scale, means(channel));
+    const Index at = shape.at(b, 2 * i, first + channel);
+    if (2 * i < n) job.finish(s, at, first + channel, v.re * scale, means(channel));
+    if (2 * i + 1 < n) job.finish(s, at + shape.width, first + channel, v.im * scale, means(channel));
   });
 }
 

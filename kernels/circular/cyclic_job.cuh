@@ -14,12 +14,18 @@
 //
 // What is multiplied and what is made of it is a `Job`, trivially copyable:
 //
-//   kIn, kOut              sequences that go in and that come out
-//   kMeans, kFirst         means over the n positions that it needs; those from kFirst on are sums with the first ones
-//   term(q, at, mean)      what mean q is the mean of;      `at` is an element of [B, N, D], mean[q] what is known so
-//   far value(s, at, mean)     an element of sequence s, and continued(s) what stands behind the last product(x, y)
-//   spectra of what comes out of spectra of what goes in finish(s, at, v, mean) stores an element of result s, the
-//   inverse transform times `scale(n)` zero(at)               stores zeros in all results
+//   kIn, kOut               sequences that go in and that come out
+//   kMeans, kFirst          means over the n positions that it needs; those from kFirst on are sums with the first ones
+//   term(q, at, mean)       what mean q is the mean of; `at` is an element of [B, N, D], mean[q] what is known so far
+//
+//   value(s, at, mean)      an element of sequence s, and continued(s) what stands behind the last
+//
+//   product(x, y)           spectra of what comes out of spectra of what goes in
+//
+//   finish(s, at, feature, v, mean)   stores an element of result s, the inverse transform times `scale(n)`
+//   zero(at)                          stores zeros in all results
+//   sample(place, n, mean)            if there is one: once per sample and feature, at place b D + feature; no means
+//                                     where n is 0
 #pragma once
 
 #include "subquad/core/tensor.h"
@@ -98,6 +104,11 @@ __device__ void block_means(const Job& job, const CyclicShape& shape, Index b, I
     });
     __syncthreads();
   }
+}
+
+template <class Job, class Mean>
+__device__ void finish_sample(const Job& job, Index place, int n, const Mean& mean) {
+  if constexpr (requires { job.sample(place, n, mean); }) job.sample(place, n, mean);
 }
 
 }  // namespace subquad::kernels::cuda

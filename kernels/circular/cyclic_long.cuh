@@ -283,10 +283,11 @@ __global__ void __launch_bounds__(kCyclicThreads, sizeof(T) == 4 ? 2 : 1)
       const int j = 2 * (column0 + tile.column(lane) + grid.columns * a);
       if (!is_real(lane) || j >= sample.n) return;
       const auto mean = means(tile.feature(lane));
-      const Index at = shape.at(b, j, feature0 + tile.feature(lane));
+      const Index feature = feature0 + tile.feature(lane), at = shape.at(b, j, feature);
+      if (s == 0 && j == 0) finish_sample(job, b * shape.width + feature, sample.n, mean);
       const Complex<T> v = panel.at(a, lane);
-      job.finish(s, at, v.re * scale, mean);
-      if (j + 1 < sample.n) job.finish(s, at + shape.width, v.im * scale, mean);
+      job.finish(s, at, feature, v.re * scale, mean);
+      if (j + 1 < sample.n) job.finish(s, at + shape.width, feature, v.im * scale, mean);
     });
     __syncthreads();
   }

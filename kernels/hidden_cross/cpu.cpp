@@ -31,7 +31,7 @@ HWY_INLINE Numbers<T> Mean(Index n, const Value& value) {
 }
 
 template <class T>
-void Cross(const CyclicTask<T>& task, const T* a, const T* b, T* lag, T* col) {
+void Cross(const CyclicTask<T>& task, const T* a, const T* b, const T* shift, T* lag, T* col) {
   const Index n = task.n;
   task.ZeroFrom(n, lag);
   task.ZeroFrom(n, col);
@@ -45,9 +45,10 @@ void Cross(const CyclicTask<T>& task, const T* a, const T* b, T* lag, T* col) {
   const FftLines<T> lines(*plan);
   FftPanel<T> first(*plan, lines), second(*plan, lines);
   CyclicForward(first, n, Continued::by_zeros, centred_a);
+  const auto a_level = shift == nullptr ? a_mean : hn::Add(a_mean, task.row.Load(shift, 0));
   CyclicForward(second, n, Continued::ahead, [&](Index j) HWY_ATTR {  // some j are asked for twice, and stored twice
     const auto y = centred_b(j);
-    task.Store(hn::Mul(a_mean, y), col, j);
+    task.Store(hn::Mul(a_level, y), col, j);
     return y;
   });
   CyclicProducts(std::array{&first, &second}, std::array{&first},
@@ -57,11 +58,15 @@ void Cross(const CyclicTask<T>& task, const T* a, const T* b, T* lag, T* col) {
 }
 
 template <class T>
-void CrossGrad(const CyclicTask<T>& task, const T* dlag, const T* dcol, const T* a, const T* b, T* da, T* db) {
+void CrossGrad(const CyclicTask<T>& task, const T* dlag, const T* dcol, const T* a, const T* b, const T* shift, T* da,
+               T* db, T* dshift_part) {
   const Index n = task.n;
   task.ZeroFrom(n, da);
   task.ZeroFrom(n, db);
-  if (n == 0) return;
+  if (n == 0) {
+    if (shift != nullptr) task.row.Store(hn::Zero(FftLanes<T>()), dshift_part, 0);
+    return;
+  }
   const auto load = [&](const T* x) { return [&task, x](Index j) HWY_ATTR { return task.Load(x, j); }; };
   const auto a_mean = Mean<T>(n, load(a)), b_mean = Mean<T>(n, load(b));
   const auto centred_a = [&](Index j) HWY_ATTR { return hn::Sub(task.Load(a, j), a_mean); };
@@ -80,28 +85,37 @@ void CrossGrad(const CyclicTask<T>& task, const T* dlag, const T* dcol, const T*
                  });
   const auto up_mean = Mean<T>(n, load(dcol));
   const auto columns = Mean<T>(n, [&](Index j) HWY_ATTR { return hn::Mul(task.Load(dcol, j), centred_b(j)); });
+  const auto a_level = shift == nullptr ? a_mean : hn::Add(a_mean, task.row.Load(shift, 0));
+  if (shift != nullptr) task.row.Store(hn::Mul(columns, hn::Set(FftLanes<T>(), static_cast<T>(n))), dshift_part, 0);
   const T scale = CyclicScale(up) / static_cast<T>(n);
   CyclicBackward(second, n, scale, [&](Index j, Numbers<T> x) HWY_ATTR { task.Store(hn::Add(x, columns), da, j); });
   CyclicBackward(first, n, scale, [&](Index j, Numbers<T> x) HWY_ATTR {
-    task.Store(hn::MulAdd(a_mean, hn::Sub(task.Load(dcol, j), up_mean), x), db, j);
+    task.Store(hn::MulAdd(a_level, hn::Sub(task.Load(dcol, j), up_mean), x), db, j);
   });
+}
+
+template <class T>
+const T* DataOrNull(const Tensor& t) {
+  return t.defined() ? t.data<T>() : nullptr;
 }
 
 }  // namespace
 
-void HiddenCrossTensors(const Tensor& a, const Tensor& b, const Mask& mask, HiddenCross& out) {
+void HiddenCrossTensors(const Tensor& a, const Tensor& b, const Mask& mask, const Tensor& shift, HiddenCross& out) {
   visit_float("hidden_cross", a.dtype(), [&]<class T>(Type<T>) {
     ForCyclicTasks<T>(a, mask, [&](const CyclicTask<T>& task) HWY_ATTR {
-      Cross(task, a.data<T>(), b.data<T>(), out.lag.data<T>(), out.col.data<T>());
+      Cross(task, a.data<T>(), b.data<T>(), DataOrNull<T>(shift), out.lag.data<T>(), out.col.data<T>());
     });
   });
 }
 
 void HiddenCrossGradTensors(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b, const Mask& mask,
-                            HiddenCrossGrads& grads) {
+                            const Tensor& shift, HiddenCrossGrads& grads) {
   visit_float("hidden_cross_grad", a.dtype(), [&]<class T>(Type<T>) {
     ForCyclicTasks<T>(a, mask, [&](const CyclicTask<T>& task) HWY_ATTR {
-      CrossGrad(task, dlag.data<T>(), dcol.data<T>(), a.data<T>(), b.data<T>(), grads.da.data<T>(), grads.db.data<T>());
+      T* const part = shift.defined() ? grads.dshift_parts.data<T>() + task.sample * a.dim(2) : nullptr;
+      CrossGrad(task, dlag.data<T>(), dcol.data<T>(), a.data<T>(), b.data<T>(), DataOrNull<T>(shift),
+                grads.da.data<T>(), grads.db.data<T>(), part);
     });
   });
 }
@@ -116,13 +130,13 @@ namespace subquad::kernels {
 HWY_EXPORT(HiddenCrossTensors);
 HWY_EXPORT(HiddenCrossGradTensors);
 
-void cpu::hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, HiddenCross& out) {
-  SUBQUAD_DISPATCH(HiddenCrossTensors)(a, b, mask, out);
+void cpu::hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, const Tensor& shift, HiddenCross& out) {
+  SUBQUAD_DISPATCH(HiddenCrossTensors)(a, b, mask, shift, out);
 }
 
 void cpu::hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b, const Mask& mask,
-                            HiddenCrossGrads& grads) {
-  SUBQUAD_DISPATCH(HiddenCrossGradTensors)(dlag, dcol, a, b, mask, grads);
+                            const Tensor& shift, HiddenCrossGrads& grads) {
+  SUBQUAD_DISPATCH(HiddenCrossGradTensors)(dlag, dcol, a, b, mask, shift, grads);
 }
 
 }  // namespace subquad::kernels

@@ -8,9 +8,14 @@ namespace {
 // Both are jobs of cyclic_job.cuh. Means 0 and 1 are those of a and b.
 
 template <class T>
+__device__ T shift_or_zero(const T* shift, Index feature) {
+  return shift == nullptr ? T(0) : shift[feature];
+}
+
+template <class T>
 struct CrossJob {
   static constexpr int kIn = 2, kOut = 1, kMeans = 2, kFirst = 2;
-  const T *a, *b;
+  const T *a, *b, *shift;  // shift may be null
   T *lag, *col;
 
   template <class Mean>
@@ -27,9 +32,9 @@ struct CrossJob {
   }
   __device__ T scale(int n) const { return 1 / static_cast<T>(n); }
   template <class Mean>
-  __device__ void finish(int, Index at, T v, const Mean& mean) const {
+  __device__ void finish(int, Index at, Index feature, T v, const Mean& mean) const {
     lag[at] = v;
-    col[at] = mean[0] * (b[at] - mean[1]);
+    col[at] = (mean[0] + shift_or_zero(shift, feature)) * (b[at] - mean[1]);
   }
   __device__ void zero(Index at) const { lag[at] = col[at] = 0; }
 };
@@ -38,8 +43,8 @@ struct CrossJob {
 template <class T>
 struct CrossGradJob {
   static constexpr int kIn = 3, kOut = 2, kMeans = 4, kFirst = 3;
-  const T *dlag, *dcol, *a, *b;
-  T *da, *db;
+  const T *dlag, *dcol, *a, *b, *shift;
+  T *da, *db, *dshift_parts;  // [B, C], null without a shift
 
   __device__ T column(Index at) const { return dcol == nullptr ? T(0) : dcol[at]; }
   template <class Mean>
@@ -61,13 +66,17 @@ struct CrossGradJob {
   }
   __device__ T scale(int n) const { return 1 / static_cast<T>(n); }
   template <class Mean>
-  __device__ void finish(int s, Index at, T v, const Mean& mean) const {
+  __device__ void finish(int s, Index at, Index feature, T v, const Mean& mean) const {
     if (s == 0)
-      db[at] = v + mean[0] * (column(at) - mean[2]);
+      db[at] = v + (mean[0] + shift_or_zero(shift, feature)) * (column(at) - mean[2]);
     else
       da[at] = v + mean[3];
   }
   __device__ void zero(Index at) const { da[at] = db[at] = 0; }
+  template <class Mean>
+  __device__ void sample(Index place, int n, const Mean& mean) const {
+    if (dshift_parts != nullptr) dshift_parts[place] = n == 0 ? T(0) : static_cast<T>(n) * mean[3];
+  }
 };
 
 template <class T>
@@ -77,20 +86,25 @@ const T* data_or_null(const Tensor& t) {
 
 }  // namespace
 
-void hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, HiddenCross& out) {
+void hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, const Tensor& shift, HiddenCross& out) {
   if (a.size() == 0) return;
   visit_float("hidden_cross", a.dtype(), [&]<class T>(Type<T>) {
-    run_cyclic<T>("hidden_cross", CrossJob<T>{a.data<T>(), b.data<T>(), out.lag.data<T>(), out.col.data<T>()}, mask, a);
+    const CrossJob<T> job = {a.data<T>(), b.data<T>(), data_or_null<T>(shift), out.lag.data<T>(), out.col.data<T>()};
+    run_cyclic<T>("hidden_cross", job, mask, a);
   });
 }
 
 void hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b, const Mask& mask,
-                       HiddenCrossGrads& grads) {
-  if (a.size() == 0) return;
+                       const Tensor& shift, HiddenCrossGrads& grads) {
+  if (a.size() == 0) {
+    if (shift.defined()) fill(grads.dshift_parts, 0);
+    return;
+  }
   visit_float("hidden_cross_grad", a.dtype(), [&]<class T>(Type<T>) {
     run_cyclic<T>("hidden_cross_grad",
                   CrossGradJob<T>{data_or_null<T>(dlag), data_or_null<T>(dcol), a.data<T>(), b.data<T>(),
-                                  grads.da.data<T>(), grads.db.data<T>()},
+                                  data_or_null<T>(shift), grads.da.data<T>(), grads.db.data<T>(),
+                                  shift.defined() ? grads.dshift_parts.data<T>() : nullptr},
                   mask, a);
   });
 }

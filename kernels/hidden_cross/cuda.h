@@ -1,14 +1,14 @@
-// CUDA kernels of hidden_cross.h. Arguments are checked and outputs allocated by the caller.
+// CUDA kernels of hidden_cross.h. Arguments are checked and outputs allocated by the caller; an undefined shift is 0.
 #pragma once
 
 #include "subquad/kernels/hidden_cross/hidden_cross.h"
 
 namespace subquad::kernels::cuda {
 
-void hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, HiddenCross& out);
+void hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, const Tensor& shift, HiddenCross& out);
 
 // dlag and dcol may be undefined.
 void hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b, const Mask& mask,
-                       HiddenCrossGrads& grads);
+                       const Tensor& shift, HiddenCrossGrads& grads);
 
 }  // namespace subquad::kernels::cuda

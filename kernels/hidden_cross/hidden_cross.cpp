@@ -8,13 +8,16 @@
 namespace subquad::kernels {
 namespace {
 
-void check_inputs(const char* op, const Tensor& a, const Tensor& b, const Mask& mask) {
+void check_inputs(const char* op, const Tensor& a, const Tensor& b, const Mask& mask, const Tensor& shift) {
   check_rank(op, "a", a, 3);
   check_float(op, "a", a);
   check_shape(op, "b", b, a.shape());
   check_alike(op, "a", a, "b", b);
   check_prefix_mask(op, mask, a.dim(0), a.dim(1));
   if (mask.defined()) check_same_device(op, "a", a, "mask", mask.lengths);
+  if (!shift.defined()) return;
+  check_shape(op, "shift", shift, {a.dim(2)});
+  check_alike(op, "a", a, "shift", shift);
 }
 
 void check_upstream(const char* op, const char* name, const Tensor& dout, const Tensor& a) {
@@ -25,26 +28,27 @@ void check_upstream(const char* op, const char* name, const Tensor& dout, const 
 
 }  // namespace
 
-HiddenCross hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask) {
-  check_inputs("hidden_cross", a, b, mask);
+HiddenCross hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, const Tensor& shift) {
+  check_inputs("hidden_cross", a, b, mask, shift);
   HiddenCross out = {empty_like(a), empty_like(a)};
   on_device(
-      a.device(), [&](auto) { cpu::hidden_cross(a, b, mask, out); },
-      [&](auto) { cuda::hidden_cross(a, b, mask, out); });
+      a.device(), [&](auto) { cpu::hidden_cross(a, b, mask, shift, out); },
+      [&](auto) { cuda::hidden_cross(a, b, mask, shift, out); });
   return out;
 }
 
 HiddenCrossGrads hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b,
-                                   const Mask& mask) {
+                                   const Mask& mask, const Tensor& shift) {
   constexpr const char* kOp = "hidden_cross_grad";
-  check_inputs(kOp, a, b, mask);
+  check_inputs(kOp, a, b, mask, shift);
   check_upstream(kOp, "dlag", dlag, a);
   check_upstream(kOp, "dcol", dcol, a);
-  HiddenCrossGrads grads = {empty_like(a), empty_like(a)};
+  const Tensor parts = shift.defined() ? empty({a.dim(0), a.dim(2)}, a.dtype(), a.device(), kOp) : Tensor();
+  HiddenCrossGrads grads = {empty_like(a), empty_like(a), parts};
   const auto or_zeros = [&](const Tensor& dout) { return dout.defined() ? dout : zeros_like(a); };
   on_device(
-      a.device(), [&](auto) { cpu::hidden_cross_grad(or_zeros(dlag), or_zeros(dcol), a, b, mask, grads); },
-      [&](auto) { cuda::hidden_cross_grad(dlag, dcol, a, b, mask, grads); });
+      a.device(), [&](auto) { cpu::hidden_cross_grad(or_zeros(dlag), or_zeros(dcol), a, b, mask, shift, grads); },
+      [&](auto) { cuda::hidden_cross_grad(dlag, dcol, a, b, mask, shift, grads); });
   return grads;
 }
 

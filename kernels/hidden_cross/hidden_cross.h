@@ -1,17 +1,21 @@
 // FSAT's hidden-state cross: all n*n products a[i] * b[j] of two sequences, pooled along their n cyclic diagonals (the
 // lags) and along their n columns. Channel by channel, with n the sample's length and means and sums over i < n:
 //
-//   abar = 1/n sum_i a[i]     at[i] = a[i] - abar     bt[i] = b[i] - bbar
+//   abar = shift + 1/n sum_i a[i]     at[i] = a[i] + shift - abar     bt[i] = b[i] - bbar
 //   lag[t] = 1/n sum_i at[i] bt[(i + t) mod n]   t < n         col[j] = abar bt[j]   j < n
 //
 // and, with e = dlag / n,
 //
 //   da[i] = sum_t e[t] bt[(i + t) mod n] + 1/n sum_j dcol[j] bt[j]
 //   db[j] = sum_t e[t] at[(j - t) mod n] + abar (dcol[j] - 1/n sum_i dcol[i])
+//   dshift = sum over samples of sum_j dcol[j] bt[j]
 //
 // (the gradient of centring takes means off, but those of the sums over t are 0, since at and bt are centred).
 //
-//   a, b, lag, col and their gradients [B, N, C]; contiguous, one dtype (float32, float64); any extent may be 0
+// The shift is a bias of a, which the lags do not see; added to its mean it costs nothing.
+//
+//   a, b, lag, col and their gradients [B, N, C]   shift [C] or undefined (0)
+//   contiguous, one dtype (float32, float64); any extent may be 0
 //
 // `mask` gives the lengths (all N without one) and must be a prefix mask: Error otherwise. Rows from n on are not read,
 // and are 0 in every result; a sample's results do not depend, in any bit, on N or on other samples.
@@ -31,13 +35,14 @@ namespace subquad::kernels {
 struct HiddenCross {
   Tensor lag, col;
 };
-HiddenCross hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask = {});
+HiddenCross hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask = {}, const Tensor& shift = {});
 
 struct HiddenCrossGrads {
   Tensor da, db;
+  Tensor dshift_parts = {};  // [B, C], of each sample: to be added up; undefined without a shift
 };
 // An upstream gradient that is undefined counts as 0.
 HiddenCrossGrads hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b,
-                                   const Mask& mask = {});
+                                   const Mask& mask = {}, const Tensor& shift = {});
 
 }  // namespace subquad::kernels

@@ -5,6 +5,7 @@
 
 #include "subquad/autograd/ops/compact.h"
 #include "subquad/autograd/ops/hidden_cross.h"
+#include "subquad/autograd/ops/linear.h"
 #include "subquad/autograd/ops/score_heads.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/gumbel_noise/gumbel_noise.h"
@@ -96,7 +97,8 @@ Tensor FsatAttention::keys(std::string_view choice, const Variable& score, const
 FsatAttention::Decision FsatAttention::decide(const AttentionInput& in, bool draws) const {
   const Mask mask = kernels::compact(in.mask);
   const Variable x = compact(options_.truncate ? in.data.detach() : in.data, in.mask);  // [B, N, D]
-  const auto [lag, col] = hidden_cross(cross_a_(x), cross_b_(x), mask);                 // [B, N, H R]
+  const std::vector<Variable> maps = linear_group(x, {cross_a_.weight(), cross_b_.weight()}, {{}, {}});
+  const auto [lag, col] = hidden_cross(maps[0], maps[1], mask, cross_a_.bias());        // [B, N, H R]
   const auto [lag_score, col_score] = ScoreHead::both(lag_head_, lag, col_head_, col);  // [B, H, N]
   const LagColumnScores scores{.lag = lag_score, .col = col_score};
   const Tensor lag_keys = keys("lags", scores.lag, in.rng, draws);

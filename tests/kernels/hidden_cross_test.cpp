@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "subquad/core/graph.h"
+#include "subquad/kernels/elementwise/elementwise.h"
+#include "subquad/kernels/reduce/reduce.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
 
@@ -167,6 +169,31 @@ TEST_CASE("hidden_cross of long sequences, and its gradients, equal the double l
         CHECK_CLOSE(grads.da, direct.da, dot_tolerance(dtype, 16));
         CHECK_CLOSE(grads.db, direct.db, dot_tolerance(dtype, 16));
       }
+  });
+}
+
+TEST_CASE("hidden_cross with a shift is that of a + shift, and its gradients are") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Case& c : {kCases[0], kCases[2], kCases[5], kCases[8], kLong[0]}) {
+        CAPTURE(c.shape);
+        const Tensor a = normal(c.shape, dtype, 1), b = normal(c.shape, dtype, 2),
+                     shift = normal({c.shape[2]}, dtype, 5);
+        const Tensor dlag = normal(c.shape, dtype, 3), dcol = normal(c.shape, dtype, 4);
+        const Tensor sum = kernels::add(a, shift);
+        const auto got = kernels::hidden_cross(a, b, c.mask(), shift), want = kernels::hidden_cross(sum, b, c.mask());
+        CHECK(same_bits(got.lag, kernels::hidden_cross(a, b, c.mask()).lag));
+        CHECK_CLOSE(got.lag, want.lag, dot_tolerance(dtype, 8));
+        CHECK_CLOSE(got.col, want.col, dot_tolerance(dtype, 8));
+        const auto grads = kernels::hidden_cross_grad(dlag, dcol, a, b, c.mask(), shift);
+        const auto of_sum = kernels::hidden_cross_grad(dlag, dcol, sum, b, c.mask());
+        CHECK_CLOSE(grads.da, of_sum.da, dot_tolerance(dtype, 16));
+        CHECK_CLOSE(grads.db, of_sum.db, dot_tolerance(dtype, 16));
+        CHECK_FALSE(of_sum.dshift_parts.defined());
+        CHECK_CLOSE(kernels::sum(grads.dshift_parts, {0}), kernels::sum(of_sum.da, {0, 1}),
+                    dot_tolerance(dtype, 2 * c.shape[1]));
+      }
+    });
   });
 }
 
