@@ -14,7 +14,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   check_linear_input("linear", "x", x);
   check_linear_map("linear", x, weight, bias);
   const Tensor rows = as_rows(x);
-  Tensor out = empty({rows.dim(0), weight.dim(1)}, x.dtype(), x.device());
+  Tensor out = empty({rows.dim(0), weight.dim(1)}, product_dtype(x), x.device());
   on_device(
       out.device(), [&](auto) { cpu::matmul(rows, weight, bias, 1, 0, out); },
       [&](auto) {
@@ -30,8 +30,14 @@ Tensor linear_grad_weight(const Tensor& dout, const Tensor& x) {
   check_linear_input("linear_grad_weight", "x", x);
   check_same_kind("linear_grad_weight", "dout", dout, "x", x);
   check_shape("linear_grad_weight", "dout", dout, x.shape().with(x.rank() - 1, dout.dim(-1)));
-  const auto product = [&](auto) { return matmul(as_rows(x).transpose(0, 1), as_rows(dout)); };
-  return on_device(x.device(), product, product);
+  const Tensor left = as_rows(x).transpose(0, 1), right = as_rows(dout);
+  return on_device(
+      x.device(), [&](auto) { return matmul(left, right); },
+      [&](auto) {
+        Tensor dweight = empty({left.dim(0), right.dim(1)}, product_dtype(x), x.device());
+        cuda::matmul(left, right, 1, 0, dweight);
+        return dweight;
+      });
 }
 
 Tensor linear_grad_bias(const Tensor& dout) {

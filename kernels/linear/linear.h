@@ -5,6 +5,7 @@
 //   x [..., I], rank >= 1   weight [I, O]   bias [O], or undefined for none   out [..., O]
 //   one dtype (float32, float64), one device
 //
+// On CUDA with Precision::bf16 x and weight may be what product_operands (operands.h) made of them.
 // weight may be row-major or the transpose of row-major; x of rank 2 likewise, of any other rank it is copied when it
 // is not contiguous; bias is contiguous. Deterministic. The bias stands in out before the product is added to it: on
 // the CPU piece by piece, so that it adds no pass, on CUDA written by a kernel of its own. Work: 2*rows*I*O flops.

@@ -31,7 +31,7 @@ Tensor linear_group(const Tensor& x, const std::vector<Tensor>& weights, const s
   }
   const Tensor rows = as_rows(x);
   const auto count = static_cast<Index>(weights.size());
-  Tensor out = empty({count, rows.dim(0), weights[0].dim(1)}, x.dtype(), x.device());
+  Tensor out = empty({count, rows.dim(0), weights[0].dim(1)}, product_dtype(x), x.device());
   on_device(
       out.device(),
       [&](auto) {
@@ -81,7 +81,8 @@ Tensor linear_group_grad_input(const std::vector<Tensor>& douts, const std::vect
         return dx;
       },
       [&](auto) {
-        Tensor dx = empty({as_rows(douts[0]).dim(0), weights[0].dim(0)}, douts[0].dtype(), douts[0].device(), kOp);
+        Tensor dx =
+            empty({as_rows(douts[0]).dim(0), weights[0].dim(0)}, product_dtype(douts[0]), douts[0].device(), kOp);
         for (std::size_t s = douts.size(); s-- > 0;)
           cuda::matmul(as_rows(douts[s]), weights[s].transpose(0, 1), 1, s + 1 < douts.size() ? 1 : 0, dx);
         return dx.reshape(shape);
@@ -98,15 +99,12 @@ std::vector<Tensor> linear_group_grad_weights(const std::vector<Tensor>& douts, 
     check_shape(kOp, "dout", dout, x.shape().with(x.rank() - 1, douts[0].dim(-1)));
     rows.push_back(as_rows(dout));
   }
-  const Tensor stack = Tensor::stack_where_they_lie(rows);  // [S, rows, O]
-  const Index count = static_cast<Index>(douts.size()), width = douts[0].dim(-1);
-  const bool side_by_side = stack.defined() && count > 1 && stack.size() > 0 && stack.strides()[2] == 1 &&
-                            stack.strides()[0] == width && stack.strides()[1] >= count * width;
-  if (!side_by_side) {
+  const Tensor columns = side_by_side(rows);
+  if (!columns.defined()) {
     for (const Tensor& dout : douts) dweights.push_back(linear_grad_weight(dout, x));
     return dweights;
   }
-  const Tensor columns = stack.transpose(0, 1).reshape({stack.dim(1), count * width});
+  const Index count = static_cast<Index>(douts.size()), width = douts[0].dim(-1);
   const Tensor all = linear_grad_weight(columns, as_rows(x)).reshape({x.dim(-1), count, width});
   for (Index s = 0; s < count; ++s) dweights.push_back(all.select(1, s));
   return dweights;

@@ -1,15 +1,23 @@
 // What the doors of this room share.
 #pragma once
 
+#include <vector>
+
 #include "subquad/core/as_shape.h"
 #include "subquad/core/check.h"
 #include "subquad/kernels/matmul/batched.h"
 
 namespace subquad::kernels {
 
+// An operand of a product: bfloat16, too, where product_operands can have made it.
 inline void check_linear_input(const char* op, const char* name, const Tensor& t) {
-  check_float(op, name, t);
+  if (!t.defined() || t.device().is_cpu() || t.dtype() != kBFloat16) check_float(op, name, t);
   if (t.rank() < 1) throw ShapeError(cat(op, ": ", name, " is ", describe(t), ", expected [..., D]"));
+}
+
+// Of products of such operands.
+inline DType product_dtype(const Tensor& operand) {
+  return operand.dtype() == kBFloat16 ? kFloat32 : operand.dtype();
 }
 
 // x, a weight [I, O] and a bias [O] or an undefined one go together.
@@ -20,7 +28,8 @@ inline void check_linear_map(const char* op, const Tensor& x, const Tensor& weig
     throw ShapeError(cat(op, ": x is ", describe(x), ", expected [..., ", weight.dim(0), "] for weight ",
                          weight.shape(), " = [I, O]"));
   if (!bias.defined()) return;
-  check_same_kind(op, "x", x, "bias", bias);
+  check_same_device(op, "x", x, "bias", bias);
+  check_dtype(op, "bias", bias, product_dtype(x));
   check_shape(op, "bias", bias, {weight.dim(1)});
   check_contiguous(op, "bias", bias);
 }
@@ -32,6 +41,15 @@ inline Tensor as_rows(const Tensor& t) {
   for (int d = 0; d + 1 < t.rank(); ++d) rows *= t.dim(d);
   const Tensor out = as_shape(t, {rows, t.dim(-1)});
   return is_row_major(out) ? out : out.contiguous();
+}
+
+// Matrices [rows, O] that are columns of one, left to right, as that one [rows, S O]; undefined where they are none.
+inline Tensor side_by_side(const std::vector<Tensor>& matrices) {
+  const Tensor stack = Tensor::stack_where_they_lie(matrices);  // [S, rows, O]
+  if (!stack.defined() || stack.dim(0) == 1 || stack.size() == 0) return {};
+  const Index width = stack.dim(2), all = stack.dim(0) * width;
+  const bool columns = stack.strides()[2] == 1 && stack.strides()[0] == width && stack.strides()[1] >= all;
+  return columns ? stack.transpose(0, 1).reshape({stack.dim(1), all}) : Tensor();
 }
 
 }  // namespace subquad::kernels

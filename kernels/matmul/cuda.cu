@@ -100,11 +100,15 @@ bool run_small(const Tensor& a, const Tensor& b, float alpha, float beta, Tensor
 }
 
 void run_float(const Tensor& a, const Tensor& b, float alpha, float beta, Tensor& out) {
+  if (a.dtype() == kBFloat16) return run<BFloat16>(a, b, alpha, beta, out);
   if (run_small(a, b, alpha, beta, out)) return;
   switch (precision()) {
     case Precision::fp32: return run<float>(a, b, alpha, beta, out, FloatProduct::exact);
     case Precision::tf32: return run<float>(a, b, alpha, beta, out, FloatProduct::tf32);
-    case Precision::bf16: return run<BFloat16>(to_bfloat16(a), to_bfloat16(b), alpha, beta, out);
+    case Precision::bf16: {
+      const std::vector<Tensor> rounded = to_bfloat16({a, b});
+      return run<BFloat16>(rounded[0], rounded[1], alpha, beta, out);
+    }
   }
   throw InternalError("matmul: precision out of range");
 }

@@ -61,4 +61,63 @@ TEST_CASE("a checkpoint's second run computes in the precision of the first") {
   });
 }
 
+namespace {
+
+// What a product in bf16 reads of x.
+Tensor as_read(const Tensor& x) {
+  return device().is_cpu() ? x : x.to(kCpu).to(kBFloat16).to(kFloat32).to(device());
+}
+
+// Forward and gradients of `maps` linear maps of one x: by linear where there is one, else by linear_group.
+std::vector<Tensor> linear_results(const Tensor& x, const std::vector<Tensor>& weights,
+                                   const std::vector<Tensor>& upstream, const std::vector<Tensor>& biases) {
+  std::vector<Variable> leaves = {Variable(x, true)}, w, b;
+  for (const Tensor& weight : weights) leaves.push_back(w.emplace_back(weight, true));
+  for (const Tensor& bias : biases) leaves.push_back(b.emplace_back(bias, true));
+  const std::vector<Variable> outs =
+      weights.size() > 1 ? linear_group(leaves[0], w, b) : std::vector{linear(leaves[0], w[0], b[0])};
+  std::vector<Tensor> results = grad(outs, leaves, upstream);
+  for (const Variable& out : outs) results.push_back(out.value());
+  return results;
+}
+
+}  // namespace
+
+TEST_CASE("linear and linear_group in bf16 round what they multiply, and nothing else") {
+  for (const Shape& shape : {Shape{2, 5, 16}, Shape{3, 7}, Shape{9}, Shape{0, 4}})
+    for (const Index count : {1, 3, 9})  // one launch rounds eight
+      for (const bool side_by_side : {false, true}) {
+        CAPTURE(shape);
+        CAPTURE(count);
+        CAPTURE(side_by_side);
+        const Index width = 24;
+        const Tensor x = normal(shape, kFloat32, 1);
+        const Shape all = shape.with(shape.rank() - 1, width).inserted(shape.rank() - 1, count);
+        const Tensor ups = normal(all, kFloat32, 2);
+        std::vector<Tensor> weights, biases, upstream, read_weights, read_upstream;
+        for (Index s = 0; s < count; ++s) {
+          const auto seed = static_cast<std::uint64_t>(10 + s);
+          weights.push_back(normal({shape.back(), width}, kFloat32, seed));
+          biases.push_back(normal({width}, kFloat32, seed + 10));
+          const Tensor mine = ups.select(shape.rank() - 1, s);
+          upstream.push_back(side_by_side ? mine : mine.clone());
+          read_weights.push_back(as_read(weights.back()));
+          read_upstream.push_back(as_read(mine));
+        }
+        std::vector<Tensor> got;
+        {
+          const PrecisionGuard guard(Precision::bf16);
+          got = linear_results(x, weights, upstream, biases);
+        }
+        const std::vector<Tensor> want = linear_results(as_read(x), read_weights, read_upstream, biases);
+        const std::vector<Tensor> exact = linear_results(x, weights, upstream, biases);
+        const std::size_t maps = weights.size();
+        for (std::size_t i = 0; i < got.size(); ++i) {
+          const bool of_bias = i > maps && i <= 2 * maps;  // sums of what came, not of what was multiplied
+          CHECK_EQ(got[i].dtype(), kFloat32);
+          CHECK_CLOSE(got[i], of_bias ? exact[i] : want[i], dot_tolerance(kFloat32, 128));
+        }
+      }
+}
+
 }  // namespace subquad::test
