@@ -17,6 +17,13 @@ namespace subquad::bench {
 struct Count {
   double flops = 0;  // of products and sums, multiply and add = 2
   double bytes = 0;  // each input, result, value kept for backward and gradient, read or written once
+  double again = 0;  // of rows that are read once for every entry that names them: no less than that from a cache
+};
+
+// One op of a chain of them.
+struct Part {
+  std::string name;
+  Count forward, backward;
 };
 
 // An op on one set of inputs.
@@ -24,6 +31,8 @@ struct Work {
   std::map<std::string, Variable> inputs;          // parameters, too; gradients are taken of those that require one
   std::function<std::vector<Variable>()> forward;  // the results
   Count forward_count, backward_count;             // backward: 0 where the op has none
+  std::vector<Part> parts = {};  // of a layer, a step: they add up to the counts, and their floors to its floor
+  std::function<std::map<std::string, Tensor>()> also = {};  // what the last forward left beside its results
 };
 
 struct Case {
@@ -43,6 +52,8 @@ std::vector<Case> combiner_cases();   // summaries of blocks
 std::vector<Case> paramixer_cases();  // sparse factors
 std::vector<Case> nystrom_cases();    // landmarks and the pseudo-inverse
 std::vector<Case> module_cases();     // the attentions of nn/attention
+std::vector<Case> layer_cases();      // an encoder layer with each of them
+std::vector<Case> step_cases();       // a step of training a classifier with each of them
 std::vector<Case> all_cases();
 
 // Error that lists every name when no case has this one.

@@ -48,10 +48,11 @@ Work gathered_attention_work(const Settings& s, const nn::Place& place) {
   const Tensor index = random_keys({q.dim(0), q.dim(1), q.dim(2), slots}, within(s), place.seed()).to(place.device());
   const double pairs = static_cast<double>(index.size()), width = static_cast<double>(q.dim(3));
   const double bytes = bytes_of({q.shape()}, place.dtype());
+  const double rows = 2 * pairs * width * static_cast<double>(dtype_bytes(place.dtype()));  // of k and v; q and dout
   return {.inputs = {{"q", q}, {"k", k}, {"v", v}, {"index", Variable(index)}},
           .forward = [=]() -> std::vector<Variable> { return {gathered_attention(q, k, v, index).out}; },
-          .forward_count = {4 * pairs * width, 4 * bytes + 8 * pairs},
-          .backward_count = {14 * pairs * width, 8 * bytes + 16 * pairs}};  // the index, also sorted by keys
+          .forward_count = {4 * pairs * width, 4 * bytes + 8 * pairs, rows},
+          .backward_count = {14 * pairs * width, 8 * bytes + 16 * pairs, 2 * rows}};  // the index, also sorted by keys
 }
 
 // Of training step 1 on the first samples of a data set.
@@ -75,6 +76,7 @@ Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
   const auto lags = static_cast<double>(std::min(s.size("lags"), within(s)));
   const auto columns = static_cast<double>(std::min(s.size("columns"), q.dim(2)));
   const double bytes = bytes_of({q.shape()}, place.dtype()), scores = bytes_of({scores_shape}, place.dtype());
+  const double along = 2 * lags * bytes;  // rows of k and v along the lags; in backward those of q and dout, too
   return {.inputs = {{"q", q},
                      {"k", k},
                      {"v", v},
@@ -85,8 +87,8 @@ Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
           .forward = [=]() -> std::vector<Variable> {
             return {lag_column_attention(q, k, v, chosen, {lag, col}, ScoreMode::straight_through, {}, options).out};
           },
-          .forward_count = {4 * rows * (lags + columns) * width, 4 * bytes},
-          .backward_count = {rows * (14 * lags + 10 * columns) * width, 8 * bytes + 2 * scores}};
+          .forward_count = {4 * rows * (lags + columns) * width, 4 * bytes, along},
+          .backward_count = {rows * (14 * lags + 10 * columns) * width, 8 * bytes + 2 * scores, 2 * along}};
 }
 
 std::vector<Setting> with_heads(std::vector<Setting> more) {

@@ -37,10 +37,11 @@ Work product_work(const Variable& weights, const Variable& values, std::size_t f
   const auto rows = static_cast<double>(values.dim(0) * values.dim(1)) * static_cast<double>(factors);
   const auto width = static_cast<double>(values.dim(2)), entries = static_cast<double>(links);
   const double flops = 2 * rows * entries * width, each = static_cast<double>(dtype_bytes(values.dtype()));
+  const double linked = rows * entries * width * each;  // rows of values; in backward for dvalues and for dweights
   return {.inputs = {{"weights", weights}, {"values", values}},
           .forward = [op = std::move(op)]() -> std::vector<Variable> { return {op()}; },
-          .forward_count = {flops, rows * (entries + 2 * width) * each},
-          .backward_count = {2 * flops, rows * (2 * entries + 3 * width) * each}};
+          .forward_count = {flops, rows * (entries + 2 * width) * each, linked},
+          .backward_count = {2 * flops, rows * (2 * entries + 3 * width) * each, 2 * linked}};
 }
 
 Variable values_of(const Settings& s, const nn::Place& place) {

@@ -88,6 +88,7 @@ std::map<std::string, Tensor> Runner::results() {
   const std::vector<Variable> outs = work_.forward();
   for (std::size_t i = 0; i < outs.size(); ++i) named[numbered("out", i)] = outs[i].value();
   for (const auto& [name, input] : work_.inputs) named[name] = input.value();
+  if (work_.also) named.merge(work_.also());
   if (!has_backward()) return named;
   const std::vector<Tensor> above = upstream(outs), grads = grad(outs, leaves_, above);
   for (std::size_t i = 0; i < outs.size(); ++i) named[numbered("upstream", i)] = above[i];
