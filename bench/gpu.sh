@@ -7,11 +7,13 @@
 #                                          kernels    the engine's, beside PyTorch
 #                                          attentions forward and backward: times, fractions of the roofs, launches, memory;
 #                                                     beside PyTorch
+#                                          layers     the same of an encoder layer, and of a whole training step, with each
 #                                          ops        the same of every primitive
 #                                          growth     the attentions from N = 2^10 to 2^17, and a million
 #                                          training   each attention, eager and as a graph, a few hundred steps
 #                                          listops    each attention at its paper's settings, 5,000 steps as far as the time goes
 #   bench/gpu.sh --only build,tests      some of them; results of other parts stay
+#   bench/gpu.sh --only ... --minutes 9  all of these together in so many minutes: each gets its share of what is left
 #   bench/gpu.sh --out DIR               where results go; else bench/results/gpu-<name>-<commit>
 #   bench/gpu.sh --carry DIR             elsewhere, with network (Debian, Ubuntu): unpacks what the build needs into DIR, under
 #                                        64 MiB; then, on the machine with the GPU, CMAKE_PREFIX_PATH=DIR/usr bench/gpu.sh
@@ -22,9 +24,11 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/cuda
 bin=$build/bin
-parts=(build tests sanitizer kernels attentions ops growth training listops)
+parts=(build tests sanitizer kernels attentions layers ops growth training listops)
 
-part_seconds=580  # and 5 more for a program that does not stop when asked to
+part_seconds=580  # at most, and 5 more for a program that does not stop when asked to
+declare -A share=([build]=300 [tests]=200 [sanitizer]=300 [kernels]=120 [attentions]=220 [layers]=180 [ops]=240 [growth]=120
+                  [training]=180 [listops]=400)  # of --minutes
 
 stop() { echo "gpu: $1" >&2; exit "${2:-1}"; }
 
@@ -45,12 +49,17 @@ carry() {
 
 only=$(IFS=,; echo "${parts[*]}")
 out=
+minutes=
 while [ $# -gt 0 ]; do
   case $1 in
     --only) only=${2:?gpu: --only needs parts, such as build,tests}; shift ;;
     --out) out=${2:?gpu: --out needs a folder}; shift ;;
+    --minutes)
+      minutes=${2:?gpu: --minutes needs a number}
+      [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || stop "--minutes is '$minutes', expected a number" 2
+      shift ;;
     --carry) carry "${2:?gpu: --carry needs a folder}"; exit ;;
-    *) stop "unknown option $1; there are --only, --out and --carry" 2 ;;
+    *) stop "unknown option $1; there are --only, --minutes, --out and --carry" 2 ;;
   esac
   shift
 done
@@ -252,6 +261,11 @@ part_sanitizer() {
   done
 }
 
+have_torch() { python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; }
+
+# whole_lines FILE: without the half line that a program which was stopped may leave.
+whole_lines() { head -n "$(wc -l <"$1")" "$1"; }
+
 part_kernels() {
   local inputs lines watcher clock status=0
   inputs=$(mktemp -d)
@@ -260,16 +274,15 @@ part_kernels() {
   watcher=$!
   # However this part ends; a watcher that has ended by itself cannot be killed, and need not be.
   trap "kill $watcher 2>/dev/null || true" EXIT
-  within 300 "$bin/bench_gpu" --dump "$inputs" >"$logs/kernels.jsonl" || status=$?
+  within $(((deadline - SECONDS) / 2)) "$bin/bench_gpu" --dump "$inputs" >"$logs/kernels.jsonl" || status=$?
   kill $watcher 2>/dev/null || true  # ended by itself: nothing is left to stop
   [ $status = 0 ] || fail "bench_gpu $(ended $status)"
   # The median over the moments at which a kernel ran; null where none was seen.
   clock=$(awk -F', *' '$1 ~ /^[0-9]+$/ && $2 > 0 {print $1}' "$logs/clocks.csv" | sort -n |
     awk '{clocks[NR] = $1} END {print NR ? clocks[int((NR + 1) / 2)] : "null"}')
   record clock.jsonl sm_mhz="$clock"
-  # A program that was stopped may leave half a line.
-  head -n "$(wc -l <"$logs/kernels.jsonl")" "$logs/kernels.jsonl" >"$out/kernels.jsonl"
-  if python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
+  whole_lines "$logs/kernels.jsonl" >"$out/kernels.jsonl"
+  if have_torch; then
     status=0
     within $part_seconds python3 "$root/bench/gpu/peers.py" --dump "$inputs" <"$out/kernels.jsonl" >"$logs/peers.jsonl" ||
       status=$?
@@ -284,37 +297,32 @@ part_kernels() {
   rm -rf "$inputs"
 }
 
-have_torch() { python3 -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; }
+# PyTorch's times beside the lines of $out/NAME.jsonl, in what is left of the part's time: peers NAME FOLDER.
+peers() {
+  local name=$1 inputs=$2 status=0
+  have_torch || { echo "no PyTorch here: times without a peer"; return; }
+  within $part_seconds python3 "$root/bench/gpu/op_peers.py" --dump "$inputs" --seconds $((deadline - SECONDS - 25)) <"$out/$name.jsonl" \
+    >"$logs/$name.peers.jsonl" 2>"$logs/$name.peers.log" || status=$?
+  cat "$logs/$name.peers.log" >&2
+  [ $status = 0 ] || fail "op_peers.py $(ended $status)"
+  # It writes all lines at its end, in time or not.
+  [ "$(wc -l <"$logs/$name.peers.jsonl")" != "$(wc -l <"$out/$name.jsonl")" ] || cp "$logs/$name.peers.jsonl" "$out/$name.jsonl"
+}
 
-# whole_lines FILE: without the half line that a program which was stopped may leave.
-whole_lines() { head -n "$(wc -l <"$1")" "$1"; }
-
-part_attentions() {
-  local inputs lines status=0
+# What bench_gpu has under a name, in half of the part's time, and PyTorch beside it.
+ops_of() {
+  local name=$1 status=0 inputs
   inputs=$(mktemp -d)
-  within 250 "$bin/bench_gpu" --attentions --dump "$inputs" >"$logs/attentions.jsonl" || status=$?
-  [ $status = 0 ] || fail "bench_gpu --attentions $(ended $status)"
-  whole_lines "$logs/attentions.jsonl" >"$out/attentions.jsonl"
-  if have_torch; then
-    status=0
-    within $part_seconds python3 "$root/bench/gpu/attention_peers.py" --dump "$inputs" --seconds $((deadline - SECONDS - 30)) \
-      <"$out/attentions.jsonl" >"$logs/attention_peers.jsonl" || status=$?
-    [ $status = 0 ] || fail "attention_peers.py $(ended $status)"
-    lines=$(wc -l <"$logs/attention_peers.jsonl")  # what PyTorch did not come to stays as it was
-    { whole_lines "$logs/attention_peers.jsonl"; tail -n +$((lines + 1)) "$out/attentions.jsonl"; } >"$logs/both.jsonl"
-    cp "$logs/both.jsonl" "$out/attentions.jsonl"
-  else
-    echo "no PyTorch here: times without a peer"
-  fi
+  within $(((deadline - SECONDS) * 55 / 100)) "$bin/bench_gpu" "--$name" --dump "$inputs" >"$logs/$name.jsonl" || status=$?
+  [ $status = 0 ] || fail "bench_gpu --$name $(ended $status)"
+  whole_lines "$logs/$name.jsonl" >"$out/$name.jsonl"
+  peers "$name" "$inputs"
   rm -rf "$inputs"
 }
 
-part_ops() {
-  local status=0
-  within $part_seconds "$bin/bench_gpu" --ops >"$logs/ops.jsonl" || status=$?
-  [ $status = 0 ] || fail "bench_gpu --ops $(ended $status)"
-  whole_lines "$logs/ops.jsonl" >"$out/ops.jsonl"
-}
+part_attentions() { ops_of attentions; }
+part_layers() { ops_of layers; }
+part_ops() { ops_of ops; }
 
 part_growth() {
   local status=0
@@ -396,13 +404,23 @@ PYTHON
   done
 }
 
+# Seconds for a part: its share of what is left of --minutes among those that are still to come.
+seconds_for() {
+  local name sum=0
+  [ -n "$minutes" ] || { echo $part_seconds; return; }
+  for name in $(sed "s/.*\b$1\b/$1/; s/,/ /g" <<<"$only"); do sum=$((sum + share[$name])); done
+  awk -v left="$minutes" -v gone=$((SECONDS - started)) -v mine="${share[$1]}" -v all=$sum -v most=$part_seconds \
+    'BEGIN {s = int((60 * left - gone) * mine / all); print (s < 1 ? 1 : s > most ? most : s)}'
+}
+
 failures=$(mktemp)
 trap 'rm -f "$failures"' EXIT
+started=$SECONDS
 for part in ${only//,/ }; do
   echo "== $part"
   rm -f "$out/$part.jsonl"
   begin=$SECONDS
-  deadline=$((begin + part_seconds))
+  deadline=$((begin + $(seconds_for "$part")))
   set +e  # an error ends this part and no other
   (set -e; "part_$part")
   status=$?

@@ -4,10 +4,11 @@
 //   bench_gpu [--only REGEX] [--dump FOLDER] [--tiny]     the engine's kernels, one by one
 //   bench_gpu --attentions [...]                           those of bench_kernel, forward and backward
 //   bench_gpu --ops [...]                                  its other ops, the primitives, likewise
+//   bench_gpu --layers [...]                               encoder layers, and whole training steps
 //   bench_gpu --growth [...]                               the attentions from n = 2^10 to a million
 //
-// --dump writes inputs and results of the smallest size of each op and precision (--attentions: of each in fp32) for
-// bench/gpu/peers.py; --tiny takes sizes that the interpreter of tests/simt can do.
+// --dump writes inputs and results of the smallest size of each op and precision for bench/gpu/peers.py (--attentions,
+// --ops, --layers: of each in fp32, for op_peers.py); --tiny takes sizes that the interpreter of tests/simt can do.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -23,7 +24,7 @@ namespace {
 
 struct Options {
   std::string only, dump;
-  bool attentions = false, ops = false, growth = false, tiny = false;
+  bool attentions = false, ops = false, layers = false, growth = false, tiny = false;
 };
 
 // Attention in fp32 takes three products of TF32 per product.
@@ -72,7 +73,8 @@ void dump(const std::filesystem::path& folder, const Case& c, const Prepared& se
 int run(const Options& options) {
   const Device device = parse_device("cuda");
   const Roofs roofs = measure_roofs(device, options.tiny);
-  nlohmann::ordered_json peaks = {{"device", device_name(device)}, {"copy_gbytes", roofs.bytes * 1e-9}};
+  nlohmann::ordered_json peaks = {
+      {"device", device_name(device)}, {"copy_gbytes", roofs.bytes * 1e-9}, {"cache_gbytes", roofs.cache_bytes * 1e-9}};
   for (const auto& [precision, flops] : roofs.flops)
     peaks["gflops"][std::string(precision_name(precision))] = flops * 1e-9;
   std::printf("%s\n", nlohmann::ordered_json{{"roofs", peaks}}.dump().c_str());
@@ -83,11 +85,12 @@ int run(const Options& options) {
     std::fflush(stdout);
     std::fprintf(stderr, "%s\n", text.c_str());
   };
-  if (options.growth) bench_growth(device, ops, report);
   int wrong_ops = 0;
+  if (options.growth) wrong_ops += bench_growth(device, ops, report);
   if (options.attentions) wrong_ops += bench_ops(Which::attentions, device, roofs, ops, report);
   if (options.ops) wrong_ops += bench_ops(Which::primitives, device, roofs, ops, report);
-  if (options.attentions || options.ops || options.growth) return wrong_ops == 0 ? 0 : 1;
+  if (options.layers) wrong_ops += bench_ops(Which::layers, device, roofs, ops, report);
+  if (options.attentions || options.ops || options.layers || options.growth) return wrong_ops == 0 ? 0 : 1;
 
   std::vector<Case> cases;
   std::map<std::string, double> smallest;  // bytes, by op and precision: what is dumped
@@ -130,6 +133,7 @@ int main(int argc, char** argv) {
   app.add_option("--dump", options.dump, "an existing folder for inputs and results, one file per op and precision");
   app.add_flag("--attentions", options.attentions, "the attentions of bench_kernel, forward and backward");
   app.add_flag("--ops", options.ops, "its primitives, forward and backward");
+  app.add_flag("--layers", options.layers, "encoder layers and training steps with each attention");
   app.add_flag("--growth", options.growth, "the attentions over n, with fitted exponents");
   app.add_flag("--tiny", options.tiny, "sizes for the interpreter of tests/simt");
   CLI11_PARSE(app, argc, argv);

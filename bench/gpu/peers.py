@@ -104,7 +104,12 @@ def seconds_of(calls):
             call()
         torch.cuda.synchronize()
         repetitions = max(1, math.ceil(10 / len(calls)))
-        replay = lambda: [call() for _ in range(repetitions) for call in calls]
+
+        def replay():  # results are let go of one by one
+            for _ in range(repetitions):
+                for call in calls:
+                    call()
+
         try:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, stream=stream):

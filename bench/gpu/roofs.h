@@ -10,7 +10,8 @@ namespace subquad::bench::gpu {
 
 struct Roofs {
   std::map<Precision, double> flops;  // of cuBLAS per second, in each precision
-  double bytes = 0;                   // that a copy reads and writes per second
+  double bytes = 0;                   // that a copy reads and writes per second, from and to memory
+  double cache_bytes = 0;             // that a copy does which stays in the second-level cache
 };
 
 Roofs measure_roofs(Device device, bool tiny);

@@ -69,8 +69,8 @@ Timing time_on_gpu(Device device, std::vector<Prepared> sets, bool quick) {
   Stopwatch watch;
   capture(1);
   const double once = watch.time([&] { graph.replay(); }) / count;
-  const double wanted =
-      quick ? 2 : std::clamp(3e-3 / std::max(once, 1e-7), 10.0, 500.0);  // 3 ms hide the replay's start
+  if (quick) return timing_of({once}, count);
+  const double wanted = std::clamp(3e-3 / std::max(once, 1e-7), 10.0, 500.0);  // 3 ms hide the replay's start
   const int rounds = static_cast<int>(std::ceil(wanted / count));
   capture(rounds);
 
@@ -79,7 +79,7 @@ Timing time_on_gpu(Device device, std::vector<Prepared> sets, bool quick) {
   for (int attempt = 0; attempt < 3; ++attempt) {
     std::vector<double> seconds;
     double total = 0;
-    while (quick ? seconds.size() < 2 : seconds.size() < 20 || total < 0.3) {
+    while (seconds.size() < 20 || total < 0.3) {
       seconds.push_back(watch.time([&] { graph.replay(); }) / per_replay);
       total += seconds.back() * per_replay;
     }

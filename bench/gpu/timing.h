@@ -14,7 +14,7 @@ struct Timing {
 };
 
 // The sets take turns, so that with enough of them none is found in the cache. At least 10 repetitions per replay, 20
-// replays and 0.3 s (`quick`: two replays, for the interpreter); once more where the quartiles differ by over 20 %.
+// replays and 0.3 s (`quick`: one of each, for the interpreter); once more where the quartiles differ by over 20 %.
 Timing time_on_gpu(Device device, std::vector<Prepared> sets, bool quick);
 
 }  // namespace subquad::bench::gpu

@@ -10,7 +10,6 @@ that agrees ends the program with status 1.
 """
 
 import argparse
-import importlib
 import json
 import os
 import pathlib
@@ -23,8 +22,7 @@ import time
 import torch
 
 import safetensors_file
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from ways import ways_of
 
 # (op of bench_kernel, module of this folder, settings); N, batch, heads and width are added to each.
 ROWS = [
@@ -72,27 +70,42 @@ class Ours:
         self.process.wait()
 
 
+def numbered(name, tensors):
+    """NAME, NAME.1, ... as far as there are such tensors."""
+    return [n for n in [name, *(f"{name}.{i}" for i in range(1, len(tensors)))] if n in tensors]
+
+
 class Peer:
-    """One way to do the work in PyTorch: `function(tensors, shape)` gives the result."""
+    """One way to do the work in PyTorch: `function(tensors, shape)` gives the result, or several."""
 
     def __init__(self, function, tensors, shape):
         self.function, self.shape = function, shape
         self.names = [name[len("grad."):] for name in tensors if name.startswith("grad.")]
-        self.inputs = {name: t.detach().clone() for name, t in tensors.items()}
+        self.outs, upstream = numbered("out", tensors), numbered("upstream", tensors)
+        self.inputs = {name: t.detach().clone() for name, t in tensors.items() if name not in self.outs and not name.startswith("grad.")}
         for name in self.names:
             self.inputs[name].requires_grad_()
-        self.upstream = tensors["upstream"]
+        self.upstream = [self.inputs[name] for name in upstream]
+
+    def forward(self):
+        out = self.function(self.inputs, self.shape)
+        return out if isinstance(out, tuple) else (out,)
+
+    def backward(self, outs):
+        leaves = [self.inputs[name] for name in self.names]
+        return torch.autograd.grad(outs, leaves, [u.to(out.dtype) for u, out in zip(self.upstream, outs)], allow_unused=True)
 
     def results(self):
-        out = self.function(self.inputs, self.shape)
-        grads = torch.autograd.grad(out, [self.inputs[n] for n in self.names], self.upstream, allow_unused=True)
-        return {"out": out.detach(), **{"grad." + n: g for n, g in zip(self.names, grads) if g is not None}}
+        outs = self.forward()
+        grads = self.backward(outs) if self.names else ()
+        named = {name: out.detach() for name, out in zip(self.outs, outs, strict=True)}
+        return {**named, **{"grad." + n: g for n, g in zip(self.names, grads) if g is not None}}
 
     def run(self):
         start = time.process_time()
-        out = self.function(self.inputs, self.shape)
+        outs = self.forward()
         middle = time.process_time()
-        grads = torch.autograd.grad(out, [self.inputs[n] for n in self.names], self.upstream, allow_unused=True)
+        grads = self.backward(outs)
         end = time.process_time()
         del grads
         return middle - start, end - middle
@@ -101,7 +114,7 @@ class Peer:
 def largest_difference(peer, tensors, scale_of):
     """Of any result or gradient, relative to the largest element of its kind; a missing one is infinitely different."""
     results, worst, where = peer.results(), 0.0, "nothing"
-    for name in ["out"] + ["grad." + n for n in peer.names]:
+    for name in peer.outs + ["grad." + n for n in peer.names]:
         ours = tensors[name].double()
         theirs = results[name].double() if name in results else torch.zeros_like(ours)
         difference = (ours - theirs).abs().max().item() / max(scale_of(name, ours), 1e-30)
@@ -111,13 +124,13 @@ def largest_difference(peer, tensors, scale_of):
 
 
 def scales(tensors):
-    """out: its largest element. Gradients: the largest of any gradient of a parameter or input of the same rank, since some, such
+    """Of results: the largest element. Of gradients: the largest of any gradient of a parameter or input of the same rank, since some, such
     as that of a bias of the keys, are zero but for rounding."""
     largest = {}
     for name, t in tensors.items():
         if name.startswith("grad."):
             largest[t.dim()] = max(largest.get(t.dim(), 0.0), t.abs().max().item())
-    return lambda name, t: t.abs().max().item() if name == "out" else largest[t.dim()]
+    return lambda name, t: largest[t.dim()] if name.startswith("grad.") else t.abs().max().item()
 
 
 def median(values):
@@ -148,7 +161,7 @@ def compare_row(options, op, module, settings, folder):
     ours = Ours(options.bench, op, settings, file)
     try:
         tensors = safetensors_file.read(file)
-        ways = importlib.import_module(module).WAYS
+        ways = ways_of(module)
         peers = {name: Peer(function, tensors, settings) for name, function in ways.items()}
         record = {"op": op, "shape": settings, "differences": {}}
         for name, peer in list(peers.items()):
