@@ -46,10 +46,10 @@
 //
 // On CUDA a query, and in backward a row of a table, has one owner, which walks over all that it sees or that see it:
 // 2 (4 E + 3 C) flops backward. One number per query is kept in backward, and with a mask that is no prefix one byte
-// per row of the summaries, and for fixed the gradients of the summaries once for each 512 queries. float32 heads up to
-// 128 wide of fixed, window and row without dropout are multiplied on tensor cores in precision(), as in
-// kernels/attention (in fp32 up to 64); the other patterns, and float64, by groups of eight lanes in sums of their own
-// dtype.
+// per row of the summaries, and the gradients of summaries that many queries see once for each 512 queries (fixed) or
+// 1024 (logsparse, blocks of more than 1024 tokens). float32 heads up to 128 wide of fixed, window and row without
+// dropout are multiplied on tensor cores in precision(), as in kernels/attention (in fp32 up to 64); the other patterns,
+// and float64, by groups of eight lanes in sums of their own dtype.
 //
 // Source: Ren et al. 2021 (Combiner); nn/attention/combiner.h tells what is theirs and what is ours.
 #pragma once

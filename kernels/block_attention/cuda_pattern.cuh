@@ -10,7 +10,8 @@
 
 namespace subquad::kernels::cuda {
 
-// The numbers first, first + step, ..., `count` of them, but for the skip-th.
+// The numbers first, first + step, ..., `count` of them, but for the skip-th. In the entries of logsparse's summaries,
+// `first` is a query and the e-th number the row beside it in level e + 1: BlockSight::row_of.
 struct Stretch {
   int first, step, count, skip;  // skip -1: none
 
@@ -36,6 +37,8 @@ class BlockSight {
     const std::vector<Index> rows = summary_rows(pattern, positions);
     tables = static_cast<int>(rows.size());
     summaries = rows.empty() ? 0 : static_cast<int>(rows[0]);
+    if (kind == BlockKind::logsparse)
+      while ((Index{2} << levels) < n) ++levels;
   }
 
   BlockKind kind;
@@ -43,17 +46,17 @@ class BlockSight {
   bool causal, own_span;
   int n, size, queries;
   int tables = 0, summaries = 0;  // summary tables, and rows of each
+  int levels = 0;                 // logsparse
 
   __host__ __device__ bool every_cell() const { return is_line() && sight != LineSight::all; }
 
   // What a query sees: so many stretches of entries, some of them empty.
   __device__ int stretches() const {
-    if (kind == BlockKind::logsparse) return 1 + levels();
     return (is_grid() ? 2 : kind == BlockKind::window || is_line() ? 1 : 2) + (is_grid() ? tables : 0);
   }
   __device__ Entries entries_of(int i, int k) const {
     if (kind == BlockKind::logsparse) {
-      if (k > 0) return {1, sibling_of(i, k)};
+      if (k > 0) return {1, {i, 0, levels, -1}};
       return {0, pair_of(i, false)};
     }
     if (kind == BlockKind::window) {
@@ -71,6 +74,13 @@ class BlockSight {
     const int table = k - 1;
     if (of_columns(table)) return {table, Stretch{g * size, 1, size, y}};
     return {table, Stretch{y, size, causal ? g : summaries / size, hidden}};
+  }
+
+  // Row e of such entries, -1 where there is none.
+  __device__ int row_of(const Entries& entries, int e) const {
+    if (kind == BlockKind::logsparse && entries.table == 1)
+      return e < levels ? sibling_of(entries.rows.first, e + 1) : -1;
+    return entries.rows.has(e) ? entries.rows.at(e) : -1;
   }
 
   // The queries that see a row of a table, in at most two stretches.
@@ -114,10 +124,16 @@ class BlockSight {
     const int last = n - 1, rest = last >> (level - 1);  // the sum over m of floor(x / 2^m) is x less its bits
     return level - 1 + (last - bits_of(last)) - (rest - bits_of(rest));
   }
-  __host__ __device__ int levels() const {
-    int count = 0;
-    while ((Index{2} << count) < n) ++count;
-    return count;
+  // The row that all queries of block c of a level see, -1 where there is none, and the block that sees a row: the
+  // neighbour of both.
+  __device__ int sibling_row(int level, int c) const {
+    const int other = c ^ 1;
+    return other <= (n - 1) >> level && (!causal || other < c) ? level_start(level) + other : -1;
+  }
+  __device__ int level_of(int r) const {
+    int level = 1;
+    while (level < levels && r >= level_start(level + 1)) ++level;
+    return level;
   }
 
  private:
@@ -159,10 +175,12 @@ class BlockSight {
     return along_row ? until(g * size, i) : Stretch{y, size, g, -1};
   }
 
-  __host__ __device__ static int bits_of(int x) {
-    int count = 0;
-    for (; x > 0; x &= x - 1) ++count;
-    return count;
+  __host__ __device__ static int bits_of(int number) {
+    auto x = static_cast<unsigned>(number);
+    x -= x >> 1 & 0x55555555u;  // in pairs, nibbles, bytes, and all
+    x = (x & 0x33333333u) + (x >> 2 & 0x33333333u);
+    x = (x + (x >> 4)) & 0x0f0f0f0fu;
+    return static_cast<int>(x * 0x01010101u >> 24);
   }
   // logsparse, level 0: i and i XOR 1, if causal only the earlier (of a token's queries: later) one.
   __device__ Stretch pair_of(int i, bool later) const {
@@ -170,20 +188,11 @@ class BlockSight {
     if (!causal) return until(even, end);
     return later ? until(i, end) : until(even, i + 1);
   }
-  __device__ int level_of(int r) const {
-    int level = 1;
-    while (level < levels() && r >= level_start(level + 1)) ++level;
-    return level;
-  }
   __device__ Stretch block(int level, int c) const {
     const int first = c << level, end = n - first > (1 << level) ? first + (1 << level) : n;
     return until(first, end);
   }
-  __device__ Stretch sibling_of(int i, int level) const {
-    const int own = i >> level, c = own ^ 1;
-    const bool seen = c <= (n - 1) >> level && (!causal || c < own);
-    return {level_start(level) + c, 1, seen ? 1 : 0, -1};
-  }
+  __device__ int sibling_of(int i, int level) const { return sibling_row(level, i >> level); }
   __device__ Stretch sibling_queries(int r) const {
     const int level = level_of(r), c = r - level_start(level);
     if ((c ^ 1) > (n - 1) >> level || (causal && c % 2 != 0)) return nothing();

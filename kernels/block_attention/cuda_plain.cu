@@ -132,19 +132,18 @@ __device__ void for_entries(const Arguments<T>& in, const HeadTable<T>* tables, 
     const Entries entries = in.sight().entries_of(i, part);
     const HeadTable<T> table = tables[entries.table];
     for (int from = 0; from < entries.rows.count; from += walkers.count() * kGroupRows) {
-      const int first = from + walkers.number() * kGroupRows, own = first + own_x;
-      const bool seen = entries.rows.has(own) && alive.row(entries.table, entries.rows.at(own));
+      const int own = in.sight().row_of(entries, from + walkers.number() * kGroupRows + own_x);
+      const bool seen = own >= 0 && alive.row(entries.table, own);
       const T *k[kGroupRows], *v[kGroupRows];
 #pragma unroll
       for (int x = 0; x < kGroupRows; ++x) {
-        const bool there = __shfl_sync(kWholeWarp, seen ? 1 : 0, GroupLane().base + x) != 0;
-        k[x] = there ? table.k + entries.rows.at(first + x) * table.k_row : nullptr;
-        v[x] = there ? table.v + entries.rows.at(first + x) * table.v_row : nullptr;
+        const int row = __shfl_sync(kWholeWarp, seen ? own : -1, GroupLane().base + x);
+        k[x] = row < 0 ? nullptr : table.k + row * table.k_row;
+        v[x] = row < 0 ? nullptr : table.v + row * table.v_row;
       }
       const T logit = in.scale * dot_rows<N>(q, k, in.width);
       const bool drops = in.dropout.active && entries.table == 0 && seen;
-      const T factor =
-          drops ? static_cast<T>(in.dropout.factor(b, Index{i} * in.q.dim(1) + h, entries.rows.at(own))) : T(1);
+      const T factor = drops ? static_cast<T>(in.dropout.factor(b, Index{i} * in.q.dim(1) + h, own)) : T(1);
       f(k, v, seen ? logit : -std::numeric_limits<T>::infinity(), factor);
     }
   }
@@ -216,45 +215,100 @@ __global__ void block_attention_grad_plain_queries(GradArguments<T> args) {
   if (work.column == 0 && GroupLane().lane == 0) args.delta[work.head * in.sight().queries + i] = delta;
 }
 
-// Rows of the tables as blocks own them: first those that a warp owns, four to a block, then the others.
+// The rows of logsparse that more than kPieceQueries see are shared by blocks, each of which has the queries of one
+// piece of the positions; what they find is added in order. Cut by position, so that padding changes no bit.
+constexpr int kPieceLevel = 10, kPieceQueries = 1 << kPieceLevel;
+
+struct SharedRows {
+  int levels = 0, pieces = 0;  // that have such rows; of the positions
+  int first = 0, rows = 0;     // in the table
+
+  explicit SharedRows(const BlockSight& sight) {
+    if (sight.levels <= kPieceLevel) return;
+    levels = sight.levels - kPieceLevel;
+    pieces = (sight.n + kPieceQueries - 1) / kPieceQueries;
+    first = sight.level_start(kPieceLevel + 1);
+    rows = sight.summaries - first;
+  }
+  __host__ __device__ int units() const { return levels * pieces; }
+};
+
+// Rows of the tables as blocks own them: first those that a warp owns, four to a block, then those of a block, then
+// pieces of rows.
 struct RowOwners {
   int alone;     // rows of the first table, or tables, that warps own
-  int together;  // rows at the end of the last table
+  int together;  // rows behind them that blocks own
+  SharedRows shared;
 
-  explicit RowOwners(const BlockSight& sight) {
-    const int all = sight.n + sight.tables * sight.summaries;
+  explicit RowOwners(const BlockSight& sight) : shared(sight) {
+    const int all = sight.n + sight.tables * sight.summaries - shared.rows;
     alone = all;
     if (sight.kind == BlockKind::fixed) alone = sight.n;
-    if (sight.kind == BlockKind::logsparse && sight.levels() >= kLongLevel)
+    if (sight.kind == BlockKind::logsparse && sight.levels >= kLongLevel)
       alone = sight.n + sight.level_start(kLongLevel);
     together = all - alone;
   }
-  __host__ __device__ Index units() const { return (alone + kGroupWarps - 1) / kGroupWarps + together; }
+  __host__ __device__ int blocks_alone() const { return (alone + kGroupWarps - 1) / kGroupWarps; }
+  __host__ __device__ Index units() const { return Index{blocks_alone()} + together + shared.units(); }
 };
 
-// Owns rows of tables: dk and dv are what the queries that see the row give.
+// What a warp or block owns.
+struct OwnedRow {
+  int table = 0, row = -1;  // -1: nothing
+  bool whole_block;
+  int piece = -1;  // of a shared row: its number among all
+  int first = 0;   // position of the piece
+
+  __device__ OwnedRow(const BlockSight& sight, const RowOwners& owners, int unit)
+      : whole_block(unit >= owners.blocks_alone()) {
+    const int behind = unit - owners.blocks_alone();
+    if (behind >= owners.together) {
+      piece = behind - owners.together;
+      first = piece % owners.shared.pieces * kPieceQueries;
+      const int level = kPieceLevel + 1 + piece / owners.shared.pieces;
+      table = 1;
+      row = sight.sibling_row(level, first >> level);
+      return;
+    }
+    const int number = whole_block ? owners.alone + behind : unit * kGroupWarps + static_cast<int>(threadIdx.x) / kWarp;
+    if (!whole_block && number >= owners.alone) return;
+    table = number < sight.n ? 0 : 1 + (number - sight.n) / sight.summaries;
+    row = table == 0 ? number : (number - sight.n) % sight.summaries;
+  }
+
+  // In two stretches, one of which may be empty.
+  __device__ Stretch queries(const BlockSight& sight, int part) const {
+    Stretch all = sight.queries_of(table, row, part);
+    if (piece >= 0 && all.count > 0) {
+      all.first = first;
+      all.count = sight.n - first < kPieceQueries ? sight.n - first : kPieceQueries;
+    }
+    return all;
+  }
+};
+
+// Owns rows of tables: dk and dv are what the queries that see the row give. Of a shared row, parts [B H, pieces, E +
+// C] get what one piece gives.
 template <class T, int N>
-__global__ void block_attention_grad_plain_rows(GradArguments<T> args, RowOwners owners) {
+__global__ void block_attention_grad_plain_rows(GradArguments<T> args, RowOwners owners, T* parts) {
   SharedMemory shared;
   const Arguments<T>& in = args.in;
   const Work work(in.q.dim(1), owners.units(), in.width > in.value_width ? in.width : in.value_width);
   const Index b = work.b, h = work.h, heads = in.q.dim(1);
   const HeadTable<T>* const tables = head_tables(in, b, h, shared);
   const GroupScratch<T> scratch(shared);
-  const int blocks_alone = (owners.alone + kGroupWarps - 1) / kGroupWarps;
-  const Walkers walkers{work.unit >= blocks_alone};
-  const int row = static_cast<int>(walkers.whole_block ? owners.alone + work.unit - blocks_alone
-                                                       : work.unit * kGroupWarps + threadIdx.x / kWarp);
-  if (!walkers.whole_block && row >= owners.alone) return;
-  const int t = row < in.sight().n ? 0 : 1 + (row - in.sight().n) / in.sight().summaries;
-  const int r = t == 0 ? row : (row - in.sight().n) % in.sight().summaries;
+  const OwnedRow own_row(in.sight(), owners, static_cast<int>(work.unit));
+  if (own_row.row < 0) return;
+  const Walkers walkers{own_row.whole_block};
+  const int t = own_row.table, r = own_row.row;
   const HeadTable<T> table = tables[t];
   const Alive::Sample alive = in.alive.sample(b);
   GroupSums<N, T> dk, dv;
   if (alive.row(t, r)) {
     const T *const k = table.k + r * table.k_row, *const v = table.v + r * table.v_row;
+#pragma unroll 1  // costs registers otherwise
     for (int part = 0; part < 2; ++part) {
-      const Stretch queries = in.sight().queries_of(t, r, part);
+      const Stretch queries = own_row.queries(in.sight(), part);
       for (int from = 0; from < queries.count; from += walkers.count() * kGroupRows) {
         const int first = from + walkers.number() * kGroupRows, own = first + GroupLane().row, i = queries.at(own);
         const bool sees = queries.has(own) && alive.query(i);
@@ -282,8 +336,39 @@ __global__ void block_attention_grad_plain_rows(GradArguments<T> args, RowOwners
   add_walkers(dk, walkers, scratch);
   add_walkers(dv, walkers, scratch);
   if (!walkers.writes()) return;
-  dk.store(table.dk + r * table.dk_row, in.scale, work.column, in.width);
-  dv.store(table.dv + r * table.dv_row, T(1), work.column, in.value_width);
+  T *to_k = table.dk + r * table.dk_row, *to_v = table.dv + r * table.dv_row;
+  if (own_row.piece >= 0) {
+    to_k = parts + (work.head * owners.shared.units() + own_row.piece) * (in.width + in.value_width);
+    to_v = to_k + in.width;
+  }
+  dk.store(to_k, in.scale, work.column, in.width);
+  dv.store(to_v, T(1), work.column, in.value_width);
+}
+
+// A thread per column of a shared row adds what its pieces gave, in order.
+constexpr int kSumThreads = 64;
+
+template <class T>
+__global__ void block_attention_sum_pieces(GradArguments<T> args, RowOwners owners, const T* parts, Index heads) {
+  const Arguments<T>& in = args.in;
+  const SharedRows& shared = owners.shared;
+  const int columns = in.width + in.value_width;
+  const Index thread = Index{blockIdx.x} * kSumThreads + threadIdx.x, row = thread / columns;
+  if (row >= heads * shared.rows) return;
+  const Index head = row / shared.rows, b = head / in.q.dim(1), h = head % in.q.dim(1);
+  const int r = shared.first + static_cast<int>(row % shared.rows), column = static_cast<int>(thread % columns);
+  const int level = in.sight().level_of(r);
+  const Stretch queries = in.sight().queries_of(1, r, 0);
+  const int begin = queries.first / kPieceQueries;
+  const int end = queries.count == 0 ? begin : (queries.first + queries.count - 1) / kPieceQueries + 1;
+  const T* const part = parts + (head * shared.units() + (level - kPieceLevel - 1) * shared.pieces) * columns + column;
+  T sum = 0;
+  for (int piece = begin; piece < end; ++piece) sum += part[Index{piece} * columns];
+  const Table<T>& table = in.tables[1];
+  if (column < in.width)
+    table.dk.head(b, h)[r * table.dk.of_row + column] = sum;
+  else
+    table.dv.head(b, h)[r * table.dv.of_row + column - in.width] = sum;
 }
 
 template <class T>
@@ -349,9 +434,17 @@ void block_attention_grad_plain(const Tensor& dout, const Tensor& dlse, const Te
                  dim3(blocks_for(kOp, heads * units * chunks_of(args.in.width), 1)), dim3(kGroupThreads),
                  shared_bytes<T>(), current_stream(), args);
           const RowOwners owners(alive.sight);
+          const Index columns = args.in.width + args.in.value_width;
           const Index blocks = heads * owners.units() * chunks_of(std::max(args.in.width, args.in.value_width));
+          const SharedRows& shared = owners.shared;
+          Tensor parts;
+          if (shared.units() > 0) parts = empty({heads, shared.units(), columns}, q.dtype(), q.device(), kOp);
+          T* const places = parts.defined() ? parts.data<T>() : nullptr;
           launch(block_attention_grad_plain_rows<T, N>, dim3(blocks_for(kOp, blocks, 1)), dim3(kGroupThreads),
-                 shared_bytes<T>(), current_stream(), args, owners);
+                 shared_bytes<T>(), current_stream(), args, owners, places);
+          if (!parts.defined()) return;
+          launch(block_attention_sum_pieces<T>, dim3(blocks_for(kOp, heads * shared.rows * columns, kSumThreads)),
+                 dim3(kSumThreads), 0, current_stream(), args, owners, places, heads);
         },
         summaries, dout, q, k, v, forward.out, grads.dq, grads.dk, grads.dv);
   });

@@ -166,17 +166,21 @@ BlockExpected slow_block_attention(const BlockCase& c, const BlockInputs& in) {
       return Row{tables[t].k.data<double>() + at * c.width, tables[t].v.data<double>() + at * c.value_width,
                  grads[t].k.data<double>() + at * c.width, grads[t].v.data<double>() + at * c.value_width};
     };
+    std::vector<std::vector<Index>> alive(tables.size());  // rows of summaries that stand for a real token
+    for (std::size_t t = 1; t < tables.size(); ++t)
+      for (Index row = 0; row < tables[t].k.dim(2); ++row) {
+        bool any = false;
+        for (Index j = 0; j < c.n && !any; ++j) any = real(b, j) && stands_for(c.pattern, c.n, t - 1, row, j);
+        if (any) alive[t].push_back(row);
+      }
     for (Index i = 0; i < q.dim(2); ++i) {
       const bool sees = running(c.pattern) || real(b, i);
       std::vector<Row> rows;
       for (Index j = 0; sees && j < c.n; ++j)
         if (real(b, j) && sees_token(c.pattern, i, j)) rows.push_back(row_of(0, j));
       for (std::size_t t = 1; sees && t < tables.size(); ++t)
-        for (Index row = 0; row < tables[t].k.dim(2); ++row) {
-          bool alive = false;
-          for (Index j = 0; j < c.n; ++j) alive = alive || (real(b, j) && stands_for(c.pattern, c.n, t - 1, row, j));
-          if (alive && sees_summary(c.pattern, c.n, t - 1, i, row)) rows.push_back(row_of(t, row));
-        }
+        for (const Index row : alive[t])
+          if (sees_summary(c.pattern, c.n, t - 1, i, row)) rows.push_back(row_of(t, row));
       const Index at = head * q.dim(2) + i;
       const double* q_row = q.data<double>() + at * c.width;
       const double* up = dout.data<double>() + at * c.value_width;

@@ -170,6 +170,23 @@ TEST_CASE("block_attention depends neither on the amount of padding nor on the r
   }
 }
 
+// On CUDA several blocks share the rows that more than 1024 queries see.
+TEST_CASE("block_attention of logsparse blocks that many queries see, twice with the same bits") {
+  for (const bool causal : {false, true}) {
+    const BlockCase c{.pattern = {.kind = BlockKind::logsparse, .causal = causal},
+                      .batch = 1,
+                      .heads = 1,
+                      .n = 2100,
+                      .width = 20,
+                      .value_width = 16,
+                      .padding = causal ? Padding::none : Padding::scattered};
+    const DType dtype = causal ? kFloat64 : kFloat32;
+    check_case(c, dtype);
+    const BlockInputs in = make_inputs(c, dtype);
+    CHECK(same_results(run(c, in), run(c, in)));
+  }
+}
+
 TEST_CASE("causal block_attention sees no later token") {
   for (const BlockPattern& pattern : all_patterns(6)) {
     if (!pattern.causal) continue;
