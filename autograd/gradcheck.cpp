@@ -105,15 +105,22 @@ class Checker {
     std::size_t size = 0;
     for (const Variable& o : outputs) size += static_cast<std::size_t>(o.value().size());
     const std::vector<Vector> upstreams = directions(size, options_, rng_);
-    for (const std::size_t input : checked_) compare(input, outputs, upstreams);
+    std::vector<Variable> leaves;
+    for (const std::size_t input : checked_) leaves.push_back(inputs_[input]);
+    std::vector<std::vector<Tensor>> gradients;  // of each upstream: one per checked input
+    for (const Vector& u : upstreams)
+      gradients.push_back(grad(outputs, leaves, split_like(u, outputs), {.keep_graph = true}));
+    for (std::size_t i = 0; i < checked_.size(); ++i) {
+      std::vector<Vector> of_input;
+      for (const std::vector<Tensor>& g : gradients) of_input.push_back(flatten({g[i]}));
+      compare(checked_[i], upstreams, of_input);
+    }
     return result_;
   }
 
  private:
-  void compare(std::size_t input, const std::vector<Variable>& outputs, const std::vector<Vector>& upstreams) {
-    std::vector<Vector> gradients;
-    for (const Vector& u : upstreams)
-      gradients.push_back(flatten(grad(outputs, {inputs_[input]}, split_like(u, outputs), {.keep_graph = true})));
+  // gradients: of <u, f> with respect to this input, for each upstream u.
+  void compare(std::size_t input, const std::vector<Vector>& upstreams, const std::vector<Vector>& gradients) {
     const double h = step_for(inputs_[input].value(), options_.step);
     const auto size = static_cast<std::size_t>(inputs_[input].value().size());
     const std::vector<Vector> moves = directions(size, options_, rng_);

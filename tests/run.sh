@@ -120,35 +120,38 @@ folders=(house core kernels autograd nn examples golden bench)
 mapfile -t simd_targets < <("$bin/test_core" --simd-targets)
 best=${simd_targets[0]}
 
-for folder in "${folders[@]}"; do
-  select_cases "test_$folder" cpu || continue
-  targets=("$best")
-  case $preset-$folder in release-kernels | release-autograd | release-nn) targets=("${simd_targets[@]}") ;; esac
-  for target in "${targets[@]}"; do
-    run_program "test_$folder" cpu "$target" "$filter"
-    report "test_$folder" cpu "$target"
-  done
-done
-
-# The interpreter runs one thread, so as many programs run at a time as there are processors; the longest starts first.
-export SUBQUAD_SIMT_COVERAGE=$logs/launches
-every_launch=yes  # unless --only leaves cases out
-declare -A running=()  # process: program
+# As many programs run at a time as there are processors: the interpreter has one thread, and many cases on the CPU are too
+# small for a second one. The longest start first.
+declare -A running=()  # process: program, device, SIMD target
 report_next() {
-  local process
+  local process run
   wait -n -p process || true  # a run's status stands in its .end file, where report() looks; this one is the subshell's
-  report "${running[$process]}" simt "$best"
+  read -ra run <<<"${running[$process]}"
+  report "${run[@]}"
   unset "running[$process]"
 }
-for program in test_kernels_simt test_{simt,core_simt,autograd_simt,nn_simt,examples_simt,golden_simt}; do
+# start PROGRAM DEVICE SIMD_TARGET FILTER: waits for a free processor, then runs it in the background.
+start() {
+  while [ ${#running[@]} -ge "$(nproc)" ]; do report_next; done
+  run_program "$@" &
+  running[$!]="$1 $2 $3"
+}
+
+export SUBQUAD_SIMT_COVERAGE=$logs/launches
+every_launch=yes  # unless --only leaves cases out
+for program in test_kernels_simt test_{examples_simt,nn_simt,golden_simt,autograd_simt,simt,core_simt}; do
   if ! select_cases "$program" simt; then
     every_launch=no
     continue
   fi
   [ "$filter" = "*" ] || every_launch=no
-  while [ ${#running[@]} -ge "$(nproc)" ]; do report_next; done
-  run_program "$program" simt "$best" "$filter" &
-  running[$!]=$program
+  start "$program" simt "$best" "$filter"
+done
+for folder in kernels examples nn autograd bench golden house core; do
+  select_cases "test_$folder" cpu || continue
+  targets=("$best")
+  case $preset-$folder in release-kernels | release-autograd | release-nn) targets=("${simd_targets[@]}") ;; esac
+  for target in "${targets[@]}"; do start "test_$folder" cpu "$target" "$filter"; done
 done
 while [ ${#running[@]} -gt 0 ]; do report_next; done
 

@@ -78,34 +78,34 @@ TEST_CASE("learner: live bytes are equal after each step, and the system is not 
 TEST_CASE("learner: an easy set is learnt, and predictions agree with the tally") {
   const TrainOptions options = tiny_options();
   Learner learner(options, {4, 3});
-  const Sequences set = same_tokens(24);
-  const Batch batch = make_batch(set, first(24), options.batches);
+  const Index count = test::interpreted() ? 9 : 24, steps = test::interpreted() ? 25 : 100;
+  const Sequences set = same_tokens(count);
+  const Batch batch = make_batch(set, first(count), options.batches);
   const double before = learner.predict(batch).tally.mean_loss();
-  const Index steps = test::interpreted() ? 30 : 100;
   for (Index step = 0; step < steps; ++step) learner.train(batch, step);
   const Learner::Prediction after = learner.predict(batch);
   CHECK_LT(after.tally.mean_loss(), before / 2);
-  CHECK_EQ(after.tally.correct, 24);
-  for (Index i = 0; i < 24; ++i) CHECK_EQ(after.classes[static_cast<std::size_t>(i)], set.label(i));
+  CHECK_EQ(after.tally.correct, count);
+  for (Index i = 0; i < count; ++i) CHECK_EQ(after.classes[static_cast<std::size_t>(i)], set.label(i));
 }
 
 TEST_CASE("learner: of pairs, whether both repeat the same token is learnt; a mixer refuses them") {
   TrainOptions options = tiny_options();
+  const Index count = test::interpreted() ? 9 : 36, steps = test::interpreted() ? 20 : 150;
   Sequences set(1, 2);
-  for (Index i = 0; i < 36; ++i) {
+  for (Index i = 0; i < count; ++i) {
     const std::vector<std::uint8_t> a(static_cast<std::size_t>(1 + i % 5), static_cast<std::uint8_t>(i % 3));
     const std::vector<std::uint8_t> b(static_cast<std::size_t>(2 + i % 7), static_cast<std::uint8_t>(i / 3 % 3));
     set.append_bytes({a, b}, a.front() == b.front());
   }
   const TaskShape shape = {.vocabulary = 4, .classes = 2, .parts = 2};
   Learner learner(options, shape);
-  const Batch batch = make_batch(set, first(36), options.batches);
-  const Index steps = test::interpreted() ? 30 : 150;
+  const Batch batch = make_batch(set, first(count), options.batches);
   for (Index step = 0; step < steps; ++step) learner.train(batch, step);
   const std::vector<StepResult> results = learner.finish();
   CHECK_LT(results.back().tally.mean_loss(), 0.5 * results.front().tally.mean_loss());
   const Learner::Prediction prediction = learner.predict(batch);
-  CHECK_EQ(prediction.tally.samples, 36);
+  CHECK_EQ(prediction.tally.samples, count);
   if (!test::interpreted()) CHECK_EQ(prediction.tally.correct, 36);
 
   options.model.kind = ModelKind::mixer;
@@ -245,7 +245,8 @@ TEST_SUITE("cuda") {
   TEST_CASE("learner: with each attention, eager and recorded steps agree and none waits for the device") {
     const Sequences set = same_tokens(40);
     for (const std::string& kind : nn::attention_kinds()) {
-      if (test::interpreted() && (kind == "softmax" || kind == "local")) continue;  // time: the case above, and combiner
+      if (test::interpreted() && (kind == "softmax" || kind == "local"))
+        continue;  // time: the case above, and combiner
       CAPTURE(kind);
       TrainOptions eager = tiny_options();
       nn::AttentionConfig& attention = eager.model.encoder.attention;

@@ -22,7 +22,7 @@ TEST_SUITE("cuda") {
     for (const char* precision : {"fp32", "tf32", "bf16"}) {
       CAPTURE(precision);
       const std::string eager = cat(precision, "-eager"), graph = cat(precision, "-graph");
-      Args more = {"--device", "cuda", "--precision", precision, "--steps", "12", "--evaluate-every", "6"};
+      Args more = {"--device", "cuda", "--precision", precision, "--steps", "4", "--evaluate-every", "2"};
       REQUIRE_EQ(train(bench.args(eager, more)).status, 0);
       more.push_back("--cuda-graph");
       const Finished finished = train(bench.args(graph, more));
@@ -31,7 +31,7 @@ TEST_SUITE("cuda") {
       const std::string where =
           cat("cuda:0 ", device_name(subquad::test::device()), ", ", precision, ", steps as graphs");
       CHECK_NE(finished.err.find(where), std::string::npos);
-      check_same_run(bench.run(eager), bench.run(graph), "step-000012.safetensors");
+      check_same_run(bench.run(eager), bench.run(graph), "step-000004.safetensors");
     }
     CHECK_NE(read_text(fs::path(bench.run("fp32-eager")) / "checkpoints" / "best.safetensors"),
              read_text(fs::path(bench.run("bf16-eager")) / "checkpoints" / "best.safetensors"));

@@ -169,6 +169,7 @@ void check_contents(const Trial& trial, const Batch::Results& want) {
   const bool is_float = want.out.dtype() == kFloat32;
   const double largest = is_float ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
   for (const double contents : {3.0, -1e6, largest}) {
+    if (test::interpreted() && contents != largest) continue;  // time
     Batch other = trial.batch;
     other.values = filled(other.values, other.real, contents);
     other.data = filled(other.data, other.real, -contents);
