@@ -64,6 +64,16 @@ class KeyRow {
     keys.kept_ = kept;
     return keys;
   }
+  // The elements of a row that stand at places[0] ... places[count - 1], a place below 0 being the key of no number,
+  // all in `kept`. A barrier must follow.
+  __device__ static KeyRow at(const T* row, const Index* places, int count, Key* kept) {
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x))
+      kept[i] = places[i] < 0 ? 0 : ordered_key(row[places[i]]);
+    KeyRow keys;
+    keys.row_ = row;
+    keys.kept_ = kept;
+    return keys;
+  }
   __device__ Key operator[](int i) const { return kept_ != nullptr ? kept_[i] : ordered_key(row_[i]); }
 
  private:

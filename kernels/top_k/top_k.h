@@ -11,6 +11,8 @@
 // is a bar that the k best reach, and for what reaches it; only that is sorted. On CUDA a block has a row, reads it
 // once from memory (up to 48 KB, then five times in float32) and finds the k-th largest by digits of 11 bits; 2048 and
 // fewer are sorted in shared memory, more in memory, 8 bytes (float64: 16) for each, in a power of two of them per row.
+// Where rows are few and long (up to 64, from 16384 elements on), blocks have parts of them, of 8192 elements or more,
+// and one launch more merges what each found.
 // Source of the choice: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 

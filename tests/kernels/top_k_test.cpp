@@ -114,6 +114,31 @@ TEST_CASE("top_k of rows and results beyond what fits into shared memory") {
   }
 }
 
+TEST_CASE("top_k and choose_top_k of few rows that are cut into parts") {
+  const auto check_width = [](DType dtype, Index width) {
+    check_top_k(ties({2, width}, dtype, 6, 500), 33);
+    check_top_k(normal({1, width}, dtype, 7), 1);
+    check_top_k(full({1, width}, -kInfinity, dtype, device()), 20);
+    const std::vector<Index> lengths = {width, 8192, 8000, 70, 4, 0};
+    const auto batch = static_cast<Index>(lengths.size());
+    const Mask mask = Mask::from_lengths(tensor<Index>(lengths, {batch}), width).to(device());
+    const Tensor keys = ties({batch, 1, width}, dtype, 8, 300), other = normal({batch, 1, width}, dtype, 9);
+    const auto got = kernels::choose_top_k_pair({keys, 70, 20}, {other, 9, -1}, mask);
+    for (std::size_t c = 0; c < 2; ++c) {
+      const Index k = c == 0 ? 70 : 9;
+      const Tensor in = doubles(c == 0 ? keys : other), chosen = got[c].to(kCpu);
+      for (Index b = 0; b < batch; ++b) {
+        const double* from = in.data<double>() + b * width;
+        const auto want = reference_choice({from, from + lengths[b]}, k, c == 0 ? 20 : -1);
+        for (Index s = 0; s < k; ++s) CHECK(chosen.data<Index>()[b * k + s] == want[s]);
+      }
+    }
+  };
+  for_each_float([&](DType dtype) {
+    for (const Index width : {24'476, 24'477}) check_width(dtype, width);
+  });
+}
+
 TEST_CASE("top_k_grad puts gradients where values came from") {
   for_each_float([](DType dtype) {
     for (const Index k : {0, 6, 50}) {
