@@ -78,6 +78,7 @@ Measurement measure_passes(Device device, const OpCase& c, const Settings& setti
     m.parts = work.parts;
     m.peak = runner.memory().peak;
   }
+  m.cold = cold;
   m.sets = tiny ? 2 : cold ? cold_sets(device, m.forward_count.bytes) : 1;
   std::vector<std::shared_ptr<Passes>> sets;
   for (int i = 0; i < m.sets; ++i) sets.push_back(std::make_shared<Passes>(make(static_cast<std::uint64_t>(i + 1))));
@@ -112,7 +113,7 @@ Json record_of(const OpCase& c, const Settings& settings, Precision precision, c
   json["dtype"] = dtype_name(kFloat32);
   json["precision"] = precision_name(precision);
   json["sets"] = m.sets;
-  json["cache"] = m.sets > 1 ? "cold" : "one set of inputs";
+  json["cache"] = m.cold ? "cold" : "hot";
   json["forward"] = pass_record(m.forward, m.forward_count, m.forward_launches);
   if (m.has_backward) json["both"] = pass_record(m.both, m.both_count, m.both_launches);
   json["peak_bytes"] = m.peak;

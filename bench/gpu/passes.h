@@ -16,6 +16,7 @@ struct Measurement {
   std::size_t forward_launches = 0, both_launches = 0;
   double peak = 0;  // bytes that forward and backward add to their inputs
   int sets = 1;     // of inputs, which took turns
+  bool cold = false;
   Count forward_count, both_count;
   std::vector<Part> parts;  // empty: the op is one
   bool has_backward = false;

@@ -115,8 +115,9 @@ def seconds_of(calls):
             with torch.cuda.graph(graph, stream=stream):
                 replay()
             replay = graph.replay
-        except RuntimeError:
+        except RuntimeError as error:
             torch.cuda.synchronize()
+            print(f"peers: calls as they are, not as a graph: {str(error).splitlines()[0]}", file=sys.stderr)
         times, begin, end = [], torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         while len(times) < 20 or sum(times) < 300:
             begin.record()

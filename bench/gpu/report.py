@@ -8,6 +8,10 @@ import json
 import pathlib
 import sys
 
+import targets
+
+PARTS = ("build", "tests", "sanitizer", "kernels", "attentions", "layers", "ops", "growth", "training", "listops")
+
 
 def read(path):
     return [json.loads(line) for line in path.read_text().splitlines() if line] if path.exists() else []
@@ -31,17 +35,21 @@ def kernel_row(k):
 
 
 def op_row(k):
-    """One line of bench_gpu --ops."""
+    """One line of bench_gpu --attentions, --layers or --ops."""
     if "failed" in k:
-        return (k["case"], "–", k["precision"], "failed: " + k["failed"].replace("|", "/"), *["–"] * 8)
+        return (k["case"], "–", k["precision"], "failed: " + k["failed"].replace("|", "/"), *["–"] * 9)
     usual = {"n", "d", "batch", "heads"}
     shape = ", ".join(f"{name} {value}" for name, value in k["shape"].items() if name in usual or k["case"] in ("combiner", "paramixer")
                       and name in ("pattern", "protocol"))
     forward, both = k["forward"], k.get("both")
+    peer = k.get("peer_both_ms") or k.get("peer_forward_ms")
     roof = lambda p: f"{100 * p['roof']['fraction']:.0f} % {p['roof']['name']}" if p and "roof" in p else "–"
     return (k["case"], shape, k["precision"], number(forward["median_ms"]), roof(forward), number(both["median_ms"] if both else None),
             roof(both), f"{forward['launches']} + {both['launches'] - forward['launches'] if both else 0}",
-            number(k["peak_bytes"] / 2**20), number(k.get("peer_both_ms")), number(k.get("ratio")), k.get("peer", "–"))
+            number(k["peak_bytes"] / 2**20), number(k.get("error"), 1), number(peer), number(k.get("ratio")), k.get("peer", "–"))
+
+
+OP_HEADER = ("op", "shape", "precision", "forward ms", "roof", "both ms", "roof", "launches", "peak MiB", "error", "peer ms", "ratio", "peer")
 
 
 def growth_tables(lines):
@@ -68,7 +76,7 @@ def percent(value):
 def main():
     folder = pathlib.Path(sys.argv[1])
     machine = json.loads((folder / "machine.json").read_text())
-    parts = {part: read(folder / f"{part}.jsonl") for part in ("build", "tests", "sanitizer", "kernels", "attentions", "ops", "growth", "training", "listops")}
+    parts = {part: read(folder / f"{part}.jsonl") for part in PARTS}
     roofs = [line["roofs"] for line in parts["kernels"] if "roofs" in line]
     clock = next((line["sm_mhz"] for line in read(folder / "clock.jsonl")), None)  # while the kernels ran
     kernels = [{**line, "device": machine["gpu"]["name"], "driver": machine["gpu"]["driver_version"],
@@ -92,20 +100,23 @@ def main():
     if kernels:
         flops = {name: number(value / 1e3) for name, value in roofs[0]["gflops"].items()} if roofs else {}
         page += ["", "## Kernels", "",
-                 f"Roofs, measured in the same run: copies {number(roofs[0]['copy_gbytes'])} GB/s; products of cuBLAS in TFLOP/s "
+                 f"Roofs, measured in the same run: copies {number(roofs[0]['copy_gbytes'])} GB/s, in the cache "
+                 f"{number(roofs[0]['cache_gbytes'])}; products of cuBLAS in TFLOP/s "
                  + ", ".join(f"{name} {value}" for name, value in flops.items())
                  + f". Clock while they ran: {number(clock)} MHz (median). Medians, cold; ratio above 1: faster than the peer.", "",
                  table(("op", "shape", "precision", "ms", "TFLOP/s", "GB/s", "roof", "peer ms", "ratio", "peer"),
                        [kernel_row(k) for k in kernels])]
-    if parts["ops"] or parts["attentions"]:
-        page += ["", "## Primitives and attentions", "",
+    if parts["ops"] or parts["attentions"] or parts["layers"]:
+        page += ["", "## Attentions, layers, steps, primitives", "",
                  "Forward, and forward with backward as one graph, where gradients are added to those of parameters and inputs as in a "
-                 "training step (PyTorch's are handed over). The fraction is that of the roof which the mechanism's own count of operations "
-                 "and bytes allows: fp32 units or three products of TF32, whichever is higher, or the copy. Launches forward + backward; "
-                 "fsat is our reconstruction. Medians, ours cold, PyTorch's on one set of inputs; ratio above 1: faster than the fastest of "
-                 "PyTorch, eager or compiled.", "",
-                 table(("op", "shape", "precision", "forward ms", "roof", "both ms", "roof", "launches", "peak MiB", "peer ms", "ratio", "peer"),
-                       [op_row(k) for k in parts["attentions"] + parts["ops"] if "case" in k])]
+                 "training step (PyTorch's are handed over); a step is one pass. The fraction is that of the roof which the mechanism's own "
+                 "count of operations and bytes allows: products (fp32: plain units or three of TF32, whichever is faster), memory, or the "
+                 "second-level cache for rows that are read again; of a layer or a step the sum over its parts. Launches forward + backward; "
+                 "the error is that against float64; fsat is our reconstruction. Medians, cold; ratio above 1: faster than the fastest of "
+                 "PyTorch, eager or compiled."]
+        for part in ("attentions", "layers", "ops"):
+            if parts[part]:
+                page += ["", table(OP_HEADER, [op_row(k) for k in parts[part] if "case" in k])]
     if parts["growth"]:
         page += ["", "## Growth with N, one sample, forward and backward", ""] + growth_tables(parts["growth"])
     if parts["training"]:
@@ -118,7 +129,11 @@ def main():
                  table(("attention", "steps", "best validation, %", "test, %", "s", "tokens/s"),
                        [(t["attention"], t["steps"], percent(t["best_validation"]), percent(t["test"]), number(t["seconds"]),
                          number(t["tokens_per_second"])) for t in parts["listops"]])]
+    verdicts = targets.verdicts(parts)
+    page += ["", "## Targets", "", table(("target", "case", "measured", "wanted", ""), targets.table_rows(parts)), "",
+             *("- " + line for line in verdicts)]
     (folder / "gpu.md").write_text("\n".join(page) + "\n")
+    print("\n".join(verdicts))
 
 
 if __name__ == "__main__":

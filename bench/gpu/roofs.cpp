@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "subquad/core/cuda/runtime.h"
+#include "subquad/kernels/elementwise/elementwise.h"
 
 namespace subquad::bench::gpu {
 
@@ -28,13 +29,19 @@ double copy_seconds(Device device, Index size, bool tiny) {
   return time_on_gpu(device, {Prepared{[=] { copy(from, *to); }, nullptr, nullptr}}, tiny).median;
 }
 
-// From an eighth of the cache to half of it: what the larger copy moves more in what it takes longer, so that starting
-// a kernel, which takes as long as the smaller one, does not count.
-double cache_bandwidth(Device device, bool tiny) {
+// The same by an elementwise kernel, into memory that it gets again and again.
+double scale_seconds(Device device, Index size, bool tiny) {
+  const Tensor from = normal({size}, device, 1, 1);
+  return time_on_gpu(device, {Prepared{[=] { kernels::mul_scalar(from, 2); }, nullptr, nullptr}}, tiny).median;
+}
+
+// From an eighth of the cache to half of it: what more is moved in what more time it takes, so that starting a kernel,
+// which takes as long as the smaller one, does not count.
+double cache_bandwidth(Device device, bool tiny, double (*seconds)(Device, Index, bool)) {
   const auto cache = static_cast<Index>(cuda::properties(device.ordinal).l2_bytes);
   const Index large = tiny ? 4096 : cache / 2 / 8, small = large / 4;  // both arrays together
-  const double more = copy_seconds(device, large, tiny) - copy_seconds(device, small, tiny);
-  const double all = 8.0 * static_cast<double>(large) / copy_seconds(device, large, tiny);
+  const double whole = seconds(device, large, tiny), more = whole - seconds(device, small, tiny);
+  const double all = 8.0 * static_cast<double>(large) / whole;
   return more > 0 ? std::max(all, 8.0 * static_cast<double>(large - small) / more) : all;
 }
 
@@ -44,7 +51,8 @@ Roofs measure_roofs(Device device, bool tiny) {
   Roofs roofs;
   const Index size = tiny ? 4096 : Index{128} << 20;
   roofs.bytes = 8.0 * static_cast<double>(size) / copy_seconds(device, size, tiny);
-  roofs.cache_bytes = std::max(roofs.bytes, cache_bandwidth(device, tiny));
+  for (const auto seconds : {copy_seconds, scale_seconds})
+    roofs.cache_bytes = std::max({roofs.bytes, roofs.cache_bytes, cache_bandwidth(device, tiny, seconds)});
   for (const Case& c : matmul_cases(device, tiny))
     if (!roofs.flops.contains(c.precision)) roofs.flops[c.precision] = c.flops / measure_cold(device, c, tiny).median;
   return roofs;

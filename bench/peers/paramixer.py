@@ -4,6 +4,8 @@ The official code gathers a copy [B, N L, D] of the values for every factor and 
 the same with less memory traffic, to be fair to PyTorch. It has chord and cdil; butterfly's links take the same ways.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -17,14 +19,20 @@ def layers(t, name):
     return list(zip(*(t[f"{name}.{layer}.{kind}"].unbind(0) for layer in ("first", "second") for kind in ("weight", "bias"))))
 
 
+@functools.lru_cache(maxsize=None)
+def circular_columns(offsets, n):
+    """[N L]; made once, as in the official code."""
+    return (torch.arange(n)[:, None] + torch.tensor(offsets)[None, :]).remainder(n).flatten()
+
+
 class Circular:
     """Link k of row i stands in column (i + offsets[k]) mod N."""
 
     def __init__(self, offsets):
-        self.offsets = offsets
+        self.offsets = tuple(offsets)
 
-    def columns(self, n):  # [N L]
-        return (torch.arange(n)[:, None] + torch.tensor(self.offsets)[None, :]).remainder(n).flatten()
+    def columns(self, n):
+        return circular_columns(self.offsets, n)
 
     def copies(self, v):  # what each link sees
         return (torch.roll(v, -o, 1) for o in self.offsets)
