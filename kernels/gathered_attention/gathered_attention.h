@@ -20,8 +20,9 @@
 // K exponentials, twice in backward. Memory in backward: the index by keys, 8 Nq K bytes per head. On CUDA eight lanes
 // have a query and a warp a key; a row of k and of v per slot, and in backward again one of q and of dout, from the
 // second-level cache take most of the time. The index by keys is made there by a radix sort, 40 Nq K bytes per head
-// while it lasts; sums of products are in the tensors' own dtype, whatever precision() is. Source: Vaswani et al. 2017,
-// equation 1, over the keys of the index.
+// while it lasts; a key that more than 512 slots have is shared by as many warps as it has 512 of them, which leaves
+// two rows of sums for every 512 slots; sums of products are in the tensors' own dtype, whatever precision() is.
+// Source: Vaswani et al. 2017, equation 1, over the keys of the index.
 #pragma once
 
 #include "subquad/kernels/attention/attention.h"

@@ -178,6 +178,35 @@ TEST_CASE("gathered_attention takes any head size") {
   for (const Index width : {48, 64, 100, 132, 260}) check({.slots = 3, .width = width, .value_width = width - 4});
 }
 
+TEST_CASE("gathered_attention with keys that very many slots have") {
+  const Case few{.batch = 1, .heads = 2, .queries = 500, .keys = 3, .slots = 4, .width = 8, .value_width = 12};
+  check(few);
+  Case one = few;  // and a key of all live slots of a head
+  one.keys = 1;
+  check(one);
+  one.slots = 3;
+  check(one);
+  one.heads = 1;
+  for (const Index width : {9, 40, 132})  // one by one, in two packs, in chunks
+    for (const Index slots : {3, 4, 5}) {
+      one.queries = width == 40 ? 750 : 250;
+      one.width = width;
+      one.slots = slots;
+      check(one);
+    }
+  Case biased{.queries = 220, .keys = 40, .slots = 9, .width = 5, .bias = true};  // one hub among keys of few slots
+  Inputs in = make_inputs(biased, kFloat32);
+  Tensor index = in.index.to(kCpu);
+  for (Index a = 0; a < index.size(); ++a)
+    if (a % 3 != 0) index.data<Index>()[a] = 17;
+  in.index = here(index);
+  const std::vector<Tensor> got = run(in, {}).all(), want = slow(biased, in).all(), again = run(in, {}).all();
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    CHECK_CLOSE(got[i], want[i], dot_tolerance(kFloat32, 4 * 1400));
+    CHECK(same_bits(got[i], again[i]));
+  }
+}
+
 TEST_CASE("gathered_attention to all keys is attention") {
   for_each_float([](DType dtype) {
     const Case c{.batch = 3, .queries = 40, .keys = 40, .slots = 40, .masked = true};
