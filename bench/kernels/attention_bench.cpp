@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "subquad/bench/kernels/fma_peak.h"
+#include "subquad/bench/roofs/fma_peak.h"
 #include "subquad/core/rng.h"
 #include "subquad/kernels/attention/attention.h"
 

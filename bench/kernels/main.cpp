@@ -1,7 +1,7 @@
 // Google Benchmark with the context that a figure needs to mean anything.
 #include <benchmark/benchmark.h>
 
-#include "subquad/bench/kernels/fma_peak.h"
+#include "subquad/bench/roofs/fma_peak.h"
 #include "subquad/core/error.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"

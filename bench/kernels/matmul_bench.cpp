@@ -10,7 +10,7 @@
 #include <cmath>
 
 #include "subquad/bench/kernels/against.h"
-#include "subquad/bench/kernels/fma_peak.h"
+#include "subquad/bench/roofs/fma_peak.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/rng.h"
 #include "subquad/kernels/blas/blas.h"

@@ -7,6 +7,7 @@
 #include <regex>
 
 #include "subquad/tests/house/source_tree.h"
+#include "subquad/tests/support/temporary_folder.h"
 
 namespace subquad::test {
 namespace {
@@ -53,7 +54,11 @@ bool is_program(const std::string& name) {
   const std::string interpreted = "_simt";  // the same program with interpreted CUDA kernels
   if (name.ends_with(interpreted) && name != "test_simt")
     return is_program(name.substr(0, name.size() - interpreted.size()));
-  if (name.starts_with("bench_")) return fs::exists(kRoot / "bench" / name.substr(6));
+  if (name.starts_with("bench_")) {  // of a folder, or one of those that are made for each family
+    const std::regex family("foreach\\(family[^)]*\\b" + name.substr(6) + "\\b");
+    return fs::exists(kRoot / "bench" / name.substr(6)) ||
+           std::regex_search(test::read_text(kRoot / "bench" / "CMakeLists.txt"), family);
+  }
   if (name.starts_with("test_")) return fs::exists(kRoot / "tests" / name.substr(5));
   if (fs::exists(kRoot / "examples" / (name + ".cpp"))) return true;
   for (const auto& entry : fs::directory_iterator(kRoot / "examples"))

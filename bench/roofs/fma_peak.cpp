@@ -1,6 +1,6 @@
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "subquad/bench/kernels/fma_peak.cpp"
-#include "subquad/bench/kernels/fma_peak.h"
+#define HWY_TARGET_INCLUDE "subquad/bench/roofs/fma_peak.cpp"
+#include "subquad/bench/roofs/fma_peak.h"
 #include "subquad/kernels/simd/targets.h"
 
 #include <hwy/foreach_target.h>
