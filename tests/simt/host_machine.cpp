@@ -27,6 +27,7 @@ Machine machine_of_environment() {
   m.devices = static_cast<int>(from_environment("SUBQUAD_SIMT_DEVICES", 1));
   m.driver = static_cast<int>(from_environment("SUBQUAD_SIMT_DRIVER", kRuntimeVersion));
   m.memory_bytes = from_environment("SUBQUAD_SIMT_MEMORY", m.memory_bytes);
+  m.shared_bytes = from_environment("SUBQUAD_SIMT_SHARED", m.shared_bytes);
   m.protect = from_environment("SUBQUAD_SIMT_PROTECT", 1) != 0;
   return m;
 }
@@ -125,7 +126,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
   std::strcpy(properties->name, "SIMT interpreter");
   properties->totalGlobalMem = simt::machine().memory_bytes;
-  properties->sharedMemPerBlockOptin = std::size_t{227} << 10;
+  properties->sharedMemPerBlockOptin = simt::machine().shared_bytes;
   properties->major = 9;
   properties->multiProcessorCount = 4;  // grids that fill the device stay small
   properties->l2CacheSize = 1 << 20;

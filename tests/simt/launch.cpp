@@ -1,4 +1,5 @@
 #include <simt/launch.h>
+#include <simt/machine.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -11,8 +12,8 @@
 namespace simt {
 namespace {
 
-// Limits of compute capability 9.0.
-constexpr std::size_t kSharedAlways = std::size_t{48} << 10, kSharedAtMost = std::size_t{227} << 10;
+// Limits of all compute capabilities; machine() knows how much more shared memory may be asked for.
+constexpr std::size_t kSharedAlways = std::size_t{48} << 10;
 constexpr unsigned kBlockAtMost[] = {1024, 1024, 64}, kThreadsAtMost = 1024;
 constexpr unsigned kGridAtMost[] = {0x7fffffffu, 65535, 65535};
 
@@ -73,7 +74,7 @@ void run_grid(const Launch& launch) {
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (!simt::is_kernel(kernel)) return cudaErrorInvalidDeviceFunction;
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaErrorNotSupported;
-  if (value < 0 || static_cast<std::size_t>(value) > simt::kSharedAtMost) return cudaErrorInvalidValue;
+  if (value < 0 || static_cast<std::size_t>(value) > simt::machine().shared_bytes) return cudaErrorInvalidValue;
   const std::scoped_lock lock(simt::mutex);
   simt::shared_allowed[kernel] = static_cast<std::size_t>(value);
   return cudaSuccess;

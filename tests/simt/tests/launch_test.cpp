@@ -1,4 +1,6 @@
 // A launch is refused where a GPU would refuse it, with the same error.
+#include <simt/machine.h>
+
 #include <string>
 
 #include "subquad/tests/simt/tests/run.h"
@@ -59,6 +61,11 @@ TEST_CASE("simt: more than 48 KiB of shared memory must be asked for") {
   CHECK(launched(nothing, {1, 32, 227 * kKib + 1}) == cudaErrorInvalidValue);
   CHECK(launched(other, {1, 32, 48 * kKib + 1}) == cudaErrorInvalidValue);
   CHECK(allow(nothing, 227 * kKib + 1) == cudaErrorInvalidValue);
+  machine().shared_bytes = 99 * kKib;
+  CHECK(allow(nothing, 99 * kKib + 1) == cudaErrorInvalidValue);
+  CHECK(allow(nothing, 99 * kKib) == cudaSuccess);
+  CHECK(launched(nothing, {1, 32, 99 * kKib + 1}) == cudaErrorInvalidValue);
+  machine().shared_bytes = 227 * kKib;
   CHECK(allow(no_kernel, 1) == cudaErrorInvalidDeviceFunction);
 }
 
