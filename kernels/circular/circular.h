@@ -16,10 +16,11 @@
 // By the FFT (kernels/fft): three real transforms per pair of sequences, of length n when n is an even product of 2, 3,
 // 5, else of the smallest 2^a, 3 2^a or 5 2^a >= 2 n - 1. Deterministic: a sequence is worked on by one thread.
 //
-// On CUDA one launch reads a and b once and writes out once where the transform's numbers fit into 32 KiB; longer
-// samples take three launches between which spectra stand in memory (2 B D longest transforms). Lengths are read by the
-// kernels, and each sample goes the way of its own length, so the promise above holds there, too; lengths outside of
-// 0 ... N count as the nearest of these. N is at most 2^21 (float64: 2^19): Error otherwise.
+// On CUDA one launch reads a and b once and writes out once where the transform's numbers fit into 32 KiB (and, of all
+// sequences, into a block's shared memory); longer samples take three launches between which spectra stand in memory
+// (2 B D longest transforms). Lengths are read by the kernels, and each sample goes the way of its own length, so the
+// promise above holds there, too; lengths outside of 0 ... N count as the nearest of these. N is at most 2^21 (float64:
+// 2^19): Error otherwise.
 #pragma once
 
 #include "subquad/core/mask.h"

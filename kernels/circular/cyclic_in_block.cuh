@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kCyclicThreads) cyclic_in_block(Job job, Cycli
   const Index chunks = (shape.width + (1 << bits) - 1) >> bits;
   const Index b = blockIdx.x / chunks, first = (blockIdx.x % chunks) << bits;
   const int n = static_cast<int>(shape.lengths[b]), length = n == 0 ? 2 : cyclic_length(n), half = length / 2;
-  if (length > kLongestInBlock<T>) return;
+  if (length > shape.longest_in_block) return;
 
   SharedMemory shared;
   const BlockMeans<T> means = {shared.take<T>(Job::kMeans << bits), bits};
@@ -84,16 +84,25 @@ __global__ void __launch_bounds__(kCyclicThreads) cyclic_in_block(Job job, Cycli
   });
 }
 
+// The longest transform whose numbers fit into 32 KiB, and, of all sequences, into the device's shared memory.
+template <class T, class Job>
+int longest_in_block() {
+  const std::size_t memory = properties(current_device()).shared_bytes_per_block;
+  int longest = kLongestInBlock<T>;
+  while (cyclic_shared<T, Job>(longest, 0) > memory) longest -= kLongestInBlock<T> / 8;
+  return longest;
+}
+
 template <class T, class Job>
 void launch_in_block(const char* op, const Job& job, const CyclicShape& shape, Index batch, int longest) {
   // More features per block, up to 32 bytes of them, while two blocks fit into a multiprocessor and while the blocks
-  // still fill a large device (three for two of its multiprocessors).
+  // still fill a large device (three for two of its multiprocessors). Results do not depend on it.
   constexpr Index kBlocks = 3 * 132 / 2;
-  constexpr std::size_t kMostBytes = std::size_t{112} << 10;
+  const std::size_t half_memory = properties(current_device()).shared_bytes_per_block / 2 - (std::size_t{1} << 10);
   const auto blocks = [&](int bits) { return batch * ((shape.width + (1 << bits) - 1) >> bits); };
   int bits = 0;
   while (Index{1} << bits < shape.width && (sizeof(T) << bits) < 32 && blocks(bits + 1) >= kBlocks &&
-         cyclic_shared<T, Job>(longest, bits + 1) <= kMostBytes)
+         cyclic_shared<T, Job>(longest, bits + 1) <= half_memory)
     ++bits;
   const int work = (longest / 16 * Job::kIn) << bits;
   const auto threads = static_cast<unsigned>(std::clamp((work + 31) / 32 * 32, 64, kCyclicThreads));

@@ -6,7 +6,7 @@
 // M and the way there by itself, so a sample's result depends on nothing but the sample:
 //
 //   M numbers fit into 32 KiB   one block has everything of a few features of a sample in shared memory; one launch
-//                               (cyclic_in_block.cuh)
+//                               (cyclic_in_block.cuh); less where the device has no shared memory for all sequences
 //   else                        three passes, between which spectra stand in memory, and one or two launches before
 //                               them for means (cyclic_long.cuh)
 //
@@ -42,7 +42,7 @@ constexpr int cyclic_length(int n) {
   return n % 2 == 0 && radices_of(n).count >= 0 ? n : padded_length(2 * n - 1);
 }
 template <class T>
-inline constexpr int kLongestInBlock = (32 << 10) / static_cast<int>(sizeof(T));
+inline constexpr int kLongestInBlock = (32 << 10) / static_cast<int>(sizeof(T));  // M, on any device
 
 // What stands behind the n numbers of a sequence, up to M.
 enum class Continued {
@@ -54,6 +54,7 @@ enum class Continued {
 struct CyclicShape {
   Lengths lengths;
   Index positions, width;
+  int longest_in_block;  // M, on this device
 
   __device__ Index at(Index b, Index j, Index feature) const { return (b * positions + j) * width + feature; }
 };

@@ -20,8 +20,9 @@ namespace subquad::kernels::cuda {
 template <class T>
 inline constexpr Index kLongestCyclic = Index{1} << (sizeof(T) == 4 ? 21 : 19);
 
-constexpr int kSumChunks = 64;  // sums of a long sample are cut into so many chunks, and those into kSumRows
+constexpr int kSumChunks = 128;  // sums of a long sample are cut into so many chunks, and those into kSumRows
 constexpr int kSumRows = 8;
+constexpr int kMeanLanes = 16;  // threads that add up the chunks of a mean
 
 // rows >= columns, as near to each other as the factors of h allow.
 struct CyclicGrid {
@@ -66,54 +67,65 @@ struct LongSample {
         length(n == 0 ? 2 : cyclic_length(n)),
         half(length / 2),
         grid(cyclic_grid(half)),
-        mine(length > kLongestInBlock<T>) {}
+        mine(length > shape.longest_in_block) {}
 };
 
-// Means 0 ... kCount - 1 of the features of a block, from their chunks.
+// Means 0 ... kCount - 1 of the features of a block, from their chunks: kMeanLanes threads have every 16th chunk of
+// one, all loads of a thread are on their way at once, and the threads' sums are added in pairs. All threads call.
 template <int kCount, class T, class Job>
 __device__ void load_means(const Job&, const CyclicScratch<T>& scratch, const CyclicShape& shape, Index b, Index first,
                            int n, const BlockMeans<T>& means) {
   if constexpr (kCount > 0) {
-    Lanes<kCount>{means.bits}.each(1, [&](int, int lane) {
-      const Index q = lane >> means.bits, feature = first + (lane & ((1 << means.bits) - 1));
-      if (feature >= shape.width) return;
-      const T* const sums = scratch.sums + (b * Job::kMeans + q) * kSumChunks * shape.width + feature;
+    const int thread = static_cast<int>(threadIdx.x), part = thread % kMeanLanes;
+    const int at_a_time = static_cast<int>(blockDim.x) / kMeanLanes, all = kCount << means.bits;
+    for (int m0 = 0; m0 < all; m0 += at_a_time) {
+      const int m = m0 + thread / kMeanLanes;
+      const Index q = m >> means.bits, feature = first + (m & ((1 << means.bits) - 1));
+      const bool there = m < all && feature < shape.width;
       T sum = 0;
-      for (int chunk = 0; chunk < kSumChunks; ++chunk) sum += sums[chunk * shape.width];
-      means.memory[lane] = sum / static_cast<T>(n);
-    });
+      if (there) {
+        const T* const sums = scratch.sums + ((b * Job::kMeans + q) * kSumChunks + part) * shape.width + feature;
+#pragma unroll
+        for (int chunk = 0; chunk < kSumChunks; chunk += kMeanLanes) sum += sums[chunk * shape.width];
+      }
+#pragma unroll
+      for (int distance = 1; distance < kMeanLanes; distance *= 2) sum += __shfl_xor_sync(kWholeWarp, sum, distance);
+      if (there && part == 0) means.memory[m] = sum / static_cast<T>(n);
+    }
     __syncthreads();
   }
 }
 
-// A block per sample and chunk: 32 features by 8 rows, each thread every eighth position of the chunk.
+// A block per sample, chunk and 32 features, by 8 rows: each thread has every eighth position of the chunk, and warp q
+// adds up the rows of the q-th sum.
 template <class T, class Job, int kBegin, int kEnd>
 __global__ void __launch_bounds__(kWarp* kSumRows) cyclic_sums(Job job, CyclicShape shape, CyclicScratch<T> scratch) {
-  const Index b = blockIdx.x / kSumChunks, chunk = blockIdx.x % kSumChunks;
+  constexpr int kCount = kEnd - kBegin;
+  static_assert(kCount <= kSumRows);
+  const Index strips = (shape.width + kWarp - 1) / kWarp, line = blockIdx.x / strips;
+  const Index b = line / kSumChunks, chunk = line % kSumChunks, first = blockIdx.x % strips * kWarp;
   const LongSample<T> sample(shape, b);
   if (!sample.mine) return;
   SharedMemory shared;
-  T* const parts = shared.take<T>(kWarp * kSumRows);
+  T* const parts = shared.take<T>(kCount * kSumRows * kWarp);
   const BlockMeans<T> means = {shared.take<T>(Job::kMeans * kWarp), 5};
   const int lane = static_cast<int>(threadIdx.x) % kWarp, row = static_cast<int>(threadIdx.x) / kWarp;
   const Index each = (sample.n + kSumChunks - 1) / kSumChunks, begin = chunk * each;
   const Index end = begin + each < sample.n ? begin + each : sample.n;
-  for (Index first = 0; first < shape.width; first += kWarp) {
-    load_means<kBegin>(job, scratch, shape, b, first, sample.n, means);
-    for (int q = kBegin; q < kEnd; ++q) {
-      T sum = 0;
-      if (first + lane < shape.width)
-        for (Index j = begin + row; j < end; j += kSumRows)
-          sum += job.term(q, shape.at(b, j, first + lane), means(lane));
-      parts[row * kWarp + lane] = sum;
-      __syncthreads();
-      if (row == 0 && first + lane < shape.width) {
-        for (int r = 1; r < kSumRows; ++r) sum += parts[r * kWarp + lane];
-        scratch.sums[((b * Job::kMeans + q) * kSumChunks + chunk) * shape.width + first + lane] = sum;
-      }
-      __syncthreads();
-    }
-  }
+  load_means<kBegin>(job, scratch, shape, b, first, sample.n, means);
+  T sums[kCount] = {};
+  if (first + lane < shape.width)
+#pragma unroll 4
+    for (Index j = begin + row; j < end; j += kSumRows)
+#pragma unroll
+      for (int q = 0; q < kCount; ++q) sums[q] += job.term(kBegin + q, shape.at(b, j, first + lane), means(lane));
+#pragma unroll
+  for (int q = 0; q < kCount; ++q) parts[(q * kSumRows + row) * kWarp + lane] = sums[q];
+  __syncthreads();
+  if (row >= kCount || first + lane >= shape.width) return;
+  T sum = 0;
+  for (int r = 0; r < kSumRows; ++r) sum += parts[(row * kSumRows + r) * kWarp + lane];
+  scratch.sums[((b * Job::kMeans + kBegin + row) * kSumChunks + chunk) * shape.width + first + lane] = sum;
 }
 
 // The columns of one sequence of a sample that a block has at a time: 2^column_bits neighbours of 2^feature_bits
@@ -142,14 +154,20 @@ std::size_t column_shared(int means) {
          shared_size<Complex<T>>(kColumnNumbers<T> / 8 * 9);
 }
 
-// blockIdx.x: sample, sequence, and where a block begins with its tiles, `apart` of them from each to its next.
-template <class T, class Job>
-__global__ void __launch_bounds__(kCyclicThreads, sizeof(T) == 4 ? 2 : 1)
-    cyclic_columns(Job job, CyclicShape shape, CyclicScratch<T> scratch, unsigned apart) {
-  const Index line = blockIdx.x / apart, b = line / Job::kIn;
-  const int s = static_cast<int>(line % Job::kIn);
-  const LongSample<T> sample(shape, b);
-  if (!sample.mine) return;
+// A column, of which feature, and what is known of that one.
+template <class T>
+struct ColumnPlace {
+  Index feature;
+  int column;
+  typename BlockMeans<T>::OfLane mean;
+};
+
+// The passes over columns of a sample, for one sequence: tile by tile, numbers come from in(i, place), are transformed,
+// and go to out(i, place, number), which are rows of the grid on the one side and numbers k1 of a column's spectrum on
+// the other. A block begins with tile blockIdx.x % apart, `apart` of them from each to its next.
+template <bool kBack, class T, class Job, class In, class Out>
+__device__ void column_pass(const Job& job, const CyclicShape& shape, const CyclicScratch<T>& scratch, Index b,
+                            const LongSample<T>& sample, unsigned apart, const In& in, const Out& out) {
   const CyclicGrid grid = sample.grid;
   const ColumnTile<T> tile(grid, shape.width);
   const Radices radices = radices_of(grid.rows);
@@ -158,35 +176,59 @@ __global__ void __launch_bounds__(kCyclicThreads, sizeof(T) == 4 ? 2 : 1)
   const Roots<T> roots(grid.rows, shared.take<Complex<T>>(Roots<T>::count(kColumnNumbers<T>)));
   const Panel<T> panel = {shared.take<Complex<T>>(kColumnNumbers<T> / 8 * 9), 1 << tile.bits()};
   const Lanes<1> lanes = {tile.bits()};
-  const Continued how = job.continued(s);
   for (Index t = blockIdx.x % apart; t < tile.count; t += apart) {
     const Index feature0 = (t % tile.features) << tile.feature_bits;
     const int column0 = static_cast<int>(t / tile.features) << tile.column_bits;
     load_means<Job::kMeans>(job, scratch, shape, b, feature0, sample.n, means);
+    const auto place = [&](int lane) {
+      return ColumnPlace<T>{feature0 + tile.feature(lane), column0 + tile.column(lane), means(tile.feature(lane))};
+    };
     const auto is_real = [&](int lane) {
       return feature0 + tile.feature(lane) < shape.width && column0 + tile.column(lane) < grid.columns;
     };
-    lanes.each(grid.rows, [&](int a, int lane) {
-      const Index feature = feature0 + tile.feature(lane);
-      const auto value = [&](int j) { return job.value(s, shape.at(b, j, feature), means(tile.feature(lane))); };
-      const int j = 2 * (column0 + tile.column(lane) + grid.columns * a);
-      Complex<T> v = {0, 0};
-      if (is_real(lane))
-        v = {cyclic_number<T>(j, sample.n, sample.length, how, value),
-             cyclic_number<T>(j + 1, sample.n, sample.length, how, value)};
-      panel.at(a, lane) = v;
+    lanes.each(grid.rows, [&](int i, int lane) {
+      panel.at(kBack ? panel_place(i, grid.rows, radices) : i, lane) =
+          is_real(lane) ? in(i, place(lane)) : Complex<T>{0, 0};
     });
     __syncthreads();
-    panel_forward(panel, lanes, roots, grid.rows, radices);
-    lanes.each(grid.rows, [&](int k1, int lane) {
-      if (!is_real(lane)) return;
-      const int c = column0 + tile.column(lane);
-      const Complex<T> w = turn<T>(static_cast<std::uint32_t>(c * k1), static_cast<std::uint32_t>(sample.half));
-      scratch.line(job, b, s, feature0 + tile.feature(lane), shape.width)[c + Index{grid.columns} * k1] =
-          panel.at(panel_place(k1, grid.rows, radices), lane) * w;
+    if constexpr (kBack)
+      panel_backward(panel, lanes, roots, grid.rows, radices);
+    else
+      panel_forward(panel, lanes, roots, grid.rows, radices);
+    lanes.each(grid.rows, [&](int i, int lane) {
+      if (is_real(lane)) out(i, place(lane), panel.at(kBack ? i : panel_place(i, grid.rows, radices), lane));
     });
     __syncthreads();
   }
+}
+
+// e^(-2 pi i c k1 / h), between columns and runs.
+template <class T>
+__device__ Complex<T> column_turn(int column, int k1, const LongSample<T>& sample) {
+  return turn<T>(static_cast<std::uint32_t>(column * k1), static_cast<std::uint32_t>(sample.half));
+}
+
+// A block per sample, sequence and part of the tiles.
+template <class T, class Job>
+__global__ void __launch_bounds__(kCyclicThreads, sizeof(T) == 4 ? 2 : 1)
+    cyclic_columns(Job job, CyclicShape shape, CyclicScratch<T> scratch, unsigned apart) {
+  const Index line = blockIdx.x / apart, b = line / Job::kIn;
+  const int s = static_cast<int>(line % Job::kIn);
+  const LongSample<T> sample(shape, b);
+  if (!sample.mine) return;
+  const CyclicGrid grid = sample.grid;
+  const Continued how = job.continued(s);
+  const auto numbers = [&](int a, const ColumnPlace<T>& place) {
+    const auto value = [&](int j) { return job.value(s, shape.at(b, j, place.feature), place.mean); };
+    const int j = 2 * (place.column + grid.columns * a);
+    return Complex<T>{cyclic_number<T>(j, sample.n, sample.length, how, value),
+                      cyclic_number<T>(j + 1, sample.n, sample.length, how, value)};
+  };
+  column_pass<false>(job, shape, scratch, b, sample, apart, numbers,
+                     [&](int k1, const ColumnPlace<T>& place, Complex<T> y) {
+                       scratch.line(job, b, s, place.feature, shape.width)[place.column + Index{grid.columns} * k1] =
+                           y * column_turn(place.column, k1, sample);
+                     });
 }
 
 // A block per sample, feature and pair of runs k1, rows - k1 (or one run that is its own partner: it is there twice and
@@ -239,6 +281,7 @@ __global__ void __launch_bounds__(kCyclicThreads, sizeof(T) == 4 ? 2 : 1)
   }
 }
 
+// A block per sample, result and part of the tiles; those of the first result also write the zeros behind the sample.
 template <class T, class Job>
 __global__ void __launch_bounds__(kCyclicThreads, sizeof(T) == 4 ? 2 : 1)
     cyclic_columns_back(Job job, CyclicShape shape, CyclicScratch<T> scratch, unsigned apart) {
@@ -252,45 +295,20 @@ __global__ void __launch_bounds__(kCyclicThreads, sizeof(T) == 4 ? 2 : 1)
       job.zero(from + e);
   }
   const CyclicGrid grid = sample.grid;
-  const ColumnTile<T> tile(grid, shape.width);
-  const Radices radices = radices_of(grid.rows);
-  SharedMemory shared;
-  const BlockMeans<T> means = {shared.take<T>(Job::kMeans * 4), tile.feature_bits};
-  const Roots<T> roots(grid.rows, shared.take<Complex<T>>(Roots<T>::count(kColumnNumbers<T>)));
-  const Panel<T> panel = {shared.take<Complex<T>>(kColumnNumbers<T> / 8 * 9), 1 << tile.bits()};
-  const Lanes<1> lanes = {tile.bits()};
   const T scale = job.scale(sample.n) / static_cast<T>(4 * sample.length);  // as in cyclic_in_block
-  for (Index t = blockIdx.x % apart; t < tile.count; t += apart) {
-    const Index feature0 = (t % tile.features) << tile.feature_bits;
-    const int column0 = static_cast<int>(t / tile.features) << tile.column_bits;
-    load_means<Job::kMeans>(job, scratch, shape, b, feature0, sample.n, means);
-    const auto is_real = [&](int lane) {
-      return feature0 + tile.feature(lane) < shape.width && column0 + tile.column(lane) < grid.columns;
-    };
-    lanes.each(grid.rows, [&](int k1, int lane) {
-      Complex<T> v = {0, 0};
-      if (is_real(lane)) {
-        const int c = column0 + tile.column(lane);
-        const Complex<T> w = turn<T>(static_cast<std::uint32_t>(c * k1), static_cast<std::uint32_t>(sample.half));
-        v = scratch.line(job, b, s, feature0 + tile.feature(lane), shape.width)[c + Index{grid.columns} * k1] *
-            conjugate(w);
-      }
-      panel.at(panel_place(k1, grid.rows, radices), lane) = v;
-    });
-    __syncthreads();
-    panel_backward(panel, lanes, roots, grid.rows, radices);
-    lanes.each(grid.rows, [&](int a, int lane) {
-      const int j = 2 * (column0 + tile.column(lane) + grid.columns * a);
-      if (!is_real(lane) || j >= sample.n) return;
-      const auto mean = means(tile.feature(lane));
-      const Index feature = feature0 + tile.feature(lane), at = shape.at(b, j, feature);
-      if (s == 0 && j == 0) finish_sample(job, b * shape.width + feature, sample.n, mean);
-      const Complex<T> v = panel.at(a, lane);
-      job.finish(s, at, feature, v.re * scale, mean);
-      if (j + 1 < sample.n) job.finish(s, at + shape.width, feature, v.im * scale, mean);
-    });
-    __syncthreads();
-  }
+  const auto numbers = [&](int k1, const ColumnPlace<T>& place) {
+    return scratch.line(job, b, s, place.feature, shape.width)[place.column + Index{grid.columns} * k1] *
+           conjugate(column_turn(place.column, k1, sample));
+  };
+  column_pass<true>(job, shape, scratch, b, sample, apart, numbers,
+                    [&](int a, const ColumnPlace<T>& place, Complex<T> v) {
+                      const int j = 2 * (place.column + grid.columns * a);
+                      if (j >= sample.n) return;
+                      const Index feature = place.feature, at = shape.at(b, j, feature);
+                      if (s == 0 && j == 0) finish_sample(job, b * shape.width + feature, sample.n, place.mean);
+                      job.finish(s, at, feature, v.re * scale, place.mean);
+                      if (j + 1 < sample.n) job.finish(s, at + shape.width, feature, v.im * scale, place.mean);
+                    });
 }
 
 // `longest`: of the transforms of all samples.
@@ -301,13 +319,18 @@ void launch_long(const char* op, const Job& job, const CyclicShape& shape, const
   Tensor sums = empty({batch, Job::kMeans, kSumChunks, width}, like.dtype(), like.device(), op);
   const CyclicScratch<T> scratch = {reinterpret_cast<Complex<T>*>(spectra.data<T>()), sums.data<T>(), half};
   if constexpr (Job::kMeans > 0) {
-    const dim3 chunks(blocks_for(op, batch * kSumChunks, 1));
-    const std::size_t bytes = shared_size<T>(kWarp * kSumRows) + shared_size<T>(Job::kMeans * kWarp);
-    launch(cyclic_sums<T, Job, 0, Job::kFirst>, chunks, dim3(kWarp * kSumRows), bytes, current_stream(), job, shape,
-           scratch);
-    if constexpr (Job::kFirst < Job::kMeans)
-      launch(cyclic_sums<T, Job, Job::kFirst, Job::kMeans>, chunks, dim3(kWarp * kSumRows), bytes, current_stream(),
-             job, shape, scratch);
+    const auto add_up = [&]<int kBegin, int kEnd>(std::integral_constant<int, kBegin>,
+                                                  std::integral_constant<int, kEnd>) {
+      const std::size_t bytes =
+          shared_size<T>((kEnd - kBegin) * kSumRows * kWarp) + shared_size<T>(Job::kMeans * kWarp);
+      launch(cyclic_sums<T, Job, kBegin, kEnd>,
+             dim3(blocks_for(op, batch * kSumChunks * ((width + kWarp - 1) / kWarp), 1)), dim3(kWarp * kSumRows), bytes,
+             current_stream(), job, shape, scratch);
+    };
+    using Zero = std::integral_constant<int, 0>;
+    using First = std::integral_constant<int, Job::kFirst>;
+    add_up(Zero(), First());
+    if constexpr (Job::kFirst < Job::kMeans) add_up(First(), std::integral_constant<int, Job::kMeans>());
   }
   Index columns = 1;  // the most of any sample
   while ((columns + 1) * (columns + 1) <= half) ++columns;

@@ -153,7 +153,8 @@ kernels::HiddenCrossGrads direct_grad(const Tensor& dlag, const Tensor& dcol, co
   return grads;
 }
 
-TEST_CASE("hidden_cross of long sequences, and its gradients, equal the double loop") {
+TEST_CASE("hidden_cross of long sequences, and its gradients, equal the double loop" *
+          doctest::test_suite("less shared memory")) {
   for_each_float([](DType dtype) {
     for (const std::vector<Case>& cases : {kCases, kLong})
       for (const Case& c : cases) {
@@ -197,7 +198,8 @@ TEST_CASE("hidden_cross with a shift is that of a + shift, and its gradients are
   });
 }
 
-TEST_CASE("hidden_cross of a long sample does not know how much padding is behind it") {
+TEST_CASE("hidden_cross of a long sample does not know how much padding is behind it" *
+          doctest::test_suite("less shared memory")) {
   for_each_float([](DType dtype) {
     const Index n = dtype == kFloat32 ? 4099 : 2051;  // just too long for a block
     const auto part = [n](const Tensor& t) { return t.slice(0, 1, 2).slice(1, 0, n).contiguous(); };
