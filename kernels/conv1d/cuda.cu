@@ -5,9 +5,9 @@
 #include "subquad/kernels/warp/reduce.cuh"
 
 // A block has 128 neighbouring positions of a head and 32 of its features, one per lane. The rows that they need for up
-// to 64 taps, K - 1 more than they are, lie in shared memory; eight neighbouring results of a thread stay in registers
-// while the window slides over their rows, so that a row and a tap are loaded once for eight multiply-adds. More taps
-// than 64 take more windows. x, base and out move once, but for the window's halo.
+// to 64 taps (float64: 48), K - 1 more than they are, lie in shared memory; eight neighbouring results of a thread stay
+// in registers while the window slides over their rows, so that a row and a tap are loaded once for eight
+// multiply-adds. More taps take more windows. x, base and out move once, but for the window's halo.
 namespace subquad::kernels::cuda {
 
 namespace {
@@ -16,8 +16,11 @@ constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 constexpr int kPositions = 128;  // of a block
 constexpr int kRows = 8;         // neighbouring results of a thread
 constexpr int kTurns = kPositions / (kWarps * kRows);
-constexpr int kTaps = 64;                    // of a window
-constexpr int kWindow = kPositions + kTaps;  // rows in shared memory
+
+template <class T>
+constexpr int kTaps = sizeof(T) == 4 ? 64 : 48;  // of a window: the gradient's two fit into 99 KiB of shared memory
+template <class T>
+constexpr int kWindow = kPositions + kTaps<T>;  // rows in shared memory
 
 // Rows [B, H, N, C] that count as 0 where they are not real. `real` is null where the first ends[b] positions are.
 template <class T>
@@ -78,7 +81,7 @@ __device__ void stage_rows(const Rows<T>& rows, const Place& place, Index first,
 // padded[kRows - 1 + t] = taps number first + t of a head, or the last but that many; zeros on either side.
 template <class T>
 __device__ void stage_taps(const T* taps, int all, int first, int count, bool reversed, T* padded) {
-  for (int i = static_cast<int>(threadIdx.x); i < kTaps + 2 * kRows; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < kTaps<T> + 2 * kRows; i += kThreads) {
     const int t = i - (kRows - 1);
     padded[i] = t >= 0 && t < count ? taps[reversed ? all - 1 - first - t : first + t] : T(0);
   }
@@ -135,12 +138,12 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     conv1d_blocks(Rows<T> x, const T* taps, int count, View<const T, 4> base, View<T, 4> out) {
   SharedMemory shared;
-  T* const window = shared.take<T>(kWindow * kWarp);
-  T* const padded = shared.take<T>(kTaps + 2 * kRows);
+  T* const window = shared.take<T>(kWindow<T> * kWarp);
+  T* const padded = shared.take<T>(kTaps<T> + 2 * kRows);
   const Place place(out.dim(1), out.dim(2), out.dim(3));
   Results<T> sums = {};
-  for (int first = 0; first < count; first += kTaps) {
-    const int some = count - first < kTaps ? count - first : kTaps;
+  for (int first = 0; first < count; first += kTaps<T>) {
+    const int some = count - first < kTaps<T> ? count - first : kTaps<T>;
     __syncthreads();  // the window before is no longer read
     stage_rows(x, place, place.first + first - count / 2, kPositions - kRows + steps_of(some), window);
     stage_taps(taps + place.h * count, count, first, some, false, padded);
@@ -182,10 +185,10 @@ __global__ void __launch_bounds__(kThreads)
     conv1d_grad_blocks(Rows<T> dout, Rows<T> x, const T* taps, int count, View<T, 4> dx, View<T, 3> partial) {
   constexpr int kOwn = kPositions / kWarps;
   SharedMemory shared;
-  T* const dout_window = shared.take<T>(kWindow * kWarp);
-  T* const x_window = shared.take<T>(kWindow * kWarp);
-  T* const padded = shared.take<T>(kTaps + 2 * kRows);
-  T* const warp_sums = shared.take<T>(kWarps * kTaps);
+  T* const dout_window = shared.take<T>(kWindow<T> * kWarp);
+  T* const x_window = shared.take<T>(kWindow<T> * kWarp);
+  T* const padded = shared.take<T>(kTaps<T> + 2 * kRows);
+  T* const warp_sums = shared.take<T>(kWarps * kTaps<T>);
   const Place place(dx.dim(1), dx.dim(2), dx.dim(3));
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const Index heads = dx.dim(1), blocks_per_head = Index{gridDim.x} / (dx.dim(0) * heads);
@@ -198,8 +201,8 @@ __global__ void __launch_bounds__(kThreads)
     up[i] = place.has_column && n < dx.dim(2) ? dout.x(place.b, place.h, n, place.column) : T(0);
   }
   Results<T> sums = {};
-  for (int first = 0; first < count; first += kTaps) {
-    const int some = count - first < kTaps ? count - first : kTaps;
+  for (int first = 0; first < count; first += kTaps<T>) {
+    const int some = count - first < kTaps<T> ? count - first : kTaps<T>;
     __syncthreads();  // the windows before are no longer read
     const Index first_row = place.first + first - count / 2;
     stage_rows(dout, place, first_row, kPositions - kRows + steps_of(some), dout_window);
@@ -226,12 +229,12 @@ __global__ void __launch_bounds__(kThreads)
       }
       const T sum = sums_over_lanes(products);
       constexpr int kShare = kWarp / kRows;
-      if (lane % kShare == 0) warp_sums[warp * kTaps + tap + lane / kShare] = sum;
+      if (lane % kShare == 0) warp_sums[warp * kTaps<T> + tap + lane / kShare] = sum;
     }
     __syncthreads();
     for (int t = static_cast<int>(threadIdx.x); t < some; t += kThreads) {
       T sum = warp_sums[t];
-      for (int w = 1; w < kWarps; ++w) sum += warp_sums[w * kTaps + t];
+      for (int w = 1; w < kWarps; ++w) sum += warp_sums[w * kTaps<T> + t];
       partial(part, place.h, first + t) = sum;
     }
   }
@@ -261,9 +264,9 @@ void conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor&
   visit_float("conv1d", x.dtype(), [&]<class T>(Type<T>) {
     const View<const T, 4> no_base(nullptr, {0, 0, 0, 0}, {0, 0, 0, 0});
     launch(conv1d_blocks<T>, dim3(blocks("conv1d", x)), dim3(kThreads),
-           shared_size<T>(kWindow * kWarp) + shared_size<T>(kTaps + 2 * kRows), current_stream(), Rows<T>(x, mask),
-           taps.data<T>(), static_cast<int>(taps.dim(1)), base.defined() ? base.view<const T, 4>() : no_base,
-           out.view<T, 4>());
+           shared_size<T>(kWindow<T> * kWarp) + shared_size<T>(kTaps<T> + 2 * kRows), current_stream(),
+           Rows<T>(x, mask), taps.data<T>(), static_cast<int>(taps.dim(1)),
+           base.defined() ? base.view<const T, 4>() : no_base, out.view<T, 4>());
   });
 }
 
@@ -275,7 +278,8 @@ void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const 
   Tensor partial = empty({grid / heads, heads, count}, x.dtype(), x.device());
   visit_float(kOp, x.dtype(), [&]<class T>(Type<T>) {
     launch(conv1d_grad_blocks<T>, dim3(grid), dim3(kThreads),
-           2 * shared_size<T>(kWindow * kWarp) + shared_size<T>(kTaps + 2 * kRows) + shared_size<T>(kWarps * kTaps),
+           2 * shared_size<T>(kWindow<T> * kWarp) + shared_size<T>(kTaps<T> + 2 * kRows) +
+               shared_size<T>(kWarps * kTaps<T>),
            current_stream(), Rows<T>(dout, {}), Rows<T>(x, mask), taps.data<T>(), static_cast<int>(count),
            grads.dx.view<T, 4>(), partial.view<T, 3>());
     launch(conv1d_tap_sums<T>, dim3(blocks_for(kOp, heads * count, kWarps)), dim3(kThreads), 0, current_stream(),

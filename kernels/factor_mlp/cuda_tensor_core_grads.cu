@@ -8,9 +8,15 @@ namespace {
 
 constexpr int kBlockUnits = kTensorWarps * kFragmentRows;
 
-// Where two warps hold all units of a perceptron, the other two take every other tile of rows.
-int groups_of(Index hidden) {
-  return hidden <= kBlockUnits / 2 ? 2 : 1;
+// Shared memory of a group of warps: two tiles of rows of x and of dout.
+template <int W, int V>
+constexpr std::size_t kGroupBytes = 2 * (shared_size<float>(kTileSize<W>) + shared_size<float>(kTileSize<V>));
+
+// Where two warps hold all units of a perceptron, the other two take every other tile of rows, if the device has shared
+// memory for theirs (more than 99 KiB only where a layer is wider than 64).
+int groups_of(Index hidden, std::size_t group_bytes) {
+  const bool fits = 2 * group_bytes <= properties(current_device()).shared_bytes_per_block;
+  return hidden <= kBlockUnits / 2 && fits ? 2 : 1;
 }
 
 // Whether the fragments of one layer's weights, kOwn wide, fit into registers beside the gradients.
@@ -221,17 +227,17 @@ void factor_mlp_tensor_core_grads(const Tensor& dout, const Tensor& x, const Fac
                           mlp_rows_packed(s.outputs, mlp.second, dout));
   const Tensor ups = MlpArguments::as_rows(dout, s.factors);
   const auto blocks_of_factor = (s.hidden + kBlockUnits - 1) / kBlockUnits;
-  const GradSets grads{GradSet(s), sets.data<float>(), static_cast<int>(factor_mlp_tensor_core_chunks(x, mlp).rows),
-                       static_cast<int>(blocks_of_factor), groups_of(s.hidden)};
+  const auto rows_of_chunk = static_cast<int>(factor_mlp_tensor_core_chunks(x, mlp).rows);
   visit_layer_widths(
       s.inputs, s.outputs, [&]<int W, int V>(std::integral_constant<int, W>, std::integral_constant<int, V>) {
+        const GradSets grads{GradSet(s), sets.data<float>(), rows_of_chunk, static_cast<int>(blocks_of_factor),
+                             groups_of(s.hidden, kGroupBytes<W, V>)};
         visit_product(precision(), [&]<class Product>(Product) {
           launch(factor_mlp_grad_chunks<Product, W, V>,
                  dim3(blocks_for("factor_mlp_grad", s.factors * blocks_of_factor * kParts<Product, W, V>, 1),
                       static_cast<unsigned>(sets.dim(0))),
-                 dim3(kTensorThreads),
-                 2 * grads.groups * (shared_size<float>(kTileSize<W>) + shared_size<float>(kTileSize<V>)),
-                 current_stream(), args, ups.view<const float, 4>(), grads);
+                 dim3(kTensorThreads), static_cast<std::size_t>(grads.groups) * kGroupBytes<W, V>, current_stream(),
+                 args, ups.view<const float, 4>(), grads);
         });
       });
 }

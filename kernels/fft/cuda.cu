@@ -11,7 +11,7 @@ namespace subquad::kernels::cuda {
 namespace {
 
 constexpr int kMostThreads = 256;
-constexpr std::size_t kMostBytes = std::size_t{96} << 10;  // of a block's shared memory: two blocks per multiprocessor
+constexpr std::size_t kMostBytes = std::size_t{96} << 10;  // of a block's shared memory: every device has so much
 
 // How a block transforms lines of `length` complex numbers: 2^bits lines side by side.
 struct LinePlan {
@@ -222,15 +222,16 @@ LinePlan plan_lines(const Signals& signals, int length, bool real) {
     plan.radices = radices_of(plan.padded);
   }
   plan.roots = real && !plan.by_chirp() ? 2 * length : plan.padded;
-  // More lines per block while that makes neighbours in memory or gives its threads work, while they fit and while the
-  // blocks still fill a large device.
+  // More lines per block while that makes neighbours in memory or gives its threads work, while two blocks fit into a
+  // multiprocessor and while the blocks still fill a large device. Results do not depend on it.
   constexpr Index kBlocks = 2 * 132;
+  const std::size_t half_memory = properties(current_device()).shared_bytes_per_block / 2 - (std::size_t{1} << 10);
   const auto useful = [&](int lines) {
     return static_cast<Index>(lines) * length <= 8 * kMostThreads || (signals.inner > 1 && lines * sizeof(T) <= 32);
   };
   while (useful(2 << plan.bits) && signals.count >> (plan.bits + 1) >= kBlocks) {
     ++plan.bits;
-    if (plan.shared_bytes<T>() <= kMostBytes) continue;
+    if (plan.shared_bytes<T>() <= std::min(kMostBytes, half_memory)) continue;
     --plan.bits;
     break;
   }

@@ -21,22 +21,26 @@ struct Layout {
   static constexpr bool kKeepsA = kSize <= 64;  // in shared memory, beside three others
 };
 
-// Factors of a product: a matrix in shared memory, its transpose, or one in global memory without padding.
+// Factors of a product: a matrix in shared memory, one in global memory without padding, or the transpose of either.
 template <int kSize>
 struct Plain {
   const float* data;
   __device__ float operator()(int r, int c) const { return data[r * Layout<kSize>::kPitch + c]; }
-};
-template <int kSize>
-struct Transposed {
-  const float* data;
-  __device__ float operator()(int r, int c) const { return data[c * Layout<kSize>::kPitch + r]; }
 };
 struct Unpadded {
   const float* data;
   int size;
   __device__ float operator()(int r, int c) const { return r < size && c < size ? data[r * size + c] : 0.0f; }
 };
+template <class Matrix>
+struct Transposed {
+  Matrix matrix;
+  __device__ float operator()(int r, int c) const { return matrix(c, r); }
+};
+template <class Matrix>
+__device__ Transposed<Matrix> transposed(const Matrix& matrix) {
+  return {matrix};
+}
 
 // A warp's tile of a [kSize, kSize] result.
 template <int kSize>
@@ -130,10 +134,10 @@ __device__ void add_identity(float value, int size, float* x) {
 }
 
 // x = A Z, fifteen = 15 I - X (7 I - X).
-template <int kSize, class A>
-__device__ void first_factors(const A& a, const float* z, int size, float* x, float* fifteen) {
+template <int kSize, class A, class Z>
+__device__ void first_factors(const A& a, const Z& z, int size, float* x, float* fifteen) {
   Tile<kSize> az;
-  az.add(a, Plain<kSize>{z});
+  az.add(a, z);
   az.store(x, [](int, int, float sum) { return sum; });
   Tile<kSize> xx;
   xx.add(Plain<kSize>{x}, Plain<kSize>{x});
@@ -177,9 +181,9 @@ __global__ void __launch_bounds__(Layout<kSize>::kThreads)
   __syncthreads();
   for (int t = 0; t < iterations; ++t) {
     if constexpr (L::kKeepsA)
-      first_factors<kSize>(Plain<kSize>{kept}, z, size, x, y);
+      first_factors<kSize>(Plain<kSize>{kept}, Plain<kSize>{z}, size, x, y);
     else
-      first_factors<kSize>(Unpadded{a, size}, z, size, x, y);
+      first_factors<kSize>(Unpadded{a, size}, Plain<kSize>{z}, size, x, y);
     last_factor<kSize>(x, y, size, y);
     Tile<kSize> next;
     next.add(Plain<kSize>{z}, Plain<kSize>{y});
@@ -193,14 +197,16 @@ __global__ void __launch_bounds__(Layout<kSize>::kThreads)
 //
 //   H = Z^T D      Y = X^T H      dX = 7 Y - (H fifteen^T + Y X^T + X^T Y)      dA += dX Z^T
 //   dZ = D thirteen^T + A^T dX
-template <int kSize>
+//
+// kKeepsInputs: A and Z_t are in shared memory, too; else they are read where they are, for each of three products.
+template <int kSize, bool kKeepsInputs>
 __global__ void __launch_bounds__(Layout<kSize>::kThreads)
     pinv_grad_blocks(const float* douts, const float* matrices, const float* steps, PinvNorms<float> norms, int size,
                      int iterations, Index stride, bool through_coefficient, float* das, float* dcs) {
   using L = Layout<kSize>;
   SharedMemory shared;
-  float* const a = shared.take<float>(L::kMatrix);
-  float* const z = shared.take<float>(L::kMatrix);
+  float* const kept_a = shared.take<float>(kKeepsInputs ? L::kMatrix : 0);
+  float* const kept_z = shared.take<float>(kKeepsInputs ? L::kMatrix : 0);
   float* const d = shared.take<float>(L::kMatrix);
   float* const x = shared.take<float>(L::kMatrix);
   float* const fifteen = shared.take<float>(L::kMatrix);
@@ -211,41 +217,50 @@ __global__ void __launch_bounds__(Layout<kSize>::kThreads)
   const Index first = Index{blockIdx.x} * size * size;
   float* const da = das + first;
   const auto as_it_is = [](int, int, float sum) { return sum; };
-  load_matrix<kSize>(matrices + first, size, a);
+  const auto factor = [&](float* kept, const float* matrix) {
+    if constexpr (kKeepsInputs)
+      return Plain<kSize>{kept};
+    else
+      return Unpadded{matrix, size};
+  };
+  const auto a = factor(kept_a, matrices + first);
+  if constexpr (kKeepsInputs) load_matrix<kSize>(matrices + first, size, kept_a);
   load_matrix<kSize>(douts + first, size, d);
   Tile<kSize> da_tile;
   for (int t = iterations - 1; t >= 0; --t) {
-    load_matrix<kSize>(steps + t * stride + first, size, z);
+    const float* const step = steps + t * stride + first;
+    const auto z = factor(kept_z, step);
+    if constexpr (kKeepsInputs) load_matrix<kSize>(step, size, kept_z);
     for (int i = static_cast<int>(threadIdx.x); i < kSize * kSize; i += L::kThreads)
       d[i / kSize * L::kPitch + i % kSize] *= 0.25f;
     __syncthreads();
-    first_factors<kSize>(Plain<kSize>{a}, z, size, x, fifteen);
+    first_factors<kSize>(a, z, size, x, fifteen);
     last_factor<kSize>(x, fifteen, size, y);
     {
       Tile<kSize> product;
-      product.add(Transposed<kSize>{z}, Plain<kSize>{d});
+      product.add(transposed(z), Plain<kSize>{d});
       product.store(h, as_it_is);
     }
     {
       Tile<kSize> product;
-      product.add(Plain<kSize>{d}, Transposed<kSize>{y});
+      product.add(Plain<kSize>{d}, transposed(Plain<kSize>{y}));
       product.store(d, as_it_is);  // but for A^T dX
     }
     {
       Tile<kSize> product;
-      product.add(Transposed<kSize>{x}, Plain<kSize>{h});
+      product.add(transposed(Plain<kSize>{x}), Plain<kSize>{h});
       product.store(y, as_it_is);
     }
     {
       Tile<kSize> product;
-      product.add(Plain<kSize>{h}, Transposed<kSize>{fifteen});
-      product.add(Plain<kSize>{y}, Transposed<kSize>{x});
-      product.add(Transposed<kSize>{x}, Plain<kSize>{y});
+      product.add(Plain<kSize>{h}, transposed(Plain<kSize>{fifteen}));
+      product.add(Plain<kSize>{y}, transposed(Plain<kSize>{x}));
+      product.add(transposed(Plain<kSize>{x}), Plain<kSize>{y});
       product.store(h, [&](int r, int c, float sum) { return 7 * y[r * L::kPitch + c] - sum; });
     }
-    da_tile.add(Plain<kSize>{h}, Transposed<kSize>{z});
+    da_tile.add(Plain<kSize>{h}, transposed(z));
     Tile<kSize> product;
-    product.add(Transposed<kSize>{a}, Plain<kSize>{h});
+    product.add(transposed(a), Plain<kSize>{h});
     product.store(d, [&](int r, int c, float sum) { return d[r * L::kPitch + c] + sum; });
   }
   da_tile.each([&](int r, int c, float sum) {
@@ -269,8 +284,9 @@ std::size_t forward_bytes() {
   return (L::kKeepsA ? 4 : 3) * shared_size<float>(L::kMatrix) + shared_size<Top<float>>(kWarp);
 }
 template <int kSize>
-std::size_t backward_bytes() {
-  return 7 * shared_size<float>(Layout<kSize>::kMatrix) + shared_size<Top<float>>(kWarp) + shared_size<float>(kWarp);
+std::size_t backward_bytes(bool keeps_inputs) {
+  return (keeps_inputs ? 7 : 5) * shared_size<float>(Layout<kSize>::kMatrix) + shared_size<Top<float>>(kWarp) +
+         shared_size<float>(kWarp);
 }
 
 bool device_has(std::size_t shared_bytes) {
@@ -290,7 +306,7 @@ bool pinv_grad_fits_block(Index rows) {
   bool fits = false;
   if (rows <= kMostInBlockGrad)
     visit_size(rows,
-               [&]<int kSize>(std::integral_constant<int, kSize>) { fits = device_has(backward_bytes<kSize>()); });
+               [&]<int kSize>(std::integral_constant<int, kSize>) { fits = device_has(backward_bytes<kSize>(false)); });
   return fits;
 }
 
@@ -309,11 +325,12 @@ void pinv_grad_in_blocks(const Tensor& dout, const Tensor& a, const Tensor& step
   const Index size = a.dim(-1);
   visit_size(size, [&]<int kSize>(std::integral_constant<int, kSize>) {
     if constexpr (kSize <= kMostInBlockGrad) {
-      const std::size_t bytes = backward_bytes<kSize>();
-      launch(pinv_grad_blocks<kSize>, dim3(blocks_for("pinv_grad", a.size() / (size * size), 1)),
-             dim3(Layout<kSize>::kThreads), bytes, current_stream(), dout.data<float>(), a.data<float>(),
-             steps.data<float>(), norms, static_cast<int>(size), options.iterations, a.size(),
-             !options.detach_coefficient, da.data<float>(), dc.data<float>());
+      const bool keeps_inputs = device_has(backward_bytes<kSize>(true));
+      const auto kernel = keeps_inputs ? pinv_grad_blocks<kSize, true> : pinv_grad_blocks<kSize, kSize <= 32>;
+      const std::size_t bytes = backward_bytes<kSize>(keeps_inputs);
+      launch(kernel, dim3(blocks_for("pinv_grad", a.size() / (size * size), 1)), dim3(Layout<kSize>::kThreads), bytes,
+             current_stream(), dout.data<float>(), a.data<float>(), steps.data<float>(), norms, static_cast<int>(size),
+             options.iterations, a.size(), !options.detach_coefficient, da.data<float>(), dc.data<float>());
     }
   });
 }

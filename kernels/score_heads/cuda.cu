@@ -238,9 +238,9 @@ template <class T, int N>
 __device__ void score_heads_grad_positions_of_set(const BackwardSet<T>& set, Sizes sizes) {
   SharedMemory shared;
   const Stage<T> stage(shared);
-  T* const dz_rows = shared.take<T>(kPositions * kHiddenPitch);    // dz of all positions
-  T* const gelu_rows = shared.take<T>(kPositions * kHiddenPitch);  // dscore gelu(z)
+  T* const dz_rows = shared.take<T>(kPositions * kHiddenPitch);  // dz of all positions
   T* const df_rows = shared.take<T>(kPositions * kFeaturePitch);
+  T* const gelu_rows = df_rows;  // dscore gelu(z), which is summed before there is df
   T* const ups = shared.take<T>(kPositions);
   const HeadPositions<T> mine(sizes, set.of);
   Tiles<T, N> tile(sizes, mine, set.feature, stage);
@@ -266,6 +266,7 @@ __device__ void score_heads_grad_positions_of_set(const BackwardSet<T>& set, Siz
       for (int p = 0; p < kPositions; ++p) sum += column[p * kHiddenPitch];
       if (at < sizes.hidden) (thread < kHidden ? partial.b1 : partial.w2)[at] = sum;
     }
+    __syncthreads();
     for (int c = 0; c < tiles(sizes.channels, kChannels); ++c) {
       tile.load(c, t);
       const int r = c * kChannels + lane;  // of the sums
@@ -424,7 +425,7 @@ void score_heads_grad(std::span<const Tensor> dscores, std::span<const Tensor> f
     const Sizes sizes = sizes_of(feature, heads[0]);
     if (blocks > 0) {
       with_channel_pack<T>(features, channels, [&]<int N>(std::integral_constant<int, N>) {
-        const std::size_t bytes = Stage<T>::bytes() + 2 * shared_size<T>(kPositions * kHiddenPitch) +
+        const std::size_t bytes = Stage<T>::bytes() + shared_size<T>(kPositions * kHiddenPitch) +
                                   shared_size<T>(kPositions * kFeaturePitch) + shared_size<T>(kPositions);
         launch(score_heads_grad_positions<T, N>, dim3(blocks_for(kOp, blocks * sizes.heads, 1), count),
                dim3(kPositions), bytes, current_stream(), sets, sizes);

@@ -66,7 +66,7 @@ Slow slow_conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Te
   return r;
 }
 
-TEST_CASE("conv1d and its gradients equal the loop") {
+TEST_CASE("conv1d and its gradients equal the loop" * doctest::test_suite("less shared memory")) {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
       for (const Case& c : cases()) {

@@ -44,6 +44,7 @@ std::vector<MlpCase> cases() {
       {.factors = 4, .positions = 64, .inputs = 64, .hidden = 32, .outputs = 12},
       {.factors = 1, .batch = 1, .positions = 65, .inputs = 20, .hidden = 100, .outputs = 48},
       {.batch = 1, .positions = 70, .inputs = 130, .hidden = 40, .outputs = 68},
+      {.factors = 1, .batch = 1, .positions = 70, .inputs = 100, .hidden = 20, .outputs = 65},
       {.batch = 1, .positions = 1300, .inputs = 6, .hidden = 8, .outputs = 5},  // several chunks
       {.batch = 3, .positions = 130, .lengths = {130, 0, 67}},
       {.batch = 2, .positions = 100, .scattered = true},
@@ -131,7 +132,7 @@ std::vector<Tensor> slow(
 
 }  // namespace
 
-TEST_CASE("factor_mlp equals the plain loops") {
+TEST_CASE("factor_mlp equals the plain loops" * doctest::test_suite("less shared memory")) {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
       for (const MlpCase& c : cases()) {

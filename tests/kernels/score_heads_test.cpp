@@ -117,7 +117,7 @@ TEST_CASE("score_heads equals the loop") {
   });
 }
 
-TEST_CASE("score_heads gradients equal the loop") {
+TEST_CASE("score_heads gradients equal the loop" * doctest::test_suite("less shared memory")) {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
       for (const Case& c : kCases) {
