@@ -71,29 +71,58 @@ __global__ void count_digits(const Index* keys, Index size, int shift, Index* co
   counts[Index{blockIdx.x} * kDigits + threadIdx.x] = sum;
 }
 
-// One thread per digit, a warp to a block: counts [chunks, digits] become the number of keys with that digit in the
-// chunks before, totals [digits] the number in all. Rows of counts are read coalesced.
-__global__ void scan_digits(Index chunks, Index* counts, Index* totals) {
-  const Index digit = Index{blockIdx.x} * kWarp + threadIdx.x;
-  Index sum = 0;
-#pragma unroll 4
-  for (Index chunk = 0; chunk < chunks; ++chunk) {
-    Index& place = counts[chunk * kDigits + digit];
-    const Index here = place;
-    place = sum;
-    sum += here;
+// The sum of the values of this lane and those before it.
+__device__ Index sum_of_lanes_up_to(Index value) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (int offset = 1; offset < kWarp; offset *= 2) {
+    const Index before = __shfl_up_sync(kWholeWarp, value, offset);
+    if (lane >= offset) value += before;
   }
-  totals[digit] = sum;
+  return value;
+}
+
+constexpr int kScanDigits = 8;   // of a block: 64 bytes of a row of counts
+constexpr int kScanParts = 128;  // of the chunks: a thread for each and digit
+
+// A block per 8 digits, in which thread (part, digit) has a 128th of the chunks, neighbouring ones: counts [chunks,
+// digits] become the number of keys with that digit in the chunks before, totals [digits] the number in all. Counts are
+// read twice (the second time from L2) and written once; a thread waits for chunks / 1024 loads after each other.
+__global__ void __launch_bounds__(kScanDigits* kScanParts) scan_digits(Index chunks, Index* counts, Index* totals) {
+  Index* const sums = SharedMemory().take<Index>(kScanDigits * kScanParts);  // [digit][part]
+  const int digit = static_cast<int>(threadIdx.x) % kScanDigits, part = static_cast<int>(threadIdx.x) / kScanDigits;
+  const Index each = (chunks + kScanParts - 1) / kScanParts, begin = part * each;
+  const Index end = begin + each < chunks ? begin + each : chunks;
+  Index* const column = counts + Index{blockIdx.x} * kScanDigits + digit;
+  Index sum = 0;
+#pragma unroll 8
+  for (Index chunk = begin; chunk < end; ++chunk) sum += column[chunk * kDigits];
+  sums[digit * kScanParts + part] = sum;
+  __syncthreads();
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  if (warp < kScanDigits) {  // a warp per digit: from sums to sums of the parts before
+    Index before = 0;
+    for (int p = lane; p < kScanParts; p += kWarp) {
+      Index& place = sums[warp * kScanParts + p];
+      const Index here = place, up_to = sum_of_lanes_up_to(here);
+      place = before + up_to - here;
+      before += __shfl_sync(kWholeWarp, up_to, kWarp - 1);
+    }
+    if (lane == 0) totals[Index{blockIdx.x} * kScanDigits + warp] = before;
+  }
+  __syncthreads();
+  Index before = sums[digit * kScanParts + part];
+#pragma unroll 8
+  for (Index chunk = begin; chunk < end; ++chunk) {
+    const Index here = column[chunk * kDigits];
+    column[chunk * kDigits] = before;
+    before += here;
+  }
 }
 
 // The sum of the values of the threads before this one; `scratch` has room for one value per warp.
 __device__ Index sum_before(Index value, Index* scratch) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  Index sum = value;  // of lanes 0 ... lane
-  for (int offset = 1; offset < kWarp; offset *= 2) {
-    const Index before = __shfl_up_sync(kWholeWarp, sum, offset);
-    if (lane >= offset) sum += before;
-  }
+  Index sum = sum_of_lanes_up_to(value);
   if (lane == kWarp - 1) scratch[warp] = sum;
   __syncthreads();
   for (int w = 0; w < warp; ++w) sum += scratch[w];
@@ -146,7 +175,8 @@ Order order_by_key(const Tensor& keys, Index count) {
     const Index* places = order.places.defined() ? order.places.data<Index>() : nullptr;
     launch(count_digits, grid, block, shared_size<int>(kCounters), current_stream(), from, size, shift,
            counts.data<Index>());
-    launch(scan_digits, dim3(kDigits / kWarp), dim3(kWarp), 0, current_stream(), chunks, counts.data<Index>(),
+    launch(scan_digits, dim3(kDigits / kScanDigits), dim3(kScanDigits * kScanParts),
+           shared_size<Index>(kScanDigits * kScanParts), current_stream(), chunks, counts.data<Index>(),
            totals.data<Index>());
     launch(place_keys, grid, block, place_bytes, current_stream(), from, places, size, shift, counts.data<Index>(),
            totals.data<Index>(), next.keys.data<Index>(), next.places.data<Index>());

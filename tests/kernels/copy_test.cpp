@@ -171,6 +171,16 @@ TEST_CASE("picking: the same bits for any number of threads") {
   }));
 }
 
+// On CUDA keys are counted in chunks of 2048, and more than 128 chunks are added up several by a thread.
+TEST_CASE("index_select_grad of very many rows") {
+  const Index count = 129 * 2048 + 5;
+  const Tensor dout = full({count, 1}, 1, kFloat32, device()), index = random_index({count}, 200, 1);
+  std::vector<float> want(200, 0.0f);
+  const Tensor host = index.to(kCpu);
+  for (const Index row : std::span(host.data<Index>(), static_cast<std::size_t>(count))) ++want[row];
+  CHECK(same_bits(kernels::index_select_grad(dout, 0, index, 200), tensor<float>(want, {200, 1})));
+}
+
 TEST_CASE("picking complains of an index out of range") {
   const Tensor x = zeros({2, 3}, kFloat32, device());
   const auto complaint = [](auto&& run) -> std::string {
