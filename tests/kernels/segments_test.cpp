@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "subquad/tests/support/compare.h"
+#include "subquad/tests/support/threads.h"
 
 namespace subquad::test {
 namespace {
@@ -128,6 +129,24 @@ TEST_CASE("segments of long samples") {
     CHECK(same_bits(filled.real, want.real));
     CHECK(same_bits(filled.lengths, want.lengths));
   }
+}
+
+TEST_CASE("segments are the same whoever makes them") {
+  std::vector<std::vector<int>> rows(2, std::vector<int>(300, 0));
+  for (std::size_t i = 0; i < 300; ++i) rows[0][i] = i % 3 != 0, rows[1][i] = i < 290;
+  const Mask mask = mask_of(rows), prefix = Mask::from_lengths(tensor<Index>({290, 7}, {2}), 300).to(device());
+  CHECK(same_for_any_thread_count([&] {
+    std::vector<Tensor> tables = {kernels::even_segments(2, 300, 130, device()),
+                                  kernels::segments_from_end(2, 300, 130, device())};
+    for (const Mask& m : {mask, prefix}) {
+      const kernels::RealSegments cut = kernels::even_segments_of_real(m, 130);
+      const Mask filled = kernels::filled_segments(tables[0], m, 300);
+      for (const Tensor& t :
+           {cut.starts, cut.filled.real, cut.filled.lengths, cut.covered, filled.real, filled.lengths})
+        tables.push_back(t);
+    }
+    return tables;
+  }));
 }
 
 TEST_CASE("segments name what does not fit") {
