@@ -47,12 +47,10 @@ Case product(Device device, const Size& s, Precision precision) {
 }  // namespace
 
 std::vector<Case> matmul_cases(Device device, bool tiny) {
-  const std::vector<Size> sizes = tiny ? std::vector<Size>{{48, 40, 24}}
-                                       : std::vector<Size>{{8192, 8192, 8192},  // the roof of the other cases
-                                                           {4096, 4096, 4096},
-                                                           {65536, 512, 512},
-                                                           {65536, 64, 64},
-                                                           {65536, 128, 64}};
+  const std::vector<Size> sizes =
+      tiny ? std::vector<Size>{{48, 40, 24}}
+           : std::vector<Size>{
+                 {8192, 8192, 8192}, {4096, 4096, 4096}, {65536, 512, 512}, {65536, 64, 64}, {65536, 128, 64}};
   std::vector<Case> cases;
   for (const Size& size : sizes)
     for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16})

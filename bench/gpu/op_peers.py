@@ -186,7 +186,7 @@ def main():
             row.finish(ways.get(row.file, {}))
         for record in records:
             print(json.dumps(record), flush=True)
-    without = sorted({title(row.record) for row in rows if row.file in ways and not ways[row.file]})
+    without = sorted({title(row.record) for row in rows if ways.get(row.file) == {} and ways_of(row.record["case"])})
     for name in without:
         print(f"{name}: PyTorch has no way that agrees with ours", file=sys.stderr)
     sys.exit(1 if without else 0)

@@ -31,7 +31,8 @@ Which which_of(const OpCase& c) {
 
 // Those whose products are made in precision().
 std::vector<Precision> precisions_of(const OpCase& c) {
-  static const std::set<std::string> multiplying = {"matmul", "linear", "attention", "block_attention", "factor_mlp"};
+  static const std::set<std::string> multiplying = {
+      "matmul", "linear", "attention", "block_attention", "summary_attention", "factor_mlp"};
   if (which_of(c) != Which::primitives) return {Precision::fp32, Precision::bf16};
   if (multiplying.contains(c.op)) return {Precision::fp32, Precision::tf32, Precision::bf16};
   return {Precision::fp32};
@@ -55,7 +56,7 @@ Json checked(const OpCase& c, const Settings& settings, Device device) {
   if (c.turns_on_rounding) return {{"unchecked", "rounding may change what it chooses"}};
   const bool quadratic = c.op.starts_with("softmax") || c.op == "attention";
   CheckLimits limits = {.tolerance = tolerance_of(c, precision())};
-  limits.gradients = precision() == Precision::fp32 || !c.op.starts_with("combiner");
+  limits.gradients = precision() == Precision::fp32 || !(c.op.starts_with("combiner") || c.op == "summary_attention");
   limits.positions = settings.has("n") ? settings.size("n") : 0;
   if (quadratic) limits.positions = std::min(limits.positions, kQuadraticPositions);
   Json json = {{"error", check_against_float64(c, settings, nn::Place(1, kFloat32, device), limits)},
@@ -106,7 +107,7 @@ std::vector<Settings> sizes_of(const OpCase& c, bool tiny) {
     return sizes;
   }
   add("2048", "64", "32");
-  if (c.op.ends_with("_step")) return sizes;
+  if (c.op.ends_with("_step") || !sizes[0].has("n")) return sizes;
   add("4096", "128", "32");
   if (c.op == "top_k") add("4096", "", "4096");
   return sizes;

@@ -9,7 +9,7 @@ namespace subquad::bench {
 std::vector<Case> all_cases() {
   std::vector<Case> all;
   for (const auto& family : {product_cases, row_cases, attention_cases, fft_cases, fsat_cases, combiner_cases,
-                             paramixer_cases, nystrom_cases, module_cases, layer_cases, step_cases})
+                             paramixer_cases, nystrom_cases, move_cases, module_cases, layer_cases, step_cases})
     for (Case& c : family()) all.push_back(std::move(c));
   return all;
 }

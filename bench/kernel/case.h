@@ -51,6 +51,7 @@ std::vector<Case> fft_cases();        // Fourier transforms
 std::vector<Case> combiner_cases();   // summaries of blocks
 std::vector<Case> paramixer_cases();  // sparse factors
 std::vector<Case> nystrom_cases();    // landmarks and the pseudo-inverse
+std::vector<Case> move_cases();       // embedding, compaction, noise
 std::vector<Case> module_cases();     // the attentions of nn/attention
 std::vector<Case> layer_cases();      // an encoder layer with each of them
 std::vector<Case> step_cases();       // a step of training a classifier with each of them

@@ -6,6 +6,7 @@
 #include "subquad/autograd/ops/running_max.h"
 #include "subquad/autograd/ops/span_attention.h"
 #include "subquad/autograd/ops/span_pool.h"
+#include "subquad/autograd/ops/summary_attention.h"
 #include "subquad/bench/kernel/case.h"
 #include "subquad/kernels/spans/spans.h"
 #include "subquad/nn/choice.h"
@@ -59,6 +60,21 @@ Work span_attention_work(const Settings& s, const nn::Place& place) {
           .forward = [=]() -> std::vector<Variable> { return {span_attention(q, k, v, spans)}; },
           .forward_count = {4 * elements, 2 * bytes},
           .backward_count = {10 * elements, 4 * bytes}};
+}
+
+// Maxima of q and k, local expectations of v, and attention to tokens and summaries: what `fixed` is made of.
+Work summary_attention_work(const Settings& s, const nn::Place& place) {
+  const Variable q = head_input(place, "q", s), k = head_input(place, "k", s), v = head_input(place, "v", s);
+  const Index segment = segment_of(s);
+  const SpanSummaries summaries = {.spans = kernels::segment_spans(q.dim(2), segment, place.device())};
+  const BlockPattern pattern = {.kind = BlockKind::fixed, .size = segment};
+  const auto elements = static_cast<double>(q.value().size()), n = static_cast<double>(q.dim(2));
+  const double entries = static_cast<double>(segment) + n / static_cast<double>(segment) + 1;
+  const double bytes = bytes_of({q.shape()}, place.dtype());
+  return {.inputs = {{"q", q}, {"k", k}, {"v", v}},
+          .forward = [=]() -> std::vector<Variable> { return {summary_attention(q, k, v, summaries, pattern).out}; },
+          .forward_count = {4 * entries * elements, 4 * bytes},
+          .backward_count = {10 * entries * elements, 8 * bytes}};
 }
 
 const nn::Choices<BlockKind, 7> kPatterns = {{{"fixed", BlockKind::fixed},
@@ -124,6 +140,10 @@ std::vector<Case> combiner_cases() {
            "one query per segment, to the segment's tokens",
            {n, d, batch, heads, segment},
            span_attention_work},
+          {"summary_attention",
+           "maxima of segments, and attention to tokens and to them",
+           {n, d, batch, heads, segment},
+           summary_attention_work},
           {"block_attention",
            "tokens and summaries of blocks under one softmax",
            {n,

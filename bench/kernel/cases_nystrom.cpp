@@ -1,5 +1,6 @@
 // Nystrom attention's parts: landmarks, the pseudo-inverse, the convolution over the values.
 #include "subquad/autograd/ops/conv1d.h"
+#include "subquad/autograd/ops/landmark_softmax.h"
 #include "subquad/autograd/ops/pinv.h"
 #include "subquad/autograd/ops/segment_mean.h"
 #include "subquad/autograd/ops/softmax.h"
@@ -36,6 +37,16 @@ Work pinv_work(const Settings& s, const nn::Place& place) {
           .backward_count = {22 * cube * steps, 3 * bytes + kept}};
 }
 
+Work landmark_softmax_work(const Settings& s, const nn::Place& place) {
+  const Index m = s.size("landmarks");
+  const Variable x = normal_input(place, "x", {s.size("batch"), s.size("heads"), m, m});
+  const double bytes = bytes_of({x.shape()}, place.dtype()), elements = static_cast<double>(x.value().size());
+  return {.inputs = {{"x", x}},
+          .forward = [=]() -> std::vector<Variable> { return {landmark_softmax(x)}; },
+          .forward_count = {4 * elements, 2 * bytes},
+          .backward_count = {4 * elements, 3 * bytes}};
+}
+
 Work conv1d_work(const Settings& s, const nn::Place& place) {
   const Index batch = s.size("batch"), heads = s.size("heads"), n = s.size("n"), taps = s.size("taps");
   const Variable x = normal_input(place, "x", {batch, heads, n, s.size("d") / heads});
@@ -67,6 +78,10 @@ std::vector<Case> nystrom_cases() {
             {"heads", "2", "heads"},
             {"taps", "35", "odd"}},
            conv1d_work},
+          {"landmark_softmax",
+           "softmax between landmarks, x [batch, heads, landmarks, landmarks]",
+           {{"landmarks", "64", "rows and columns"}, {"batch", "4", "samples"}, {"heads", "2", "heads"}},
+           landmark_softmax_work},
           {"pinv",
            "the iterative pseudo-inverse of `batch` matrices m x m",
            {{"m", "64", "rows and columns"}, {"batch", "8", "matrices"}, {"iterations", "6", "steps"}},

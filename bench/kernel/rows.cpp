@@ -65,6 +65,7 @@ std::vector<Row> primitive_rows() {
       .of_lengths("linear", kSkinnyProduct)
       .of_lengths("attention", kAttention, {}, kLongestQuadratic)
       .of_lengths("segment_mean")
+      .one("landmark_softmax", {})
       .of_lengths("conv1d")
       .one("pinv", {})
       .of_lengths("chord_matmul", kChord)
@@ -85,6 +86,10 @@ std::vector<Row> primitive_rows() {
       .of_lengths("running_max")
       .of_lengths("span_attention")
       .of_lengths("block_attention", kCombiner, {{"segment", "64"}})
+      .of_lengths("summary_attention", kCombiner, {{"segment", "64"}})
+      .of_lengths("embedding")
+      .of_lengths("compact")
+      .of_lengths("gumbel_noise")
       .of_lengths("row_softmax")
       .of_lengths("layer_norm", kLayerNorm)
       .of_lengths("bias_gelu", kBiasGelu);

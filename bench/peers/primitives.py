@@ -78,18 +78,33 @@ def span_attention(t, shape):
     return torch.einsum("bhsj,bhsje->bhse", weights, v)
 
 
-def block_attention(t, shape):
-    """fixed: the tokens of the own segment, and the summaries of all others."""
-    if shape["pattern"] != "fixed" or shape["causal"] == "true":
-        raise ValueError("only the pattern `fixed`, not causal, is written here")
-    q, k, v = (segments(t, shape, 2, name) for name in ("q", "k", "v"))
+def tokens_and_summaries(q, k, v, k_span, v_span):
+    """[B, H, S, T, E] and [B, H, S, E]: each token sees its own segment, and the summaries of all others."""
     q = q / q.shape[-1]**0.5
     direct = torch.einsum("bhgid,bhgjd->bhgij", q, k)
-    spans = torch.einsum("bhgid,bhsd->bhgis", q, t["summary.0.k"])
-    spans = spans - 1e10 * torch.eye(q.shape[2])[:, None, :]
+    spans = torch.einsum("bhgid,bhsd->bhgis", q, k_span) - 1e10 * torch.eye(q.shape[2])[:, None, :]
     weights = torch.softmax(torch.cat([direct, spans], -1), -1).split([direct.shape[-1], spans.shape[-1]], -1)
     mixed = torch.einsum("bhgij,bhgjd->bhgid", weights[0], v)
-    return (mixed + torch.einsum("bhgis,bhsd->bhgid", weights[1], t["summary.0.v"])).flatten(2, 3)
+    return (mixed + torch.einsum("bhgis,bhsd->bhgid", weights[1], v_span)).flatten(2, 3)
+
+
+def block_attention(t, shape):
+    if shape["pattern"] != "fixed" or shape["causal"] == "true":
+        raise ValueError("only the pattern `fixed`, not causal, is written here")
+    return tokens_and_summaries(*(segments(t, shape, 2, name) for name in ("q", "k", "v")), t["summary.0.k"], t["summary.0.v"])
+
+
+def summary_attention(t, shape):
+    q, k, v = (segments(t, shape, 2, name) for name in ("q", "k", "v"))
+    weights = torch.softmax(torch.einsum("bhsd,bhsjd->bhsj", q.amax(3), k) / q.shape[-1]**0.5, -1)
+    return tokens_and_summaries(q, k, v, k.amax(3), torch.einsum("bhsj,bhsjd->bhsd", weights, v))
+
+
+def compact(t, shape):
+    """The real rows in front, in their order; zeros behind."""
+    order = torch.argsort(~t["real"], dim=1, stable=True)
+    moved = t["x"].gather(1, order[..., None].expand_as(t["x"]))
+    return moved * t["real"].gather(1, order)[..., None]
 
 
 def factors_of(n):
@@ -154,11 +169,16 @@ WAYS = {
     "span_pool": {"of segments": span_pool},
     "running_max": {"cummax": running_max},
     "span_attention": {"einsum": span_attention},
+    "summary_attention": {"stored logits (official)": summary_attention},
     "block_attention": {"stored logits (official)": block_attention},
     "chord_matmul": {name: factor(product) for name, product in PRODUCTS.items()},
     "chord_chain": {name: chain(product) for name, product in PRODUCTS.items()},
     "butterfly_matmul": {name: butterfly(product) for name, product in PRODUCTS.items()},
     "factor_mlp": {"one by one (official)": perceptrons, "baddbmm": perceptrons_at_once},
+    "embedding": {"embedding": lambda t, shape: F.embedding(t["ids"], t["table"])},
+    "compact": {"argsort, gather": compact},
+    "gumbel_noise": {},  # random numbers of another generator, which cannot be compared with ours
+    "landmark_softmax": {"softmax": lambda t, shape: torch.softmax(t["x"], -1)},
     "segment_mean": {"mean": lambda t, shape: t["x"].unflatten(2, (int(shape["landmarks"]), -1)).mean(3)},
     "conv1d": {"conv2d (official)": lambda t, shape: nystrom.conv2d(t["x"], t["filter"]),
                "shifted sums": lambda t, shape: nystrom.shifted_sums(t["x"], t["filter"])},
