@@ -7,9 +7,9 @@
 namespace subquad::kernels::cuda {
 namespace {
 
-template <class T>
+template <class T, class R>
 struct LagColumnForward {
-  View<const T, 4> q, k, v;
+  View<const R, 4> q, k, v;
   ChosenSlots<T> chosen;
   SlotDropout dropout;
   T scale;
@@ -20,8 +20,8 @@ struct LagColumnForward {
 // A block per 32 queries (and per chunk of features of the result, where they are many): online softmax over the lags,
 // then over the columns, logits and sums in registers. Memory: q and out once, and from the second-level cache one row
 // of k and v per query and lag, which is what takes the time.
-template <class T, class Part>
-__global__ void __launch_bounds__(kSlotThreads) lag_column_queries(LagColumnForward<T> args) {
+template <class T, class R, class Part>
+__global__ void __launch_bounds__(kSlotThreads) lag_column_queries(LagColumnForward<T, R> args) {
   constexpr int kAtOnce = kSlotsAtOnce<Part>;
   SharedMemory shared;
   const SlotTile<T> tile(shared);
@@ -31,9 +31,9 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_queries(LagColumnForw
   const int n = static_cast<int>(args.chosen.lengths[work.b]), first = work.tile * kSlotRows;
   const int row = static_cast<int>(threadIdx.x) / kRowLanes, i = first + row, column = work.chunk * Part::kFeatures;
   const bool sees = i < n;
-  const HeadRows<const T> k(args.k, work.b, work.h), v(args.v, work.b, work.h);
-  const T* const q = HeadRows<const T>(args.q, work.b, work.h).row(i);
-  const Part q_part = Part::load(q, 0, width, sees);
+  const HeadRows<const R> k(args.k, work.b, work.h), v(args.v, work.b, work.h);
+  const R* const q = HeadRows<const R>(args.q, work.b, work.h).row(i);
+  const Part q_part = load_row<Part>(q, 0, width, sees);
 
   T top = std::numeric_limits<T>::lowest(), sum = 0;
   Part out = {};
@@ -53,13 +53,13 @@ __global__ void __launch_bounds__(kSlotThreads) lag_column_queries(LagColumnForw
           queries[u] = i;
           seen[u] = sees && places[u] >= 0 && (tile.hidden[slot + u] >> row & 1) == 0;
           keys[u] = !seen[u] ? 0 : kind == SlotKind::lag ? wrapped_sum(i, places[u], n) : places[u];
-          keys_part[u] = Part::load(k.row(keys[u]), 0, width, seen[u]);
-          values_part[u] = Part::load(v.row(keys[u]), column, value_width, seen[u]);
+          keys_part[u] = load_row<Part>(k.row(keys[u]), 0, width, seen[u]);
+          values_part[u] = load_row<Part>(v.row(keys[u]), column, value_width, seen[u]);
         }
         T weights[kAtOnce], new_top = top;
 #pragma unroll
         for (int u = 0; u < kAtOnce; ++u) {
-          const T product = row_dot(q_part, keys_part[u], q, k.row(keys[u]), width, seen[u]);
+          const T product = dot_rows_of<T>(q_part, keys_part[u], q, k.row(keys[u]), width, seen[u]);
           const T logit = args.scale * product + tile.scores[slot + u];
           weights[u] = seen[u] ? logit : -std::numeric_limits<T>::infinity();
           new_top = Max::of(new_top, weights[u]);
@@ -99,16 +99,19 @@ void lag_column_attention(const Tensor& q, const Tensor& k, const Tensor& v, con
   if (result.lse.size() == 0) return;
   constexpr const char* kOp = "lag_column_attention";
   visit_float(kOp, q.dtype(), [&]<class T>(Type<T>) {
-    const LagColumnForward<T> args{q.view<const T, 4>(),           k.view<const T, 4>(),
-                                   v.view<const T, 4>(),           ChosenSlots<T>(chosen, scores, mask, q.dim(2)),
-                                   SlotDropout(options, q.dim(1)), static_cast<T>(options.scale),
-                                   result.out.view<T, 4>(),        result.lse.view<T, 3>(),
-                                   result.lse_rest.view<T, 3>()};
     with_row_part<T>(std::max(q.dim(3), v.dim(3)), heads_can_pack<T>(q, k, v, result.out), [&]<class Part>(Type<Part>) {
       const Index blocks = q.dim(0) * q.dim(1) * tiles(static_cast<int>(q.dim(2)), kSlotRows) *
                            tiles(static_cast<int>(v.dim(3)), Part::kFeatures);
-      launch(lag_column_queries<T, Part>, dim3(blocks_for(kOp, blocks, 1)), dim3(kSlotThreads), SlotTile<T>::bytes(),
-             current_stream(), args);
+      with_operand_rows<T, Part>({q, k, v}, [&]<class R>(Type<R>, const std::vector<Tensor>& rows) {
+        const LagColumnForward<T, R> args{
+            rows[0].view<const R, 4>(),     rows[1].view<const R, 4>(),
+            rows[2].view<const R, 4>(),     ChosenSlots<T>(chosen, scores, mask, q.dim(2)),
+            SlotDropout(options, q.dim(1)), static_cast<T>(options.scale),
+            result.out.view<T, 4>(),        result.lse.view<T, 3>(),
+            result.lse_rest.view<T, 3>()};
+        launch(lag_column_queries<T, R, Part>, dim3(blocks_for(kOp, blocks, 1)), dim3(kSlotThreads),
+               SlotTile<T>::bytes(), current_stream(), args);
+      });
     });
   });
 }

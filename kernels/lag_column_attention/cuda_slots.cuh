@@ -7,10 +7,19 @@
 // rows are the same for all queries; the first-level cache hands them out as shared memory would.
 #pragma once
 
+#include <bit>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
 #include "subquad/core/cuda/launch.cuh"
+#include "subquad/core/precision.h"
+#include "subquad/kernels/attention/arguments.h"
 #include "subquad/kernels/attention/cuda_sight.cuh"
 #include "subquad/kernels/dropout/keep.cuh"
 #include "subquad/kernels/lag_column_attention/lag_column_attention.h"
+#include "subquad/kernels/matmul/to_bfloat16.h"
 #include "subquad/kernels/warp/features.cuh"
 #include "subquad/kernels/warp/lengths.cuh"
 
@@ -21,6 +30,81 @@ inline constexpr int kSlotRows = kSlotThreads / kRowLanes;  // of a block
 static_assert(kSlotRows == kTileRows, "one bit of a word each");
 inline constexpr int kSlotWarps = kSlotThreads / kWarp;
 inline constexpr int kSlotTile = 64;  // slots that are written down at a time
+
+// Rows of what is multiplied are numbers of type R: T, or in bf16, for heads that a part holds whole, bfloat16, so that
+// half the bytes come from the second-level cache. Sums are T whatever R is.
+
+// A row as it was loaded (as by Part::load), and the part that it is.
+template <class Part, class R>
+struct HeldRow {
+  Part held;
+
+  __device__ static HeldRow load(const R* row, int first, int width, bool there) {
+    return {Part::load(row, first, width, there)};
+  }
+  __device__ const Part& part() const { return held; }
+};
+
+template <class Part>
+struct HeldRow<Part, BFloat16> {
+  static constexpr int kPacks = sizeof(Part::packs) / sizeof(Part::packs[0]);
+  static constexpr int kEach = Part::kFeatures / (kRowLanes * kPacks);
+
+  Pack<std::uint16_t, kEach> held[kPacks];
+
+  __device__ static HeldRow load(const BFloat16* row, int first, int width, bool there) {
+    HeldRow loaded = {};
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i) {
+      const int at = first + (i * kRowLanes + static_cast<int>(threadIdx.x) % kRowLanes) * kEach;
+      if (there && at < width) loaded.held[i] = load_pack<kEach>(reinterpret_cast<const std::uint16_t*>(row) + at);
+    }
+    return loaded;
+  }
+  __device__ Part part() const {
+    Part part;
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i)
+      for (int c = 0; c < kEach; ++c)
+        part.packs[i].at[c] = std::bit_cast<float>(static_cast<std::uint32_t>(held[i].at[c]) << 16);
+    return part;
+  }
+};
+
+template <class Part, class R>
+__device__ Part load_row(const R* row, int first, int width, bool there) {
+  return HeldRow<Part, R>::load(row, first, width, there).part();
+}
+
+// row_dot and row_part; a row that a part holds whole is not read again.
+template <class T, class Part, class A, class B>
+__device__ T dot_rows_of(const Part& a_first, const Part& b_first, const A* a, const B* b, int width, bool there) {
+  if constexpr (Part::kIsWhole)
+    return row_sum(a_first.dot(b_first));
+  else
+    return row_dot(a_first, b_first, a, b, width, there);
+}
+template <class Part, class R>
+__device__ Part part_of_row(const Part& beginning, const R* row, int first, int width, bool there) {
+  if constexpr (Part::kIsWhole)
+    return beginning;
+  else
+    return row_part(beginning, row, first, width, there);
+}
+
+// Calls f(Type<R>(), rows) with the tensors [B, H, N, E] as rows of R.
+template <class T, class Part, class F>
+void with_operand_rows(const std::vector<Tensor>& tensors, const F& f) {
+  if constexpr (std::is_same_v<T, float> && Part::kIsWhole) {
+    if (precision() == Precision::bf16) {
+      std::vector<Tensor> rows = to_bfloat16(tensors);
+      for (std::size_t i = 0; i < rows.size(); ++i)  // what repeats itself was rounded once
+        rows[i] = with_unit_stride(rows[i]).expand(tensors[i].shape());
+      return f(Type<BFloat16>{}, std::as_const(rows));
+    }
+  }
+  f(Type<T>{}, tensors);
+}
 
 // Does the warp of this thread have one of the rows below n? It is the whole warp that has four, or none.
 __device__ inline bool warp_has_rows(int first, int n) {

@@ -31,8 +31,9 @@
 // products, too, are made twice: eight lanes have a query (or a key, or a column), neighbours of which read
 // neighbouring rows along a lag: N Kl (E + Ev) sizeof T bytes from the second-level cache per head, twice in
 // backward, take most of the time. Memory there: Kl + Kc numbers for every 32 positions and Kc rows for every 256.
-// Always sums of products in the tensors' own dtype, whatever precision() is. Source: our reconstruction of FSAT,
-// nn/attention/fsat.h.
+// Sums are in the tensors' own dtype. In Precision::bf16 q, k, v and dout of float32 heads up to 64 wide (divisible by
+// 4) are rounded to bfloat16 first, in one launch more, which halves those bytes; other precisions change nothing.
+// Source: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
 #include "subquad/core/rng.h"

@@ -7,6 +7,7 @@
 
 #include "subquad/core/allocator.h"
 #include "subquad/core/graph.h"
+#include "subquad/core/precision.h"
 #include "subquad/kernels/gathered_attention/gathered_attention.h"
 #include "subquad/kernels/top_k/top_k.h"
 #include "subquad/tests/kernels/lag_column_attention_cases.h"
@@ -111,6 +112,35 @@ TEST_CASE("lag_column_attention is as accurate at large logits as at small ones"
     const std::vector<Tensor> got = run(single).all(), want = run(in).all();
     for (std::size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], want[i], dot_tolerance(kFloat32, 4 * 70));
   });
+}
+
+TEST_CASE("lag_column_attention in bf16 rounds q, k, v and dout of heads up to 64 wide, and nothing else") {
+  const auto rounded = [](Tensor t, const Case& c) {
+    const bool rounds = !device().is_cpu() && std::max(c.width, c.value_width) <= 64 && c.width % 4 == 0;
+    return rounds ? t.to(kCpu).to(kBFloat16).to(kFloat32).to(device()) : t;
+  };
+  const std::vector<std::pair<Index, Index>> widths = {{32, 32}, {4, 20}, {64, 40}, {36, 64}, {5, 3}, {68, 8}};
+  for (const auto& [width, value_width] : widths)
+    for (const bool dropout : {false, true}) {
+      CAPTURE(width);
+      CAPTURE(dropout);
+      const Case c{.lengths = {40, 23},
+                   .positions = 40,
+                   .lags = 9,
+                   .columns = 5,
+                   .width = width,
+                   .value_width = value_width,
+                   .scores = dropout,
+                   .dropout = dropout ? 0.3 : 0.0};
+      Inputs in = make_inputs(c, kFloat32);
+      if (dropout) in.q = in.q.slice(0, 0, 1).expand(in.q.shape());  // one sample's for all
+      Inputs read = in;
+      for (Tensor* t : {&read.q, &read.k, &read.v, &read.dout}) *t = rounded(*t, c);
+      const PrecisionGuard guard(Precision::bf16);
+      const Results got = run(in);
+      const PrecisionGuard exact(Precision::fp32);
+      CHECK(same(got, run(read)));
+    }
 }
 
 TEST_CASE("lag_column_attention does not see what stands at padded positions, not even NaN") {

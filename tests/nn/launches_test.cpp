@@ -57,8 +57,8 @@ TEST_SUITE("cuda") {
   }
 
   // In bf16 what products read is rounded in launches of its own: x and the weights of a map in one forward, what comes
-  // from above in one backward.
-  constexpr Budget kBf16Budgets[] = {{"softmax"}, {"fsat", 20, 30}, {"paramixer"}, {"combiner", 18, 28}, {"local"}};
+  // from above in one backward. FSAT rounds for its attention, too.
+  constexpr Budget kBf16Budgets[] = {{"softmax"}, {"fsat", 21, 31}, {"paramixer"}, {"combiner", 18, 28}, {"local"}};
 
   TEST_CASE("launches of an encoder layer in bf16") {
     const PrecisionGuard guard(Precision::bf16);
