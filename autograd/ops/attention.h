@@ -13,7 +13,8 @@ struct AttentionResult {
   Variable lse;  // [B, H, Nq], natural logarithm of the sum of exponentials; -inf where a query sees no key
 };
 
-// q [B, H, Nq, E], k [B, H, Nk, E], v [B, H, Nk, Ev]; `keys` [B, Nk] tells which keys are real.
+// q [B, H, Nq, E], k [B, H, Nk, E], v [B, H, Nk, Ev]; `keys` [B, Nk] tells which keys are real,
+// options.queries [B, Nq] which queries are computed.
 AttentionResult attention(const Variable& q, const Variable& k, const Variable& v, const Mask& keys = {},
                           const AttentionOptions& options = {});
 

@@ -5,18 +5,18 @@
 
 namespace subquad {
 
-Variable conv1d(const Variable& x, const Variable& taps, const Mask& mask, const Variable& base) {
+Variable conv1d(const Variable& x, const Variable& taps, const Mask& mask, const Variable& base, PaddedRows padded) {
   const Tensor onto = base.defined() ? base.value() : Tensor();
-  // dx[n] = sum_t taps[t] dout[n - t + K/2]   dtaps[t] = sum_n dout[n] x[n + t - K/2]   dbase = dout
-  return record("conv1d", kernels::conv1d(x.value(), taps.value(), mask, onto), {x, taps, base},
+  // dx[n] = sum_t taps[t] dout[n - t + K/2]   dtaps[t] = sum_n dout[n] x[n + t - K/2]   dbase = dout at rows that it
+  // has
+  return record("conv1d", kernels::conv1d(x.value(), taps.value(), mask, onto, padded), {x, taps, base},
                 [x = Saved(x), taps = Saved(taps), real = Saved(mask.real), lengths = Saved(mask.lengths),
-                 prefix = mask.prefix](const Tensor& dout, Grads& grads) {
-                  if (grads.wanted(0) || grads.wanted(1)) {
-                    const kernels::Conv1dGrads g = kernels::conv1d_grad(dout, x, taps, {real, lengths, prefix});
-                    if (grads.wanted(0)) grads.add(0, g.dx);
-                    if (grads.wanted(1)) grads.add(1, g.dtaps);
-                  }
-                  if (grads.wanted(2)) grads.add(2, dout);
+                 prefix = mask.prefix, padded](const Tensor& dout, Grads& grads) {
+                  const kernels::Conv1dGrads g =
+                      kernels::conv1d_grad(dout, x, taps, {real, lengths, prefix}, padded, grads.wanted(2));
+                  if (grads.wanted(0)) grads.add(0, g.dx);
+                  if (grads.wanted(1)) grads.add(1, g.dtaps);
+                  if (grads.wanted(2)) grads.add(2, g.dbase.defined() ? g.dbase : dout);
                 });
 }
 

@@ -1,11 +1,19 @@
 #include "subquad/kernels/attention/attention.h"
 
+#include "subquad/core/check.h"
 #include "subquad/kernels/attention/arguments.h"
 #include "subquad/kernels/attention/cpu.h"
 #include "subquad/kernels/attention/cuda.h"
 
 namespace subquad::kernels {
 namespace {
+
+void check_queries(const char* op, const Tensor& q, const Mask& queries) {
+  if (!queries.defined()) return;
+  check_mask(op, queries, q.dim(0), q.dim(2));
+  check_same_device(op, "q", q, "the mask of queries", queries.real);
+  check_same_device(op, "q", q, "the lengths of queries", queries.lengths);
+}
 
 AttentionOptions with_scale(AttentionOptions options, Index width) {
   options.scale = given_or_default_scale(options.scale, width);
@@ -17,6 +25,7 @@ AttentionOptions with_scale(AttentionOptions options, Index width) {
 AttentionOutput attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys,
                           const AttentionOptions& options) {
   check_heads("attention", q, k, v, keys, options.scale);
+  check_queries("attention", q, options.queries);
   const Shape rows = q.shape().without(3);
   AttentionOutput result{empty_heads("attention", q, v.dim(3)), empty(rows, q.dtype(), q.device()),
                          empty(rows, q.dtype(), q.device())};
@@ -32,6 +41,7 @@ AttentionGrads attention_grad(const Tensor& dout, const Tensor& dlse, const Tens
                               const AttentionOutput& forward, const Mask& keys, const AttentionOptions& options) {
   constexpr const char* kOp = "attention_grad";
   check_heads(kOp, q, k, v, keys, options.scale);
+  check_queries(kOp, q, options.queries);
   check_upstream(kOp, dout, dlse, q, v, forward);
   const HeadGrads empty = empty_head_grads(kOp, q, k, v);
   AttentionGrads grads{empty.q, empty.k, empty.v};

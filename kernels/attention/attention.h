@@ -14,8 +14,9 @@
 // the last query sees every key. Padded keys are skipped, not masked: they cost no work, and whatever stands there
 // (also NaN), how many there are and what else is in the batch cannot change one bit of the result. Causal attention
 // skips blocks above the diagonal. A query that sees no key has out 0, lse -inf, and gives no gradient to anything.
-// With Nq == Nk and a mask, rows of `out` at padded positions are by default treated as such queries, too
-// (skip_padded_queries): self-attention then costs n^2 for the n real positions of a sample.
+// Queries that `options.queries` [B, Nq] leaves out are such queries, too: their q, and in backward their dout, are not
+// read. With Nq == Nk and none given they are by default those at padded keys (skip_padded_queries): self-attention
+// then costs n^2 for the n real positions of a sample.
 //
 // Accuracy: logits are rounded like any sum of E products; the softmax of them adds a few roundings of p, however large
 // they are. `lse` alone would not do for that, since it is rounded at its own size: `lse_rest` is what it lost.
@@ -40,6 +41,7 @@ struct AttentionOptions {
   bool causal = false;
   double scale = 0;  // 0 = 1 / sqrt(E)
   bool skip_padded_queries = true;
+  Mask queries = {};  // undefined: see skip_padded_queries
 };
 
 struct AttentionOutput {

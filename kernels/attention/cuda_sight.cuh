@@ -51,20 +51,22 @@ __device__ void store_lse(T top, T sum, T* lse, T* lse_rest) {
 
 // One sample's keys and queries.
 struct SampleSight {
-  const bool* real;  // [Nk], or null: every key before key_end is real
-  int key_end;       // keys from here on are padding
+  const bool* real;      // [Nk], or null: every key before key_end is real
+  int key_end;           // keys from here on are padding
+  const bool* computed;  // [Nq], or null: every query before queries_end is computed
+  int queries_end;
   int key_count, query_count;
-  bool causal, skip_padded_queries;
+  bool causal;
 
   __device__ bool key_counts(int j) const { return j < key_end && (real == nullptr || real[j]); }
   // Whether query i is computed at all; it may see no key all the same.
-  __device__ bool query_counts(int i) const { return i < query_count && (!skip_padded_queries || key_counts(i)); }
+  __device__ bool query_counts(int i) const { return i < queries_end && (computed == nullptr || computed[i]); }
 
   // Query i sees no key from limit(i) on; key j is seen by no query before first_query(j).
   __device__ int limit(int i) const { return causal ? std::min(key_end, i + 1 + key_count - query_count) : key_end; }
   __device__ int first_query(int j) const { return causal ? std::max(0, j - (key_count - query_count)) : 0; }
   // Past the last query that is computed.
-  __device__ int query_end() const { return skip_padded_queries ? std::min(query_count, key_end) : query_count; }
+  __device__ int query_end() const { return queries_end; }
 
   // All lanes of a warp call: bit r tells of position first + r.
   __device__ unsigned key_bits(int first) const { return __ballot_sync(kWholeWarp, key_counts(first + lane())); }
@@ -97,31 +99,35 @@ struct SampleSight {
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
 };
 
-struct Sight {
-  const bool* real = nullptr;      // [B, Nk]
-  const Index* lengths = nullptr;  // [B], of a prefix mask, which makes `real` unnecessary
-  int key_count, query_count;
-  bool causal, skip_padded_queries;
+// A mask [B, count] on the device: the first `lengths` positions of a sample, or those that are `real`, or all.
+struct Counting {
+  const bool* real = nullptr;
+  const Index* lengths = nullptr;
+  int count;
 
-  Sight(const Tensor& q, const Tensor& k, const Mask& mask, const AttentionOptions& options)
-      : key_count(static_cast<int>(k.dim(2))),
-        query_count(static_cast<int>(q.dim(2))),
-        causal(options.causal),
-        skip_padded_queries(mask.defined() && options.skip_padded_queries && key_count == query_count) {
-    if (!mask.defined()) return;
-    if (mask.prefix)
-      lengths = mask.lengths.data<Index>();
-    else
-      real = mask.real.data<bool>();
+  Counting(const Mask& mask, Index positions) : count(static_cast<int>(positions)) {
+    if (mask.defined() && mask.prefix) lengths = mask.lengths.data<Index>();
+    if (mask.defined() && !mask.prefix) real = mask.real.data<bool>();
   }
 
+  __device__ const bool* flags(Index b) const { return real == nullptr ? nullptr : real + b * count; }
+  __device__ int end(Index b) const { return lengths == nullptr ? count : static_cast<int>(lengths[b]); }
+};
+
+struct Sight {
+  Counting keys, queries;
+  bool causal;
+
+  Sight(const Tensor& q, const Tensor& k, const Mask& mask, const AttentionOptions& options)
+      : keys(mask, k.dim(2)),
+        queries(options.queries.defined()                             ? options.queries
+                : options.skip_padded_queries && q.dim(2) == k.dim(2) ? mask
+                                                                      : Mask(),
+                q.dim(2)),
+        causal(options.causal) {}
+
   __device__ SampleSight sample(Index b) const {
-    return {real == nullptr ? nullptr : real + b * key_count,
-            lengths == nullptr ? key_count : static_cast<int>(lengths[b]),
-            key_count,
-            query_count,
-            causal,
-            skip_padded_queries};
+    return {keys.flags(b), keys.end(b), queries.flags(b), queries.end(b), keys.count, queries.count, causal};
   }
 };
 

@@ -4,7 +4,10 @@ namespace subquad::kernels {
 
 Seen seen(const Mask& mask, Index sample, Index query_count, Index key_count, const AttentionOptions& options) {
   const bool* real = mask.defined() ? mask.real.data<bool>() + sample * key_count : nullptr;
-  const bool skip = real != nullptr && options.skip_padded_queries && query_count == key_count;
+  const bool skip = options.skip_padded_queries && query_count == key_count;
+  const bool* counts = options.queries.defined() ? options.queries.real.data<bool>() + sample * query_count
+                       : skip                    ? real
+                                                 : nullptr;
   Seen s{.keys = {}, .queries = {}, .limits = {}, .memory = empty({key_count + 2 * query_count}, kInt64, kCpu)};
 
   Index* keys = s.memory.data<Index>();
@@ -17,7 +20,7 @@ Seen seen(const Mask& mask, Index sample, Index query_count, Index key_count, co
   Index query_number = 0, limit = options.causal ? 0 : key_number;
   for (Index i = 0; i < query_count; ++i) {
     while (limit < key_number && keys[limit] <= i + key_count - query_count) ++limit;
-    if (limit == 0 || (skip && !real[i])) continue;
+    if (limit == 0 || (counts != nullptr && !counts[i])) continue;
     queries[query_number] = i;
     limits[query_number++] = limit;
   }

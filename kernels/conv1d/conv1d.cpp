@@ -31,7 +31,7 @@ Tensor empty_heads(const char* op, const Tensor& like) {
 
 }  // namespace
 
-Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base) {
+Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, PaddedRows padded) {
   check_inputs("conv1d", x, taps, mask);
   if (base.defined()) {
     check_shape("conv1d", "base", base, x.shape());
@@ -40,21 +40,23 @@ Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tenso
   Tensor out = empty_heads("conv1d", x);
   const Tensor rows = with_unit_stride(x), onto = base.defined() ? with_unit_stride(base) : base;
   on_device(
-      x.device(), [&](auto) { cpu::conv1d(rows, taps, mask, onto, out); },
-      [&](auto) { cuda::conv1d(rows, taps, mask, onto, out); });
+      x.device(), [&](auto) { cpu::conv1d(rows, taps, mask, onto, padded, out); },
+      [&](auto) { cuda::conv1d(rows, taps, mask, onto, padded, out); });
   return out;
 }
 
-Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask) {
+Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, PaddedRows padded,
+                        bool wants_dbase) {
   constexpr const char* kOp = "conv1d_grad";
   check_inputs(kOp, x, taps, mask);
   check_shape(kOp, "dout", dout, x.shape());
   check_same_kind(kOp, "x", x, "dout", dout);
-  Conv1dGrads grads{empty_heads(kOp, x), empty_like(taps)};
+  Conv1dGrads grads{empty_heads(kOp, x), empty_like(taps), {}};
+  if (wants_dbase && padded == PaddedRows::zero && mask.defined()) grads.dbase = empty_heads(kOp, x);
   const Tensor upstream = with_unit_stride(dout), rows = with_unit_stride(x);
   on_device(
-      x.device(), [&](auto) { cpu::conv1d_grad(upstream, rows, taps, mask, grads); },
-      [&](auto) { cuda::conv1d_grad(upstream, rows, taps, mask, grads); });
+      x.device(), [&](auto) { cpu::conv1d_grad(upstream, rows, taps, mask, padded, grads); },
+      [&](auto) { cuda::conv1d_grad(upstream, rows, taps, mask, padded, grads); });
   return grads;
 }
 

@@ -6,8 +6,9 @@
 //   x, base, out, dx [B, H, N, C]   taps, dtaps [H, K], K odd   mask [B, N]; out and dx in memory [B, N, H, C]
 //
 // Positions outside of the sequence count as 0 and so do padded ones, whatever stands there; an undefined mask means:
-// every position is real. `base` undefined counts as 0. Padded positions do get an `out`, and dx is 0 there. dbase is
-// dout. float32 or float64, any strides.
+// every position is real. `base` undefined counts as 0. dx is 0 at padded positions. With PaddedRows::kept they do get
+// an `out`, and dbase is dout; with PaddedRows::zero their `out` is 0 and base, and in backward dout, are not read
+// there: they count as 0, and so does dbase. float32 or float64, any strides.
 //
 // Deterministic: an element is summed by one thread in the order of the positions; dtaps adds partial sums of 256
 // positions (on CUDA 128) in an order that padding does not change. Work: 2 K flops per element of out, 4 K backward.
@@ -20,12 +21,17 @@
 
 namespace subquad::kernels {
 
-Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask = {}, const Tensor& base = {});
+enum class PaddedRows { kept, zero };  // of out
+
+Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask = {}, const Tensor& base = {},
+              PaddedRows padded = PaddedRows::kept);
 
 struct Conv1dGrads {
   Tensor dx;
   Tensor dtaps;
+  Tensor dbase;  // a tensor of its own where padded rows are 0 and it is asked for, else undefined: it is dout
 };
-Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask = {});
+Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask = {},
+                        PaddedRows padded = PaddedRows::kept, bool wants_dbase = false);
 
 }  // namespace subquad::kernels

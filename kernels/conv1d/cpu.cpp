@@ -179,14 +179,29 @@ HWY_INLINE void AddTaps(const PackedRows<T>& x, const PackedRows<T>& dout, Index
 }
 
 template <class T>
-void TapGradient(View<const T, 4> dout, View<const T, 4> x, const Mask& mask, Tensor& dtaps) {
+void CopyRealRows(View<const T, 4> from, const Mask& mask, View<T, 4> to) {
+  ForChunks(from, 1, [&](Index, const Chunk& chunk) {
+    const bool* real = RealOf(mask, chunk.b);
+    for (Index n = chunk.first; n < chunk.first + chunk.count; ++n) {
+      T* row = &to(chunk.b, chunk.h, n, 0);
+      if (real == nullptr || real[n])
+        std::copy_n(&from(chunk.b, chunk.h, n, 0), from.dim(3), row);
+      else
+        std::fill_n(row, from.dim(3), T(0));
+    }
+  });
+}
+
+// `given` tells which rows of dout do not count as 0.
+template <class T>
+void TapGradient(View<const T, 4> dout, View<const T, 4> x, const Mask& mask, const Mask& given, Tensor& dtaps) {
   const Index heads = x.dim(1), tap_count = dtaps.dim(1), chunks = ChunkCount(x.dim(2));
   const Index tiled = (tap_count + kTapTile - 1) / kTapTile * kTapTile;
   Tensor memory = empty({x.dim(0) * heads * chunks, tiled}, dtaps.dtype(), kCpu);
   T* parts = memory.data<T>();
   ForChunks(x, tap_count / 4, [&](Index task, const Chunk& chunk) HWY_ATTR {
     const PackedRows<T> rows(x, RealOf(mask, chunk.b), chunk, chunk.first - tap_count / 2, chunk.count + tiled);
-    const PackedRows<T> upstream(dout, nullptr, chunk, chunk.first, chunk.count);
+    const PackedRows<T> upstream(dout, RealOf(given, chunk.b), chunk, chunk.first, chunk.count);
     for (Index t = 0; t < tiled; t += kTapTile) AddTaps(rows, upstream, chunk.count, t, parts + task * tiled + t);
   });
   fill(dtaps, 0);
@@ -197,17 +212,26 @@ void TapGradient(View<const T, 4> dout, View<const T, 4> x, const Mask& mask, Te
 
 }  // namespace
 
-void Conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, Tensor& out) {
+// What zeroes rows that are not real, where padded rows are zero.
+Mask Zeroing(const Mask& mask, PaddedRows padded) {
+  return padded == PaddedRows::zero ? mask : Mask();
+}
+
+void Conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, PaddedRows padded, Tensor& out) {
+  const Mask written = Zeroing(mask, padded);
   visit_float("conv1d", x.dtype(), [&]<class T>(Type<T>) {
-    Convolution<T>{x.view<const T, 4>(), mask, taps, false, base, {}, out.view<T, 4>()}();
+    Convolution<T>{x.view<const T, 4>(), mask, taps, false, base, written, out.view<T, 4>()}();
   });
 }
 
-void Conv1dGrad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, Conv1dGrads& grads) {
+void Conv1dGrad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, PaddedRows padded,
+                Conv1dGrads& grads) {
+  const Mask given = Zeroing(mask, padded);
   visit_float("conv1d_grad", x.dtype(), [&]<class T>(Type<T>) {
     const auto upstream = dout.view<const T, 4>();
-    Convolution<T>{upstream, {}, taps, true, {}, mask, grads.dx.view<T, 4>()}();
-    TapGradient<T>(upstream, x.view<const T, 4>(), mask, grads.dtaps);
+    Convolution<T>{upstream, given, taps, true, {}, mask, grads.dx.view<T, 4>()}();
+    TapGradient<T>(upstream, x.view<const T, 4>(), mask, given, grads.dtaps);
+    if (grads.dbase.defined()) CopyRealRows<T>(upstream, given, grads.dbase.view<T, 4>());
   });
 }
 
@@ -221,12 +245,14 @@ namespace subquad::kernels {
 HWY_EXPORT(Conv1d);
 HWY_EXPORT(Conv1dGrad);
 
-void cpu::conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, Tensor& out) {
-  SUBQUAD_DISPATCH(Conv1d)(x, taps, mask, base, out);
+void cpu::conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, PaddedRows padded,
+                 Tensor& out) {
+  SUBQUAD_DISPATCH(Conv1d)(x, taps, mask, base, padded, out);
 }
 
-void cpu::conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, Conv1dGrads& grads) {
-  SUBQUAD_DISPATCH(Conv1dGrad)(dout, x, taps, mask, grads);
+void cpu::conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, PaddedRows padded,
+                      Conv1dGrads& grads) {
+  SUBQUAD_DISPATCH(Conv1dGrad)(dout, x, taps, mask, padded, grads);
 }
 
 }  // namespace subquad::kernels

@@ -136,7 +136,7 @@ __device__ void for_results(const Results<T>& sums, const Place& place, Index po
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    conv1d_blocks(Rows<T> x, const T* taps, int count, View<const T, 4> base, View<T, 4> out) {
+    conv1d_blocks(Rows<T> x, const T* taps, int count, View<const T, 4> base, bool zero_padded, View<T, 4> out) {
   SharedMemory shared;
   T* const window = shared.take<T>(kWindow<T> * kWarp);
   T* const padded = shared.take<T>(kTaps<T> + 2 * kRows);
@@ -151,7 +151,10 @@ __global__ void __launch_bounds__(kThreads)
     slide_all(window, padded, some, sums);
   }
   for_results(sums, place, out.dim(2), [&](Index n, T sum) {
-    if (base.data() != nullptr) sum = base(place.b, place.h, n, place.column) + sum;
+    if (zero_padded && !x.is_real(place.b, n))
+      sum = 0;
+    else if (base.data() != nullptr)
+      sum = base(place.b, place.h, n, place.column) + sum;
     out(place.b, place.h, n, place.column) = sum;
   });
 }
@@ -179,10 +182,10 @@ __device__ T sums_over_lanes(T (&value)[kRows]) {
 
 // dx like conv1d_blocks, from a window of dout and the taps in reverse; then each warp adds up what its 16 positions,
 // whose dout it keeps in registers, and a window of x give to eight taps at a time, over its lanes; the block adds its
-// warps in order.
+// warps in order. dbase may be null.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
-    conv1d_grad_blocks(Rows<T> dout, Rows<T> x, const T* taps, int count, View<T, 4> dx, View<T, 3> partial) {
+__global__ void __launch_bounds__(kThreads) conv1d_grad_blocks(Rows<T> dout, Rows<T> x, const T* taps, int count,
+                                                               View<T, 4> dx, View<T, 4> dbase, View<T, 3> partial) {
   constexpr int kOwn = kPositions / kWarps;
   SharedMemory shared;
   T* const dout_window = shared.take<T>(kWindow<T> * kWarp);
@@ -198,7 +201,9 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int i = 0; i < kOwn; ++i) {
     const Index n = place.first + warp * kOwn + i;
-    up[i] = place.has_column && n < dx.dim(2) ? dout.x(place.b, place.h, n, place.column) : T(0);
+    const bool inside = place.has_column && n < dx.dim(2);
+    up[i] = inside && dout.is_real(place.b, n) ? dout.x(place.b, place.h, n, place.column) : T(0);
+    if (inside && dbase.data() != nullptr) dbase(place.b, place.h, n, place.column) = up[i];
   }
   Results<T> sums = {};
   for (int first = 0; first < count; first += kTaps<T>) {
@@ -259,29 +264,32 @@ __global__ void conv1d_tap_sums(View<const T, 3> partial, Index batch, View<T, 2
 
 }  // namespace
 
-void conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, Tensor& out) {
+void conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, PaddedRows padded, Tensor& out) {
   if (out.size() == 0) return;
   visit_float("conv1d", x.dtype(), [&]<class T>(Type<T>) {
     const View<const T, 4> no_base(nullptr, {0, 0, 0, 0}, {0, 0, 0, 0});
     launch(conv1d_blocks<T>, dim3(blocks("conv1d", x)), dim3(kThreads),
            shared_size<T>(kWindow<T> * kWarp) + shared_size<T>(kTaps<T> + 2 * kRows), current_stream(),
            Rows<T>(x, mask), taps.data<T>(), static_cast<int>(taps.dim(1)),
-           base.defined() ? base.view<const T, 4>() : no_base, out.view<T, 4>());
+           base.defined() ? base.view<const T, 4>() : no_base, padded == PaddedRows::zero, out.view<T, 4>());
   });
 }
 
-void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, Conv1dGrads& grads) {
+void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, PaddedRows padded,
+                 Conv1dGrads& grads) {
   constexpr const char* kOp = "conv1d_grad";
   if (x.size() == 0) return fill(grads.dtaps, 0);
   const unsigned grid = blocks(kOp, x);
   const Index heads = x.dim(1), count = taps.dim(1);
   Tensor partial = empty({grid / heads, heads, count}, x.dtype(), x.device());
   visit_float(kOp, x.dtype(), [&]<class T>(Type<T>) {
+    const View<T, 4> no_dbase(nullptr, {0, 0, 0, 0}, {0, 0, 0, 0});
     launch(conv1d_grad_blocks<T>, dim3(grid), dim3(kThreads),
            2 * shared_size<T>(kWindow<T> * kWarp) + shared_size<T>(kTaps<T> + 2 * kRows) +
                shared_size<T>(kWarps * kTaps<T>),
-           current_stream(), Rows<T>(dout, {}), Rows<T>(x, mask), taps.data<T>(), static_cast<int>(count),
-           grads.dx.view<T, 4>(), partial.view<T, 3>());
+           current_stream(), Rows<T>(dout, padded == PaddedRows::zero ? mask : Mask()), Rows<T>(x, mask),
+           taps.data<T>(), static_cast<int>(count), grads.dx.view<T, 4>(),
+           grads.dbase.defined() ? grads.dbase.view<T, 4>() : no_dbase, partial.view<T, 3>());
     launch(conv1d_tap_sums<T>, dim3(blocks_for(kOp, heads * count, kWarps)), dim3(kThreads), 0, current_stream(),
            partial.view<const T, 3>(), x.dim(0), grads.dtaps.view<T, 2>());
   });

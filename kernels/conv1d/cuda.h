@@ -6,8 +6,10 @@
 
 namespace subquad::kernels::cuda {
 
-void conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, Tensor& out);
+void conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, PaddedRows padded, Tensor& out);
 
-void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, Conv1dGrads& grads);
+// grads.dbase may be undefined.
+void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, PaddedRows padded,
+                 Conv1dGrads& grads);
 
 }  // namespace subquad::kernels::cuda

@@ -72,12 +72,13 @@ class Landmarks {
     divisor_ = by_length() ? MeanDivisor::length : MeanDivisor::real;
     q_means_ = segment_mean(after_zeros(q, front_), starts_, seen, divisor_);
     k_means_ = segment_mean(k_, starts_, seen, divisor_);
-    if (seen.defined()) q_ = real_heads(q, mask);  // padded rows of F hold no surprises
+    if (seen.defined() && config.mask != NystromMask::isolated) q_ = real_heads(q, mask);  // F holds no surprises there
   }
 
-  // F x                                       [B, H, m, C] -> [B, H, N, C]
+  // F x; isolated landmarks give padded rows 0                                       [B, H, m, C] -> [B, H, N, C]
   Variable to_tokens(const Variable& x) const {
-    const Variable out = attention(q_, k_means_, x, filled_, {.skip_padded_queries = false}).out;
+    const Mask queries = config_.mask == NystromMask::isolated ? mask_ : Mask();
+    const Variable out = attention(q_, k_means_, x, filled_, {.skip_padded_queries = false, .queries = queries}).out;
     if (config_.mask != NystromMask::lucidrains || !mask_.defined()) return out;
     return where(rows(mask_.real), out, mean(x, {2}, true));
   }
@@ -85,7 +86,8 @@ class Landmarks {
   // (F z) x, or for a covered sample, whose z is the identity, F x: the softmax attention that it gets alone
   Variable by_kernels(const Variable& z, const Variable& x) const {  // [B, H, m, C] -> [B, H, N, C]
     const Variable out = matmul(to_tokens(z), x);
-    return covered_.defined() ? where(per_head(covered_), to_tokens(x), out) : out;
+    const Variable chosen = covered_.defined() ? where(per_head(covered_), to_tokens(x), out) : out;
+    return config_.mask == NystromMask::isolated ? real_heads(chosen, mask_) : chosen;
   }
 
   // S x, or for a covered sample its tokens. Rows of empty landmarks hold what S makes of a mean of 0 where landmarks
@@ -216,10 +218,10 @@ Variable nystrom_attention(const Variable& q, const Variable& k, const Variable&
   Variable mixed = (covered ? softmax_attention : approximated)(q, k, values, mask, config);
   if (taps.defined()) {
     const Mask seen = config.mask == NystromMask::huggingface ? Mask() : mask;
-    mixed = conv1d(values, taps, seen, mixed);
+    const PaddedRows padded = config.mask == NystromMask::isolated ? PaddedRows::zero : PaddedRows::kept;
+    mixed = conv1d(values, taps, seen, mixed, padded);
   }
-  if (config.mask != NystromMask::isolated || !mask.defined()) return mixed;
-  return real_heads(mixed, mask);
+  return mixed;
 }
 
 NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config) {
@@ -233,8 +235,7 @@ NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask&
     return Variable(identity(size, q.value()).expand({q.dim(0), q.dim(1), size, size}));
   };
   const Variable f = landmarks.to_tokens(unit(config.landmarks)), a = landmarks.between();
-  const bool hidden = config.mask == NystromMask::isolated && mask.defined();
-  return {.f = hidden ? real_heads(f, mask).value() : f.value(),
+  return {.f = f.value(),
           .a = a.value(),
           .z = landmarks.inverse(a).value(),
           .s = landmarks.without_empty(landmarks.from_tokens(unit(q.dim(2)))).value()};

@@ -11,7 +11,12 @@ namespace subquad::test::attention_cases {
 std::ostream& operator<<(std::ostream& out, const AttentionCase& c) {
   return out << "B " << c.batch << " H " << c.heads << " Nq " << c.queries << " Nk " << c.keys << " E " << c.width
              << " Ev " << c.value_width << " causal " << c.causal << " padding " << static_cast<int>(c.padding)
-             << " scale " << c.scale << " skip " << c.skip_padded_queries;
+             << " scale " << c.scale << " skip " << c.skip_padded_queries << " queries' padding "
+             << static_cast<int>(c.query_padding);
+}
+
+Mask AttentionCase::query_mask() const {
+  return make_mask(query_padding, batch, queries);
 }
 
 Mask make_mask(Padding padding, Index batch, Index positions) {
@@ -55,12 +60,13 @@ Expected slow_attention(const AttentionCase& c, const Inputs& in) {
   auto O = e.out.view<double, 4>(), dQ = e.dq.view<double, 4>(), dK = e.dk.view<double, 4>(),
        dV = e.dv.view<double, 4>();
   const double scale = c.scale != 0 ? c.scale : 1 / std::sqrt(static_cast<double>(c.width));
-  const bool skip = c.skip_padded_queries && c.queries == c.keys && mask.defined();
+  const Mask own = c.query_mask().to(kCpu);
+  const bool skip = c.skip_padded_queries && c.queries == c.keys && !own.defined();
   const auto real = [&](Index b, Index j) { return !mask.defined() || mask.real.view<const bool, 2>()(b, j); };
   for (Index b = 0; b < c.batch; ++b)
     for (Index h = 0; h < c.heads; ++h)
       for (Index i = 0; i < c.queries; ++i) {
-        if (skip && !real(b, i)) continue;
+        if ((skip && !real(b, i)) || (own.defined() && !own.real.view<const bool, 2>()(b, i))) continue;
         constexpr double kHidden = -std::numeric_limits<double>::infinity();
         std::vector<double> p(static_cast<std::size_t>(c.keys), kHidden);
         double top = kHidden, sum = 0;

@@ -21,8 +21,10 @@ struct AttentionCase {
   Padding padding = Padding::none;
   double scale = 0;
   bool skip_padded_queries = true;
+  Padding query_padding = Padding::none;  // of a mask of their own
 
-  AttentionOptions options() const { return {causal, scale, skip_padded_queries}; }
+  AttentionOptions options() const { return {causal, scale, skip_padded_queries, query_mask()}; }
+  Mask query_mask() const;
 };
 
 std::ostream& operator<<(std::ostream& out, const AttentionCase& c);

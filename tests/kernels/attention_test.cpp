@@ -79,6 +79,30 @@ TEST_CASE("attention: padded queries are computed when asked for, and a scale is
   check_everywhere({.queries = 9, .keys = 9, .scale = -1.5});
 }
 
+TEST_CASE("attention computes the queries that a mask of their own names") {
+  for (const Padding queries : {Padding::prefix, Padding::scattered}) {
+    for (const Padding keys : {Padding::none, Padding::prefix, Padding::scattered}) {
+      const AttentionCase c{
+          .batch = 3, .heads = 1, .queries = 70, .keys = 9, .padding = keys, .query_padding = queries};
+      check_everywhere(c);
+      const Inputs clean = make_inputs(c, kFloat32);
+      Inputs dirty = make_inputs(c, kFloat32);
+      const Tensor real = c.query_mask().real.to(kCpu);
+      for (Index b = 0; b < c.batch; ++b)
+        for (Index i = 0; i < c.queries; ++i) {
+          if (at(real, {b, i}) != 0) continue;
+          for (Tensor* t : {&dirty.q, &dirty.dout}) {
+            Tensor row = t->select(0, b).select(1, i);
+            fill(row, std::numeric_limits<double>::quiet_NaN());
+          }
+        }
+      CHECK(same_results(run(dirty, c.options()), run(clean, c.options())));
+    }
+  }
+  check_everywhere({.batch = 3, .queries = 9, .keys = 9, .causal = true, .query_padding = Padding::scattered});
+  check_everywhere({.batch = 2, .heads = 1, .queries = 600, .keys = 5, .query_padding = Padding::prefix});  // sections
+}
+
 TEST_CASE("attention of an empty batch or of no head") {
   check_everywhere({.batch = 0});
   check_everywhere({.heads = 0});

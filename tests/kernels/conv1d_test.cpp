@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
 
@@ -76,9 +77,36 @@ TEST_CASE("conv1d and its gradients equal the loop" * doctest::test_suite("less 
         const Slow want = slow_conv1d(x, taps, c.mask(), base, dout);
         const double tolerance = dot_tolerance(dtype, c.taps);
         CHECK_CLOSE(kernels::conv1d(x, taps, c.mask(), base), want.out, tolerance);
-        const auto [dx, dtaps] = kernels::conv1d_grad(dout, x, taps, c.mask());
+        const auto [dx, dtaps, dbase] = kernels::conv1d_grad(dout, x, taps, c.mask());
         CHECK_CLOSE(dx, want.dx, tolerance);
         CHECK_CLOSE(dtaps, want.dtaps, dot_tolerance(dtype, x.size()));
+      }
+    });
+  });
+}
+
+// Neither base nor dout is read at padded positions where results are 0 there.
+TEST_CASE("conv1d with zeros in padded rows") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Case& c : cases()) {
+        if (c.lengths.empty()) continue;
+        CAPTURE(c.x);
+        const Tensor x = normal(c.x, dtype, 1), taps = uniform({c.x[1], c.taps}, dtype, -1, 1, 2);
+        const Mask mask = c.mask();
+        const Tensor real = mask.real.unsqueeze(1).unsqueeze(3), nothing = zeros({1}, dtype, device());
+        const Tensor nan = full({1}, std::numeric_limits<double>::quiet_NaN(), dtype, device());
+        const auto with = [&](const Tensor& padding, std::uint64_t seed) {
+          return kernels::where(real, normal(c.x, dtype, seed), padding);
+        };
+        const auto zero = kernels::PaddedRows::zero;
+        const Tensor out = kernels::conv1d(x, taps, mask, with(nan, 3), zero);
+        CHECK(same_bits(out, kernels::where(real, kernels::conv1d(x, taps, mask, with(nothing, 3)), nothing)));
+        const auto got = kernels::conv1d_grad(with(nan, 4), x, taps, mask, zero, true);
+        const auto want = kernels::conv1d_grad(with(nothing, 4), x, taps, mask);
+        CHECK(same_bits(got.dx, want.dx));
+        CHECK(same_bits(got.dtaps, want.dtaps));
+        CHECK(same_bits(got.dbase, with(nothing, 4)));
       }
     });
   });
@@ -120,7 +148,7 @@ TEST_CASE("conv1d does not see padding") {
 TEST_CASE("conv1d gives the same bits for any number of threads") {
   const Tensor x = normal({3, 2, interpreted() ? 300 : 1000, 33}, kFloat32, 1), taps = normal({2, 35}, kFloat32, 2);
   CHECK(same_for_any_thread_count([&] {
-    const auto [dx, dtaps] = kernels::conv1d_grad(x, x, taps);
+    const auto [dx, dtaps, dbase] = kernels::conv1d_grad(x, x, taps);
     return std::vector<Tensor>{kernels::conv1d(x, taps), dx, dtaps};
   }));
 }

@@ -54,14 +54,26 @@ TEST_CASE("attention gradients of the output alone, with padded queries skipped"
   }
 }
 
+TEST_CASE("attention gradients of the queries that a mask of their own names") {
+  const Mask queries = Mask::from_lengths(here(tensor<Index>({6, 0, 4}, {3})), 6);
+  CHECK_GRADIENTS(
+      [&](const std::vector<Variable>& in) -> std::vector<Variable> {
+        return {attention(in[0], in[1], in[2], {}, {.queries = queries}).out};
+      },
+      {leaf({3, 1, 6, 3}, 1), leaf({3, 1, 2, 3}, 2), leaf({3, 1, 2, 3}, 3)});
+}
+
 TEST_CASE("attention notices a mask that is written into before backward") {
-  for (const bool lengths : {false, true}) {
-    Mask mask = Mask::from_lengths(here(tensor<Index>({3, 4}, {2})), 4);
-    const Variable out = attention(leaf({2, 1, 4, 2}, 1), leaf({2, 1, 4, 2}, 2), leaf({2, 1, 4, 2}, 3), mask).out;
-    fill(lengths ? mask.lengths : mask.real, 1);
-    CHECK_THROWS_WITH_AS(backward(out, zeros_like(out.value())),
-                         doctest::Contains("attention: a tensor saved for backward was changed in place"), Error);
-  }
+  for (const bool lengths : {false, true})
+    for (const bool of_queries : {false, true}) {
+      Mask mask = Mask::from_lengths(here(tensor<Index>({3, 4}, {2})), 4);
+      const Variable out = attention(leaf({2, 1, 4, 2}, 1), leaf({2, 1, 4, 2}, 2), leaf({2, 1, 4, 2}, 3),
+                                     of_queries ? Mask() : mask, {.queries = of_queries ? mask : Mask()})
+                               .out;
+      fill(lengths ? mask.lengths : mask.real, 1);
+      CHECK_THROWS_WITH_AS(backward(out, zeros_like(out.value())),
+                           doctest::Contains("attention: a tensor saved for backward was changed in place"), Error);
+    }
 }
 
 TEST_CASE("attention: each input may go without a gradient") {

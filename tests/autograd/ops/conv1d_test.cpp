@@ -15,6 +15,8 @@ TEST_CASE("conv1d gradients") {
                       {leaf({2, 2, 7, 3}, 1), leaf({2, taps}, 2), leaf({2, 2, 7, 3}, 3)});
       CHECK_GRADIENTS([&](const auto& in) { return std::vector{conv1d(in[0], in[1], seen)}; },
                       {leaf({2, 1, 7, 2}, 4), leaf({1, taps}, 5)});
+      CHECK_GRADIENTS([&](const auto& in) { return std::vector{conv1d(in[0], in[1], seen, in[2], PaddedRows::zero)}; },
+                      {leaf({2, 1, 7, 2}, 1), leaf({1, taps}, 2), leaf({2, 1, 7, 2}, 3)});
     }
 }
 
