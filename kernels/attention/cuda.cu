@@ -61,11 +61,9 @@ void attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, con
                     const AttentionOutput& forward, const Mask& keys, const AttentionOptions& options,
                     AttentionGrads& grads) {
   if (q.dim(0) * q.dim(1) == 0) return;
+  if (fits_tensor_cores(q, v)) return attention_grad_tensor_core(dout, dlse, q, k, v, forward, keys, options, grads);
   const Tensor delta = attention_delta(dout, dlse, forward, Sight(q, k, keys, options));
-  if (fits_tensor_cores(q, v))
-    attention_grad_tensor_core(dout, delta, q, k, v, forward, keys, options, grads);
-  else
-    attention_grad_plain(dout, delta, q, k, v, forward, keys, options, grads);
+  attention_grad_plain(dout, delta, q, k, v, forward, keys, options, grads);
 }
 
 }  // namespace subquad::kernels::cuda

@@ -20,13 +20,18 @@ constexpr bool kKeepQueries = W <= 64;
 template <class Product, int W>
 constexpr bool kKeepKeys = W <= (std::is_same_v<Product, Fp32Product> ? 32 : 64);
 
+// Whether delta waits in shared memory until a tile's products are made: there are registers for all but that.
+template <int W>
+constexpr bool kLateDelta = W == 64;
+
 // Blocks for the same keys: one makes dk and dv, or, where both do not fit into registers, one makes either.
 template <int W>
 constexpr int kKeyBlocks = W <= 64 ? 1 : 2;
 
 struct GradArguments {
-  View<const float, 4> dout, q, k, v;
-  View<const float, 3> lse, lse_rest, delta;
+  View<const float, 4> dout, out, q, k, v;
+  View<const float, 3> lse, lse_rest, dlse;  // dlse may have no data
+  float* delta;                              // [B, H, Nq], what the first kernel tells the second
   Sight sight;
   Sections of_keys, of_queries;  // sections that a block with queries (keys) walks over
   float scale;
@@ -35,6 +40,7 @@ struct GradArguments {
 
   __device__ RowFormat format() const { return {static_cast<int>(q.dim(3)), packed}; }
   __device__ RowFormat value_format() const { return {static_cast<int>(v.dim(3)), packed}; }
+  __device__ float* deltas(int b, int h) const { return delta + (Index{b} * q.dim(1) + h) * q.dim(2); }
 };
 
 // The head and the first row of a block that owns rows of x, and its section of the other side; `share` of them have
@@ -59,39 +65,61 @@ __device__ float weight(float logit, float lse, float rest) {
   return fast_exp2(log2_p > 0 ? 0.0f : log2_p);
 }
 
-// A block owns 64 queries of a head and walks over the tiles of keys and values that any of them sees, copying the next
-// tile while it works on one:
+// sum_c dout[c] out[c] of a row that four neighbouring lanes share; all of them get it. Null rows are zeros. All lanes
+// of the warp call.
+template <int W>
+__device__ float row_dot(const float* dout, const float* out, RowFormat format) {
+  float sum = 0;
+#pragma unroll 1
+  for (int column = 4 * Lane().t; column < W; column += 16) {
+    const Four x = load_four(dout, column, format), y = load_four(out, column, format);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sum += x.at[i] * y.at[i];
+  }
+  sum += __shfl_xor_sync(kWholeWarp, sum, 1);
+  return sum + __shfl_xor_sync(kWholeWarp, sum, 2);
+}
+
+// A block owns 64 queries of a head, whose delta it makes, and walks over the tiles of keys and values that any of them
+// sees, copying the next tile while it works on one:
 //
-//   p = e^(q k^T - lse)     ds = p (dout v^T - delta)     dq += ds k
+//   delta = sum dout out - dlse     p = e^(q k^T - lse)     ds = p (dout v^T - delta)     dq += ds k
 template <class Product, int W>
 __global__ void __launch_bounds__(kTensorThreads) attention_backward_queries(GradArguments args) {
   SharedMemory shared;
   float* const key_tiles = shared.take<float>(2 * kTileSize<W>);
   float* const value_tiles = shared.take<float>(2 * kTileSize<W>);
+  float* const deltas = shared.take<float>(kBlockRows);
   const Place place(args.q, args.of_keys);
   const SampleSight sight = args.sight.sample(place.b);
   const HeadRows<const float> q(args.q, place.b, place.h), dout(args.dout, place.b, place.h);
   const HeadRows<const float> k(args.k, place.b, place.h), v(args.v, place.b, place.h);
   const HeadRows<const float> lse_rows(args.lse, place.b, place.h), rest_rows(args.lse_rest, place.b, place.h);
-  const HeadRows<const float> delta_rows(args.delta, place.b, place.h);
+  const HeadRows<const float> out(args.out, place.b, place.h);
   const RowFormat format = args.format(), value_format = args.value_format();
   const Lane lane;
 
   int limit[2];  // what the lane's two queries see: 0 for those that do not count
-  float lse[2] = {}, rest[2] = {}, delta[2] = {};
+  float lse[2] = {}, rest[2] = {};
   const float *q_row[2] = {}, *dout_row[2] = {};
   bool any = false;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int i = lane.row(place.first, 1, 0, half);
     limit[half] = sight.query_counts(i) && *lse_rows.row(i) != -INFINITY ? sight.limit(i) : 0;
-    if (limit[half] <= 0) continue;
-    any = true;
-    q_row[half] = q.row(i);
-    dout_row[half] = dout.row(i);
-    lse[half] = *lse_rows.row(i);
-    rest[half] = *rest_rows.row(i) * kLog2E;
-    delta[half] = *delta_rows.row(i);
+    const bool counts = limit[half] > 0;
+    if (counts) {
+      any = true;
+      q_row[half] = q.row(i);
+      dout_row[half] = dout.row(i);
+      lse[half] = *lse_rows.row(i);
+      rest[half] = *rest_rows.row(i) * kLog2E;
+    }
+    float delta = row_dot<W>(dout_row[half], counts ? out.row(i) : nullptr, value_format);
+    if (counts && args.dlse.data() != nullptr) delta -= args.dlse(place.b, place.h, i);
+    if (lane.t != 0) continue;
+    deltas[lane.row(0, 1, 0, half)] = delta;
+    if (counts && place.section == 0) args.deltas(place.b, place.h)[i] = delta;
   }
   OwnRows<Product, W, kKeepQueries<W>> queries[1], douts[1];
   queries[0].set(q_row[0], q_row[1], format, args.scale);
@@ -99,6 +127,12 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_queries(Gra
 
   Sums<1, W> dq = {};
   const int block_end = __syncthreads_or(any) != 0 ? sight.limit(place.first + kBlockRows - 1) : 0;
+  float delta[2];
+  const auto read_delta = [&] {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) delta[half] = deltas[lane.row(0, 1, 0, half)];
+  };
+  if constexpr (!kLateDelta<W>) read_delta();
   const int end = args.of_keys.end(place.section, block_end);
   int stage = 0;
   SampleSight::Tile tile = sight.next_keys(args.of_keys.begin(place.section), end);
@@ -118,6 +152,7 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_queries(Gra
     Logits<1> ds, dp;
     multiply_rows<Product, Queries::left>(ds, queries, keys, 1.0f);
     multiply_rows<Product, Queries::left>(dp, douts, value_tiles + stage * kTileSize<W>, 1.0f);
+    if constexpr (kLateDelta<W>) read_delta();
 #pragma unroll
     for (int n = 0; n < kTileColumns; ++n)
 #pragma unroll
@@ -149,14 +184,14 @@ struct QueryTile {
 
   // Starts copying them as copy_rows does.
   __device__ void copy(const HeadRows<const float>& lse_rows, const HeadRows<const float>& rest_rows,
-                       const HeadRows<const float>& delta_rows, SampleSight::Tile tile) {
+                       const float* deltas, SampleSight::Tile tile) {
     const int r = static_cast<int>(threadIdx.x);
     if (r >= kTileRows || tile.bits == 0) return;
     const bool valid = (tile.bits >> r & 1) != 0;
     const int i = valid ? tile.first + r : 0;
     copy_async_4(lse + r, lse_rows.row(i), valid);
     copy_async_4(rest + r, rest_rows.row(i), valid);
-    copy_async_4(delta + r, delta_rows.row(i), valid);
+    copy_async_4(delta + r, deltas + i, valid);
   }
 };
 
@@ -176,7 +211,7 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_keys(GradAr
   const HeadRows<const float> q(args.q, place.b, place.h), dout(args.dout, place.b, place.h);
   const HeadRows<const float> k(args.k, place.b, place.h), v(args.v, place.b, place.h);
   const HeadRows<const float> lse_rows(args.lse, place.b, place.h), rest_rows(args.lse_rest, place.b, place.h);
-  const HeadRows<const float> delta_rows(args.delta, place.b, place.h);
+  const float* const deltas = args.deltas(place.b, place.h);
   const RowFormat format = args.format(), value_format = args.value_format();
   const Lane lane;
 
@@ -204,14 +239,14 @@ __global__ void __launch_bounds__(kTensorThreads) attention_backward_keys(GradAr
   SampleSight::Tile tile = sight.next_queries(begin, end, lse_rows);
   copy_rows<W>(q, tile.first, tile.bits, format, query_tiles);
   copy_rows<W>(dout, tile.first, tile.bits, value_format, dout_tiles);
-  QueryTile(numbers).copy(lse_rows, rest_rows, delta_rows, tile);
+  QueryTile(numbers).copy(lse_rows, rest_rows, deltas, tile);
   copy_async_commit();
   while (tile.bits != 0) {
     const SampleSight::Tile next = sight.next_queries(tile.first + kTileRows, end, lse_rows);
     const int next_stage = 1 - stage;
     copy_rows<W>(q, next.first, next.bits, format, query_tiles + next_stage * kTileSize<W>);
     copy_rows<W>(dout, next.first, next.bits, value_format, dout_tiles + next_stage * kTileSize<W>);
-    QueryTile(numbers + next_stage * QueryTile::kSize).copy(lse_rows, rest_rows, delta_rows, next);
+    QueryTile(numbers + next_stage * QueryTile::kSize).copy(lse_rows, rest_rows, deltas, next);
     copy_async_commit();
     copy_async_wait<1>();
     __syncthreads();
@@ -300,23 +335,27 @@ Index blocks(const Tensor& rows, Sections sections) {
 
 }  // namespace
 
-void attention_grad_tensor_core(const Tensor& dout, const Tensor& delta, const Tensor& q, const Tensor& k,
+void attention_grad_tensor_core(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
                                 const Tensor& v, const AttentionOutput& forward, const Mask& keys,
                                 const AttentionOptions& options, AttentionGrads& grads) {
   const Sections of_keys(q, k, options.causal), of_queries(k, q, options.causal);
   Tensor dq = parts_of(grads.dq, of_keys), dk = parts_of(grads.dk, of_queries), dv = parts_of(grads.dv, of_queries);
+  Tensor delta = empty(forward.lse.shape(), q.dtype(), q.device());
+  const View<const float, 3> no_dlse(nullptr, {0, 0, 0}, {0, 0, 0});
   const GradArguments args{dout.view<const float, 4>(),
+                           forward.out.view<const float, 4>(),
                            q.view<const float, 4>(),
                            k.view<const float, 4>(),
                            v.view<const float, 4>(),
                            forward.lse.view<const float, 3>(),
                            forward.lse_rest.view<const float, 3>(),
-                           delta.view<const float, 3>(),
+                           dlse.defined() ? dlse.view<const float, 3>() : no_dlse,
+                           delta.data<float>(),
                            Sight(q, k, keys, options),
                            of_keys,
                            of_queries,
                            static_cast<float>(options.scale),
-                           rows_are_packed(dout, q, k, v, dq, dk, dv),
+                           rows_are_packed(dout, forward.out, q, k, v, dq, dk, dv),
                            dq.view<float, 4>(),
                            dk.view<float, 4>(),
                            dv.view<float, 4>()};
@@ -325,7 +364,7 @@ void attention_grad_tensor_core(const Tensor& dout, const Tensor& delta, const T
       constexpr std::size_t kTileBytes = 4 * shared_size<float>(kTileSize<W>);
       if (q.dim(2) > 0)
         launch(attention_backward_queries<Product, W>, dim3(blocks_for("attention_grad", blocks(q, of_keys), 1)),
-               dim3(kTensorThreads), kTileBytes, current_stream(), args);
+               dim3(kTensorThreads), kTileBytes + shared_size<float>(kBlockRows), current_stream(), args);
       if (k.dim(2) > 0)
         launch(attention_backward_keys<Product, W>,
                dim3(blocks_for("attention_grad", blocks(k, of_queries) * kKeyBlocks<W>, 1)), dim3(kTensorThreads),

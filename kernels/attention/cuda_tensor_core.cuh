@@ -10,8 +10,8 @@ inline constexpr Index kMaxTensorCoreWidth = 128;
 void attention_tensor_core(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys,
                            const AttentionOptions& options, AttentionOutput& result);
 
-// delta [B, H, Nq] as in attention.h, contiguous.
-void attention_grad_tensor_core(const Tensor& dout, const Tensor& delta, const Tensor& q, const Tensor& k,
+// dlse may be undefined.
+void attention_grad_tensor_core(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
                                 const Tensor& v, const AttentionOutput& forward, const Mask& keys,
                                 const AttentionOptions& options, AttentionGrads& grads);
 
