@@ -3,6 +3,7 @@
 #include "subquad/autograd/record.h"
 #include "subquad/kernels/linear/linear.h"
 #include "subquad/kernels/matmul/matmul.h"
+#include "subquad/kernels/matmul/matmul_or.h"
 #include "subquad/kernels/reduce/reduce.h"
 
 namespace subquad {
@@ -30,6 +31,17 @@ Variable matmul(const Variable& a, const Variable& b) {
                   if (grads.wanted(0))
                     grads.add(0, kernels::sum_to(kernels::matmul(dout, transposed(right)), left.shape()));
                   if (grads.wanted(1)) grads.add(1, grad_b(left, dout, right.shape()));
+                });
+}
+
+Variable matmul_or(const Variable& a, const Variable& y, const Variable& x, const Tensor& none) {
+  // da = dout y^T, dy = a^T dout, or dx = dout, each of them 0 in the other samples
+  return record("matmul_or", kernels::matmul_or(a.value(), y.value(), x.value(), none), {a, y, x},
+                [a = Saved(a), y = Saved(y), none = Saved(none)](const Tensor& dout, Grads& grads) {
+                  const kernels::MatmulOrGrads g = kernels::matmul_or_grad(dout, a, y, none);
+                  if (grads.wanted(0)) grads.add(0, g.da);
+                  if (grads.wanted(1)) grads.add(1, g.dy);
+                  if (grads.wanted(2)) grads.add(2, g.dx);
                 });
 }
 

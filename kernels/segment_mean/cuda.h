@@ -6,7 +6,10 @@
 
 namespace subquad::kernels::cuda {
 
-void segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& out);
-void segment_mean_grad(const Tensor& dout, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& dx);
+// Any number of tensors: three per launch, and two uses of each, those beyond added one by one.
+void segment_means(const std::vector<Tensor>& xs, const Tensor& starts, const Mask& mask, MeanDivisor divisor,
+                   std::vector<Tensor>& outs);
+void segment_means_grad(const std::vector<MeanGrad>& grads, const Tensor& starts, const Mask& mask, MeanDivisor divisor,
+                        std::vector<Tensor>& dxs);
 
 }  // namespace subquad::kernels::cuda

@@ -1,6 +1,7 @@
 #include "subquad/kernels/segment_mean/segment_mean.h"
 
 #include "subquad/core/check.h"
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/segment_mean/cpu.h"
 #include "subquad/kernels/segment_mean/cuda.h"
 #include "subquad/kernels/segments/segments.h"
@@ -16,34 +17,105 @@ void check_cut(const char* op, const char* name, const Tensor& t, const Tensor& 
   if (mask.defined()) check_same_device(op, name, t, "mask", mask.real);
 }
 
+// The features of a position must be contiguous.
+Tensor with_unit_stride(const Tensor& t) {
+  return t.strides().back() == 1 || t.dim(-1) == 1 ? t : t.contiguous();
+}
+
+// dx as its uses have it; a dout that is undefined leaves dx to them.
+Shape gradient_shape(const char* op, const MeanGrad& grad, Index positions) {
+  if (!grad.dout.defined() && grad.uses.empty())
+    throw Error(cat(op, ": dout is undefined and there is no use, expected either"));
+  const Tensor& like = grad.dout.defined() ? grad.dout : grad.uses[0];
+  check_rank(op, grad.dout.defined() ? "dout" : "use", like, 4);
+  check_float(op, grad.dout.defined() ? "dout" : "use", like);
+  return like.shape().with(2, positions);
+}
+
+void check_alike(const char* op, const char* name, const Tensor& t, const Tensor& first) {
+  check_same_kind(op, "the first tensor", first, name, t);
+  if (t.dim(0) != first.dim(0) || t.dim(1) != first.dim(1))
+    throw ShapeError(cat(op, ": ", name, " is ", describe(t), ", expected [", first.dim(0), ", ", first.dim(1),
+                         ", N, C] like the first"));
+}
+
 }  // namespace
 
-Tensor segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor) {
+std::vector<Tensor> segment_means(const std::vector<Tensor>& xs, const Tensor& starts, const Mask& mask,
+                                  MeanDivisor divisor) {
   constexpr const char* kOp = "segment_mean";
-  check_rank(kOp, "x", x, 4);
-  check_float(kOp, "x", x);
-  check_cut(kOp, "x", x, starts, x.dim(2), mask);
-  Tensor out = empty({x.dim(0), x.dim(1), starts.dim(1) - 1, x.dim(3)}, x.dtype(), x.device());
-  const Tensor rows = x.strides().back() == 1 || x.dim(3) == 1 ? x : x.contiguous();
+  std::vector<Tensor> rows, outs;
+  for (const Tensor& x : xs) {
+    check_rank(kOp, "x", x, 4);
+    check_float(kOp, "x", x);
+    check_cut(kOp, "x", x, starts, x.dim(2), mask);
+    check_alike(kOp, "x", x, xs[0]);
+    check_shape(kOp, "x", x, xs[0].shape().with(3, x.dim(3)));
+    rows.push_back(with_unit_stride(x));
+    outs.push_back(empty({x.dim(0), x.dim(1), starts.dim(1) - 1, x.dim(3)}, x.dtype(), x.device()));
+  }
+  if (xs.empty()) return outs;
   on_device(
-      x.device(), [&](auto) { cpu::segment_mean(rows, starts, mask, divisor, out); },
-      [&](auto) { cuda::segment_mean(rows, starts, mask, divisor, out); });
-  return out;
+      xs[0].device(),
+      [&](auto) {
+        for (std::size_t i = 0; i < rows.size(); ++i) cpu::segment_mean(rows[i], starts, mask, divisor, outs[i]);
+      },
+      [&](auto) { cuda::segment_means(rows, starts, mask, divisor, outs); });
+  return outs;
+}
+
+std::vector<Tensor> segment_means_grad(const std::vector<MeanGrad>& grads, const Tensor& starts, Index positions,
+                                       const Mask& mask, MeanDivisor divisor) {
+  constexpr const char* kOp = "segment_mean_grad";
+  std::vector<MeanGrad> rows;
+  std::vector<Tensor> dxs;
+  for (const MeanGrad& grad : grads) {
+    const Shape shape = gradient_shape(kOp, grad, positions);
+    const Tensor& like = grad.dout.defined() ? grad.dout : grad.uses[0];
+    check_cut(kOp, "dout", like, starts, positions, mask);
+    MeanGrad own;
+    if (grad.dout.defined()) {
+      check_shape(kOp, "dout", grad.dout, shape.with(2, starts.dim(1) - 1));
+      own.dout = grad.dout.contiguous();
+    }
+    for (const Tensor& use : grad.uses) {
+      check_same_kind(kOp, "dout", like, "use", use);
+      check_shape(kOp, "use", use, shape);
+      own.uses.push_back(with_unit_stride(use));
+    }
+    dxs.push_back(empty({shape[0], positions, shape[1], shape[3]}, like.dtype(), like.device()).transpose(1, 2));
+    check_alike(kOp, "dout", dxs.back(), dxs[0]);
+    rows.push_back(std::move(own));
+  }
+  if (grads.empty()) return dxs;
+  on_device(
+      dxs[0].device(),
+      [&](auto) {
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+          std::vector<Tensor> terms;
+          for (const Tensor& use : rows[i].uses) terms.push_back(use.transpose(1, 2));
+          if (rows[i].dout.defined()) {
+            cpu::segment_mean_grad(rows[i].dout, starts, mask, divisor, dxs[i]);
+          } else {
+            dxs[i] = (terms.size() == 1 ? terms[0].clone() : add(terms[0], terms[1])).transpose(1, 2);
+            terms.erase(terms.begin(), terms.begin() + std::min<std::ptrdiff_t>(2, std::ssize(terms)));
+          }
+          Tensor sum = dxs[i].transpose(1, 2);
+          for (const Tensor& term : terms) add_into(sum, term);
+        }
+      },
+      [&](auto) { cuda::segment_means_grad(rows, starts, mask, divisor, dxs); });
+  return dxs;
+}
+
+Tensor segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor) {
+  return segment_means({x}, starts, mask, divisor)[0];
 }
 
 Tensor segment_mean_grad(const Tensor& dout, const Tensor& starts, Index positions, const Mask& mask,
                          MeanDivisor divisor) {
-  constexpr const char* kOp = "segment_mean_grad";
-  check_rank(kOp, "dout", dout, 4);
-  check_float(kOp, "dout", dout);
-  check_cut(kOp, "dout", dout, starts, positions, mask);
-  check_shape(kOp, "dout", dout, {dout.dim(0), dout.dim(1), starts.dim(1) - 1, dout.dim(3)});
-  Tensor dx = empty({dout.dim(0), positions, dout.dim(1), dout.dim(3)}, dout.dtype(), dout.device()).transpose(1, 2);
-  const Tensor rows = dout.contiguous();
-  on_device(
-      dx.device(), [&](auto) { cpu::segment_mean_grad(rows, starts, mask, divisor, dx); },
-      [&](auto) { cuda::segment_mean_grad(rows, starts, mask, divisor, dx); });
-  return dx;
+  check_defined("segment_mean_grad", "dout", dout);
+  return segment_means_grad({{dout}}, starts, positions, mask, divisor)[0];
 }
 
 }  // namespace subquad::kernels

@@ -58,22 +58,25 @@ Variable real_heads(const Variable& x, const Mask& mask) {
   return transpose(real_rows(transpose(x, 1, 2), mask), 1, 2);
 }
 
-// The landmarks of a batch, and the three matrices between them and the tokens.
+// The landmarks of a batch, and the three matrices between them and the tokens. Whatever has several uses goes through
+// segment_means or landmark_weights, which add up what backward brings to each.
 class Landmarks {
  public:
-  Landmarks(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config)
+  // `values` may be undefined: then no product with them can be asked for.
+  Landmarks(const Variable& q, const Variable& k, const Variable& values, const Mask& mask, const NystromConfig& config)
       : config_(config),
         mask_(mask),
         front_(zeros_in_front(q.dim(2), mask, config)),
         q_(q),
-        k_(after_zeros(k, front_)) {
+        k_(after_zeros(k, front_)),
+        values_(values),
+        skipped_(values) {
     cut();
-    const Mask seen = config.mask == NystromMask::huggingface ? Mask() : mask;
-    divisor_ = by_length() ? MeanDivisor::length : MeanDivisor::real;
-    q_means_ = segment_mean(after_zeros(q, front_), starts_, seen, divisor_);
-    k_means_ = segment_mean(k_, starts_, seen, divisor_);
-    if (seen.defined() && config.mask != NystromMask::isolated) q_ = real_heads(q, mask);  // F holds no surprises there
+    average(after_zeros(q, front_), config.mask == NystromMask::huggingface ? Mask() : mask);
   }
+
+  // The values for the convolution's use.
+  const Variable& skipped() const { return skipped_; }
 
   // F x; isolated landmarks give padded rows 0                                       [B, H, m, C] -> [B, H, N, C]
   Variable to_tokens(const Variable& x) const {
@@ -83,19 +86,25 @@ class Landmarks {
     return where(rows(mask_.real), out, mean(x, {2}, true));
   }
 
-  // (F z) x, or for a covered sample, whose z is the identity, F x: the softmax attention that it gets alone
-  Variable by_kernels(const Variable& z, const Variable& x) const {  // [B, H, m, C] -> [B, H, N, C]
-    const Variable out = matmul(to_tokens(z), x);
-    const Variable chosen = covered_.defined() ? where(per_head(covered_), to_tokens(x), out) : out;
+  // (F z) (S v), or for a covered sample F applied to its tokens: the softmax attention that it gets alone
+  Variable kernels_first(const Variable& z) const {  // [B, H, N, C]
+    const Variable out = matmul(to_tokens(z), from_tokens(values_));
+    const Variable chosen = covered_.defined() ? where(per_head(covered_), to_tokens(v_means_), out) : out;
     return config_.mask == NystromMask::isolated ? real_heads(chosen, mask_) : chosen;
   }
 
-  // S x, or for a covered sample its tokens. Rows of empty landmarks hold what S makes of a mean of 0 where landmarks
-  // are isolated: no column of F nor row of Z ever meets them.
+  // F (z (S v)); for a covered sample the same
+  Variable values_first(const Variable& z) const {
+    const Variable gathered = from_tokens(values_);  // [B, H, m, C]
+    return to_tokens(covered_.defined() ? matmul_or(z, gathered, v_means_, covered_) : matmul(z, gathered));
+  }
+
+  // S x. Rows of empty landmarks hold what S makes of a mean of 0 where landmarks are isolated: no column of F nor row
+  // of Z ever meets them.
   Variable from_tokens(const Variable& x) const {  // [B, H, N, C] -> [B, H, m, C]
     const Variable out = attention(q_means_, k_, after_zeros(x, front_), mask_, {.skip_padded_queries = false}).out;
     if (filled_.defined() && config_.mask == NystromMask::lucidrains) return where(rows(filled_.real), out, uniform(x));
-    return covered_.defined() ? where(per_head(covered_), segment_mean(x, starts_, mask_, divisor_), out) : out;
+    return out;
   }
 
   // S itself, from what from_tokens makes of the identity.
@@ -105,20 +114,13 @@ class Landmarks {
   }
 
   // A: rows beside filled landmarks, and of covered samples, are those of the identity, or uniform (lucidrains).
-  Variable between() const {
-    const bool uniform_rows = config_.mask == NystromMask::lucidrains;
-    return landmark_softmax(matmul(q_means_, transpose(k_means_, 2, 3)), filled_.real, covered_,
-                            {.scale = 1 / std::sqrt(static_cast<double>(k_.dim(3))),
-                             .left_out = uniform_rows ? LeftOutRows::uniform : LeftOutRows::identity});
-  }
+  const Variable& between() const { return between_; }
 
-  // Z; a covered sample needs none: its A is the identity, which the exact start inverts to itself
-  Variable inverse(const Variable& a) const {
-    const Variable z = pinv(a, {.iterations = config_.pinv_iterations,
-                                .start = config_.pinv_start,
-                                .detach_coefficient = config_.detach_coefficient});
-    if (!covered_.defined() || config_.pinv_start == PinvStart::exact) return z;
-    return where(per_head(covered_), Variable(identity(config_.landmarks, z.value())), z);
+  // Z; a covered sample needs none
+  Variable inverse() const {
+    return pinv(between_, {.iterations = config_.pinv_iterations,
+                           .start = config_.pinv_start,
+                           .detach_coefficient = config_.detach_coefficient});
   }
 
  private:
@@ -127,6 +129,32 @@ class Landmarks {
   }
 
   bool by_length() const { return config_.mask == NystromMask::official || config_.mask == NystromMask::huggingface; }
+
+  // Landmarks, and A. `queries` as the means of them see it, `seen` the tokens that do.
+  void average(const Variable& queries, const Mask& seen) {
+    divisor_ = by_length() ? MeanDivisor::length : MeanDivisor::real;
+    const bool in_place = front_ == 0;
+    std::vector<MeanInput> inputs = {{.x = queries, .uses = in_place ? std::size_t{1} : 0}, {.x = k_, .uses = 1}};
+    if (in_place && values_.defined()) inputs.push_back({.x = values_, .mean = covered_.defined(), .uses = 2});
+    const std::vector<MeanResult> means = segment_means(inputs, starts_, seen, divisor_);
+    if (in_place) q_ = means[0].uses[0];
+    k_ = means[1].uses[0];
+    if (inputs.size() == 3) {
+      v_means_ = means[2].mean;
+      skipped_ = means[2].uses[0];
+      values_ = means[2].uses[1];
+    }
+    if (seen.defined() && config_.mask != NystromMask::isolated)
+      q_ = real_heads(q_, mask_);  // F has no surprises there
+    const bool uniform_rows = config_.mask == NystromMask::lucidrains;
+    const LandmarkWeights weights =
+        landmark_weights(means[0].mean, means[1].mean, filled_.real, covered_,
+                         {.scale = 1 / std::sqrt(static_cast<double>(k_.dim(3))),
+                          .left_out = uniform_rows ? LeftOutRows::uniform : LeftOutRows::identity});
+    between_ = weights.y;
+    q_means_ = weights.q;
+    k_means_ = weights.k;
+  }
 
   // Sets starts_, filled_ and covered_.
   void cut() {
@@ -158,28 +186,35 @@ class Landmarks {
   const Mask& mask_;
   Index front_;                 // rows of zeros in front of the tokens
   Variable q_, k_;              // [B, H, N, E], [B, H, front + N, E]
+  Variable values_, skipped_;   // [B, H, N, C], for S and for the convolution
   Tensor starts_;               // [B, m + 1]
   MeanDivisor divisor_;         // of a segment's sum
   Variable q_means_, k_means_;  // [B, H, m, E]
+  Variable v_means_;            // [B, H, m, C], where samples are covered
+  Variable between_;            // [B, H, m, m]
   Mask filled_;                 // [B, m], where landmarks of empty segments are left out
   Tensor covered_;              // bool [B]: samples whose tokens are their own landmarks and need no inverse
 };
 
-Variable softmax_attention(const Variable& q, const Variable& k, const Variable& values, const Mask& mask,
-                           const NystromConfig& config) {
-  if (config.mask == NystromMask::isolated) return attention(q, k, values, mask).out;
+// The heads before the convolution, and what that reads.
+struct Mixed {
+  Variable heads, skipped;  // [B, H, N, C]
+};
+
+Mixed softmax_attention(const Variable& q, const Variable& k, const Variable& values, const Mask& mask,
+                        const NystromConfig& config) {
+  if (config.mask == NystromMask::isolated) return {attention(q, k, values, mask).out, values};
   const bool padded_as_zero = mask.defined() && config.mask != NystromMask::huggingface;
   const Variable queries = padded_as_zero ? real_heads(q, mask) : q;
-  return attention(queries, k, values, mask, {.skip_padded_queries = false}).out;
+  return {attention(queries, k, values, mask, {.skip_padded_queries = false}).out, values};
 }
 
-Variable approximated(const Variable& q, const Variable& k, const Variable& values, const Mask& mask,
-                      const NystromConfig& config) {
-  const Landmarks landmarks(q, k, mask, config);
-  const Variable z = landmarks.inverse(landmarks.between());  // [B, H, m, m]
-  const Variable gathered = landmarks.from_tokens(values);    // [B, H, m, C]
-  if (config.order == NystromOrder::kernels_first) return landmarks.by_kernels(z, gathered);
-  return landmarks.to_tokens(matmul(z, gathered));  // [B, H, N, C]
+Mixed approximated(const Variable& q, const Variable& k, const Variable& values, const Mask& mask,
+                   const NystromConfig& config) {
+  const Landmarks landmarks(q, k, values, mask, config);
+  const Variable z = landmarks.inverse();  // [B, H, m, m]
+  const bool kernels_first = config.order == NystromOrder::kernels_first;
+  return {kernels_first ? landmarks.kernels_first(z) : landmarks.values_first(z), landmarks.skipped()};
 }
 
 void check_inputs(const Variable& q, const Variable& k, const Mask& mask) {
@@ -215,13 +250,11 @@ Variable nystrom_attention(const Variable& q, const Variable& k, const Variable&
   check_rank("nystrom", "values", values.value(), 4);
   check_shape("nystrom", "values", values.value(), q.shape().with(3, values.dim(3)));
   const bool covered = config.exact_when_covered && q.dim(2) <= config.landmarks;
-  Variable mixed = (covered ? softmax_attention : approximated)(q, k, values, mask, config);
-  if (taps.defined()) {
-    const Mask seen = config.mask == NystromMask::huggingface ? Mask() : mask;
-    const PaddedRows padded = config.mask == NystromMask::isolated ? PaddedRows::zero : PaddedRows::kept;
-    mixed = conv1d(values, taps, seen, mixed, padded);
-  }
-  return mixed;
+  const Mixed mixed = (covered ? softmax_attention : approximated)(q, k, values, mask, config);
+  if (!taps.defined()) return mixed.heads;
+  const Mask seen = config.mask == NystromMask::huggingface ? Mask() : mask;
+  const PaddedRows padded = config.mask == NystromMask::isolated ? PaddedRows::zero : PaddedRows::kept;
+  return conv1d(mixed.skipped, taps, seen, mixed.heads, padded);
 }
 
 NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config) {
@@ -230,14 +263,14 @@ NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask&
   const NoGrad no_grad;
   NystromConfig always = config;
   always.exact_when_covered = false;
-  const Landmarks landmarks(q, k, mask, always);
+  const Landmarks landmarks(q, k, {}, mask, always);
   const auto unit = [&](Index size) {
     return Variable(identity(size, q.value()).expand({q.dim(0), q.dim(1), size, size}));
   };
-  const Variable f = landmarks.to_tokens(unit(config.landmarks)), a = landmarks.between();
+  const Variable f = landmarks.to_tokens(unit(config.landmarks));
   return {.f = f.value(),
-          .a = a.value(),
-          .z = landmarks.inverse(a).value(),
+          .a = landmarks.between().value(),
+          .z = landmarks.inverse().value(),
           .s = landmarks.without_empty(landmarks.from_tokens(unit(q.dim(2)))).value()};
 }
 

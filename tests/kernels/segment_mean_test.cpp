@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/segments/segments.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
@@ -109,6 +110,45 @@ TEST_CASE("segment_mean and its gradient equal the product with the matrix of we
   });
 }
 
+// Widths that take other blocks, uses that lie as attention's gradients do, and more tensors and uses than a launch
+// has.
+TEST_CASE("segment_means and their gradients are those of each tensor") {
+  for_each_float([](DType dtype) {
+    for (const Case& c : cases())
+      for (const Index wider : {0, 3, 40}) {
+        if (interpreted() && wider != 40) continue;  // time
+        CAPTURE(c.x);
+        const Mask mask = c.mask();
+        const Tensor starts = c.cuts().back();
+        std::vector<Tensor> xs;
+        std::vector<kernels::MeanGrad> grads;
+        for (Index i = 0; i < 4; ++i) {
+          const std::uint64_t seed = static_cast<std::uint64_t>(10 * i);
+          const Shape shape = c.x.with(3, c.x[3] + i % 2 * wider);
+          xs.push_back(normal(shape, dtype, seed));
+          kernels::MeanGrad grad;
+          if (i != 2) grad.dout = normal(shape.with(2, c.segments), dtype, seed + 1);
+          for (Index u = 0; u < (i == 2 ? 2 : i); ++u) {
+            const Shape rows = {shape[0], shape[2], shape[1], shape[3]};
+            grad.uses.push_back(normal(rows, dtype, seed + 2 + static_cast<std::uint64_t>(u)).transpose(1, 2));
+          }
+          grads.push_back(grad);
+        }
+        const std::vector<Tensor> means = kernels::segment_means(xs, starts, mask);
+        const std::vector<Tensor> dxs = kernels::segment_means_grad(grads, starts, c.x[2], mask);
+        for (std::size_t i = 0; i < xs.size(); ++i) {
+          CHECK(same_bits(means[i], kernels::segment_mean(xs[i], starts, mask)));
+          Tensor want = zeros(xs[i].shape(), dtype, device());
+          if (grads[i].dout.defined())
+            kernels::add_into(want, kernels::segment_mean_grad(grads[i].dout, starts, c.x[2], mask));
+          for (const Tensor& use : grads[i].uses) kernels::add_into(want, use);
+          CHECK_CLOSE(dxs[i], doubles(want), 4 * pointwise_tolerance(dtype));
+          CHECK(dxs[i].transpose(1, 2).is_contiguous());
+        }
+      }
+  });
+}
+
 TEST_CASE("segment_mean reads views where they lie") {
   const Tensor x = normal({2, 12, 3, 4}, kFloat32, 1).transpose(1, 2);  // [2, 3, 12, 4]
   const Tensor starts = kernels::even_segments(2, 12, 5, device());
@@ -166,6 +206,12 @@ TEST_CASE("segment_mean names what does not fit") {
   CHECK_THROWS_AS(kernels::segment_mean(x.to(kInt64), starts), DTypeError);
   CHECK_THROWS_WITH_AS(kernels::segment_mean_grad(x, starts, 6),
                        doctest::Contains("segment_mean_grad: dout is [2, 1, 6, 3]"), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::segment_means({x, x.slice(2, 0, 5)}, starts), doctest::Contains("[2, 1, 5, 3]"), Error);
+  const Tensor dout = zeros({2, 1, 2, 3}, kFloat32, device());
+  CHECK_THROWS_WITH_AS(kernels::segment_means_grad({{dout, {x.slice(3, 0, 2)}}}, starts, 6),
+                       doctest::Contains("segment_mean_grad: use is [2, 1, 6, 2]"), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::segment_means_grad({{}}, starts, 6),
+                       "segment_mean_grad: dout is undefined and there is no use, expected either", Error);
 }
 
 }  // namespace

@@ -54,4 +54,11 @@ TEST_CASE("matmul refuses backward when an operand was written to") {
   CHECK_THROWS_AS(backward(out, full({2, 2}, 1, kFloat64, device())), Error);
 }
 
+TEST_CASE("matmul_or gradients") {
+  Tensor none = zeros({2}, kBool, kCpu);
+  none.data<bool>()[1] = true;
+  CHECK_GRADIENTS([&](const auto& in) { return std::vector{matmul_or(in[0], in[1], in[2], here(none))}; },
+                  {leaf({2, 2, 3, 3}, 1), leaf({2, 2, 3, 4}, 2), leaf({2, 2, 3, 4}, 3)});
+}
+
 }  // namespace subquad::test

@@ -23,12 +23,12 @@ TEST_SUITE("cuda") {
       std::size_t most;  // operations, forward and backward: as many as when this was written
     };
     const Shape shape = {2, 2, 40, 8};
-    const std::vector<Case> cases = {{{}, NystromMask::isolated, 35},
-                                     {prefix_mask({40, 9}, 40), NystromMask::isolated, 51},
-                                     {scattered_mask(2, 40), NystromMask::isolated, 51},
-                                     {prefix_mask({40, 9}, 40), NystromMask::official, 39},
-                                     {prefix_mask({40, 9}, 40), NystromMask::lucidrains, 62},
-                                     {{}, NystromMask::lucidrains, 44}};
+    const std::vector<Case> cases = {{{}, NystromMask::isolated, 23},
+                                     {prefix_mask({40, 9}, 40), NystromMask::isolated, 22},
+                                     {scattered_mask(2, 40), NystromMask::isolated, 22},
+                                     {prefix_mask({40, 9}, 40), NystromMask::official, 27},
+                                     {prefix_mask({40, 9}, 40), NystromMask::lucidrains, 50},
+                                     {{}, NystromMask::lucidrains, 34}};
     for (const auto& [mask, mode, most] : cases) {
       CAPTURE(nystrom_mask_name(mode));
       const NystromConfig config{.landmarks = 16, .conv_kernel = 5, .mask = mode};
@@ -44,7 +44,7 @@ TEST_SUITE("cuda") {
       back.replay();
       CHECK(same_bits(out.value(), want[0]));
       for (std::size_t i = 0; i < 4; ++i) CHECK(same_bits(again.leaves()[i].grad(), want[i + 1]));
-      CHECK(forward.size() + back.size() <= most);
+      CHECK_LE(forward.size() + back.size(), most);
     }
   }
 }
