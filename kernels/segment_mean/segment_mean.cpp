@@ -1,5 +1,7 @@
 #include "subquad/kernels/segment_mean/segment_mean.h"
 
+#include <algorithm>
+
 #include "subquad/core/check.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/segment_mean/cpu.h"
@@ -30,6 +32,24 @@ Shape gradient_shape(const char* op, const MeanGrad& grad, Index positions) {
   check_rank(op, grad.dout.defined() ? "dout" : "use", like, 4);
   check_float(op, grad.dout.defined() ? "dout" : "use", like);
   return like.shape().with(2, positions);
+}
+
+// Memory for gradients of that shape. On a GPU those of several tensors alike are [B, N, S, H, C] together: a
+// position's rows side by side, as linear_group wants the gradients of queries, keys and values.
+std::vector<Tensor> empty_gradients(const std::vector<Shape>& shapes, DType dtype, Device device) {
+  std::vector<Tensor> dxs;
+  const Index count = static_cast<Index>(shapes.size());
+  const bool together = !device.is_cpu() && std::all_of(shapes.begin(), shapes.end(),
+                                                        [&](const Shape& shape) { return shape == shapes[0]; });
+  const Tensor all = together && count > 0
+                         ? empty({shapes[0][0], shapes[0][2], count, shapes[0][1], shapes[0][3]}, dtype, device)
+                         : Tensor();
+  for (Index s = 0; s < count; ++s) {
+    const Shape& shape = shapes[static_cast<std::size_t>(s)];
+    const Tensor own = together ? all.select(2, s) : empty({shape[0], shape[2], shape[1], shape[3]}, dtype, device);
+    dxs.push_back(own.transpose(1, 2));
+  }
+  return dxs;
 }
 
 void check_alike(const char* op, const char* name, const Tensor& t, const Tensor& first) {
@@ -67,8 +87,10 @@ std::vector<Tensor> segment_means(const std::vector<Tensor>& xs, const Tensor& s
 std::vector<Tensor> segment_means_grad(const std::vector<MeanGrad>& grads, const Tensor& starts, Index positions,
                                        const Mask& mask, MeanDivisor divisor) {
   constexpr const char* kOp = "segment_mean_grad";
+  if (grads.empty()) return {};
   std::vector<MeanGrad> rows;
-  std::vector<Tensor> dxs;
+  std::vector<Shape> shapes;
+  const Tensor& first = grads[0].dout.defined() || grads[0].uses.empty() ? grads[0].dout : grads[0].uses[0];
   for (const MeanGrad& grad : grads) {
     const Shape shape = gradient_shape(kOp, grad, positions);
     const Tensor& like = grad.dout.defined() ? grad.dout : grad.uses[0];
@@ -83,13 +105,13 @@ std::vector<Tensor> segment_means_grad(const std::vector<MeanGrad>& grads, const
       check_shape(kOp, "use", use, shape);
       own.uses.push_back(with_unit_stride(use));
     }
-    dxs.push_back(empty({shape[0], positions, shape[1], shape[3]}, like.dtype(), like.device()).transpose(1, 2));
-    check_alike(kOp, "dout", dxs.back(), dxs[0]);
+    check_alike(kOp, "dout", like, first);
+    shapes.push_back(shape);
     rows.push_back(std::move(own));
   }
-  if (grads.empty()) return dxs;
+  std::vector<Tensor> dxs = empty_gradients(shapes, first.dtype(), first.device());
   on_device(
-      dxs[0].device(),
+      first.device(),
       [&](auto) {
         for (std::size_t i = 0; i < rows.size(); ++i) {
           std::vector<Tensor> terms;

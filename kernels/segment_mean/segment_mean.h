@@ -5,7 +5,8 @@
 //                    + sum_u uses[u][b, h, i, :]                 what reached x by other ways, added in the same pass
 //
 //   x [B, H, N, C]   starts [B, S + 1] (kernels/segments)   mask [B, N], undefined = every position is real
-//   out [B, H, S, C]   dx, uses [B, H, N, C], dx in memory [B, N, H, C]
+//   out [B, H, S, C]   dx, uses [B, H, N, C], dx in memory [B, N, H, C]; on CUDA several alike, X of them, are
+//   [B, N, X, H, C] together, so that linear_group takes those of queries, keys and values as one
 //
 // The divisor is the number of real positions, or that of all positions of the segment; an empty segment has mean 0.
 // x: float32 or float64, any strides. Padded positions are not read.

@@ -143,7 +143,7 @@ TEST_CASE("segment_means and their gradients are those of each tensor") {
             kernels::add_into(want, kernels::segment_mean_grad(grads[i].dout, starts, c.x[2], mask));
           for (const Tensor& use : grads[i].uses) kernels::add_into(want, use);
           CHECK_CLOSE(dxs[i], doubles(want), 4 * pointwise_tolerance(dtype));
-          CHECK(dxs[i].transpose(1, 2).is_contiguous());
+          if (dxs[i].size() > 0) CHECK(dxs[i].select(0, 0).select(1, 0).is_contiguous());  // a position's features
         }
       }
   });
@@ -206,7 +206,8 @@ TEST_CASE("segment_mean names what does not fit") {
   CHECK_THROWS_AS(kernels::segment_mean(x.to(kInt64), starts), DTypeError);
   CHECK_THROWS_WITH_AS(kernels::segment_mean_grad(x, starts, 6),
                        doctest::Contains("segment_mean_grad: dout is [2, 1, 6, 3]"), ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::segment_means({x, x.slice(2, 0, 5)}, starts), doctest::Contains("[2, 1, 5, 3]"), Error);
+  CHECK_THROWS_WITH_AS(kernels::segment_means({x, zeros({2, 2, 6, 3}, kFloat32, device())}, starts),
+                       doctest::Contains("x is [2, 2, 6, 3]"), ShapeError);
   const Tensor dout = zeros({2, 1, 2, 3}, kFloat32, device());
   CHECK_THROWS_WITH_AS(kernels::segment_means_grad({{dout, {x.slice(3, 0, 2)}}}, starts, 6),
                        doctest::Contains("segment_mean_grad: use is [2, 1, 6, 2]"), ShapeError);
