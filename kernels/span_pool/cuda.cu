@@ -84,6 +84,10 @@ struct PoolArguments {
   SpanPool pool;
   T* out;      // [B, S, C]
   Index* arg;  // [B, S, C], or null
+  SharedSpans shared;
+  T* parts;          // [B, units, C]: of pieces, as out; of a mean the sum
+  Index* part_args;  // [B, units, C], or null
+  Index* counts;     // [B, units]: real positions
 };
 
 // Of one tensor or two.
@@ -94,18 +98,20 @@ struct EachTensor {
   Arguments of[kMostTensors];
 };
 
-// A span as the warps see it that share it: one, or all of the block. Every group of 8 lanes takes the positions
-// group, group + parts, ... of it, one pack of channels per lane.
+// A span, or a piece of one, as the warps see it that share it: one, or all of the block. Every group of 8 lanes takes
+// the positions group, group + parts, ... of it, one pack of channels per lane.
 template <class T, int N>
-class SharedSpan {
+class WalkedSpan {
  public:
-  __device__ SharedSpan(const PoolArguments<T>& args, Index b, Index s, int channel, bool whole_block,
+  __device__ WalkedSpan(const PoolArguments<T>& args, Index b, Span span, int channel, bool whole_block,
                         Pooled<T, N>* scratch)
-      : args_(args), b_(b), reals_(args.reals.sample(b)), channel_(channel), scratch_(whole_block ? scratch : nullptr) {
-    const Span span = args.spans.clipped_at(b, s, reals_.end);
-    begin_ = static_cast<int>(span.begin);
-    end_ = static_cast<int>(span.end);
-  }
+      : args_(args),
+        b_(b),
+        reals_(args.reals.sample(b)),
+        channel_(channel),
+        begin_(static_cast<int>(span.begin)),
+        end_(static_cast<int>(span.end)),
+        scratch_(whole_block ? scratch : nullptr) {}
 
   // All lanes of the warps that share the span get the result.
   __device__ Pooled<T, N> reduce(SpanPool pool, const Pack<T, N>& shift) const {
@@ -137,11 +143,22 @@ class SharedSpan {
   Pooled<T, N>* scratch_;
 };
 
+// What a warp or block owns: a span, or a piece of one.
+struct OwnedSpan {
+  Index s;
+  bool whole_block;
+  int unit = -1;  // number of the piece; -1: a whole span
+  SharedSpans::Row row = {};
+};
+
 template <class T, int N>
-__device__ void pool_span(const PoolArguments<T>& args, Index b, Index s, int channel, bool whole_block,
+__device__ void pool_span(const PoolArguments<T>& args, Index b, const OwnedSpan& own, int channel,
                           Pooled<T, N>* scratch) {
   constexpr T kInfinity = std::numeric_limits<T>::infinity();
-  const SharedSpan<T, N> span(args, b, s, channel, whole_block, scratch);
+  const bool is_piece = own.unit >= 0;
+  Span bounds = args.spans.clipped_at(b, own.s, args.reals.sample(b).end);
+  if (is_piece) bounds = SharedSpans::piece_of(bounds, own.row, own.unit);
+  const WalkedSpan<T, N> span(args, b, bounds, channel, own.whole_block, scratch);
   const bool is_lse = args.pool == SpanPool::log_sum_exp;
   Pooled<T, N> result = span.reduce(is_lse ? SpanPool::max : args.pool, {});
   if (is_lse) {
@@ -153,32 +170,76 @@ __device__ void pool_span(const PoolArguments<T>& args, Index b, Index s, int ch
                            : std::isinf(top.at[c]) ? top.at[c]
                                                    : top.at[c] + std::log(result.value.at[c]);
   }
-  if (args.pool == SpanPool::mean && result.count > 0)
+  if (args.pool == SpanPool::mean && result.count > 0 && !is_piece)
     for (T& value : result.value.at) value *= 1 / static_cast<T>(result.count);
-  const bool writes = threadIdx.x % kWarp < kGroupLanes && (!whole_block || threadIdx.x < kWarp);
+  const bool writes = threadIdx.x % kWarp < kGroupLanes && (!own.whole_block || threadIdx.x < kWarp);
   if (!writes || channel >= args.x.dim(2)) return;
-  const Index at = (b * args.spans.count + s) * args.x.dim(2) + channel;
-  store_pack<N>(args.out + at, result.value);
+  const Index row = is_piece ? b * args.shared.units() + own.unit : b * args.spans.count + own.s;
+  const Index at = row * args.x.dim(2) + channel;
+  store_pack<N>((is_piece ? args.parts : args.out) + at, result.value);
+  if (is_piece && channel == 0) args.counts[row] = result.count;
   if (args.arg != nullptr)
-    for (int c = 0; c < N; ++c) args.arg[at + c] = result.arg.at[c];
+    for (int c = 0; c < N; ++c) (is_piece ? args.part_args : args.arg)[at + c] = result.arg.at[c];
+}
+
+// Blocks of four spans, and those that have a piece.
+__host__ __device__ Index quads_of(const SharedSpans& shared) {
+  return (shared.first + kWarps - 1) / kWarps;
 }
 
 // A block has four neighbouring spans of a sample and 8 N channels of a tensor, which its y tells: a warp per span, or,
-// where one is long, the whole block. x is read once per span that holds it (log_sum_exp: twice), 128 bytes of a row at
-// a time; out is written once.
+// where one is long, the whole block; or a piece of 1024 positions of a span that blocks share. x is read once per span
+// that holds it (log_sum_exp: twice), 128 bytes of a row at a time; out is written once.
 template <class T, int N>
 __global__ void span_pool_groups(EachTensor<PoolArguments<T>> tensors) {
   const PoolArguments<T>& args = tensors.of[blockIdx.y];
   SharedMemory shared;
   auto* const scratch = shared.take<Pooled<T, N>>(kWarps * kGroupLanes);
-  const Index quads = (args.spans.count + kWarps - 1) / kWarps;
+  const Index quads = quads_of(args.shared), units = quads + args.shared.units();
   const Index chunks = (args.x.dim(2) + kGroupLanes * N - 1) / (kGroupLanes * N);
-  const Index b = blockIdx.x / chunks / quads, first = blockIdx.x / chunks % quads * kWarps;
+  const Index b = blockIdx.x / chunks / units, unit = blockIdx.x / chunks % units;
   const int channel = (static_cast<int>(blockIdx.x % chunks) * kGroupLanes + GroupLane().lane) * N;
-  for (Index s = first; s < first + kWarps && s < args.spans.count; ++s)
-    if (is_long(args.spans.at(b, s))) pool_span<T, N>(args, b, s, channel, true, scratch);
+  if (unit >= quads) {
+    const int piece = static_cast<int>(unit - quads);
+    const SharedSpans::Row row = args.shared.of_unit(piece);
+    return pool_span<T, N>(args, b, {row.row, true, piece, row}, channel, scratch);
+  }
+  const Index first = unit * kWarps, last = args.shared.first;
+  for (Index s = first; s < first + kWarps && s < last; ++s)
+    if (is_long(args.spans.at(b, s))) pool_span<T, N>(args, b, {s, true}, channel, scratch);
   const Index own = first + threadIdx.x / kWarp;
-  if (own < args.spans.count && !is_long(args.spans.at(b, own))) pool_span<T, N>(args, b, own, channel, false, scratch);
+  if (own < last && !is_long(args.spans.at(b, own))) pool_span<T, N>(args, b, {own, false}, channel, scratch);
+}
+
+constexpr int kJoinThreads = 64;
+
+// A thread per channel of a shared span joins what its pieces found, in order.
+template <class T>
+__global__ void span_pool_join(EachTensor<PoolArguments<T>> tensors) {
+  const PoolArguments<T>& args = tensors.of[blockIdx.y];
+  const Index width = args.x.dim(2), thread = Index{blockIdx.x} * kJoinThreads + threadIdx.x, number = thread / width;
+  const Index b = number / args.shared.rows, channel = thread % width;
+  if (b >= args.x.dim(0)) return;
+  const SharedSpans::Row row = args.shared.of_row(args.shared.first + number % args.shared.rows);
+  const Index first = b * args.shared.units() + row.first, from = first * width + channel;
+  Pooled<T, 1> all;
+  T top = args.parts[from];
+  for (int piece = 1; piece < row.count; ++piece) top = Max::of(args.parts[from + piece * width], top);
+  const bool is_lse = args.pool == SpanPool::log_sum_exp, is_top = is_lse && std::isinf(top);
+  for (int piece = 0; piece < row.count; ++piece) {
+    Pooled<T, 1> part;
+    part.value.at[0] = args.parts[from + piece * width];
+    if (is_lse && !is_top) part.value.at[0] = std::exp(part.value.at[0] - top);
+    if (args.arg != nullptr) part.arg.at[0] = static_cast<int>(args.part_args[from + piece * width]);
+    part.count = static_cast<int>(args.counts[first + piece]);
+    all.join(part, args.pool);
+  }
+  T value = all.value.at[0];
+  if (is_lse) value = is_top ? top : top + std::log(value);
+  if (args.pool == SpanPool::mean && all.count > 0) value *= 1 / static_cast<T>(all.count);
+  const Index at = (b * args.spans.count + row.row) * width + channel;
+  args.out[at] = value;
+  if (args.arg != nullptr) args.arg[at] = all.arg.at[0];
 }
 
 // A warp per span: how many real positions it holds. For means under a mask that is no prefix.
@@ -259,24 +320,40 @@ void span_pool(std::span<const Tensor> xs, const Tensor& spans, SpanPool pool, c
                std::span<SpanPooled> results) {
   const Tensor& x = xs.front();
   if (results.front().out.size() == 0) return;
+  const SharedSpans shared(spans, x.dim(1));
+  const Index batch = x.dim(0), width = x.dim(2), tensors = static_cast<Index>(xs.size());
+  Tensor parts = empty({tensors, batch, shared.units(), width}, x.dtype(), x.device()), part_args;
+  if (pool == SpanPool::max) part_args = empty(parts.shape(), kInt64, x.device());
+  Tensor counts = empty({tensors, batch, shared.units()}, kInt64, x.device());
   visit_float("span_pool", x.dtype(), [&]<class T>(Type<T>) {
     const auto arguments = [&](std::size_t i) -> PoolArguments<T> {
       SpanPooled& result = results[i];
-      return {xs[i].view<const T, 3>(), SpanTable(spans),
-              Reals(mask, x.dim(1)),    pool,
-              result.out.data<T>(),     result.arg.defined() ? result.arg.data<Index>() : nullptr};
+      const Index rows = static_cast<Index>(i) * batch * shared.units();
+      return {xs[i].view<const T, 3>(),
+              SpanTable(spans),
+              Reals(mask, x.dim(1)),
+              pool,
+              result.out.data<T>(),
+              result.arg.defined() ? result.arg.data<Index>() : nullptr,
+              shared,
+              parts.data<T>() + rows * width,
+              part_args.defined() ? part_args.data<Index>() + rows * width : nullptr,
+              counts.data<Index>() + rows};
     };
     const std::size_t last = xs.size() - 1;
+    const auto count = static_cast<unsigned>(xs.size());
     const EachTensor<PoolArguments<T>> args{{arguments(0), arguments(last)}};
     with_row_pack<T>(
         [&]<int N>(std::integral_constant<int, N>) {
-          const Index quads = (spans.dim(1) + kWarps - 1) / kWarps;
-          const Index chunks = (x.dim(2) + kGroupLanes * N - 1) / (kGroupLanes * N);
-          const unsigned blocks = blocks_for("span_pool", x.dim(0) * quads * chunks, 1);
-          launch(span_pool_groups<T, N>, dim3(blocks, static_cast<unsigned>(xs.size())), dim3(kThreads),
-                 shared_size<Pooled<T, N>>(kWarps * kGroupLanes), current_stream(), args);
+          const Index units = quads_of(shared) + shared.units();
+          const Index chunks = (width + kGroupLanes * N - 1) / (kGroupLanes * N);
+          launch(span_pool_groups<T, N>, dim3(blocks_for("span_pool", batch * units * chunks, 1), count),
+                 dim3(kThreads), shared_size<Pooled<T, N>>(kWarps * kGroupLanes), current_stream(), args);
         },
         x, xs[last], results.front().out, results[last].out);
+    if (shared.units() == 0) return;
+    launch(span_pool_join<T>, dim3(blocks_for("span_pool", batch * shared.rows * width, kJoinThreads), count),
+           dim3(kJoinThreads), 0, current_stream(), args);
   });
 }
 

@@ -15,8 +15,9 @@
 // spans and mask are on its device.
 //
 // Deterministic: a span is reduced in the order of its positions (on CUDA every fourth, or, of a span of more than 256,
-// every sixteenth, then these sums in order), and a position adds up what its spans give it in the order of the table.
-// Reads each position once per span (log_sum_exp: twice). Source: Ren et al. 2021 (Combiner).
+// every sixteenth, then these sums in order; the spans of level_spans of more than 1024 in pieces of 1024, which
+// several blocks reduce), and a position adds up what its spans give it in the order of the table. Reads each position
+// once per span (log_sum_exp: twice). Source: Ren et al. 2021 (Combiner).
 #pragma once
 
 #include <array>

@@ -199,6 +199,30 @@ TEST_CASE("span_pool of long spans") {
       }
 }
 
+// On CUDA blocks share the spans of level_spans that are longer than 1024.
+TEST_CASE("span_pool of levels with long spans") {
+  const Index n = 2100;
+  Tensor holes = full({2, n}, 1, kBool, kCpu);
+  for (Index i = 0; i < 2 * n; i += 3) holes.data<bool>()[i] = false;
+  for (Index i = 2048; i < n; ++i) holes.data<bool>()[i] = false;  // a span without a real position
+  const Mask mask = Mask::from_bool(holes), real = mask.to(device());
+  const Tensor spans = kernels::level_spans(n, kCpu), table = here(spans);
+  for (const auto& [width, dtype] : std::vector<std::pair<Index, DType>>{{20, kFloat32}, {17, kFloat64}})
+    for (const SpanPool pool : kPools) {
+      CAPTURE(static_cast<int>(pool));
+      const Tensor x = normal({2, n, width}, dtype, 1), dout = normal({2, spans.dim(1), width}, dtype, 2);
+      const Pooled want = slow_pool(x, spans, pool, mask, dout);
+      const std::array<SpanPooled, 2> got = kernels::span_pool({x, x}, table, pool, real);
+      for (const SpanPooled& one : got) {
+        CHECK_CLOSE(one.out, want.out, dot_tolerance(dtype, 2 * n));
+        if (pool == SpanPool::max) CHECK(same_bits(one.arg.to(kCpu), want.arg));
+      }
+      CHECK(same_bits(got[0].out, got[1].out));
+      if (!interpreted() || pool == SpanPool::max)
+        CHECK_CLOSE(kernels::span_pool_grad(dout, x, table, pool, got[0], real), want.dx, dot_tolerance(dtype, 2 * n));
+    }
+}
+
 TEST_CASE("span_pool gives the same bits for any number of threads, and whatever padding follows") {
   const Index n = interpreted() ? 600 : 5000;
   const Tensor x = normal({2, n, 24}, kFloat32, 1), spans = kernels::level_spans(n, device());
