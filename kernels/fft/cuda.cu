@@ -36,8 +36,8 @@ struct Signals {
   Index count = 0, inner = 1;
 };
 
-// The lines of one block. Numbers are e^(-...) sums; load(i, lane) gives those to transform, operator() what came of
-// them. Bluestein: with w[j] = e^(-pi i j^2 / n),   X[k] = w[k] sum_j (x[j] w[j]) conj(w[k - j]).
+// The lines of one block: load(f), transform(), and operator() is what came of them. Numbers are e^(-...) sums.
+// Bluestein: with w[j] = e^(-pi i j^2 / n),   X[k] = w[k] sum_j (x[j] w[j]) conj(w[k - j]).
 template <class T>
 class LineTransform {
  public:
@@ -77,12 +77,15 @@ class LineTransform {
   __device__ Index from(int i, int lane) const { return from_[lane] + i * step_; }
   __device__ Index to(int i, int lane) const { return to_[lane] + i * step_; }
 
-  template <class Load>
-  __device__ void run(const Load& load) const {
+  // number(i, lane) are those to transform.
+  template <class Number>
+  __device__ void load(const Number& number) const {
     each(plan_.length, [&](int i, int lane) {
-      const Complex<T> x = load(i, lane);
+      const Complex<T> x = number(i, lane);
       panel_.at(i, lane) = plan_.by_chirp() ? x * chirp(i) : x;
     });
+  }
+  __device__ void transform() const {
     if (plan_.by_chirp()) {
       each(plan_.padded - plan_.length, [&](int i, int lane) { panel_.at(plan_.length + i, lane) = {0, 0}; });
       Lanes<1>{0}.each(plan_.padded, [&](int i, int) {
@@ -95,9 +98,12 @@ class LineTransform {
         if (from_[lane] < 0) panel_.at(i, lane) = {0, 0};
       });
     __syncthreads();
-    panel_forward(panel_, lanes_, roots_, plan_.padded, plan_.radices);
+#pragma unroll 1
+    for (int which = 0; which < (plan_.by_chirp() ? 2 : 1); ++which) {  // one copy of the code for both
+      const Panel<T> panel = {which == 0 ? panel_.numbers : filter_.numbers, which == 0 ? panel_.stride : 1};
+      panel_forward(panel, Lanes<1>{which == 0 ? plan_.bits : 0}, roots_, plan_.padded, plan_.radices);
+    }
     if (!plan_.by_chirp()) return;
-    panel_forward(filter_, Lanes<1>{0}, roots_, plan_.padded, plan_.radices);
     const T scale = 1 / static_cast<T>(plan_.padded);
     lanes_.each(plan_.padded,
                 [&](int i, int lane) { panel_.at(i, lane) = scaled(panel_.at(i, lane) * filter_.at(i, 0), scale); });
@@ -130,85 +136,99 @@ class LineTransform {
   Index step_;
 };
 
-// All five: 2^bits neighbouring lines per block, the whole transform in shared memory. Each number is read and written
-// once (the spectrum of a real line of even length twice, the second time from cache). Lines along the last axis are
-// read along them, others across.
+// Lines of real numbers have n = 2 length of them if that is even, and go as complex ones of half of that.
+enum class LineKind { complex, real_even, real_odd, inverse_even, inverse_odd };
 
 template <class T>
-__global__ void __launch_bounds__(kMostThreads)
-    fft_complex(const Complex<T>* x, Complex<T>* out, LinePlan plan, Signals signals, bool backward, T scale) {
-  SharedMemory shared;
-  const LineTransform<T> lines(plan, signals, plan.length, plan.length, shared);
-  lines.run([&](int i, int lane) {
-    const Complex<T> v = x[lines.from(i, lane)];
-    return backward ? swapped(v) : v;
-  });
-  lines.each(plan.length, [&](int k, int lane) {
-    const Complex<T> v = scaled(lines(k, lane), scale);
-    out[lines.to(k, lane)] = backward ? swapped(v) : v;
-  });
-}
+struct LineJob {
+  LineKind kind;
+  const T* x;
+  T* out;
+  bool backward;  // of complex lines
+  T scale, inside;
+};
 
-// Lines of n = 2 length real numbers go as complex ones of half of that.
+// 2^bits neighbouring lines per block, the whole transform in shared memory. Each number is read and written once (the
+// spectrum of a real line of even length twice, the second time from cache). Lines along the last axis are read along
+// them, others across. One kernel for all kinds: the sweeps between are most of its code.
 template <class T>
-__global__ void __launch_bounds__(kMostThreads)
-    fft_real_even(const T* x, Complex<T>* out, LinePlan plan, Signals signals, T scale, T inside) {
+__global__ void __launch_bounds__(kMostThreads) fft_lines(LineJob<T> job, LinePlan plan, Signals signals) {
   SharedMemory shared;
-  const int half = plan.length;
-  const LineTransform<T> lines(plan, signals, 2 * half, half + 1, shared);
-  lines.run([&](int i, int lane) { return Complex<T>{x[lines.from(2 * i, lane)], x[lines.from(2 * i + 1, lane)]}; });
-  lines.each(half / 2 + 1, [&](int k, int lane) {
-    const SpectrumPair<T> pair = unpacked(lines(k, lane), lines(k == 0 ? 0 : half - k, lane), lines.half_turn(k));
-    const T factor = (k == 0 ? scale : scale * inside) / 2;  // `unpacked` gives the double
-    out[lines.to(k, lane)] = scaled(pair.low, factor);
-    if (2 * k != half) out[lines.to(half - k, lane)] = scaled(pair.high, factor);
-  });
-}
+  const int length = plan.length;
+  const int extent = job.kind == LineKind::real_even || job.kind == LineKind::inverse_even ? 2 * length : length;
+  const int bins = job.kind == LineKind::complex ? length : extent / 2 + 1;  // of a spectrum
+  const bool inverse = job.kind == LineKind::inverse_even || job.kind == LineKind::inverse_odd;
+  const LineTransform<T> lines(plan, signals, inverse ? bins : extent, inverse ? extent : bins, shared);
+  const auto* const pairs = reinterpret_cast<const Complex<T>*>(job.x);
+  auto* const out_pairs = reinterpret_cast<Complex<T>*>(job.out);
+  const T scale = job.scale, inside = job.inside;
 
-// Lines of an odd number of real numbers go as complex ones.
-template <class T>
-__global__ void __launch_bounds__(kMostThreads)
-    fft_real_odd(const T* x, Complex<T>* out, LinePlan plan, Signals signals, T scale, T inside) {
-  SharedMemory shared;
-  const LineTransform<T> lines(plan, signals, plan.length, plan.length / 2 + 1, shared);
-  lines.run([&](int i, int lane) { return Complex<T>{x[lines.from(i, lane)], 0}; });
-  lines.each(plan.length / 2 + 1, [&](int k, int lane) {
-    const Complex<T> v = lines(k, lane);
-    out[lines.to(k, lane)] = k == 0 ? Complex<T>{v.re * scale, 0} : scaled(v, scale * inside);
-  });
-}
-
-template <class T>
-__global__ void __launch_bounds__(kMostThreads)
-    fft_inverse_even(const Complex<T>* x, T* out, LinePlan plan, Signals signals, T scale, T inside) {
-  SharedMemory shared;
-  const int half = plan.length;
-  const LineTransform<T> lines(plan, signals, half + 1, 2 * half, shared);
-  lines.run([&](int k, int lane) {
-    const T factor = k == 0 ? scale : scale * inside;
-    SpectrumPair<T> pair = {scaled(x[lines.from(k, lane)], factor), scaled(x[lines.from(half - k, lane)], factor)};
-    if (k == 0) pair.low.im = pair.high.im = 0;
-    return swapped(packed(pair, lines.half_turn(k)).low);
-  });
-  lines.each(half, [&](int j, int lane) {
-    const Complex<T> v = swapped(lines(j, lane));
-    out[lines.to(2 * j, lane)] = v.re;
-    out[lines.to(2 * j + 1, lane)] = v.im;
-  });
-}
-
-template <class T>
-__global__ void __launch_bounds__(kMostThreads)
-    fft_inverse_odd(const Complex<T>* x, T* out, LinePlan plan, Signals signals, T scale, T inside) {
-  SharedMemory shared;
-  const int n = plan.length;
-  const LineTransform<T> lines(plan, signals, n / 2 + 1, n, shared);
-  lines.run([&](int k, int lane) {
-    if (k == 0) return Complex<T>{0, x[lines.from(0, lane)].re * scale};  // swapped
-    const Complex<T> v = scaled(x[lines.from(k <= n / 2 ? k : n - k, lane)], scale * inside);
-    return swapped(k <= n / 2 ? v : conjugate(v));
-  });
-  lines.each(n, [&](int j, int lane) { out[lines.to(j, lane)] = lines(j, lane).im; });
+  switch (job.kind) {
+    case LineKind::complex:
+      lines.load([&](int i, int lane) {
+        const Complex<T> v = pairs[lines.from(i, lane)];
+        return job.backward ? swapped(v) : v;
+      });
+      break;
+    case LineKind::real_even:
+      lines.load([&](int i, int lane) {
+        return Complex<T>{job.x[lines.from(2 * i, lane)], job.x[lines.from(2 * i + 1, lane)]};
+      });
+      break;
+    case LineKind::real_odd:
+      lines.load([&](int i, int lane) { return Complex<T>{job.x[lines.from(i, lane)], 0}; });
+      break;
+    case LineKind::inverse_even:
+      lines.load([&](int k, int lane) {
+        const T factor = k == 0 ? scale : scale * inside;
+        SpectrumPair<T> pair = {scaled(pairs[lines.from(k, lane)], factor),
+                                scaled(pairs[lines.from(length - k, lane)], factor)};
+        if (k == 0) pair.low.im = pair.high.im = 0;
+        return swapped(packed(pair, lines.half_turn(k)).low);
+      });
+      break;
+    case LineKind::inverse_odd:
+      lines.load([&](int k, int lane) {
+        if (k == 0) return Complex<T>{0, pairs[lines.from(0, lane)].re * scale};  // swapped
+        const bool stored = k <= length / 2;
+        const Complex<T> v = scaled(pairs[lines.from(stored ? k : length - k, lane)], scale * inside);
+        return swapped(stored ? v : conjugate(v));
+      });
+      break;
+  }
+  lines.transform();
+  switch (job.kind) {
+    case LineKind::complex:
+      lines.each(length, [&](int k, int lane) {
+        const Complex<T> v = scaled(lines(k, lane), scale);
+        out_pairs[lines.to(k, lane)] = job.backward ? swapped(v) : v;
+      });
+      break;
+    case LineKind::real_even:
+      lines.each(length / 2 + 1, [&](int k, int lane) {
+        const SpectrumPair<T> pair = unpacked(lines(k, lane), lines(k == 0 ? 0 : length - k, lane), lines.half_turn(k));
+        const T factor = (k == 0 ? scale : scale * inside) / 2;  // `unpacked` gives the double
+        out_pairs[lines.to(k, lane)] = scaled(pair.low, factor);
+        if (2 * k != length) out_pairs[lines.to(length - k, lane)] = scaled(pair.high, factor);
+      });
+      break;
+    case LineKind::real_odd:
+      lines.each(bins, [&](int k, int lane) {
+        const Complex<T> v = lines(k, lane);
+        out_pairs[lines.to(k, lane)] = k == 0 ? Complex<T>{v.re * scale, 0} : scaled(v, scale * inside);
+      });
+      break;
+    case LineKind::inverse_even:
+      lines.each(length, [&](int j, int lane) {
+        const Complex<T> v = swapped(lines(j, lane));
+        job.out[lines.to(2 * j, lane)] = v.re;
+        job.out[lines.to(2 * j + 1, lane)] = v.im;
+      });
+      break;
+    case LineKind::inverse_odd:
+      lines.each(length, [&](int j, int lane) { job.out[lines.to(j, lane)] = lines(j, lane).im; });
+      break;
+  }
 }
 
 // A plan for `count` lines of `length` numbers, roots for twice as many where `real`.
@@ -238,13 +258,12 @@ LinePlan plan_lines(const Signals& signals, int length, bool real) {
   return plan;
 }
 
-template <class T, class From, class To, class... Args>
-void launch_lines(const char* op, void (*kernel)(const From*, To*, LinePlan, Signals, Args...), const LinePlan& plan,
-                  const Signals& signals, const From* x, To* out, std::type_identity_t<Args>... args) {
+template <class T>
+void launch_lines(const char* op, const LineJob<T>& job, const LinePlan& plan, const Signals& signals) {
   const Index work = (static_cast<Index>(plan.padded) << plan.bits) / 8;
   const auto threads = static_cast<unsigned>(std::clamp<Index>((work + 31) / 32 * 32, 32, kMostThreads));
-  launch(kernel, dim3(blocks_for(op, signals.count, Index{1} << plan.bits)), dim3(threads), plan.shared_bytes<T>(),
-         current_stream(), x, out, plan, signals, args...);
+  launch(fft_lines<T>, dim3(blocks_for(op, signals.count, Index{1} << plan.bits)), dim3(threads),
+         plan.shared_bytes<T>(), current_stream(), job, plan, signals);
 }
 
 // Can a block hold a line of `length` complex numbers?
@@ -257,12 +276,13 @@ bool fits(Index length) {
 }
 
 template <class T>
-const Complex<T>* complex_numbers(const Tensor& x) {
-  return reinterpret_cast<const Complex<T>*>(x.bytes());
-}
-template <class T>
-Complex<T>* complex_numbers(Tensor& x) {
-  return reinterpret_cast<Complex<T>*>(x.bytes());
+LineJob<T> job_of(LineKind kind, const Tensor& x, bool backward, double scale, double inside, Tensor& out) {
+  return {kind,
+          reinterpret_cast<const T*>(x.bytes()),
+          reinterpret_cast<T*>(out.bytes()),
+          backward,
+          static_cast<T>(scale),
+          static_cast<T>(inside)};
 }
 
 }  // namespace
@@ -272,8 +292,8 @@ void fft(const Tensor& x, bool backward, double scale, Tensor& out) {
   const Index n = x.dim(1);
   const auto run = [&]<class T>(Type<T>) {
     if (!fits<T>(n)) return long_fft(x, backward, scale, out);
-    launch_lines<T>("fft", fft_complex<T>, plan_lines<T>(signals, static_cast<int>(n), false), signals,
-                    complex_numbers<T>(x), complex_numbers<T>(out), backward, static_cast<T>(scale));
+    launch_lines("fft", job_of<T>(LineKind::complex, x, backward, scale, 1, out),
+                 plan_lines<T>(signals, static_cast<int>(n), false), signals);
   };
   x.dtype() == kComplex64 ? run(Type<float>()) : run(Type<double>());
 }
@@ -283,9 +303,8 @@ void rfft(const Tensor& x, double scale, double inside, Tensor& out) {
   const Index n = x.dim(1), length = n % 2 == 0 ? n / 2 : n;
   visit_float("rfft", x.dtype(), [&]<class T>(Type<T>) {
     if (!fits<T>(length)) return long_rfft(x, scale, inside, out);
-    launch_lines<T>("rfft", n % 2 == 0 ? fft_real_even<T> : fft_real_odd<T>,
-                    plan_lines<T>(signals, static_cast<int>(length), n % 2 == 0), signals, x.data<T>(),
-                    complex_numbers<T>(out), static_cast<T>(scale), static_cast<T>(inside));
+    launch_lines("rfft", job_of<T>(n % 2 == 0 ? LineKind::real_even : LineKind::real_odd, x, false, scale, inside, out),
+                 plan_lines<T>(signals, static_cast<int>(length), n % 2 == 0), signals);
   });
 }
 
@@ -294,9 +313,9 @@ void irfft(const Tensor& x, double scale, double inside, Tensor& out) {
   const Index n = out.dim(1), length = n % 2 == 0 ? n / 2 : n;
   visit_float("irfft", out.dtype(), [&]<class T>(Type<T>) {
     if (!fits<T>(length)) return long_irfft(x, scale, inside, out);
-    launch_lines<T>("irfft", n % 2 == 0 ? fft_inverse_even<T> : fft_inverse_odd<T>,
-                    plan_lines<T>(signals, static_cast<int>(length), n % 2 == 0), signals, complex_numbers<T>(x),
-                    out.data<T>(), static_cast<T>(scale), static_cast<T>(inside));
+    launch_lines("irfft",
+                 job_of<T>(n % 2 == 0 ? LineKind::inverse_even : LineKind::inverse_odd, x, false, scale, inside, out),
+                 plan_lines<T>(signals, static_cast<int>(length), n % 2 == 0), signals);
   });
 }
 
