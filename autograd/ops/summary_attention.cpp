@@ -28,7 +28,7 @@ Tensor sum_of(const Tensor& grad, const Tensor& from_outside) {
 struct Kept {
   Saved q, k, v, pooled_q, pooled_k;  // the last two merged, [B, N, H E]
   Saved out, lse, rest;
-  Saved q_span, k_span, v_span;
+  Saved q_span, k_span, v_span, span_lse, span_rest;
   std::array<kernels::SpanPooled, 2> pooled;
   Saved spans, real, lengths;
   bool prefix;
@@ -49,8 +49,9 @@ void backward(const Kept& kept, std::span<const Tensor> douts, Grads& grads) {
       kernels::block_attention_grad(dout, douts[1], q, kept.k, kept.v, {{kept.k_span, kept.v_span}},
                                     {kept.out, kept.lse, kept.rest}, kept.pattern, mask, kept.options);
   const Tensor dv_span = sum_of(g.dsummaries[0].v, douts[4]), dk_span = sum_of(g.dsummaries[0].k, douts[3]);
-  Tensor dq_span = kernels::span_attention_add_grads(dv_span, kept.q_span, kept.k, kept.v, kept.spans, kept.v_span,
-                                                     g.dk, g.dv, mask, kept.attention);
+  Tensor dq_span =
+      kernels::span_attention_add_grads(dv_span, kept.q_span, kept.k, kept.v, kept.spans,
+                                        {kept.v_span, kept.span_lse, kept.span_rest}, g.dk, g.dv, mask, kept.attention);
   dq_span = sum_of(dq_span, douts[2]);
 
   const bool apart = grads.wanted(kPooledQ) || grads.wanted(kPooledK);
@@ -93,8 +94,9 @@ SummaryAttentionResult summary_attention(const Variable& q, const Variable& k, c
   const std::array<Tensor, 2> rows = {merge_heads(from_q.value()), merge_heads(from_k.value())};
   const std::array<kernels::SpanPooled, 2> pooled = kernels::span_pool(rows, summaries.spans, summaries.pool, mask);
   const Tensor q_span = split_heads(pooled[0].out, q.dim(1)), k_span = split_heads(pooled[1].out, q.dim(1));
-  const Tensor v_span =
-      kernels::span_attention(q_span, k.value(), v.value(), summaries.spans, mask, summaries.attention).out;
+  const kernels::SpanAttentionOutput local =
+      kernels::span_attention(q_span, k.value(), v.value(), summaries.spans, mask, summaries.attention);
+  const Tensor& v_span = local.out;
   const kernels::BlockAttentionOutput f =
       kernels::block_attention(q.value(), k.value(), v.value(), {{k_span, v_span}}, pattern, mask, options);
 
@@ -109,6 +111,8 @@ SummaryAttentionResult summary_attention(const Variable& q, const Variable& k, c
                   .q_span = q_span,
                   .k_span = k_span,
                   .v_span = v_span,
+                  .span_lse = local.lse,
+                  .span_rest = local.lse_rest,
                   .pooled = pooled,
                   .spans = summaries.spans,
                   .real = mask.real,

@@ -111,8 +111,12 @@ BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse,
   check("lse", forward.lse, rows);
   check("lse_rest", forward.lse_rest, rows);
   if (dlse.defined()) check("dlse", dlse, rows);
-  BlockAttentionGrads grads{
-      empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3)), {}};
+  // A window is all that looks at its q, k and v; elsewhere other gradients are added to these, as they lie.
+  const HeadGrads heads =
+      pattern.kind == BlockKind::window
+          ? empty_head_grads(kOp, q, k, v)
+          : HeadGrads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
+  BlockAttentionGrads grads{heads.q, heads.k, heads.v, {}};
   for (const Summaries& table : summaries)
     grads.dsummaries.push_back({empty_heads(kOp, table.k, k.dim(3)), empty_heads(kOp, table.v, v.dim(3))});
   const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);

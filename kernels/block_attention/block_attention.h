@@ -105,7 +105,7 @@ BlockAttentionOutput block_attention(const Tensor& q, const Tensor& k, const Ten
 //
 // `forward` is what block_attention returned for the same arguments; at padded positions nothing is read.
 struct BlockAttentionGrads {
-  Tensor dq, dk, dv;                  // memory laid out as [B, N, H, E]
+  Tensor dq, dk, dv;                  // memory laid out as [B, N, H, E]; of a window as in kernels/attention
   std::vector<Summaries> dsummaries;  // like summaries
 };
 BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,

@@ -9,7 +9,7 @@ namespace subquad::kernels::cuda {
 void span_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans, const Mask& mask,
                     const SpanAttentionOptions& options, SpanAttentionOutput& result);
 void span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans,
-                         const Tensor& out, const Mask& mask, const SpanAttentionOptions& options, bool adds,
-                         SpanAttentionGrads& grads);
+                         const SpanAttentionOutput& forward, const Mask& mask, const SpanAttentionOptions& options,
+                         bool adds, SpanAttentionGrads& grads);
 
 }  // namespace subquad::kernels::cuda

@@ -33,29 +33,37 @@ SpanAttentionOptions with_scale(SpanAttentionOptions options, Index width) {
 
 // What backward reads, ready for the kernels.
 struct Backward {
-  Tensor dout, q, k, v, out;
+  Tensor dout, q, k, v;
+  SpanAttentionOutput forward;
   SpanAttentionOptions options;
 
   Backward(const char* op, const Tensor& upstream, const Tensor& queries, const Tensor& keys, const Tensor& values,
-           const Tensor& spans, const Tensor& results, const Mask& mask, const SpanAttentionOptions& given) {
+           const Tensor& spans, const SpanAttentionOutput& results, const Mask& mask,
+           const SpanAttentionOptions& given) {
     check_inputs(op, queries, keys, values, spans, mask, given);
     const Shape shape = {queries.dim(0), queries.dim(1), queries.dim(2), values.dim(3)};
     check_shape(op, "dout", upstream, shape);
     check_same_kind(op, "q", queries, "dout", upstream);
-    check_shape(op, "out", results, shape);
-    check_same_kind(op, "q", queries, "out", results);
+    check_shape(op, "out", results.out, shape);
+    check_same_kind(op, "q", queries, "out", results.out);
+    check_shape(op, "lse", results.lse, shape.without(3));
+    check_same_kind(op, "q", queries, "lse", results.lse);
     dout = with_unit_stride(upstream);
     q = with_unit_stride(queries);
     k = with_unit_stride(keys);
     v = with_unit_stride(values);
-    out = with_unit_stride(results);
+    if (!queries.device().is_cpu()) {
+      check_shape(op, "lse_rest", results.lse_rest, results.lse.shape());
+      check_same_kind(op, "q", queries, "lse_rest", results.lse_rest);
+    }
+    forward = {with_unit_stride(results.out), results.lse, results.lse_rest};
     options = with_scale(given, queries.dim(3));
   }
 
   SpanAttentionGrads on_cpu(const char* op, const Tensor& spans, const Mask& mask) const {
     SpanAttentionGrads grads{empty_heads(op, q, q.dim(3)), empty_heads(op, k, k.dim(3)), empty_heads(op, v, v.dim(3))};
     for (Tensor* grad : {&grads.dq, &grads.dk, &grads.dv}) fill(*grad, 0);
-    cpu::span_attention_grad(dout, q, k, v, spans, out, mask, options, grads);
+    cpu::span_attention_grad(dout, q, k, v, spans, forward.out, mask, options, grads);
     return grads;
   }
 };
@@ -72,35 +80,38 @@ SpanAttentionOutput span_attention(const Tensor& q, const Tensor& k, const Tenso
                                    const Mask& mask, const SpanAttentionOptions& options) {
   constexpr const char* kOp = "span_attention";
   check_inputs(kOp, q, k, v, spans, mask, options);
-  SpanAttentionOutput result{empty_heads(kOp, q, v.dim(3)), empty(q.shape().without(3), q.dtype(), q.device())};
+  SpanAttentionOutput result{empty_heads(kOp, q, v.dim(3)), empty(q.shape().without(3), q.dtype(), q.device()), {}};
   const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k), v_rows = with_unit_stride(v);
   const SpanAttentionOptions scaled = with_scale(options, q.dim(3));
   on_device(
       q.device(), [&](auto) { cpu::span_attention(q_rows, k_rows, v_rows, spans, mask, scaled, result); },
-      [&](auto) { cuda::span_attention(q_rows, k_rows, v_rows, spans, mask, scaled, result); });
+      [&](auto) {
+        result.lse_rest = empty(result.lse.shape(), q.dtype(), q.device());
+        cuda::span_attention(q_rows, k_rows, v_rows, spans, mask, scaled, result);
+      });
   return result;
 }
 
 SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-                                       const Tensor& spans, const Tensor& out, const Mask& mask,
+                                       const Tensor& spans, const SpanAttentionOutput& forward, const Mask& mask,
                                        const SpanAttentionOptions& options) {
   constexpr const char* kOp = "span_attention_grad";
-  const Backward in(kOp, dout, q, k, v, spans, out, mask, options);
+  const Backward in(kOp, dout, q, k, v, spans, forward, mask, options);
   SpanAttentionGrads grads;
   on_device(
       q.device(), [&](auto) { grads = in.on_cpu(kOp, spans, mask); },
       [&](auto) {
         grads = {empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
-        cuda::span_attention_grad(in.dout, in.q, in.k, in.v, spans, in.out, mask, in.options, false, grads);
+        cuda::span_attention_grad(in.dout, in.q, in.k, in.v, spans, in.forward, mask, in.options, false, grads);
       });
   return grads;
 }
 
 Tensor span_attention_add_grads(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-                                const Tensor& spans, const Tensor& out, Tensor& dk, Tensor& dv, const Mask& mask,
-                                const SpanAttentionOptions& options) {
+                                const Tensor& spans, const SpanAttentionOutput& forward, Tensor& dk, Tensor& dv,
+                                const Mask& mask, const SpanAttentionOptions& options) {
   constexpr const char* kOp = "span_attention_add_grads";
-  const Backward in(kOp, dout, q, k, v, spans, out, mask, options);
+  const Backward in(kOp, dout, q, k, v, spans, forward, mask, options);
   for (const auto& [name, grad, of] : {std::tuple{"dk", &dk, &k}, {"dv", &dv, &v}}) {
     check_shape(kOp, name, *grad, of->shape());
     check_same_kind(kOp, "q", q, name, *grad);
@@ -117,7 +128,7 @@ Tensor span_attention_add_grads(const Tensor& dout, const Tensor& q, const Tenso
       },
       [&](auto) {
         SpanAttentionGrads grads{empty_heads(kOp, q, q.dim(3)), dk, dv};
-        cuda::span_attention_grad(in.dout, in.q, in.k, in.v, spans, in.out, mask, in.options, true, grads);
+        cuda::span_attention_grad(in.dout, in.q, in.k, in.v, spans, in.forward, mask, in.options, true, grads);
         dk.bump_version();
         dv.bump_version();
         dq = grads.dq;

@@ -15,10 +15,11 @@
 // apart, whatever the padding.
 //
 // Deterministic: a span is summed in the order of its positions (on CUDA in 4 shares, or, of a span of more than 256,
-// in 16, cut by position and added in order), and a position adds up what its spans give it in the order of the table.
-// Work: 2 (E + C) flops per position of each span forward, 2 (3 E + 2 C) backward; on CUDA 2 (4 E + 2 C), and for more
-// than 64 columns the logits are made once for each 64. float32 sums are float32 sums in any precision(). Memory: one
-// span's weights per thread, on CUDA three numbers per span in backward. Source: Ren et al. 2021 (Combiner), the local
+// in 16, cut by position and added in order; the spans of level_spans of more than 1024 in pieces of 1024, by several
+// blocks), and a position adds up what its spans give it in the order of the table. Work: 2 (E + C) flops per position
+// of each span forward, 2 (3 E + 2 C) backward; on CUDA for more than 64 columns the logits are made once for each 64.
+// float32 sums are float32 sums in any precision(). Memory: one span's weights per thread, on CUDA a number per span in
+// backward, and a result for each piece. Source: Ren et al. 2021 (Combiner), the local
 // expectation.
 #pragma once
 
@@ -35,13 +36,15 @@ struct SpanAttentionOptions {
 };
 
 struct SpanAttentionOutput {
-  Tensor out;  // [B, H, S, C]
-  Tensor lse;  // [B, H, S]
+  Tensor out;       // [B, H, S, C]
+  Tensor lse;       // [B, H, S]
+  Tensor lse_rest;  // [B, H, S], what lse lost by rounding; on CUDA alone, for backward
 };
 SpanAttentionOutput span_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans,
                                    const Mask& mask = {}, const SpanAttentionOptions& options = {});
 
-// Gradients of sum(out * dout), with out as span_attention returned it and p = exp(s - lse) made anew from q and k:
+// Gradients of sum(out * dout), with `forward` as span_attention returned it for the same arguments and p = exp(s -
+// lse) made anew from q and k (on the CPU lse, too):
 //
 //   ds[s, j] = p[s, j] (dout[s] . v[j] - dout[s] . out[s])     dq[s] = scale sum_j ds[s, j] k[j]
 //   dk[j] = scale sum_s ds[s, j] q[s]                          dv[j] = sum_s p[s, j] dout[s]
@@ -49,13 +52,13 @@ struct SpanAttentionGrads {
   Tensor dq, dk, dv;
 };
 SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-                                       const Tensor& spans, const Tensor& out, const Mask& mask = {},
+                                       const Tensor& spans, const SpanAttentionOutput& forward, const Mask& mask = {},
                                        const SpanAttentionOptions& options = {});
 
 // The same with dk and dv added to what stands there: [B, H, N, .] with any strides (last 1), nobody else's memory.
 // Returns dq.
 Tensor span_attention_add_grads(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
-                                const Tensor& spans, const Tensor& out, Tensor& dk, Tensor& dv, const Mask& mask = {},
-                                const SpanAttentionOptions& options = {});
+                                const Tensor& spans, const SpanAttentionOutput& forward, Tensor& dk, Tensor& dv,
+                                const Mask& mask = {}, const SpanAttentionOptions& options = {});
 
 }  // namespace subquad::kernels

@@ -39,11 +39,35 @@ __global__ void span_of_segment_rows(const Index* starts, Index segments, Index 
 }
 
 constexpr int kRunThreads = 1024;
+constexpr Index kRunSpans = 4 * kRunThreads;  // of a block
 
-// A block per table.
-__global__ void span_run_tables(SpanTable spans, Index* runs) {
+// How many blocks go over a sample's spans.
+__host__ __device__ Index run_blocks(Index count) {
+  return count == 0 ? 1 : (count + kRunSpans - 1) / kRunSpans;
+}
+
+// A block counts the runs that begin in its spans.
+__global__ void span_run_counts(SpanTable spans, Index* counts) {
   SharedMemory shared;
-  find_span_runs<kRunThreads>(spans, blockIdx.x, runs + blockIdx.x * (spans.count + 2), shared);
+  const Index blocks = run_blocks(spans.count), b = blockIdx.x / blocks, first = blockIdx.x % blocks * kRunSpans;
+  const Index last = first + kRunSpans < spans.count ? first + kRunSpans : spans.count;
+  const Index found = find_span_runs<kRunThreads>(spans, b, first, last, 0, nullptr, shared);
+  if (threadIdx.x == 0) counts[blockIdx.x] = found;
+}
+
+// A block adds up what the blocks before it have counted, and writes its own runs; the last one closes the table.
+__global__ void span_run_tables(SpanTable spans, const Index* counts, Index* runs) {
+  SharedMemory shared;
+  const Index blocks = run_blocks(spans.count), b = blockIdx.x / blocks, own = blockIdx.x % blocks;
+  const Index first = own * kRunSpans, last = first + kRunSpans < spans.count ? first + kRunSpans : spans.count;
+  Index before = 0;
+  for (Index block = threadIdx.x; block < own; block += kRunThreads) before += counts[b * blocks + block];
+  before = block_sum(before, shared.take<Index>(kRunThreads / kWarp));
+  Index* const table = runs + b * (spans.count + 2);
+  const Index found = find_span_runs<kRunThreads>(spans, b, first, last, before, table + 1, shared);
+  if (own + 1 < blocks || threadIdx.x > 0) return;
+  table[0] = found;
+  table[1 + found] = spans.count;
 }
 
 dim3 blocks_of_threads(const char* op, Index count) {
@@ -77,8 +101,16 @@ Tensor span_runs(const Tensor& spans) {
   if (SpanRuns::are_few(spans)) return {};
   Tensor runs = empty({spans.dim(0), spans.dim(1) + 2}, kInt64, spans.device());
   if (spans.dim(0) == 0) return runs;
-  launch(span_run_tables, dim3(blocks_for("span_runs", spans.dim(0), 1)), dim3(kRunThreads),
-         shared_size<int>(kRunThreads / kWarp + 1), current_stream(), SpanTable(spans), runs.data<Index>());
+  const Index blocks = run_blocks(spans.dim(1));
+  const dim3 grid(blocks_for("span_runs", spans.dim(0) * blocks, 1)), block(kRunThreads);
+  constexpr std::size_t kBytes = shared_size<int>(kRunThreads / kWarp + 1) + shared_size<Index>(kRunThreads / kWarp);
+  Tensor counts;
+  if (blocks > 1) {
+    counts = empty({spans.dim(0), blocks}, kInt64, spans.device());
+    launch(span_run_counts, grid, block, kBytes, current_stream(), SpanTable(spans), counts.data<Index>());
+  }
+  const Index* const counted = counts.defined() ? counts.data<Index>() : nullptr;
+  launch(span_run_tables, grid, block, kBytes, current_stream(), SpanTable(spans), counted, runs.data<Index>());
   return runs;
 }
 

@@ -30,17 +30,17 @@ struct SpanTable {
   __device__ Span clipped_at(Index b, Index s, Index n) const { return clipped(at(b, s), n); }
 };
 
-// The block goes over the spans of sample b, a thread for each, and writes the numbers of those that begin a run side
-// by side: runs [S + 2] as span_runs of cuda.h makes them. A barrier is needed before they are read.
+// The block goes over the spans first ... last - 1 of sample b, a thread for each, and writes the numbers of those that
+// begin a run side by side, from starts[found] on; null: nothing is written. How many there are then, before and here.
 template <int kThreads>
-__device__ void find_span_runs(const SpanTable& spans, Index b, Index* runs, SharedMemory& shared) {
+__device__ Index find_span_runs(const SpanTable& spans, Index b, Index first, Index last, Index found, Index* starts,
+                                SharedMemory& shared) {
   constexpr int kWarps = kThreads / kWarp;
   int* const before = shared.take<int>(kWarps + 1);  // runs that begin in earlier warps, and in all
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  Index found = 0;
-  for (Index first = 0; first < spans.count; first += kThreads) {
-    const Index s = first + threadIdx.x;
-    const bool begins = s < spans.count && (s == 0 || spans.at(b, s).begin < spans.at(b, s - 1).end);
+  for (Index from = first; from < last; from += kThreads) {
+    const Index s = from + threadIdx.x;
+    const bool begins = s < last && (s == 0 || spans.at(b, s).begin < spans.at(b, s - 1).end);
     const unsigned bits = __ballot_sync(kWholeWarp, begins);
     if (lane == 0) before[warp + 1] = __popc(bits);
     __syncthreads();
@@ -49,15 +49,88 @@ __device__ void find_span_runs(const SpanTable& spans, Index b, Index* runs, Sha
       for (int w = 0; w < kWarps; ++w) before[w + 1] += before[w];
     }
     __syncthreads();
-    if (begins) runs[1 + found + before[warp] + __popc(bits & ((1u << lane) - 1))] = s;
+    if (begins && starts != nullptr) starts[found + before[warp] + __popc(bits & ((1u << lane) - 1))] = s;
     found += before[kWarps];
     __syncthreads();  // `before` is no longer read
   }
+  return found;
+}
+
+// The same for all spans of the sample: runs [S + 2] as span_runs of cuda.h makes them. A barrier is needed before they
+// are read.
+template <int kThreads>
+__device__ void find_span_runs(const SpanTable& spans, Index b, Index* runs, SharedMemory& shared) {
+  const Index found = find_span_runs<kThreads>(spans, b, 0, spans.count, 0, runs + 1, shared);
   if (threadIdx.x == 0) {
     runs[0] = found;
     runs[1 + found] = spans.count;
   }
 }
+
+// Spans that blocks share, each of which has a piece of 1024 positions; what they find is joined in order. They are the
+// longer ones of a table that has as many rows as level_spans makes, so that the host knows where without a look at the
+// numbers; whatever these are, every position of a span is in one piece.
+struct SharedSpans {
+  static constexpr int kPieceLevel = 10, kPiece = 1 << kPieceLevel;
+
+  Index first, rows = 0;       // in the table
+  int levels = 0, pieces = 0;  // of spans; pieces of a level
+  int positions;
+
+  SharedSpans(const Tensor& table, Index all) : first(table.dim(1)), positions(static_cast<int>(all)) {
+    Index count = 0, shorter = 0;
+    for (int level = 1; (Index{1} << level) < all; ++level) {
+      if (level == kPieceLevel + 1) shorter = count;
+      if (level > kPieceLevel) ++levels;
+      count += (all + (Index{1} << level) - 1) >> level;
+    }
+    if (levels == 0 || count != table.dim(1)) {
+      levels = 0;
+      return;
+    }
+    first = shorter;
+    rows = count - shorter;
+    pieces = (positions + kPiece - 1) / kPiece;
+  }
+
+  __host__ __device__ int units() const { return levels * pieces; }
+
+  // The pieces of a row are neighbours: `count` of them from number `first` on.
+  struct Row {
+    Index row;
+    int first, count;
+  };
+  __device__ Row of_unit(int unit) const {
+    const int level = kPieceLevel + 1 + unit / pieces, block = (unit % pieces << kPieceLevel) >> level;
+    return of_block(level, start_of(level), block);
+  }
+  __device__ Row of_row(Index row) const {
+    int level = kPieceLevel + 1;
+    Index start = first;
+    for (; row >= start + blocks(level); ++level) start += blocks(level);
+    return of_block(level, start, static_cast<int>(row - start));
+  }
+
+  // The positions of a piece, of those in `span`, which is clipped.
+  __device__ static Span piece_of(Span span, const Row& row, int unit) {
+    const Index begin = span.begin + Index{unit - row.first} * kPiece;
+    const Index end = unit + 1 == row.first + row.count ? span.end : begin + kPiece;
+    return {begin < span.end ? begin : span.end, end < span.end ? end : span.end};
+  }
+
+ private:
+  __device__ Index blocks(int level) const { return (positions + (Index{1} << level) - 1) >> level; }
+  __device__ Index start_of(int level) const {
+    Index start = first;
+    for (int l = kPieceLevel + 1; l < level; ++l) start += blocks(l);
+    return start;
+  }
+  __device__ Row of_block(int level, Index start, int block) const {
+    const int per_block = 1 << (level - kPieceLevel), begin = block * per_block;
+    const int rest = pieces - begin;
+    return {start + block, (level - kPieceLevel - 1) * pieces + begin, rest < per_block ? rest : per_block};
+  }
+};
 
 // The spans that hold a position, for who owns it.
 struct SpanRuns {

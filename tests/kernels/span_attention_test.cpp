@@ -93,8 +93,7 @@ TEST_CASE("span_attention equals the slow loop for every table, mask and head si
             const Tensor table = here(spans);
             const Mask real = mask.to(device());
             const SpanAttentionOutput got = kernels::span_attention(in.q, in.k, in.v, table, real);
-            const SpanAttentionGrads grads =
-                kernels::span_attention_grad(in.dout, in.q, in.k, in.v, table, got.out, real);
+            const SpanAttentionGrads grads = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, table, got, real);
             const double tolerance = dot_tolerance(dtype, 4 * std::max(n, width));
             CHECK_CLOSE(got.out, want.out, tolerance);
             CHECK_CLOSE(got.lse, want.lse, tolerance);
@@ -114,7 +113,7 @@ TEST_CASE("span_attention's gradients of keys and values can be added to others"
         for (const Index width : {8, 3}) {
           const Inputs in = make_inputs(n, table.dim(1), width, 4, dtype);
           const Mask real = mask.to(device());
-          const Tensor out = kernels::span_attention(in.q, in.k, in.v, table, real).out;
+          const SpanAttentionOutput out = kernels::span_attention(in.q, in.k, in.v, table, real);
           const SpanAttentionGrads grads = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, table, out, real);
           const Tensor dk_before = normal(in.k.shape(), dtype, 8), dv_before = normal(in.v.shape(), dtype, 9);
           Tensor dk = dk_before.clone(), dv = dv_before.transpose(1, 2).contiguous().transpose(1, 2);
@@ -138,19 +137,45 @@ TEST_CASE("span_attention of long spans and wide heads") {
     const Mask mask = Mask::from_bool(holes), real = mask.to(device());
     const Expected want = slow(in, spans, mask);
     const SpanAttentionOutput got = kernels::span_attention(in.q, in.k, in.v, here(spans), real);
-    const SpanAttentionGrads grads =
-        kernels::span_attention_grad(in.dout, in.q, in.k, in.v, here(spans), got.out, real);
+    const SpanAttentionGrads grads = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, here(spans), got, real);
     const double tolerance = dot_tolerance(dtype, 4 * n);
     CHECK_CLOSE(got.out, want.out, tolerance);
     CHECK_CLOSE(got.lse, want.lse, tolerance);
     CHECK_CLOSE(grads.dq, want.dq, tolerance);
     CHECK_CLOSE(grads.dk, want.dk, tolerance);
     CHECK_CLOSE(grads.dv, want.dv, tolerance);
-    const SpanAttentionGrads again =
-        kernels::span_attention_grad(in.dout, in.q, in.k, in.v, here(spans), got.out, real);
+    const SpanAttentionGrads again = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, here(spans), got, real);
     CHECK(same_bits(again.dq, grads.dq));
     CHECK(same_bits(again.dk, grads.dk));
     CHECK(same_bits(again.dv, grads.dv));
+  }
+}
+
+// On CUDA blocks share the spans of level_spans that are longer than 1024, and the search for runs in more than 4096.
+TEST_CASE("span_attention of levels with long spans, three times with the same bits") {
+  struct Levels {
+    Index n, width, values;
+    DType dtype;
+  };
+  for (const Levels& c : {Levels{4200, 16, 16, kFloat32}, {2100, 66, 34, kFloat64}}) {
+    const Tensor spans = kernels::level_spans(c.n, kCpu), table = here(spans);
+    const Inputs in = make_inputs(c.n, spans.dim(1), c.width, c.values, c.dtype, 1);
+    Tensor holes = full({1, c.n}, 1, kBool, kCpu);
+    for (Index i = 0; i < c.n; i += 3) holes.data<bool>()[i] = false;
+    for (Index i = 2048; i < c.n; ++i) holes.data<bool>()[i] = false;  // spans without a real position
+    const Mask mask = Mask::from_bool(holes), real = mask.to(device());
+    const Expected want = slow(in, spans, mask);
+    const auto run = [&]() -> std::vector<Tensor> {
+      const SpanAttentionOutput f = kernels::span_attention(in.q, in.k, in.v, table, real);
+      const SpanAttentionGrads g = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, table, f, real);
+      return {f.out, f.lse, g.dq, g.dk, g.dv};
+    };
+    const std::vector<Tensor> got = run(), all = {want.out, want.lse, want.dq, want.dk, want.dv};
+    for (std::size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], all[i], dot_tolerance(c.dtype, 4 * c.n));
+    for (int again = 0; again < 2; ++again) {
+      const std::vector<Tensor> same = run();
+      for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], same[i]));
+    }
   }
 }
 
@@ -182,7 +207,7 @@ TEST_CASE("span_attention's gradients are as accurate at large logits as at smal
         *t = here(whole);
       }
       const SpanAttentionOutput f = kernels::span_attention(in.q, in.k, in.v, table);
-      const SpanAttentionGrads g = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, table, f.out);
+      const SpanAttentionGrads g = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, table, f);
       const Expected want = slow(in, spans, {});
       CHECK_CLOSE(f.out, want.out, dot_tolerance(kFloat32, 32));
       CHECK_CLOSE(g.dv, want.dv, dot_tolerance(kFloat32, 32));
@@ -206,7 +231,7 @@ TEST_CASE("span_attention reads no padded position, not even NaN") {
         }
     const auto run = [&](const Inputs& x) -> std::vector<Tensor> {
       const SpanAttentionOutput f = kernels::span_attention(x.q, x.k, x.v, spans, real);
-      const SpanAttentionGrads g = kernels::span_attention_grad(x.dout, x.q, x.k, x.v, spans, f.out, real);
+      const SpanAttentionGrads g = kernels::span_attention_grad(x.dout, x.q, x.k, x.v, spans, f, real);
       return {f.out, f.lse, g.dq, g.dk, g.dv};
     };
     const std::vector<Tensor> want = run(in), got = run(dirty);
@@ -220,7 +245,7 @@ TEST_CASE("span_attention gives the same bits for any number of threads") {
   const Inputs in = make_inputs(n, spans.dim(1), 8, 8, kFloat32, 1);
   CHECK(same_for_any_thread_count([&]() -> std::vector<Tensor> {
     const SpanAttentionOutput f = kernels::span_attention(in.q, in.k, in.v, spans);
-    const SpanAttentionGrads g = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, spans, f.out);
+    const SpanAttentionGrads g = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, spans, f);
     return {f.out, g.dq, g.dk, g.dv};
   }));
 }
@@ -266,7 +291,7 @@ TEST_CASE("span_attention names the argument that does not fit") {
                   ShapeError);
   const SpanAttentionOutput f = kernels::span_attention(q, k, k, spans);
   CHECK_THROWS_WITH_AS(
-      kernels::span_attention_grad(k, q, k, k, spans, f.out),
+      kernels::span_attention_grad(k, q, k, k, spans, f),
       cat("span_attention_grad: dout is [2, 3, 6, 4] float32 ", place, ", expected shape [2, 3, 2, 4]").c_str(),
       ShapeError);
 }
