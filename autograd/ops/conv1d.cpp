@@ -13,9 +13,9 @@ Variable conv1d(const Variable& x, const Variable& taps, const Mask& mask, const
                 [x = Saved(x), taps = Saved(taps), real = Saved(mask.real), lengths = Saved(mask.lengths),
                  prefix = mask.prefix, padded](const Tensor& dout, Grads& grads) {
                   const kernels::Conv1dGrads g =
-                      kernels::conv1d_grad(dout, x, taps, {real, lengths, prefix}, padded, grads.wanted(2));
+                      kernels::conv1d_grad(dout, x, taps, {real, lengths, prefix}, {padded, grads.wanted(2), true});
                   if (grads.wanted(0)) grads.add(0, g.dx);
-                  if (grads.wanted(1)) grads.add(1, g.dtaps);
+                  if (grads.wanted(1)) grads.add_parts(1, g.dtaps);
                   if (grads.wanted(2)) grads.add(2, g.dbase.defined() ? g.dbase : dout);
                 });
 }

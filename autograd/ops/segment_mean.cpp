@@ -4,19 +4,21 @@
 
 namespace subquad {
 
-Variable segment_mean(const Variable& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor) {
-  return segment_means({{.x = x}}, starts, mask, divisor)[0].mean;
+namespace {
+
+// The tensors whose means are wanted.
+std::vector<Tensor> averaged(const std::vector<MeanInput>& inputs) {
+  std::vector<Tensor> xs;
+  for (const MeanInput& input : inputs)
+    if (input.mean) xs.push_back(input.x.value());
+  return xs;
 }
 
-std::vector<MeanResult> segment_means(const std::vector<MeanInput>& inputs, const Tensor& starts, const Mask& mask,
-                                      MeanDivisor divisor) {
+std::vector<MeanResult> record_means(const std::vector<MeanInput>& inputs, const std::vector<Tensor>& means,
+                                     const Tensor& starts, const Mask& mask, MeanDivisor divisor) {
   std::vector<Variable> xs;
-  std::vector<Tensor> averaged, outs;
-  for (const MeanInput& input : inputs) {
-    xs.push_back(input.x);
-    if (input.mean) averaged.push_back(input.x.value());
-  }
-  const std::vector<Tensor> means = kernels::segment_means(averaged, starts, mask, divisor);
+  std::vector<Tensor> outs;
+  for (const MeanInput& input : inputs) xs.push_back(input.x);
   std::size_t number = 0;
   for (const MeanInput& input : inputs) {  // per input its mean, if it has one, then its uses
     if (input.mean) outs.push_back(means[number++]);
@@ -64,6 +66,23 @@ std::vector<MeanResult> segment_means(const std::vector<MeanInput>& inputs, cons
     sorted.push_back(std::move(result));
   }
   return sorted;
+}
+
+}  // namespace
+
+Variable segment_mean(const Variable& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor) {
+  return segment_means({{.x = x}}, starts, mask, divisor)[0].mean;
+}
+
+std::vector<MeanResult> segment_means(const std::vector<MeanInput>& inputs, const Tensor& starts, const Mask& mask,
+                                      MeanDivisor divisor) {
+  const std::vector<Tensor> means = kernels::segment_means(averaged(inputs), starts, mask, divisor);
+  return record_means(inputs, means, starts, mask, divisor);
+}
+
+RealMeanResults segment_means_of_real(const std::vector<MeanInput>& inputs, const Mask& mask, Index segments) {
+  const kernels::RealSegmentMeans r = kernels::segment_means_of_real(averaged(inputs), mask, segments);
+  return {r.cut, record_means(inputs, r.means, r.cut.starts, mask, MeanDivisor::real)};
 }
 
 }  // namespace subquad

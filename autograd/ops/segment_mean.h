@@ -25,6 +25,13 @@ struct MeanResult {
   Variable mean;  // [B, H, S, C], or undefined
   std::vector<Variable> uses;
 };
+// Over even segments of the real tokens, with the table of them (kernels/segments).
+struct RealMeanResults {
+  kernels::RealSegments cut;
+  std::vector<MeanResult> results;
+};
+RealMeanResults segment_means_of_real(const std::vector<MeanInput>& inputs, const Mask& mask, Index segments);
+
 std::vector<MeanResult> segment_means(const std::vector<MeanInput>& inputs, const Tensor& starts, const Mask& mask = {},
                                       MeanDivisor divisor = MeanDivisor::real);
 

@@ -45,18 +45,19 @@ Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tenso
   return out;
 }
 
-Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, PaddedRows padded,
-                        bool wants_dbase) {
+Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask,
+                        const Conv1dGradOptions& options) {
   constexpr const char* kOp = "conv1d_grad";
   check_inputs(kOp, x, taps, mask);
   check_shape(kOp, "dout", dout, x.shape());
   check_same_kind(kOp, "x", x, "dout", dout);
   Conv1dGrads grads{empty_heads(kOp, x), empty_like(taps), {}};
-  if (wants_dbase && padded == PaddedRows::zero && mask.defined()) grads.dbase = empty_heads(kOp, x);
+  if (options.wants_dbase && options.padded == PaddedRows::zero && mask.defined()) grads.dbase = empty_heads(kOp, x);
   const Tensor upstream = with_unit_stride(dout), rows = with_unit_stride(x);
   on_device(
-      x.device(), [&](auto) { cpu::conv1d_grad(upstream, rows, taps, mask, padded, grads); },
-      [&](auto) { cuda::conv1d_grad(upstream, rows, taps, mask, padded, grads); });
+      x.device(), [&](auto) { cpu::conv1d_grad(upstream, rows, taps, mask, options.padded, grads); },
+      [&](auto) { cuda::conv1d_grad(upstream, rows, taps, mask, options, grads); });
+  if (options.taps_in_parts && grads.dtaps.rank() == 2) grads.dtaps = grads.dtaps.unsqueeze(0);
   return grads;
 }
 

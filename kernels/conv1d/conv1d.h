@@ -26,12 +26,18 @@ enum class PaddedRows { kept, zero };  // of out
 Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask = {}, const Tensor& base = {},
               PaddedRows padded = PaddedRows::kept);
 
+struct Conv1dGradOptions {
+  PaddedRows padded = PaddedRows::kept;
+  bool wants_dbase = false;
+  bool taps_in_parts = false;  // for who adds them up anyway: saves a launch on CUDA. Parts of padding stand last
+};
 struct Conv1dGrads {
   Tensor dx;
-  Tensor dtaps;
+  Tensor dtaps;  // or, if it was asked for in parts, [P, H, K] to be added over the first dimension: P is 1 on the CPU,
+                 // 1024 at most
   Tensor dbase;  // a tensor of its own where padded rows are 0 and it is asked for, else undefined: it is dout
 };
 Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask = {},
-                        PaddedRows padded = PaddedRows::kept, bool wants_dbase = false);
+                        const Conv1dGradOptions& options = {});
 
 }  // namespace subquad::kernels

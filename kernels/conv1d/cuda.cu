@@ -13,8 +13,9 @@ namespace subquad::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr int kPositions = 128;  // of a block
-constexpr int kRows = 8;         // neighbouring results of a thread
+constexpr int kPositions = 128;     // of a block
+constexpr int kRows = 8;            // neighbouring results of a thread
+constexpr Index kMostParts = 1024;  // of dtaps that who adds them up gets
 constexpr int kTurns = kPositions / (kWarps * kRows);
 
 template <class T>
@@ -195,7 +196,7 @@ __global__ void __launch_bounds__(kThreads) conv1d_grad_blocks(Rows<T> dout, Row
   const Place place(dx.dim(1), dx.dim(2), dx.dim(3));
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   const Index heads = dx.dim(1), blocks_per_head = Index{gridDim.x} / (dx.dim(0) * heads);
-  const Index part = place.b * blocks_per_head + Index{blockIdx.x} % blocks_per_head;
+  const Index part = Index{blockIdx.x} % blocks_per_head * dx.dim(0) + place.b;  // padding's stand last
 
   T up[kOwn];
 #pragma unroll
@@ -257,7 +258,7 @@ __global__ void conv1d_tap_sums(View<const T, 3> partial, Index batch, View<T, 2
   T sum = 0;
   for (Index b = 0; b < batch; ++b)
     for (Index part = threadIdx.x % kWarp; part < parts; part += kWarp)
-      sum += partial(b * parts + part, tap / count, tap % count);
+      sum += partial(part * batch + b, tap / count, tap % count);
   sum = warp_sum(sum);
   if (threadIdx.x % kWarp == 0) dtaps(tap / count, tap % count) = sum;
 }
@@ -275,8 +276,8 @@ void conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor&
   });
 }
 
-void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, PaddedRows padded,
-                 Conv1dGrads& grads) {
+void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask,
+                 const Conv1dGradOptions& options, Conv1dGrads& grads) {
   constexpr const char* kOp = "conv1d_grad";
   if (x.size() == 0) return fill(grads.dtaps, 0);
   const unsigned grid = blocks(kOp, x);
@@ -287,12 +288,14 @@ void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const 
     launch(conv1d_grad_blocks<T>, dim3(grid), dim3(kThreads),
            2 * shared_size<T>(kWindow<T> * kWarp) + shared_size<T>(kTaps<T> + 2 * kRows) +
                shared_size<T>(kWarps * kTaps<T>),
-           current_stream(), Rows<T>(dout, padded == PaddedRows::zero ? mask : Mask()), Rows<T>(x, mask),
+           current_stream(), Rows<T>(dout, options.padded == PaddedRows::zero ? mask : Mask()), Rows<T>(x, mask),
            taps.data<T>(), static_cast<int>(count), grads.dx.view<T, 4>(),
            grads.dbase.defined() ? grads.dbase.view<T, 4>() : no_dbase, partial.view<T, 3>());
+    if (options.taps_in_parts && partial.dim(0) <= kMostParts) return;
     launch(conv1d_tap_sums<T>, dim3(blocks_for(kOp, heads * count, kWarps)), dim3(kThreads), 0, current_stream(),
            partial.view<const T, 3>(), x.dim(0), grads.dtaps.view<T, 2>());
   });
+  if (options.taps_in_parts && partial.dim(0) <= kMostParts) grads.dtaps = partial;
 }
 
 }  // namespace subquad::kernels::cuda

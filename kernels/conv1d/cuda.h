@@ -8,8 +8,8 @@ namespace subquad::kernels::cuda {
 
 void conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tensor& base, PaddedRows padded, Tensor& out);
 
-// grads.dbase may be undefined.
-void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask, PaddedRows padded,
-                 Conv1dGrads& grads);
+// grads.dbase may be undefined; grads.dtaps becomes [P, H, K] where parts are wanted and not too many.
+void conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps, const Mask& mask,
+                 const Conv1dGradOptions& options, Conv1dGrads& grads);
 
 }  // namespace subquad::kernels::cuda

@@ -19,7 +19,8 @@ constexpr int kPackLanes = kThreads / kRowLanes;  // packs of features: 128 byte
 constexpr int kRowsPerWarp = kRowLanes / kWarps;  // row lanes of a warp
 constexpr int kPositionsPerBlock = 64;            // of a segment of mean length, in the gradient
 
-// Where segments lie and which positions count. `real` is null where the first ends[b] positions do.
+// Where segments lie and which positions count. `real` is null where the first ends[b] positions do, `starts` where
+// those are cut evenly.
 struct Cut {
   const Index* starts;  // [B, S + 1]
   Index segments;
@@ -34,18 +35,22 @@ struct Cut {
         ends(real != nullptr ? Mask() : mask, positions),
         by_length(divisor == MeanDivisor::length) {}
 
+  Cut(const Mask& prefix_mask, Index positions, Index count)
+      : starts(nullptr), segments(count), real(nullptr), ends(prefix_mask, positions), by_length(false) {}
+
   __device__ bool is_real(Index b, Index i) const {
     return i < ends[b] && (real == nullptr || real[b * ends.positions + i]);
   }
   // The segments of any table cover every position, and no other.
-  __device__ Index begin(Index b, Index j) const { return j == 0 ? 0 : clamped(starts[b * (segments + 1) + j]); }
-  __device__ Index end(Index b, Index j) const {
-    return j == segments - 1 ? ends.positions : clamped(starts[b * (segments + 1) + j + 1]);
-  }
+  __device__ Index begin(Index b, Index j) const { return j == 0 ? 0 : start(b, j); }
+  __device__ Index end(Index b, Index j) const { return j == segments - 1 ? ends.positions : start(b, j + 1); }
 
  private:
-  __device__ Index clamped(Index start) const {
-    return start < 0 ? 0 : start < ends.positions ? start : ends.positions;
+  __device__ Index start(Index b, Index j) const {
+    const Index count = ends[b],
+                given = starts == nullptr ? even_start(count, segments, j) : starts[b * (segments + 1) + j];
+    if (starts == nullptr && given >= count) return ends.positions;
+    return given < 0 ? 0 : given < ends.positions ? given : ends.positions;
   }
 };
 
@@ -98,6 +103,25 @@ struct Mean {
   View<T, 4> out;
 };
 
+// The table that a launch writes (kernels/segments, RealSegments), or nothing.
+struct Table {
+  Index* starts = nullptr;
+  bool* filled = nullptr;
+  Index* filled_counts = nullptr;
+  bool* covered = nullptr;
+
+  // What segment j of sample b has in it; by one thread.
+  __device__ void write(const Cut& cut, Index b, Index j) const {
+    const Index count = cut.ends[b], segments = cut.segments;
+    starts[b * (segments + 1) + j] = cut.begin(b, j);
+    filled[b * segments + j] = j < count;
+    if (j == segments - 1) starts[b * (segments + 1) + segments] = cut.ends.positions;
+    if (j > 0) return;
+    filled_counts[b] = count < segments ? count : segments;
+    covered[b] = count <= segments;
+  }
+};
+
 // Where a block keeps what its threads tell each other.
 template <class T, int N>
 struct MeanScratch {
@@ -115,7 +139,7 @@ struct MeanScratch {
 
 template <class T, int N>
 __device__ void mean_of_segment(const View<const T, 4>& x, const Cut& cut, const View<T, 4>& out,
-                                const MeanScratch<T, N>& scratch) {
+                                const MeanScratch<T, N>& scratch, const Table& table) {
   const int packs = static_cast<int>(x.dim(3)) / N, chunks = (packs + kPackLanes - 1) / kPackLanes;
   const Index heads = x.dim(1);
   if (chunks == 0 || Index{blockIdx.x} >= x.dim(0) * heads * cut.segments * chunks) return;  // a wider tensor's
@@ -124,6 +148,8 @@ __device__ void mean_of_segment(const View<const T, 4>& x, const Cut& cut, const
   const int pack = static_cast<int>(blockIdx.x) % chunks * kPackLanes + static_cast<int>(threadIdx.x) % kPackLanes;
   const int row_lane = static_cast<int>(threadIdx.x) / kPackLanes;
   const Index begin = cut.begin(b, j), end = cut.end(b, j);
+  if (table.starts != nullptr && h == 0 && blockIdx.x % chunks == 0 && blockIdx.y == 0 && threadIdx.x == 0)
+    table.write(cut, b, j);
 
   Pack<T, N> sum{};
   Index count = 0;
@@ -162,10 +188,10 @@ __device__ void mean_of_segment(const View<const T, 4>& x, const Cut& cut, const
 // r sums the real tokens number r, r + 32, ... of the segment, then the 32 sums are added, those of a warp first. x is
 // read once, the mask (only if it is no prefix) by every block of a segment, from cache.
 template <class T, int N>
-__global__ void segment_mean_blocks(Three<Mean<T>> means, Cut cut) {
+__global__ void segment_mean_blocks(Three<Mean<T>> means, Cut cut, Table table) {
   SharedMemory shared;
   const MeanScratch<T, N> scratch(shared);
-  means.visit([&](const Mean<T>& mean) { mean_of_segment<T, N>(mean.x, cut, mean.out, scratch); });
+  means.visit([&](const Mean<T>& mean) { mean_of_segment<T, N>(mean.x, cut, mean.out, scratch, table); });
 }
 
 // Views that are left out have no data.
@@ -250,10 +276,7 @@ void in_launches(std::size_t all, const F& f) {
   for (std::size_t first = 0; first < all; first += kMost) f(first, std::min(kMost, all - first));
 }
 
-}  // namespace
-
-void segment_means(const std::vector<Tensor>& xs, const Tensor& starts, const Mask& mask, MeanDivisor divisor,
-                   std::vector<Tensor>& outs) {
+void average(const std::vector<Tensor>& xs, const Cut& cut, const Table& table, std::vector<Tensor>& outs) {
   constexpr const char* kOp = "segment_mean";
   in_launches(xs.size(), [&](std::size_t first, std::size_t count) {
     std::vector<Tensor> tensors;
@@ -273,9 +296,23 @@ void segment_means(const std::vector<Tensor>& xs, const Tensor& starts, const Ma
       };
       launch(segment_mean_blocks<T, N>, dim3(blocks_for(kOp, segments * chunks, 1), static_cast<unsigned>(count)),
              dim3(kThreads), MeanScratch<T, N>::bytes(), current_stream(), Three<Mean<T>>{mean(0), mean(1), mean(2)},
-             Cut(starts, mask, xs[first].dim(2), divisor));
+             cut, first == 0 ? table : Table());
     });
   });
+}
+
+}  // namespace
+
+void segment_means(const std::vector<Tensor>& xs, const Tensor& starts, const Mask& mask, MeanDivisor divisor,
+                   std::vector<Tensor>& outs) {
+  if (!xs.empty()) average(xs, Cut(starts, mask, xs[0].dim(2), divisor), Table(), outs);
+}
+
+void segment_means_of_real(const std::vector<Tensor>& xs, const Mask& mask, RealSegmentMeans& result) {
+  RealSegments& cut = result.cut;
+  const Table table{cut.starts.data<Index>(), cut.filled.real.data<bool>(), cut.filled.lengths.data<Index>(),
+                    cut.covered.data<bool>()};
+  average(xs, Cut(mask, xs[0].dim(2), cut.starts.dim(1) - 1), table, result.means);
 }
 
 void segment_means_grad(const std::vector<MeanGrad>& grads, const Tensor& starts, const Mask& mask, MeanDivisor divisor,

@@ -84,6 +84,30 @@ std::vector<Tensor> segment_means(const std::vector<Tensor>& xs, const Tensor& s
   return outs;
 }
 
+RealSegmentMeans segment_means_of_real(const std::vector<Tensor>& xs, const Mask& mask, Index segments) {
+  constexpr const char* kOp = "segment_mean";
+  const bool together = !xs.empty() && !xs[0].device().is_cpu() && mask.defined() && mask.prefix && segments > 0 &&
+                        std::all_of(xs.begin(), xs.end(), [](const Tensor& x) { return x.size() > 0; });
+  if (!together) {
+    RealSegments cut = even_segments_of_real(mask, segments);
+    std::vector<Tensor> means = segment_means(xs, cut.starts, mask);
+    return {std::move(cut), std::move(means)};
+  }
+  RealSegmentMeans result{empty_real_segments(mask, segments), {}};
+  std::vector<Tensor> rows;
+  for (const Tensor& x : xs) {
+    check_rank(kOp, "x", x, 4);
+    check_float(kOp, "x", x);
+    check_cut(kOp, "x", x, result.cut.starts, x.dim(2), mask);
+    check_alike(kOp, "x", x, xs[0]);
+    rows.push_back(with_unit_stride(x));
+    result.means.push_back(empty({x.dim(0), x.dim(1), segments, x.dim(3)}, x.dtype(), x.device()));
+  }
+  on_device(
+      xs[0].device(), [](auto) {}, [&](auto) { cuda::segment_means_of_real(rows, mask, result); });
+  return result;
+}
+
 std::vector<Tensor> segment_means_grad(const std::vector<MeanGrad>& grads, const Tensor& starts, Index positions,
                                        const Mask& mask, MeanDivisor divisor) {
   constexpr const char* kOp = "segment_mean_grad";

@@ -21,8 +21,7 @@
 
 #include <vector>
 
-#include "subquad/core/mask.h"
-#include "subquad/core/tensor.h"
+#include "subquad/kernels/segments/segments.h"
 
 namespace subquad::kernels {
 
@@ -36,6 +35,14 @@ Tensor segment_mean_grad(const Tensor& dout, const Tensor& starts, Index positio
 // Of several x [B, H, N, C] alike but for their widths.
 std::vector<Tensor> segment_means(const std::vector<Tensor>& xs, const Tensor& starts, const Mask& mask = {},
                                   MeanDivisor divisor = MeanDivisor::real);
+
+// The same over even segments of the real tokens of `mask` (defined), whose table comes along: on CUDA from the same
+// launch if it is a prefix mask and nothing is empty.
+struct RealSegmentMeans {
+  RealSegments cut;
+  std::vector<Tensor> means;
+};
+RealSegmentMeans segment_means_of_real(const std::vector<Tensor>& xs, const Mask& mask, Index segments);
 
 // One dx each; dout may be undefined where there is a use, and counts as 0.
 struct MeanGrad {

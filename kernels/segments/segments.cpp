@@ -75,6 +75,14 @@ Tensor segments_from_end(Index batch, Index positions, Index segments, Device de
       [&](auto& starts) { cuda::segments_from_end(positions, starts); });
 }
 
+RealSegments empty_real_segments(const Mask& mask, Index segments) {
+  const Index batch = mask.real.dim(0);
+  const Device device = mask.real.device();
+  return {empty({batch, segments + 1}, kInt64, device),
+          {empty({batch, segments}, kBool, device), empty({batch}, kInt64, device), true},
+          empty({batch}, kBool, device)};
+}
+
 RealSegments even_segments_of_real(const Mask& mask, Index segments) {
   constexpr const char* kOp = "even_segments_of_real";
   check_count(kOp, segments);
@@ -82,13 +90,9 @@ RealSegments even_segments_of_real(const Mask& mask, Index segments) {
   check_rank(kOp, "mask", mask.real, 2);
   check_mask(kOp, mask, mask.real.dim(0), mask.real.dim(1));
   check_same_device(kOp, "mask", mask.real, "the mask's lengths", mask.lengths);
-  const Index batch = mask.real.dim(0);
-  const Device device = mask.real.device();
-  RealSegments cut{empty({batch, segments + 1}, kInt64, device),
-                   {empty({batch, segments}, kBool, device), empty({batch}, kInt64, device), true},
-                   empty({batch}, kBool, device)};
+  RealSegments cut = empty_real_segments(mask, segments);
   on_device(
-      device, [&](auto) { even_segments_of_real_on_cpu(mask, cut); },
+      mask.real.device(), [&](auto) { even_segments_of_real_on_cpu(mask, cut); },
       [&](auto) { cuda::even_segments_of_real(mask, cut); });
   return cut;
 }

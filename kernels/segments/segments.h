@@ -41,6 +41,7 @@ struct RealSegments {
   Tensor covered;  // bool [B]: the tokens are no more than the segments, and each has one to itself
 };
 RealSegments even_segments_of_real(const Mask& mask, Index segments);
+RealSegments empty_real_segments(const Mask& mask, Index segments);  // memory for one
 
 // ceil(N / S) positions each, counted from the end: the first segments are shorter, or empty.
 constexpr Index start_from_end(Index count, Index segments, Index segment) {

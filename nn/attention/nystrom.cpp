@@ -71,7 +71,6 @@ class Landmarks {
         k_(after_zeros(k, front_)),
         values_(values),
         skipped_(values) {
-    cut();
     average(after_zeros(q, front_), config.mask == NystromMask::huggingface ? Mask() : mask);
   }
 
@@ -130,13 +129,21 @@ class Landmarks {
 
   bool by_length() const { return config_.mask == NystromMask::official || config_.mask == NystromMask::huggingface; }
 
-  // Landmarks, and A. `queries` as the means of them see it, `seen` the tokens that do.
+  // Landmarks, filled_, covered_ and A. `queries` as the means of them see it, `seen` the tokens that do.
   void average(const Variable& queries, const Mask& seen) {
-    divisor_ = by_length() ? MeanDivisor::length : MeanDivisor::real;
     const bool in_place = front_ == 0;
     std::vector<MeanInput> inputs = {{.x = queries, .uses = in_place ? std::size_t{1} : 0}, {.x = k_, .uses = 1}};
-    if (in_place && values_.defined()) inputs.push_back({.x = values_, .mean = covered_.defined(), .uses = 2});
-    const std::vector<MeanResult> means = segment_means(inputs, starts_, seen, divisor_);
+    const bool of_real = per_sample(config_) && mask_.defined(), exact = of_real && config_.exact_when_covered;
+    if (in_place && values_.defined()) inputs.push_back({.x = values_, .mean = exact, .uses = 2});
+    std::vector<MeanResult> means;
+    if (of_real) {
+      RealMeanResults r = segment_means_of_real(inputs, mask_, config_.landmarks);
+      filled_ = r.cut.filled;
+      if (exact) covered_ = r.cut.covered;
+      means = std::move(r.results);
+    } else {
+      means = segment_means(inputs, cut(), seen, by_length() ? MeanDivisor::length : MeanDivisor::real);
+    }
     if (in_place) q_ = means[0].uses[0];
     k_ = means[1].uses[0];
     if (inputs.size() == 3) {
@@ -156,22 +163,16 @@ class Landmarks {
     k_means_ = weights.k;
   }
 
-  // Sets starts_, filled_ and covered_.
-  void cut() {
+  // Segments of the padded length; sets filled_.
+  Tensor cut() {
     const Index batch = k_.dim(0), positions = k_.dim(2), segments = config_.landmarks;
-    if (per_sample(config_) && mask_.defined()) {
-      const kernels::RealSegments real = kernels::even_segments_of_real(mask_, segments);
-      starts_ = real.starts;
-      filled_ = real.filled;
-      if (config_.exact_when_covered) covered_ = real.covered;
-      return;
-    }
     const bool from_end = config_.mask == NystromMask::lucidrains;
-    starts_ = from_end ? kernels::segments_from_end(batch, positions, segments, q_.device())
-                       : kernels::even_segments(batch, positions, segments, q_.device());
+    const Tensor starts = from_end ? kernels::segments_from_end(batch, positions, segments, q_.device())
+                                   : kernels::even_segments(batch, positions, segments, q_.device());
     const bool some_empty = from_end ? positions % segments != 0 : positions < segments;
     if (!by_length() && (mask_.defined() || some_empty))
-      filled_ = kernels::filled_segments(starts_, mask_, positions - front_);
+      filled_ = kernels::filled_segments(starts, mask_, positions - front_);
+    return starts;
   }
 
   // A uniform row of S under a mask, in the code that pads to a multiple of m.               [B, H, 1, C]
@@ -187,8 +188,6 @@ class Landmarks {
   Index front_;                 // rows of zeros in front of the tokens
   Variable q_, k_;              // [B, H, N, E], [B, H, front + N, E]
   Variable values_, skipped_;   // [B, H, N, C], for S and for the convolution
-  Tensor starts_;               // [B, m + 1]
-  MeanDivisor divisor_;         // of a segment's sum
   Variable q_means_, k_means_;  // [B, H, m, E]
   Variable v_means_;            // [B, H, m, C], where samples are covered
   Variable between_;            // [B, H, m, m]

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "subquad/kernels/elementwise/elementwise.h"
+#include "subquad/kernels/reduce/reduce.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
 
@@ -102,7 +103,7 @@ TEST_CASE("conv1d with zeros in padded rows") {
         const auto zero = kernels::PaddedRows::zero;
         const Tensor out = kernels::conv1d(x, taps, mask, with(nan, 3), zero);
         CHECK(same_bits(out, kernels::where(real, kernels::conv1d(x, taps, mask, with(nothing, 3)), nothing)));
-        const auto got = kernels::conv1d_grad(with(nan, 4), x, taps, mask, zero, true);
+        const auto got = kernels::conv1d_grad(with(nan, 4), x, taps, mask, {zero, true});
         const auto want = kernels::conv1d_grad(with(nothing, 4), x, taps, mask);
         CHECK(same_bits(got.dx, want.dx));
         CHECK(same_bits(got.dtaps, want.dtaps));
@@ -110,6 +111,23 @@ TEST_CASE("conv1d with zeros in padded rows") {
       }
     });
   });
+}
+
+TEST_CASE("conv1d's gradient of the taps in parts adds up to the whole, padding's parts last") {
+  for (const Index positions : {300, 600}) {
+    const Tensor x = normal({2, 2, positions, 40}, kFloat32, 1), taps = normal({2, 5}, kFloat32, 2);
+    const Mask mask = Mask::from_lengths(tensor<Index>({140, 90}, {2}), positions).to(device());
+    const Tensor whole = kernels::conv1d_grad(x, x, taps, mask, {.padded = kernels::PaddedRows::zero}).dtaps;
+    const Tensor parts = kernels::conv1d_grad(x, x, taps, mask, {kernels::PaddedRows::zero, false, true}).dtaps;
+    REQUIRE(parts.rank() == 3);
+    CHECK_CLOSE(kernels::sum(parts, {0}), doubles(whole), dot_tolerance(kFloat32, x.size()));
+    const Index with_tokens = 2 * 2 * 2;  // two chunks of positions, two of features, two samples
+    if (device().is_cpu())
+      CHECK(parts.dim(0) == 1);
+    else
+      CHECK_CLOSE(parts.slice(0, with_tokens, parts.dim(0)),
+                  zeros(parts.shape().with(0, parts.dim(0) - with_tokens), kFloat64, kCpu), 0);
+  }
 }
 
 TEST_CASE("conv1d without a base") {

@@ -149,6 +149,23 @@ TEST_CASE("segment_means and their gradients are those of each tensor") {
   });
 }
 
+TEST_CASE("segment_means_of_real are the table and the means that it gives") {
+  for (const Case& c : cases()) {
+    if (c.lengths.empty()) continue;
+    CAPTURE(c.x);
+    const Mask mask = c.mask();
+    const std::vector<Tensor> xs = {normal(c.x, kFloat32, 1), normal(c.x.with(3, 70), kFloat32, 2)};
+    const auto got = kernels::segment_means_of_real(xs, mask, c.segments);
+    const auto want = kernels::even_segments_of_real(mask, c.segments);
+    CHECK(same_bits(got.cut.starts, want.starts));
+    CHECK(same_bits(got.cut.filled.real, want.filled.real));
+    CHECK(same_bits(got.cut.filled.lengths, want.filled.lengths));
+    CHECK(same_bits(got.cut.covered, want.covered));
+    const std::vector<Tensor> means = kernels::segment_means(xs, want.starts, mask);
+    for (std::size_t i = 0; i < xs.size(); ++i) CHECK(same_bits(got.means[i], means[i]));
+  }
+}
+
 TEST_CASE("segment_mean reads views where they lie") {
   const Tensor x = normal({2, 12, 3, 4}, kFloat32, 1).transpose(1, 2);  // [2, 3, 12, 4]
   const Tensor starts = kernels::even_segments(2, 12, 5, device());
