@@ -61,19 +61,11 @@ template <class Product, int W>
 __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>)
     block_attention_line_grad_queries(GradArguments args) {
   SharedMemory shared;
-  float* const key_tiles = shared.take<float>(2 * kTileSize<W>);
-  float* const value_tiles = shared.take<float>(2 * kTileSize<W>);
   const LinePlace place(args.q.dim(1), tiles(args.sights.count, kLineRows));
   const int b = place.b, h = place.h, first = place.tile * kLineRows;
   const Alive::Sample alive = args.alive.sample(b);
-  LineRows* const sources = shared.take<LineRows>(4);
+  const EntryTiles<W> entries(shared, args, b, h);
   RowSight* const sights = shared.take<RowSight>(kLineRows);
-  if (threadIdx.x == 0) {
-    sources[0] = LineRows::of(args.k, b, h);
-    sources[1] = LineRows::of(args.summary_k, b, h);
-    sources[2] = LineRows::of(args.v, b, h);
-    sources[3] = LineRows::of(args.summary_v, b, h);
-  }
   const RowFormat format = args.format(), value_format = args.value_format();
   const Lane lane;
 
@@ -102,25 +94,19 @@ __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>)
   Sums<1, W> dq = {};
   const bool any = __syncthreads_or(q_row[0] != nullptr || q_row[1] != nullptr) != 0;
   const EntryWalk walk(args.sights, alive, first, any);
-  const auto copy = [&](const EntryTile& tile, int stage) {
-    copy_line_rows<W>(sources[tile.source == 1], tile.first, tile.bits, format, key_tiles + stage * kTileSize<W>);
-    copy_line_rows<W>(sources[2 + (tile.source == 1)], tile.first, tile.bits, value_format,
-                      value_tiles + stage * kTileSize<W>);
-    copy_async_commit();
-  };
   int stage = 0;
   EntryTile tile = walk.begin();
-  copy(tile, stage);
+  entries.copy(tile, stage, format, value_format);
   while (tile.bits != 0) {
     const EntryTile next = walk.after(tile);
-    copy(next, 1 - stage);
+    entries.copy(next, 1 - stage, format, value_format);
     copy_async_wait<1>();
     __syncthreads();
 
-    const float* const keys = key_tiles + stage * kTileSize<W>;
+    const float* const keys = entries.keys(stage);
     Logits<1> ds, dp;
     multiply_rows<Product, Queries::left>(ds, queries, keys, 1.0f);
-    multiply_rows<Product, Queries::left>(dp, douts, value_tiles + stage * kTileSize<W>, 1.0f);
+    multiply_rows<Product, Queries::left>(dp, douts, entries.values(stage), 1.0f);
 #pragma unroll
     for (int n = 0; n < kTileColumns; ++n)
 #pragma unroll

@@ -19,19 +19,11 @@ struct ForwardArguments {
 template <class Product, int W>
 __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>) block_attention_line_queries(ForwardArguments args) {
   SharedMemory shared;
-  float* const key_tiles = shared.take<float>(2 * kTileSize<W>);
-  float* const value_tiles = shared.take<float>(2 * kTileSize<W>);
   const LinePlace place(args.q.dim(1), tiles(args.sights.count, kLineRows));
   const int b = place.b, h = place.h, first = place.tile * kLineRows;
   const Alive::Sample alive = args.alive.sample(b);
-  LineRows* const sources = shared.take<LineRows>(4);
+  const EntryTiles<W> entries(shared, args, b, h);
   RowSight* const sights = shared.take<RowSight>(kLineRows);
-  if (threadIdx.x == 0) {
-    sources[0] = LineRows::of(args.k, b, h);
-    sources[1] = LineRows::of(args.summary_k, b, h);
-    sources[2] = LineRows::of(args.v, b, h);
-    sources[3] = LineRows::of(args.summary_v, b, h);
-  }
   const RowFormat format{static_cast<int>(args.q.dim(3)), args.packed};
   const RowFormat value_format{static_cast<int>(args.v.dim(3)), args.packed};
   const Lane lane;
@@ -52,28 +44,22 @@ __global__ void __launch_bounds__(kTensorThreads, kLineBlocks<W>) block_attentio
   Online<1, W> online;
   const bool any = __syncthreads_or(q_row[0] != nullptr || q_row[1] != nullptr) != 0;
   const EntryWalk walk(args.sights, alive, first, any);
-  const auto copy = [&](const EntryTile& tile, int stage) {
-    copy_line_rows<W>(sources[tile.source == 1], tile.first, tile.bits, format, key_tiles + stage * kTileSize<W>);
-    copy_line_rows<W>(sources[2 + (tile.source == 1)], tile.first, tile.bits, value_format,
-                      value_tiles + stage * kTileSize<W>);
-    copy_async_commit();
-  };
   int stage = 0;
   EntryTile tile = walk.begin();
-  copy(tile, stage);
+  entries.copy(tile, stage, format, value_format);
   while (tile.bits != 0) {
     const EntryTile next = walk.after(tile);
-    copy(next, 1 - stage);
+    entries.copy(next, 1 - stage, format, value_format);
     copy_async_wait<1>();
     __syncthreads();
 
     Logits<1> p;
-    multiply_rows<Product, Queries::left>(p, queries, key_tiles + stage * kTileSize<W>, 1.0f);
+    multiply_rows<Product, Queries::left>(p, queries, entries.keys(stage), 1.0f);
 #pragma unroll
     for (int half = 0; half < 2; ++half)
       hide(p[0], half, sights[lane.row(0, 1, 0, half)].entries(tile), -std::numeric_limits<float>::infinity());
     online.weigh(p, out);
-    multiply_columns<Product, W>(out, p, value_tiles + stage * kTileSize<W>);
+    multiply_columns<Product, W>(out, p, entries.values(stage));
 
     __syncthreads();  // the tile is no longer read
     tile = next;
@@ -120,9 +106,7 @@ void block_attention_lines(const Tensor& q, const Tensor& k, const Tensor& v, co
       if constexpr (kFitsRegisters<Product, W>) {
         const Index blocks = q.dim(0) * q.dim(1) * tiles(args.sights.count, kLineRows);
         launch(block_attention_line_queries<Product, W>, dim3(blocks_for("block_attention", blocks, 1)),
-               dim3(kTensorThreads),
-               4 * shared_size<float>(kTileSize<W>) + shared_size<LineRows>(4) + shared_size<RowSight>(kLineRows),
-               current_stream(), args);
+               dim3(kTensorThreads), EntryTiles<W>::bytes() + shared_size<RowSight>(kLineRows), current_stream(), args);
       }
     });
   });

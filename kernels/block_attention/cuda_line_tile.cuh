@@ -89,6 +89,39 @@ class EntryWalk {
   int begin_, token_end_, summary_end_;
 };
 
+// Keys and values of the entries that a block's queries see: where their rows stand, and two stages of tiles of each,
+// of which one is copied while the block works on the other.
+template <int W>
+class EntryTiles {
+ public:
+  template <class Arguments>
+  __device__ EntryTiles(SharedMemory& shared, const Arguments& args, Index b, Index h)
+      : key_tiles_(shared.take<float>(2 * kTileSize<W>)),
+        value_tiles_(shared.take<float>(2 * kTileSize<W>)),
+        sources_(shared.take<LineRows>(4)) {
+    if (threadIdx.x > 0) return;
+    sources_[0] = LineRows::of(args.k, b, h);
+    sources_[1] = LineRows::of(args.summary_k, b, h);
+    sources_[2] = LineRows::of(args.v, b, h);
+    sources_[3] = LineRows::of(args.summary_v, b, h);
+  }
+  static constexpr std::size_t bytes() { return 4 * shared_size<float>(kTileSize<W>) + shared_size<LineRows>(4); }
+
+  // A barrier is needed between the constructor and the first copy.
+  __device__ void copy(const EntryTile& tile, int stage, RowFormat format, RowFormat value_format) const {
+    const int source = tile.source == 1;
+    copy_line_rows<W>(sources_[source], tile.first, tile.bits, format, keys(stage));
+    copy_line_rows<W>(sources_[2 + source], tile.first, tile.bits, value_format, values(stage));
+    copy_async_commit();
+  }
+  __device__ float* keys(int stage) const { return key_tiles_ + stage * kTileSize<W>; }
+  __device__ float* values(int stage) const { return value_tiles_ + stage * kTileSize<W>; }
+
+ private:
+  float *key_tiles_, *value_tiles_;
+  LineRows* sources_;
+};
+
 // What one of a block's own rows sees or is seen by: `partners` but for the hidden ones, per source.
 struct alignas(16) RowSight {
   Range partners, others;
