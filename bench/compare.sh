@@ -1,26 +1,31 @@
 #!/usr/bin/env bash
 # Ours beside PyTorch, and how time and memory grow, on one thread of this machine's CPU.
 #
-#   bench/compare.sh                     every part: peers, growth, memory
+#   bench/compare.sh                     every part: roofs, peers, growth, memory
 #   bench/compare.sh --only peers        some of them, with commas between
-#   bench/compare.sh --rows nystrom      peers and growth: rows whose names match a regular expression (grep -E)
+#   bench/compare.sh --rows nystrom      roofs, peers, growth: rows whose titles match a regular expression (grep -E)
 #   bench/compare.sh --quick             under 10 minutes: shorter runs, growth up to 2^13, memory at 2^15
 #   bench/compare.sh --out DIR           where results go; else build/compare
-#   bench/compare.sh --bin PROGRAM       a bench_kernel that is built already; else build/release is brought up to date
+#   bench/compare.sh --bin PROGRAM       a bench_kernel that is built already, bench_primitives and its kin beside it; else
+#                                        build/release is brought up to date
 #
-# peers: each attention at N = 1024 and 4096 beside the same work in PyTorch, results compared first (bench/peers). PyTorch comes
-# from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers.
+# roofs: each row of `bench_kernel --rows`, forward and backward, beside what this machine reaches at best.
+# peers: the same rows beside the same work in PyTorch, results compared first (bench/peers). PyTorch comes from python3, or from
+# SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers.
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
 # 2^16, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
 # memory: forward and backward of each attention at N = 2^17, B = 1, H = 2, E = 32, which shall take under 8 GiB.
-# Ends with status 1 where results differ or memory is exceeded; what was timed is printed, and judged by its reader.
+# At the end stands a line for each target: what was measured, what was wanted, met, short or open. Ends with status 1 where results
+# differ or memory is exceeded.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=
 out=$root/build/compare
-parts=peers,growth,memory
+parts=roofs,peers,growth,memory
 rows=
-seconds=5
+seconds=2
+least=0.5
+lengths=1024,4096,16384
 largest=65536
 long=131072
 
@@ -32,20 +37,20 @@ while [ $# -gt 0 ]; do
     --rows) rows=${2:?compare: --rows needs a regular expression}; shift ;;
     --bin) bin=${2:?compare: --bin needs the program bench_kernel}; shift ;;
     --out) out=${2:?compare: --out needs a folder}; shift ;;
-    --quick) seconds=1 largest=8192 long=32768 ;;
+    --quick) seconds=0.3 least=0.05 lengths=1024 largest=8192 long=32768 ;;
     *) stop "unknown option $1; there are --only, --rows, --bin, --out and --quick" 2 ;;
   esac
   shift
 done
 for part in ${parts//,/ }; do
-  case $part in peers | growth | memory) ;; *) stop "no part is called $part; there are peers, growth, memory" 2 ;; esac
+  case $part in roofs | peers | growth | memory) ;; *) stop "no part is called $part; there are roofs, peers, growth, memory" 2 ;; esac
 done
 
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 if [ -z "$bin" ]; then
   bin=$root/build/release/bin/bench_kernel
   mkdir -p "$root/build"
-  bash "$root/cmake/build.sh" --no-install release bench_kernel >"$root/build/compare.log" 2>&1 ||
+  bash "$root/cmake/build.sh" --no-install release bench_kernel bench_{primitives,attentions,layers,training} >"$root/build/compare.log" 2>&1 ||
     stop "the build failed; see build/compare.log"
 fi
 [ -f "$bin" ] && [ -x "$bin" ] || stop "--bin $bin: there is no such program" 2
@@ -67,11 +72,31 @@ peer_python() {
   echo "$root/build/peers/bin/python"
 }
 
+# The rows of `bench_kernel --rows` that are wanted, as Google Benchmark names them: / and : in place of space and =.
+wanted_names() {
+  "$bin" --rows | sed -nE 's/.*"title":"([^"]*)"(,"length":([0-9]+))?.*/\3|\1/p' |
+    awk -F'|' -v lengths=",$lengths," '$1 == "" || index(lengths, "," $1 ",") { print $2 }' | { grep -E -- "$rows" || [ $? = 1 ]; } |
+    sed 's/ /\//g; s/=/:/g'
+}
+
+roofs() {
+  local family names
+  names=$(wanted_names | paste -sd'|')
+  [ -n "$names" ] || return 0
+  for family in primitives attentions layers training; do
+    rm -f "$out/$family.json"
+    "$(dirname "$bin")/bench_$family" --benchmark_filter="^($names)/(forward|backward)" --benchmark_min_time="$least" \
+      --benchmark_out="$out/$family.json" >"$out/$family.txt" 2>"$out/$family.log" || status=1
+    if grep ERROR "$out/$family.txt"; then status=1; fi
+    if [ -s "$out/$family.json" ]; then measured=yes; fi
+  done
+}
+
 peers() {
   local python
   python=$(peer_python) || stop "PyTorch is neither here nor to be had from PyPI (Debian: apt-get install python3-torch)"
   rm -f "$out/peers.jsonl"
-  "$python" "$root/bench/peers/compare.py" --bench "$bin" --only "$rows" --seconds "$seconds" --json "$out/peers.jsonl" || status=1
+  "$python" "$root/bench/peers/compare.py" --bench "$bin" --only "$rows" --n "$lengths" --seconds "$seconds" --json "$out/peers.jsonl" || status=1
   if [ -s "$out/peers.jsonl" ]; then measured=yes; fi
 }
 
@@ -129,7 +154,21 @@ memory() {
   done
 }
 
+# One line per target, of what this run measured; the table behind it goes to a file.
+verdicts() {
+  local family files=()
+  for family in primitives attentions layers training; do
+    [[ $parts != *roofs* ]] || [ ! -s "$out/$family.json" ] || files+=("$out/$family.json")
+  done
+  "$bin" --rows >"$out/rows.jsonl"
+  python3 "$root/bench/targets.py" --rows "$out/rows.jsonl" --only "$rows" --roofs "${files[@]}" \
+    --peers "$([[ $parts != *peers* ]] || echo "$out/peers.jsonl")" --growth "$([[ $parts != *growth* ]] || echo "$out/growth.jsonl")" \
+    >"$out/targets.md"
+  sed '1,/^$/d' "$out/targets.md"
+}
+
 for part in ${parts//,/ }; do "$part"; done
 [ $measured = yes ] || [ $status != 0 ] || stop "no row matches '$rows'"
+verdicts
 echo "results: $out"
 exit $status

@@ -3,6 +3,8 @@
 //   bench_kernel chord_matmul --n 4096 --d 64 --batch 8
 //   bench_kernel nystrom --growth                      n from 2^10 to 2^16, with fitted exponents
 //   bench_kernel --list
+//   bench_kernel --rows                                the table of sizes and targets that bench/compare.sh goes
+//   through
 //
 // For people on standard error, one JSON line per measurement on standard output. --dump and --turns are for
 // bench/peers: the same inputs for another engine, and one run for each line of standard input.
@@ -13,6 +15,7 @@
 
 #include "subquad/bench/kernel/check.h"
 #include "subquad/bench/kernel/record.h"
+#include "subquad/bench/kernel/rows.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/safetensors.h"
 
@@ -24,7 +27,7 @@ struct Options {
   int threads = 1;
   std::uint64_t seed = 1;
   Effort effort;
-  bool list = false, growth = false, turns = false, cold = false;
+  bool list = false, rows = false, growth = false, turns = false, cold = false;
   Index from = 1 << 10, to = 1 << 16;
 };
 
@@ -110,6 +113,25 @@ void list_cases() {
   }
 }
 
+// A JSON line each: what was chosen for it, all of its settings, and what is asked of it.
+void list_rows() {
+  for (const Row& row : rows()) {
+    const Case c = find_case(row.op);
+    Settings settings(c.op, c.settings);
+    row.apply(settings);
+    nlohmann::ordered_json json = {{"family", row.family}, {"op", row.op}, {"title", row.title()}};
+    if (row.length > 0) json["length"] = row.length;
+    for (const Setting& s : settings.all()) json["shape"][s.name] = s.value;
+    if (!row.target.name.empty())
+      json["target"] = {{"name", row.target.name},
+                        {"forward_roof", row.target.forward_roof},
+                        {"backward_roof", row.target.backward_roof},
+                        {"peer", row.target.peer},
+                        {"products", row.target.products}};
+    std::cout << json.dump() << '\n';
+  }
+}
+
 void run(const Options& options, const Case& c, const Settings& settings) {
   place_of(options);  // an unknown device or dtype is said first
   set_num_threads(options.threads);
@@ -138,6 +160,7 @@ int run_program(int argc, char** argv) {
   CLI::App app("Times one primitive or attention on the shape that you name.");
   app.add_option("op", options.op, "what to time; --list tells the names");
   app.add_flag("--list", options.list, "every op and what can be chosen for it");
+  app.add_flag("--rows", options.rows, "sizes and targets of the benchmarks, a JSON line each");
   app.add_option("--device", options.device, "cpu, cuda, cuda:1")->capture_default_str();
   app.add_option("--dtype", options.dtype, "float32 or float64")->capture_default_str();
   app.add_option("--threads", options.threads, "threads of the CPU")->capture_default_str()->check(CLI::Range(1, 4096));
@@ -172,6 +195,10 @@ int run_program(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (options.list) {
     list_cases();
+    return 0;
+  }
+  if (options.rows) {
+    list_rows();
     return 0;
   }
   options.cold = options.cold || options.growth;

@@ -16,25 +16,25 @@ const Target kSkinnyProduct = {"skinny product", 0.7, 0.7, 1.3};
 const Target kAttention = {"softmax attention", 0.7, 0.75, 1.5};
 const Target kNystrom = {"nystrom", 0.6, 0.6, 3};
 const Target kChord = {"chord product", 0.35, 0.35, 10};
-const Target kParamixer = {"paramixer", 0.55, 0.55, 3};
+const Target kParamixer = {"paramixer", 0.55, 0.55, 3, false};
 const Target kFft = {"fft", 0.15, 0.15, 2};
-const Target kTopK = {"top-k", 0.5, 0, 2};
+const Target kTopK = {"top-k", 0.5, 0, 2, false};
 const Target kLagColumn = {"lag-column attention", 0.4, 0.4, 4};
-const Target kFsat = {"fsat", 0.55, 0.55, 3};
+const Target kFsat = {"fsat", 0.55, 0.55, 3, false};
 const Target kGathered = {"gathered attention", 0.15, 0.15, 10};
 const Target kCombiner = {"combiner", 0.5, 0.5, 3};
-const Target kLayerNorm = {"layer norm", 0.7, 0.7, 1.4};
-const Target kBiasGelu = {"bias and GELU", 0.7, 0.7, 1.5};
-const Target kLayer = {"encoder layer", 0.55, 0.55, 2};
-const Target kSoftmaxStep = {"training step, softmax", 0.5, 0.5, 1.4};
-const Target kStep = {"training step", 0.5, 0.5, 2};
+const Target kLayerNorm = {"layer norm", 0.7, 0.7, 1.4, false};
+const Target kBiasGelu = {"bias and GELU", 0.7, 0.7, 1.5, false};
+const Target kLayer = {"encoder layer", 0.55, 0.55, 2, false};
+const Target kSoftmaxStep = {"training step, softmax", 0.5, 0.5, 1.4, false};
+const Target kStep = {"training step", 0.5, 0.5, 2, false};
 
 class Table {
  public:
   explicit Table(std::string family) : family_(std::move(family)) {}
 
   Table& one(const std::string& op, const Chosen& chosen, const Target& target = {}) {
-    rows_.push_back({family_, op, chosen, target});
+    rows_.push_back({family_, op, chosen, target, 0});
     return *this;
   }
 
@@ -45,6 +45,7 @@ class Table {
       if (n > longest) break;
       chosen.back().second = cat(n);
       one(op, chosen, target);
+      rows_.back().length = n;
     }
     return *this;
   }

@@ -9,11 +9,12 @@
 
 namespace subquad::bench {
 
-// Fractions of the roof and times as fast as the fastest peer; 0: nothing is asked.
+// Least fractions of the roof, and times as fast as the fastest peer; 0: nothing is asked.
 struct Target {
   std::string name;  // rows of one name are judged together: "skinny product"
   double forward_roof = 0, backward_roof = 0;
   double peer = 0;
+  bool products = true;  // the roof is the FMA peak; false: the floor of products and bytes
 };
 
 struct Row {
@@ -21,6 +22,7 @@ struct Row {
   std::string op;
   std::vector<std::pair<std::string, std::string>> settings;  // that differ from the op's defaults
   Target target;
+  Index length = 0;  // n where it counts positions
 
   std::string title() const;       // "combiner pattern=logsparse n=4096"
   void apply(Settings& to) const;  // sets `settings`

@@ -3,8 +3,8 @@
 
   python3 bench/peers/compare.py --bench build/release/bin/bench_kernel [--only REGEX] [--n 1024,4096] [--json FILE]
 
-Each peer is a file of this folder: the operations of the official code of its paper, written anew from the paper, on the inputs
-and parameters that bench_kernel drew. One thread; processor time; medians of runs that alternate, so that what else the machine
+The rows are those of `bench_kernel --rows`. Each peer is a file of this folder: the operations of the official code of its paper,
+written anew from the paper, on the inputs and parameters that bench_kernel drew. One thread; processor time; medians of runs that alternate, so that what else the machine
 does meets both alike. A way that differs from ours by more than float32 explains is named and not timed; a row without any way
 that agrees ends the program with status 1.
 """
@@ -24,22 +24,12 @@ import torch
 import safetensors_file
 from ways import ways_of
 
-# (op of bench_kernel, module of this folder, settings); N, batch, heads and width are added to each.
-ROWS = [
-    ("softmax", "softmax", {"causal": "false"}),
-    ("nystrom", "nystrom", {"landmarks": "64", "iterations": "6", "conv": "35"}),
-    ("fsat", "fsat", {"cross": "16", "hidden": "16", "lags": "64", "columns": "32", "window": "8"}),
-    ("paramixer", "paramixer", {"heads": "1", "protocol": "chord", "hidden": "32"}),
-    ("paramixer", "paramixer", {"heads": "1", "protocol": "cdil", "hidden": "32"}),
-    ("paramixer", "paramixer", {"heads": "1", "protocol": "butterfly", "hidden": "32"}),
-    *(("combiner", "combiner", {"pattern": pattern, "segment": segment, "causal": causal})
-      for pattern, segment, causal in (("fixed", "64", "false"), ("fixed", "64", "true"), ("logsparse", "0", "false"),
-                                       ("vertical", "64", "false"), ("horizontal", "64", "false"), ("mixture", "64", "false"),
-                                       ("average", "64", "false"), ("rowmajor", "64", "false"))),
-    ("combiner", "combiner", {"pattern": "fixed", "segment": "64", "causal": "false", "pool": "deepset_max"}),
-    ("local", "local", {"window": "32", "causal": "false"}),
-    ("local", "local", {"window": "32", "causal": "true"}),
-]
+
+def rows_of(program):
+    """The table of sizes, each as a dictionary: family, op, title, shape (every setting, as text), where there
+    is one its length n, and its target."""
+    lines = subprocess.run([program, "--rows"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    return [json.loads(line) for line in lines]
 
 
 class Ours:
@@ -105,7 +95,7 @@ class Peer:
         start = time.process_time()
         outs = self.forward()
         middle = time.process_time()
-        grads = self.backward(outs)
+        grads = self.backward(outs) if self.names else ()
         end = time.process_time()
         del grads
         return middle - start, end - middle
@@ -151,25 +141,27 @@ def alternate(ours, peers, seconds, repetitions):
     return times
 
 
-def row_title(op, settings):
-    return " ".join([op] + [f"{name}={value}" for name, value in settings.items()])
-
-
-def compare_row(options, op, module, settings, folder):
+def compare_row(options, row, folder):
     """The record of one row, or None when results differ."""
+    op, settings = row["op"], row["shape"]
     file = str(pathlib.Path(folder) / "case.safetensors")
     ours = Ours(options.bench, op, settings, file)
     try:
         tensors = safetensors_file.read(file)
-        ways = ways_of(module)
+        ways = ways_of(op)
         peers = {name: Peer(function, tensors, settings) for name, function in ways.items()}
-        record = {"op": op, "shape": settings, "differences": {}}
+        record = {**row, "differences": {}}
         for name, peer in list(peers.items()):
-            difference, where = largest_difference(peer, tensors, scales(tensors))
+            try:
+                difference, where = largest_difference(peer, tensors, scales(tensors))
+            except (RuntimeError, ValueError) as error:  # a way that does not do this row, or not in this memory
+                print(f"{row['title']}: {name} failed: {error}", file=sys.stderr)
+                del peers[name]
+                continue
             if difference <= options.tolerance:
                 record["differences"][name] = difference
             else:
-                print(f"{row_title(op, settings)}: {name} differs by {difference:.2g} in {where}: not timed", file=sys.stderr)
+                print(f"{row['title']}: {name} differs by {difference:.2g} in {where}: not timed", file=sys.stderr)
                 del peers[name]
         if not peers:
             return None
@@ -191,11 +183,9 @@ def compare_row(options, op, module, settings, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", required=True, help="the program bench_kernel")
+    parser.add_argument("--family", default="", help="rows of this family: primitives, attentions, layers or training")
     parser.add_argument("--only", default="", help="rows whose title matches this regular expression")
-    parser.add_argument("--n", default="1024,4096", help="lengths, with commas between")
-    parser.add_argument("--batch", default="4")
-    parser.add_argument("--heads", default="2")
-    parser.add_argument("--d", default="64", help="features of all heads")
+    parser.add_argument("--n", default="1024,4096,16384", help="lengths, with commas between")
     parser.add_argument("--seconds", type=float, default=5, help="at least so long for each row")
     parser.add_argument("--repetitions", type=int, default=5, help="and so often")
     parser.add_argument("--tolerance", type=float, default=2e-4, help="of a difference, relative to the largest element")
@@ -204,22 +194,21 @@ def main():
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as ours does
 
-    rows = [(op, module, {"n": n, "d": options.d, "batch": options.batch, "heads": options.heads, **settings})
-            for n in options.n.split(",") for op, module, settings in ROWS]
+    lengths = options.n.split(",")
+    rows = [row for row in rows_of(options.bench) if ("length" not in row or str(row["length"]) in lengths)
+            and options.family in ("", row["family"]) and re.search(options.only, row["title"])]
     wrong = 0
     print(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread, processor time, "
           "forward + backward")
     print(f"| {'case':58} | {'ours ms':>9} | {'peer ms':>9} | {'ratio':>6} | {'differ':>7} | fastest peer |")
     print("|---|---|---|---|---|---|")
-    for op, module, settings in rows:
-        if not re.search(options.only, row_title(op, settings)):
-            continue
+    for row in rows:
         with tempfile.TemporaryDirectory() as folder:
-            record = compare_row(options, op, module, settings, folder)
+            record = compare_row(options, row, folder)
         if record is None:
             wrong += 1
             continue
-        print(f"| {row_title(op, settings):58} | {record['median_ms']['ours']:9.2f} | {record['median_ms'][record['peer']]:9.2f} "
+        print(f"| {row['title']:58} | {record['median_ms']['ours']:9.2f} | {record['median_ms'][record['peer']]:9.2f} "
               f"| {record['ratio']:6.2f} | {max(record['differences'].values()):7.1e} | {record['peer']} |", flush=True)
         if options.json:
             record.update(torch=torch.__version__, threads=1, cpu_count=os.cpu_count(), load=os.getloadavg()[0])
