@@ -18,8 +18,10 @@ std::vector<Tensor> product_operands(const std::vector<Tensor>& tensors) {
   std::vector<Tensor> operands;
   on_device(
       tensors[0].device(), [](auto) {}, [&](auto) { operands = cuda::to_bfloat16(matrices); });
-  for (std::size_t i = 0; i < tensors.size(); ++i)
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (tensors[i].rank() == 1) operands[i] = operands[i].select(0, 0);
+    operands[i] = operands[i].expand(tensors[i].shape());  // what repeats itself was rounded once
+  }
   return operands;
 }
 

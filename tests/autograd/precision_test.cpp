@@ -3,6 +3,7 @@
 #include "subquad/autograd/backward.h"
 #include "subquad/autograd/ops/linear.h"
 #include "subquad/autograd/ops/matmul.h"
+#include "subquad/autograd/ops/reduce.h"
 #include "subquad/tests/support/compare.h"
 
 namespace subquad::test {
@@ -118,6 +119,44 @@ TEST_CASE("linear and linear_group in bf16 round what they multiply, and nothing
           CHECK_CLOSE(got[i], of_bias ? exact[i] : want[i], dot_tolerance(kFloat32, 128));
         }
       }
+}
+
+TEST_CASE("linear and linear_group in bf16 take what repeats itself along its leading dimensions") {
+  const Index width = 24;
+  const Shape shape = {2, 5, 16}, wide = {2, 5, width};
+  for (const Shape& part : {Shape{1, 5}, Shape{2, 1}, Shape{1, 1}})
+    for (const std::size_t count : {1, 3}) {
+      CAPTURE(part);
+      CAPTURE(count);
+      const Tensor x = normal(part.inserted(2, 16), kFloat32, 1).expand(shape);
+      std::vector<Tensor> weights, biases, upstream, read_weights, read_upstream;
+      for (std::size_t s = 0; s < count; ++s) {
+        weights.push_back(normal({16, width}, kFloat32, 10 + s));
+        biases.push_back(normal({width}, kFloat32, 20 + s));
+        upstream.push_back(normal(part.inserted(2, width), kFloat32, 30 + s).expand(wide));
+        read_weights.push_back(as_read(weights.back()));
+        read_upstream.push_back(as_read(upstream.back()));
+      }
+      const std::vector<Tensor> want = linear_results(as_read(x), read_weights, read_upstream, biases);
+      const std::vector<Tensor> exact = linear_results(x, weights, upstream, biases);
+      const PrecisionGuard guard(Precision::bf16);
+      const std::vector<Tensor> got = linear_results(x, weights, upstream, biases);
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        const bool of_bias = i > count && i <= 2 * count;
+        CHECK_CLOSE(got[i], of_bias ? exact[i] : want[i], dot_tolerance(kFloat32, 128));
+      }
+    }
+  const auto gradients = [&] {  // one number's for all
+    const std::vector<Variable> leaves = {Variable(as_read(normal(shape, kFloat32, 1)), true),
+                                          Variable(as_read(normal({16, width}, kFloat32, 2)), true),
+                                          Variable(as_read(normal({16, width}, kFloat32, 3)), true)};
+    const std::vector<Variable> both = linear_group(leaves[0], {leaves[1], leaves[2]}, {Variable(), Variable()});
+    return grad({sum(linear(leaves[0], leaves[1])), sum(both[0]), sum(both[1])}, leaves);
+  };
+  const std::vector<Tensor> want = gradients();
+  const PrecisionGuard guard(Precision::bf16);
+  const std::vector<Tensor> got = gradients();
+  for (std::size_t i = 0; i < got.size(); ++i) CHECK_CLOSE(got[i], want[i], dot_tolerance(kFloat32, 128));
 }
 
 }  // namespace subquad::test
