@@ -5,6 +5,7 @@
 #include "subquad/autograd/backward.h"
 #include "subquad/autograd/node.h"
 #include "subquad/core/check.h"
+#include "subquad/core/profile.h"
 
 namespace subquad {
 namespace {
@@ -43,6 +44,7 @@ DetectAnomaly::~DetectAnomaly() {
 ModuleScope::ModuleScope(const std::string& name) : length_before_(path.size()) {
   if (!path.empty() && !name.empty()) path += '.';
   path += name;
+  set_profile_module(&path);
 }
 ModuleScope::~ModuleScope() {
   path.resize(length_before_);

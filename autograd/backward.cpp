@@ -8,6 +8,7 @@
 
 #include "subquad/autograd/node.h"
 #include "subquad/core/check.h"
+#include "subquad/core/profile.h"
 #include "subquad/kernels/accumulate/accumulate.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/fft/fft.h"
@@ -256,6 +257,7 @@ class Walk {
     Grads grads(node, slots);
     const NoGrad no_grad;
     const PrecisionGuard same_precision(node.precision);
+    const ProfilePhase phase("backward", node.module);
     try {
       node.backward(douts, grads);
     } catch (const InternalError&) {
@@ -293,6 +295,7 @@ Tensor upstream_of(const char* op, const Variable& output, const Tensor& given) 
 }  // namespace
 
 void backward(const Variable& output, const Tensor& upstream, BackwardOptions options) {
+  const ProfilePhase phase("backward");
   Leaves leaves(true);
   Walk walk(leaves, options, true);
   walk.seed(output, upstream_of("backward", output, upstream));

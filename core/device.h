@@ -1,6 +1,7 @@
 // Where a tensor lives and where its kernels run.
 #pragma once
 
+#include <atomic>
 #include <iosfwd>
 #include <string>
 #include <string_view>
@@ -59,11 +60,41 @@ class Range {
 
 }  // namespace cuda
 
+// Work of an op by its contract, a multiplication and an addition being two: what profiles hold its time against.
+struct Flops {
+  double count = 0;
+};
+
+// Tells the Profile (core/profile.h) that is being made, if there is one, that `op` begins, and that it ends.
+class OpScope {
+ public:
+  OpScope(Device device, const char* op, Flops flops)
+      : begun_(op != nullptr && profiling.load(std::memory_order_relaxed)) {
+    if (begun_) begin(device, op, flops);
+  }
+  ~OpScope() {
+    if (begun_) end();
+  }
+  OpScope(const OpScope&) = delete;
+  OpScope& operator=(const OpScope&) = delete;
+
+  static std::atomic<bool> profiling;
+
+ private:
+  static void begin(Device device, const char* op, Flops flops);
+  static void end() noexcept;
+
+  const bool begun_;
+};
+
 // Runs the first function for a CPU tensor and the second for a CUDA tensor, with its device activated and inside the
 // Range of `op`: the function that calls this, whose name is the op's. The second is a generic lambda
-// ([&](auto) { cuda::f(...); }) so that it is compiled only in builds that have CUDA.
+// ([&](auto) { cuda::f(...); }) so that it is compiled only in builds that have CUDA. With nullptr it is no op: no name
+// is shown and no profile holds it.
 template <class OnCpu, class OnCuda>
-decltype(auto) on_device(Device device, OnCpu&& on_cpu, OnCuda&& on_cuda, const char* op = __builtin_FUNCTION()) {
+decltype(auto) on_device(Device device, OnCpu&& on_cpu, OnCuda&& on_cuda, Flops flops,
+                         const char* op = __builtin_FUNCTION()) {
+  const OpScope scope(device, op, flops);
 #ifdef SUBQUAD_CUDA
   if (!device.is_cpu()) {
     cuda::activate(device);
@@ -71,10 +102,15 @@ decltype(auto) on_device(Device device, OnCpu&& on_cpu, OnCuda&& on_cuda, const 
     return on_cuda(device);
   }
 #else
-  (void)on_cuda, (void)op;
+  (void)on_cuda;
   if (!device.is_cpu()) throw InternalError("a CUDA tensor in a build without CUDA");
 #endif
   return on_cpu(device);
+}
+
+template <class OnCpu, class OnCuda>
+decltype(auto) on_device(Device device, OnCpu&& on_cpu, OnCuda&& on_cuda, const char* op = __builtin_FUNCTION()) {
+  return on_device(device, on_cpu, on_cuda, Flops(), op);
 }
 
 }  // namespace subquad

@@ -10,6 +10,7 @@
 //   BLAS handle; FFT plans          kernels/blas/, fft/  opened at first use; the 48 used last, under a mutex
 //   count of waits for a device     core/cuda/           atomic; core/graph.h reads it
 //   cuBLAS handle, cuFFT plans      kernels/cublas/, cufft/  per device, at first use; 16 plans; mutexes
+//   the profile being made          core/profile.h       at most one, under a mutex; phase and module thread-local
 //   grad and anomaly mode; numbers  autograd/            thread-local guards; an atomic counter of graph nodes
 #pragma once
 

@@ -5,6 +5,7 @@
 
 #include "subquad/core/allocator.h"
 #include "subquad/core/as_shape.h"
+#include "subquad/core/profile.h"
 
 namespace subquad {
 
@@ -55,7 +56,9 @@ bool Tensor::is_contiguous() const {
 
 std::byte* Tensor::raw_data() const {
   if (!defined()) throw Error("data: the tensor is undefined");
-  return storage_->data() + static_cast<std::size_t>(offset_) * dtype_bytes(dtype_);
+  std::byte* first = storage_->data() + static_cast<std::size_t>(offset_) * dtype_bytes(dtype_);
+  if (OpScope::profiling.load(std::memory_order_relaxed)) note_touched(*this, first);
+  return first;
 }
 
 std::byte* Tensor::checked_data(DType wanted) const {

@@ -9,15 +9,16 @@ namespace subquad::cuda {
 // A moment in a stream: it has come when all that was put into the stream before record() is done.
 class Event {
  public:
-  Event();
+  explicit Event(bool timed = false);
   ~Event();
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
 
-  void record(CUstream_st* stream);       // anew each time
-  bool happened() const;                  // does not wait
-  void wait() const;                      // makes the host wait
-  void delay(CUstream_st* stream) const;  // makes what is put into `stream` from now on wait
+  void record(CUstream_st* stream);                  // anew each time
+  bool happened() const;                             // does not wait
+  void wait() const;                                 // makes the host wait
+  void delay(CUstream_st* stream) const;             // makes what is put into `stream` from now on wait
+  double seconds_since(const Event& earlier) const;  // both timed, and both have happened
 
  private:
   CUevent_st* event_ = nullptr;
