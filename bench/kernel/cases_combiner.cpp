@@ -85,19 +85,6 @@ const nn::Choices<BlockKind, 7> kPatterns = {{{"fixed", BlockKind::fixed},
                                               {"rowmajor", BlockKind::rowmajor},
                                               {"window", BlockKind::window}}};
 
-// Tokens and summaries that a query sees on average, by the table of kernels/block_attention/block_attention.h.
-double entries_of(const BlockPattern& pattern, double n) {
-  const double columns = static_cast<double>(pattern.size), rows = n / std::max(columns, 1.0);
-  const double levels = std::max(1.0, std::ceil(std::log2(n)));
-  double entries = columns + rows;  // fixed, rowmajor
-  if (pattern.kind == BlockKind::logsparse) entries = 1 + levels;
-  if (pattern.kind == BlockKind::vertical) entries += 2 * columns;
-  if (pattern.kind == BlockKind::horizontal) entries += 2 * rows;
-  if (pattern.kind == BlockKind::mixture) entries += 2 * (columns + rows);
-  if (pattern.kind == BlockKind::window) entries = std::min(n, 2 * columns + 1);
-  return pattern.causal ? entries / 2 : entries;
-}
-
 // Tables of summaries are inputs, too.
 Work block_attention_work(const Settings& s, const nn::Place& place) {
   const Variable q = head_input(place, "q", s), k = head_input(place, "k", s), v = head_input(place, "v", s);
@@ -115,7 +102,7 @@ Work block_attention_work(const Settings& s, const nn::Place& place) {
     inputs[name + ".v"] = tables.back().v;
     bytes += bytes_of({shape}, place.dtype()) / 2;
   }
-  const double flops = 4 * entries_of(pattern, static_cast<double>(q.dim(2))) * static_cast<double>(q.value().size());
+  const double flops = 4 * kernels::seen_entries(pattern, q.dim(2)) * static_cast<double>(q.value().size());
   return {.inputs = std::move(inputs),
           .forward = [=]() -> std::vector<Variable> { return {block_attention(q, k, v, tables, pattern).out}; },
           .forward_count = {flops, 4 * bytes},

@@ -20,6 +20,12 @@ AttentionOptions with_scale(AttentionOptions options, Index width) {
   return options;
 }
 
+// Of logits and weighted sums; padding is counted.
+Flops work(const Tensor& q, const Tensor& k, const Tensor& v) {
+  return {2 * static_cast<double>(q.dim(0) * q.dim(1) * q.dim(2) * k.dim(2)) *
+          static_cast<double>(q.dim(3) + v.dim(3))};
+}
+
 }  // namespace
 
 AttentionOutput attention(const Tensor& q, const Tensor& k, const Tensor& v, const Mask& keys,
@@ -33,7 +39,7 @@ AttentionOutput attention(const Tensor& q, const Tensor& k, const Tensor& v, con
   const AttentionOptions scaled = with_scale(options, q.dim(3));
   on_device(
       q.device(), [&](auto) { cpu::attention(q_rows, k_rows, v_rows, keys, scaled, result); },
-      [&](auto) { cuda::attention(q_rows, k_rows, v_rows, keys, scaled, result); });
+      [&](auto) { cuda::attention(q_rows, k_rows, v_rows, keys, scaled, result); }, work(q, k, v));
   return result;
 }
 
@@ -52,7 +58,8 @@ AttentionGrads attention_grad(const Tensor& dout, const Tensor& dlse, const Tens
   on_device(
       q.device(),
       [&](auto) { cpu::attention_grad(dout_rows, dlse, q_rows, k_rows, v_rows, rows, keys, scaled, grads); },
-      [&](auto) { cuda::attention_grad(dout_rows, dlse, q_rows, k_rows, v_rows, rows, keys, scaled, grads); });
+      [&](auto) { cuda::attention_grad(dout_rows, dlse, q_rows, k_rows, v_rows, rows, keys, scaled, grads); },
+      Flops{2.5 * work(q, k, v).count});
   return grads;
 }
 

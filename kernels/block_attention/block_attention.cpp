@@ -1,5 +1,6 @@
 #include "subquad/kernels/block_attention/block_attention.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "subquad/core/check.h"
@@ -75,7 +76,25 @@ void zero_all_but_dq(BlockAttentionGrads& grads) {
   }
 }
 
+// Of logits and weighted sums; padding is counted.
+Flops work(const Tensor& q, const Tensor& v, const BlockPattern& pattern) {
+  return {2 * static_cast<double>(q.size() / q.dim(3)) * seen_entries(pattern, v.dim(2)) *
+          static_cast<double>(q.dim(3) + v.dim(3))};
+}
+
 }  // namespace
+
+double seen_entries(const BlockPattern& pattern, Index n) {
+  const auto count = static_cast<double>(n), columns = static_cast<double>(pattern.size);
+  const double rows = count / std::max(columns, 1.0);
+  double entries = columns + rows;  // fixed, rowmajor
+  if (pattern.kind == BlockKind::logsparse) entries = 1 + std::max(1.0, std::ceil(std::log2(count)));
+  if (pattern.kind == BlockKind::vertical) entries += 2 * columns;
+  if (pattern.kind == BlockKind::horizontal) entries += 2 * rows;
+  if (pattern.kind == BlockKind::mixture) entries += 2 * (columns + rows);
+  if (pattern.kind == BlockKind::window) entries = std::min(count, 2 * columns + 1);
+  return pattern.causal ? entries / 2 : entries;
+}
 
 BlockAttentionOutput block_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                      const std::vector<Summaries>& summaries, const BlockPattern& pattern,
@@ -90,7 +109,8 @@ BlockAttentionOutput block_attention(const Tensor& q, const Tensor& k, const Ten
   const BlockAttentionOptions scaled = with_scale(options, q.dim(3));
   on_device(
       q.device(), [&](auto) { cpu::block_attention(q_rows, k_rows, v_rows, tables, pattern, mask, scaled, result); },
-      [&](auto) { cuda::block_attention(q_rows, k_rows, v_rows, tables, pattern, mask, scaled, result); });
+      [&](auto) { cuda::block_attention(q_rows, k_rows, v_rows, tables, pattern, mask, scaled, result); },
+      work(q, v, pattern));
   return result;
 }
 
@@ -134,7 +154,8 @@ BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse,
       [&](auto) {
         cuda::block_attention_grad(dout_rows, dlse, q_rows, k_rows, v_rows, tables, out_rows, pattern, mask, scaled,
                                    grads);
-      });
+      },
+      Flops{2.5 * work(q, v, pattern).count});
   return grads;
 }
 

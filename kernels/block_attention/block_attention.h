@@ -79,6 +79,9 @@ Index grid_cells(const BlockPattern& pattern, Index n);
 Index query_rows(const BlockPattern& pattern, Index n);
 std::vector<Index> summary_rows(const BlockPattern& pattern, Index n);
 
+// Tokens and summaries that a query sees, about and on average: what counts of work are made of.
+double seen_entries(const BlockPattern& pattern, Index n);
+
 struct Summaries {
   Tensor k, v;  // [B, H, S, E], [B, H, S, C]
 };

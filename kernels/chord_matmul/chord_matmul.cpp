@@ -62,6 +62,10 @@ struct Call {
     check_prefix(op, mask, values);
   }
 
+  Flops work() const {  // of one product per factor
+    return {2 * static_cast<double>(values.size()) * static_cast<double>(links.size() * links.front().offsets.size())};
+  }
+
   ChainArguments arguments() const {
     const Tensor factors = chain ? weights : weights.unsqueeze(0);  // [M, B, N, L] or [M, N, L]
     const Shape every = {factors.dim(0), values.dim(0), values.dim(1), links.front().count()};
@@ -75,7 +79,7 @@ struct Call {
     if (keep) result.kept = empty(values.shape().inserted(0, between), values.dtype(), values.device(), op);
     on_device(
         values.device(), [&](auto) { cpu::chord_chain(arguments(), result.kept, result.out); },
-        [&](auto) { cuda::chord_chain(arguments(), result.kept, result.out); });
+        [&](auto) { cuda::chord_chain(arguments(), result.kept, result.out); }, work(), op);
     return result;
   }
 
@@ -91,7 +95,8 @@ struct Call {
     ChordGrads grads{empty(args.weights.shape(), values.dtype(), values.device(), op), empty_like(values, op)};
     on_device(
         values.device(), [&](auto) { cpu::chord_chain_grad(args, dout, kept, grads.dweights, grads.dvalues); },
-        [&](auto) { cuda::chord_chain_grad(args, dout, kept, grads.dweights, grads.dvalues); });
+        [&](auto) { cuda::chord_chain_grad(args, dout, kept, grads.dweights, grads.dvalues); }, Flops{2 * work().count},
+        op);
     grads.dweights = shared() ? sum(grads.dweights, {1}) : grads.dweights;  // [M, B, N, L] -> [M, N, L]
     if (!chain) grads.dweights = grads.dweights.squeeze(0);
     return grads;

@@ -41,7 +41,8 @@ Tensor conv1d(const Tensor& x, const Tensor& taps, const Mask& mask, const Tenso
   const Tensor rows = with_unit_stride(x), onto = base.defined() ? with_unit_stride(base) : base;
   on_device(
       x.device(), [&](auto) { cpu::conv1d(rows, taps, mask, onto, padded, out); },
-      [&](auto) { cuda::conv1d(rows, taps, mask, onto, padded, out); });
+      [&](auto) { cuda::conv1d(rows, taps, mask, onto, padded, out); },
+      Flops{2 * static_cast<double>(x.size()) * static_cast<double>(taps.dim(1))});
   return out;
 }
 
@@ -56,7 +57,8 @@ Conv1dGrads conv1d_grad(const Tensor& dout, const Tensor& x, const Tensor& taps,
   const Tensor upstream = with_unit_stride(dout), rows = with_unit_stride(x);
   on_device(
       x.device(), [&](auto) { cpu::conv1d_grad(upstream, rows, taps, mask, options.padded, grads); },
-      [&](auto) { cuda::conv1d_grad(upstream, rows, taps, mask, options, grads); });
+      [&](auto) { cuda::conv1d_grad(upstream, rows, taps, mask, options, grads); },
+      Flops{4 * static_cast<double>(x.size()) * static_cast<double>(taps.dim(1))});
   if (options.taps_in_parts && grads.dtaps.rank() == 2) grads.dtaps = grads.dtaps.unsqueeze(0);
   return grads;
 }

@@ -30,6 +30,10 @@ void check_inputs(const char* op, const Tensor& x, const FactorMlp& mlp, const M
   if (mask.defined()) check_same_device(op, "x", x, "mask", mask.real);
 }
 
+Flops work(const Tensor& x, const FactorMlp& mlp) {  // of both layers' products
+  return {2 * static_cast<double>(x.dim(0) * x.dim(1)) * static_cast<double>(mlp.first.size() + mlp.second.size())};
+}
+
 Shape out_shape(const Tensor& x, const FactorMlp& mlp) {
   return {mlp.first.dim(0), x.dim(0), x.dim(1), mlp.second.dim(2)};
 }
@@ -40,8 +44,8 @@ Tensor factor_mlp(const Tensor& x, const FactorMlp& mlp, const Mask& mask) {
   check_inputs("factor_mlp", x, mlp, mask);
   Tensor out = empty(out_shape(x, mlp), x.dtype(), x.device());
   on_device(
-      x.device(), [&](auto) { cpu::factor_mlp(x, mlp, mask, out); },
-      [&](auto) { cuda::factor_mlp(x, mlp, mask, out); });
+      x.device(), [&](auto) { cpu::factor_mlp(x, mlp, mask, out); }, [&](auto) { cuda::factor_mlp(x, mlp, mask, out); },
+      work(x, mlp));
   return out;
 }
 
@@ -55,7 +59,7 @@ FactorMlpGrads factor_mlp_grad(const Tensor& dout, const Tensor& x, const Factor
   if (want_dx) grads.dx = empty_like(x, kOp);
   on_device(
       x.device(), [&](auto) { cpu::factor_mlp_grad(dout, x, mlp, mask, grads.dx, grads.mlp); },
-      [&](auto) { cuda::factor_mlp_grad(dout, x, mlp, mask, grads.dx, grads.mlp); });
+      [&](auto) { cuda::factor_mlp_grad(dout, x, mlp, mask, grads.dx, grads.mlp); }, Flops{3 * work(x, mlp).count});
   return grads;
 }
 

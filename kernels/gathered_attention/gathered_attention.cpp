@@ -32,6 +32,11 @@ GatheredAttentionOptions with_scale(GatheredAttentionOptions options, Index widt
   return options;
 }
 
+// Of logits and weighted sums; padding is counted.
+Flops work(const Tensor& q, const Tensor& v, const Tensor& index) {
+  return {2 * static_cast<double>(index.size()) * static_cast<double>(q.dim(3) + v.dim(3))};
+}
+
 }  // namespace
 
 AttentionOutput gathered_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& index,
@@ -45,7 +50,8 @@ AttentionOutput gathered_attention(const Tensor& q, const Tensor& k, const Tenso
   const Tensor rows_q = with_unit_stride(q), rows_k = with_unit_stride(k), rows_v = with_unit_stride(v);
   on_device(
       q.device(), [&](auto) { cpu::gathered_attention(rows_q, rows_k, rows_v, index, bias, keys, scaled, result); },
-      [&](auto) { cuda::gathered_attention(rows_q, rows_k, rows_v, index, bias, keys, scaled, result); });
+      [&](auto) { cuda::gathered_attention(rows_q, rows_k, rows_v, index, bias, keys, scaled, result); },
+      work(q, v, index));
   return result;
 }
 
@@ -69,7 +75,8 @@ GatheredAttentionGrads gathered_attention_grad(const Tensor& dout, const Tensor&
       },
       [&](auto) {
         cuda::gathered_attention_grad(up, dlse, rows_q, rows_k, rows_v, index, rows, bias, keys, scaled, grads);
-      });
+      },
+      Flops{2.5 * work(q, v, index).count});
   return grads;
 }
 

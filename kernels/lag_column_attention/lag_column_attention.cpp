@@ -43,6 +43,13 @@ LagColumnOptions with_scale(LagColumnOptions options, Index width) {
   return options;
 }
 
+// Of logits and weighted sums; padding is counted.
+Flops work(const Tensor& q, const Tensor& v, const LagColumns& chosen) {
+  const double entries =
+      static_cast<double>(q.size() / q.dim(3)) * static_cast<double>(chosen.lags.dim(2) + chosen.columns.dim(2));
+  return {2 * entries * static_cast<double>(q.dim(3) + v.dim(3))};
+}
+
 }  // namespace
 
 AttentionOutput lag_column_attention(const Tensor& q, const Tensor& k, const Tensor& v, const LagColumns& chosen,
@@ -57,7 +64,8 @@ AttentionOutput lag_column_attention(const Tensor& q, const Tensor& k, const Ten
   on_device(
       q.device(),
       [&](auto) { cpu::lag_column_attention(rows_q, rows_k, rows_v, chosen, scores, mask, scaled, result); },
-      [&](auto) { cuda::lag_column_attention(rows_q, rows_k, rows_v, chosen, scores, mask, scaled, result); });
+      [&](auto) { cuda::lag_column_attention(rows_q, rows_k, rows_v, chosen, scores, mask, scaled, result); },
+      work(q, v, chosen));
   return result;
 }
 
@@ -83,7 +91,8 @@ LagColumnGrads lag_column_attention_grad(const Tensor& dout, const Tensor& dlse,
       },
       [&](auto) {
         cuda::lag_column_attention_grad(up, dlse, rows_q, rows_k, rows_v, chosen, f, scores, mask, scaled, grads);
-      });
+      },
+      Flops{2.5 * work(q, v, chosen).count});
   return grads;
 }
 

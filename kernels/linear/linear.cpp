@@ -21,7 +21,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
         Tensor stack = out.unsqueeze(0);
         if (bias.defined()) cuda::spread_biases(bias.unsqueeze(0), stack);
         cuda::matmul(rows, weight, 1, bias.defined() ? 1 : 0, out);
-      });
+      },
+      Flops{2 * static_cast<double>(out.size()) * static_cast<double>(weight.dim(0))});
   return out.reshape(x.shape().with(x.rank() - 1, weight.dim(1)));
 }
 

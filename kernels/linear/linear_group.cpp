@@ -52,7 +52,8 @@ Tensor linear_group(const Tensor& x, const std::vector<Tensor>& weights, const s
           if (biased) cuda::spread_biases(biases[s].unsqueeze(0), stack);
           cuda::matmul(rows, weights[s], 1, biased ? 1 : 0, own);
         }
-      });
+      },
+      Flops{2 * static_cast<double>(out.size()) * static_cast<double>(rows.dim(1))});
   return out.reshape(x.shape().with(x.rank() - 1, weights[0].dim(1)).inserted(0, count));
 }
 

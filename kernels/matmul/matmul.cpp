@@ -51,7 +51,8 @@ Tensor stacked(const Tensor& t) {
 void run(const char* op, const Tensor& a, const Tensor& b, double alpha, double beta, Tensor& out) {
   on_device(
       out.device(), [&](auto) { cpu::matmul(a, b, Tensor(), alpha, beta, out); },
-      [&](auto) { cuda::matmul(a, b, alpha, beta, out); }, op);
+      [&](auto) { cuda::matmul(a, b, alpha, beta, out); },
+      Flops{2 * static_cast<double>(out.size()) * static_cast<double>(a.dim(-1))}, op);
 }
 
 void product(const char* op, const Tensor& a, const Tensor& b, double alpha, double beta, Tensor& out) {

@@ -21,13 +21,19 @@ Shape with_steps(const Tensor& a, int iterations) {
   return Shape(extents);
 }
 
+// Of so many products of matrices in each iteration.
+Flops work(const Tensor& a, const PinvOptions& options, int products) {
+  return {2.0 * products * options.iterations * static_cast<double>(a.size()) * static_cast<double>(a.dim(-1))};
+}
+
 }  // namespace
 
 PinvOutput pinv(const Tensor& a, const PinvOptions& options) {
   check_matrices("pinv", a, options);
   PinvOutput result{empty_like(a), empty(with_steps(a, options.iterations), a.dtype(), a.device())};
   on_device(
-      a.device(), [&](auto) { cpu::pinv(a, options, result); }, [&](auto) { cuda::pinv(a, options, result); });
+      a.device(), [&](auto) { cpu::pinv(a, options, result); }, [&](auto) { cuda::pinv(a, options, result); },
+      work(a, options, 4));
   return result;
 }
 
@@ -41,7 +47,7 @@ Tensor pinv_grad(const Tensor& dout, const Tensor& a, const Tensor& steps, const
   Tensor da = empty_like(a);
   on_device(
       a.device(), [&](auto) { cpu::pinv_grad(dout, a, steps, options, da); },
-      [&](auto) { cuda::pinv_grad(dout, a, steps, options, da); });
+      [&](auto) { cuda::pinv_grad(dout, a, steps, options, da); }, work(a, options, 11));
   return da;
 }
 

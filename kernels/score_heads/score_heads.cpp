@@ -46,6 +46,12 @@ ScoreHeadsGrads empty_grads(const Tensor& feature, const ScoreHeads& heads) {
   return {empty_like(feature), {empty_like(heads.u), empty_like(heads.w1), empty_like(heads.b1), empty_like(heads.w2)}};
 }
 
+// Of one set; a forward pass.
+double set_flops(const Tensor& feature, const ScoreHeads& heads) {
+  const double rows = static_cast<double>(feature.dim(0) * feature.dim(1));
+  return rows * 2 * static_cast<double>(2 * heads.w1.size() + heads.w2.size() + heads.u.size());
+}
+
 // One or two sets.
 void run(std::span<const Tensor> features, std::span<const ScoreHeads> heads, std::span<Tensor> scores) {
   on_device(
@@ -53,7 +59,8 @@ void run(std::span<const Tensor> features, std::span<const ScoreHeads> heads, st
       [&](auto) {
         for (std::size_t s = 0; s < features.size(); ++s) cpu::score_heads(features[s], heads[s], scores[s]);
       },
-      [&](auto) { cuda::score_heads(features, heads, scores); }, "score_heads");
+      [&](auto) { cuda::score_heads(features, heads, scores); },
+      Flops{static_cast<double>(features.size()) * set_flops(features[0], heads[0])}, "score_heads");
 }
 void run_grad(std::span<const Tensor> dscores, std::span<const Tensor> features, std::span<const ScoreHeads> heads,
               std::span<ScoreHeadsGrads> grads) {
@@ -63,7 +70,8 @@ void run_grad(std::span<const Tensor> dscores, std::span<const Tensor> features,
         for (std::size_t s = 0; s < features.size(); ++s)
           cpu::score_heads_grad(dscores[s], features[s], heads[s], grads[s]);
       },
-      [&](auto) { cuda::score_heads_grad(dscores, features, heads, grads); }, "score_heads_grad");
+      [&](auto) { cuda::score_heads_grad(dscores, features, heads, grads); },
+      Flops{3 * static_cast<double>(features.size()) * set_flops(features[0], heads[0])}, "score_heads_grad");
 }
 
 }  // namespace
