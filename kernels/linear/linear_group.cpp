@@ -1,6 +1,7 @@
 #include "subquad/kernels/linear/linear_group.h"
 
 #include "subquad/kernels/elementwise/elementwise.h"
+#include "subquad/kernels/linear/cpu.h"
 #include "subquad/kernels/linear/cuda.h"
 #include "subquad/kernels/linear/linear.h"
 #include "subquad/kernels/linear/rows.h"
@@ -128,7 +129,7 @@ Tensor linear_group_grad_bias_parts(const std::vector<Tensor>& douts) {
             empty({static_cast<Index>(rows.size()), 1, rows[0].dim(1)}, rows[0].dtype(), rows[0].device(), kOp);
         for (std::size_t s = 0; s < rows.size(); ++s) {
           Tensor own = parts.select(0, static_cast<Index>(s)).select(0, 0);
-          copy(linear_grad_bias(rows[s]), own);
+          cpu::linear_grad_bias(rows[s], own);
         }
         return parts;
       },

@@ -26,17 +26,17 @@ T sum_run(const T* x, Index count) {
   return lane[0];
 }
 
-// out[k] = sum of `rows` rows of x, each `width` apart, for `count` columns.
+// out[k] = sum of `rows` rows of x, each `step` apart, for `count` columns.
 template <class T>
-void sum_rows(const T* x, Index rows, Index width, Index count, T* out) {
+void sum_rows(const T* x, Index rows, Index step, Index count, T* out) {
   std::fill_n(out, count, T(0));
   for (Index r = 0; r < rows; ++r) {
-    const T* row = x + r * width;
+    const T* row = x + r * step;
     for (Index k = 0; k < count; ++k) out[k] += row[k];
   }
 }
 
-// Every block of rows becomes one row: [A, R, K] -> [A, blocks, K].
+// Every block of rows becomes one row: x [A, R, K], any strides of A and R -> [A, blocks, K].
 template <class T>
 void sum_blocks(const Tensor& x, Tensor& out) {
   const Index count = x.dim(1), width = x.dim(2), blocks = out.dim(1), strips = (width + kStrip - 1) / kStrip;
@@ -45,12 +45,12 @@ void sum_blocks(const Tensor& x, Tensor& out) {
   const auto sum_part = [&](Index a, Index block, Index strip) {
     const Index first = block * kBlock, rows = std::min(kBlock, count - first);
     const Index column = strip * kStrip, columns = std::min(kStrip, width - column);
-    const T* from = source + (a * count + first) * width + column;
+    const T* from = source + a * x.strides()[0] + first * x.strides()[1] + column;
     T* to = target + (a * blocks + block) * width + column;
     if (width == 1)
       *to = sum_run(from, rows);
     else
-      sum_rows(from, rows, width, columns, to);
+      sum_rows(from, rows, x.strides()[1], columns, to);
   };
   const Index work = std::min(count, kBlock) * std::min(width, kStrip);
   if (blocks * strips == 1)  // many small sums: three divisions for each would cost more than the sum

@@ -1,5 +1,6 @@
 // The CPU bodies of kernels/reduce, on the one form that every reduction is brought into: x [A, R, K], reduced over the
-// middle axis. All tensors contiguous.
+// middle axis. All tensors contiguous, but for the x of a
+// sum: there only K is, and R where K is 1.
 #pragma once
 
 #include "subquad/core/tensor.h"

@@ -1,5 +1,7 @@
 #include "subquad/kernels/reduce/layout.h"
 
+#include "subquad/core/as_shape.h"
+
 namespace subquad::kernels {
 
 ReduceLayout::ReduceLayout(const char* op, const Shape& shape, const std::vector<int>& axes)
@@ -46,6 +48,12 @@ Shape ReduceLayout::result(bool keepdim) const {
 
 Tensor ReduceLayout::to_form(const Tensor& x) const {
   return x.permute(order_).contiguous().reshape(form());
+}
+
+Tensor ReduceLayout::to_rows(const Tensor& x) const {
+  const Tensor form = as_shape(x.permute(order_), this->form());
+  const int run = inner_ == 1 ? 1 : 2;
+  return form.strides()[run] == 1 || form.dim(run) == 1 ? form : form.contiguous();
 }
 
 Tensor ReduceLayout::from_form(const Tensor& x) const {

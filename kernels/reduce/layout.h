@@ -17,7 +17,9 @@ class ReduceLayout {
   Shape kept() const { return {outer_, inner_}; }          // [A, K]
   Shape result(bool keepdim) const;                        // what the caller gets
 
-  Tensor to_form(const Tensor& x) const;    // contiguous [A, R, K]; a copy unless x lies so already
+  Tensor to_form(const Tensor& x) const;  // contiguous [A, R, K]; a copy unless x lies so already
+  // [A, R, K] whose K lie gapless (whose R do, where K is 1); a copy unless x lies so already.
+  Tensor to_rows(const Tensor& x) const;
   Tensor from_form(const Tensor& x) const;  // back: a view with the shape that the layout was made for
 
  private:

@@ -11,7 +11,7 @@ namespace {
 
 Tensor sum_form(const char* op, const Tensor& x, const ReduceLayout& layout) {
   Tensor out = empty(layout.kept(), x.dtype(), x.device(), op);
-  const Tensor form = layout.to_form(x);
+  const Tensor form = x.device().is_cpu() ? layout.to_rows(x) : layout.to_form(x);
   on_device(
       x.device(), [&](auto) { cpu::sum(form, out); }, [&](auto) { cuda::sum(form, out); }, op);
   return out;  // [A, K]

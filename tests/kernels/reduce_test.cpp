@@ -180,6 +180,7 @@ TEST_CASE("reductions read any strides") {
     const Tensor x = normal({6, 10, 7}, dtype, 4);
     for (const Tensor& view :
          {x.transpose(0, 2), x.slice(1, 1, 10, 3), x.select(0, 3).unsqueeze(0), x.slice(1, 4, 5).expand({6, 8, 7}),
+          x.slice(2, 1, 5), x.slice(2, 0, 7, 2), x.slice(2, 3, 4), x.slice(2, 3, 4).expand({6, 10, 7}),
           x.reshape({420}).slice(0, 1, 417).reshape({2, 26, 8})})  // contiguous, not aligned to 16 bytes
       for (const std::vector<int>& axes : {std::vector<int>{}, {0}, {1}, {2}, {0, 2}}) {
         CAPTURE(view.strides());
