@@ -4,9 +4,9 @@
 
 #include <cmath>
 
-#include "subquad/bench/roofs/fma_peak.h"
 #include "subquad/core/rng.h"
 #include "subquad/kernels/attention/attention.h"
+#include "subquad/kernels/peak/peak.h"
 
 namespace subquad::bench {
 namespace {
@@ -98,7 +98,7 @@ AttentionCase case_of(const benchmark::State& state) {
 }
 
 void report(benchmark::State& state, double flops) {
-  const double peak = fma_peak(kFloat32);
+  const double peak = kernels::fma_peak(kFloat32);
   state.counters["flops"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["roof"] = benchmark::Counter(flops / peak, benchmark::Counter::kIsIterationInvariantRate);
 }

@@ -10,11 +10,11 @@
 #include <cmath>
 
 #include "subquad/bench/kernels/against.h"
-#include "subquad/bench/roofs/fma_peak.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/rng.h"
 #include "subquad/kernels/blas/blas.h"
 #include "subquad/kernels/matmul/matmul.h"
+#include "subquad/kernels/peak/peak.h"
 
 namespace subquad::bench {
 
@@ -64,7 +64,7 @@ void compare(benchmark::State& state, bool left_transposed) {
   omp_set_num_threads(before);
   const double gflop = 2e-9 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
   state.counters["gflops"] = gflop / medians.ours;
-  state.counters["roof"] = gflop * 1e9 / medians.ours / (threads * fma_peak(kFloat32));
+  state.counters["roof"] = gflop * 1e9 / medians.ours / (threads * kernels::fma_peak(kFloat32));
 }
 
 void matmul(benchmark::State& state) {

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "subquad/bench/roofs/bandwidth.h"
-#include "subquad/bench/roofs/fma_peak.h"
+#include "subquad/kernels/peak/peak.h"
 
 namespace subquad::bench {
 
@@ -34,7 +34,7 @@ Roofs measure_roofs() {
   constexpr std::size_t kMiB = std::size_t{1} << 20;
   const std::size_t l2 = cache_size(_SC_LEVEL2_CACHE_SIZE, kMiB);
   const std::size_t l3 = std::min(std::max(cache_size(_SC_LEVEL3_CACHE_SIZE, 16 * kMiB), 2 * l2), 32 * kMiB);
-  return {.flops_per_second = fma_peak(kFloat32),
+  return {.flops_per_second = kernels::fma_peak(kFloat32),
           .levels = {{"L2", l2, bandwidth(l2 / 2)},
                      {"L3", l3, bandwidth(std::max(2 * l2, l3 / 4))},
                      {"memory", std::numeric_limits<std::size_t>::max(), bandwidth(256 * kMiB)}}};

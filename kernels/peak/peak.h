@@ -3,10 +3,10 @@
 
 #include "subquad/core/dtype.h"
 
-namespace subquad::bench {
+namespace subquad::kernels {
 
 // Floating-point operations per second of one thread with the SIMD target in use: independent multiply-add chains in
 // registers, the best of several runs of a few milliseconds.
 double fma_peak(DType dtype);
 
-}  // namespace subquad::bench
+}  // namespace subquad::kernels

@@ -1,13 +1,13 @@
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "subquad/bench/roofs/fma_peak.cpp"
-#include "subquad/bench/roofs/fma_peak.h"
+#define HWY_TARGET_INCLUDE "subquad/kernels/peak/peak.cpp"
+#include "subquad/kernels/peak/peak.h"
 #include "subquad/kernels/simd/targets.h"
 
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
-namespace subquad::bench::HWY_NAMESPACE {
+namespace subquad::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr int kChains = 12;  // latency 4, two per cycle: at least 8 must be under way
@@ -33,7 +33,7 @@ double DoubleChains(double* values, int steps) {
   return Chains(values, steps);
 }
 
-}  // namespace subquad::bench::HWY_NAMESPACE
+}  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
@@ -43,7 +43,7 @@ HWY_AFTER_NAMESPACE();
 #include <numeric>
 #include <vector>
 
-namespace subquad::bench {
+namespace subquad::kernels {
 
 HWY_EXPORT(FloatChains);
 HWY_EXPORT(DoubleChains);
@@ -67,6 +67,6 @@ double fma_peak(DType dtype) {
   });
 }
 
-}  // namespace subquad::bench
+}  // namespace subquad::kernels
 
 #endif  // HWY_ONCE
