@@ -7,6 +7,7 @@
 #include "subquad/autograd/backward.h"
 #include "subquad/autograd/ops/reduce.h"
 #include "subquad/core/allocator.h"
+#include "subquad/core/profile.h"
 #include "subquad/kernels/count_correct/count_correct.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/top_k/top_k.h"
@@ -122,6 +123,7 @@ Tensor Learner::compute(std::span<const Batch> micro_batches) {
     loss = kernels::add(loss, float64_number(losses.value()));
     correct = kernels::add(correct, float64_number(kernels::count_correct(logits.value(), batch.labels)));
   }
+  const ProfilePhase phase("update");
   // Without a limit the norm is still wanted for the record; nothing is scaled then.
   const nn::ClippedNorm clipped = nn::clip_global_norm(arena_, clip_norm_ > 0 ? clip_norm_ : 1);
   const Tensor scale = clip_norm_ > 0 ? clipped.scale : full({1}, 1, kFloat64, model_->device());

@@ -5,6 +5,7 @@
 //   RUN/metrics.csv, RUN/timing.csv          tables (report/tables.h), made anew at each checkpoint and at the end
 //   RUN/events.out.tfevents.000001           curves for TensorBoard (report/event_log.h), a file a session
 //   RUN/report.html                          a page to look at (report/page.h), made when the run stops or ends
+//   RUN/trace.json                           of --profile (profile/trace.h), made when its steps are done
 //   RUN/checkpoints/step-000500.safetensors  the newest ones, two unless --keep says more
 //   RUN/checkpoints/best.safetensors         the one with the best validation accuracy
 //   RUN/lock                                 empty; locked by the program that the run belongs to at the moment
@@ -36,6 +37,7 @@ class RunFolder {
   std::filesystem::path config() const { return path_ / "config.toml"; }
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path timing() const { return path_ / "timing.jsonl"; }
+  std::filesystem::path trace() const { return path_ / "trace.json"; }
   std::filesystem::path best() const { return path_ / "checkpoints" / "best.safetensors"; }
   std::filesystem::path checkpoint(Index step) const;
 

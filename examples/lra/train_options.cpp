@@ -15,7 +15,9 @@ namespace {
 
 // Of these a resumed run may be given new values; all others would make it another run.
 const std::vector<std::string> kFreeOnResume = {"data",        "device",           "cuda-graph", "threads",
-                                                "max-minutes", "progress-seconds", "keep"};
+                                                "max-minutes", "progress-seconds", "keep",       "profile"};
+
+constexpr std::uint64_t kMostProfiled = 10'000;  // steps: some hundred ops each are held in memory
 
 // config.toml keeps it so, since a run may be resumed from elsewhere.
 CLI::Validator absolute_path() {
@@ -136,6 +138,10 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   add_number(app, "--max-minutes", o.max_minutes, between(0, 1e6), "Save and end after this time; 0: no limit");
   add_number(app, "--progress-seconds", o.progress_seconds, between(0, 1e6),
              "Between progress lines, if stderr is no terminal");
+  app.add_flag("--profile{10}", o.profile,
+               "Times each op of so many steps, after 10 to warm up: a table, and RUN/trace.json for chrome://tracing")
+      ->configurable(false)
+      ->check(whole(0, kMostProfiled));
 }
 
 std::unique_ptr<CLI::App> make_app(TrainOptions& options) {

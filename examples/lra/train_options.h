@@ -42,6 +42,7 @@ struct TrainOptions {
   Index patience = 0;      // validations in a row that find no better accuracy and end the run; 0: none do
   double max_minutes = 0;  // 0: no limit
   double progress_seconds = 5;
+  Index profile = 0;  // steps that are profiled
 
   std::string config;            // the resolved configuration as TOML, as far as task and model read it
   std::string config_with_help;  // all of it, with comments

@@ -12,6 +12,8 @@
 #include "subquad/core/runtime.h"
 #include "subquad/examples/lra/baselines.h"
 #include "subquad/examples/lra/parameter_rule.h"
+#include "subquad/examples/lra/profile/table.h"
+#include "subquad/examples/lra/profile/trace.h"
 #include "subquad/examples/lra/report/answers.h"
 #include "subquad/examples/lra/report/tables.h"
 #include "subquad/examples/lra/scoring.h"
@@ -82,6 +84,7 @@ Trainer::Trainer(const TrainOptions& options, const Task& task, Learner& learner
     state_ = load_checkpoint(*newest, learner_, identity_);
     saved_ = state_;
   }
+  if (options.profile > 0) profiler_.emplace(device_, options.profile);
   session_first_step_ = state_.step;
   metrics_.emplace(folder.metrics(), state_.metrics_bytes);
   timing_.emplace(folder.timing());
@@ -92,6 +95,12 @@ Trainer::Trainer(const TrainOptions& options, const Task& task, Learner& learner
 }
 
 bool Trainer::train() {
+  const bool complete = run_steps();
+  report_profile();
+  return complete;
+}
+
+bool Trainer::run_steps() {
   BatchQueue batches(StepBatches(task_.train, options_.batches, options_.seed, state_.step, options_.steps));
   while (true) {
     if (due(options_.evaluate_every) && state_.evaluated < state_.step && !validate()) {
@@ -138,13 +147,16 @@ double Trainer::session_seconds() const {
 void Trainer::train_one_step(BatchQueue& batches) {
   const Clock::time_point begin = Clock::now();
   const std::uint64_t allocations_before = memory_stats(device_).system_allocations;
+  if (profiler_) profiler_->begin_step(state_.step);
   const MicroBatches micro_batches = batches.next().value();
+  if (profiler_) profiler_->batch_is_there();
   learner_.train(micro_batches, state_.step);
   ++state_.step;
   // Every hundredth step too, so that a loss that is not finite does not stay unseen where records are rare.
   const bool progress_due = progress_.due();
   const bool record_due = due(options_.log_every) || (options_.patience > 0 && due(options_.evaluate_every));
   if (record_due || progress_due || state_.step % 100 == 0) collect();
+  if (profiler_) profiler_->end_step();
   cost_.training_seconds += seconds_between(begin, Clock::now());
   cost_.waiting_seconds = batches.waited_seconds();
   for (const Batch& batch : micro_batches) cost_.tokens += batch.tokens;
@@ -153,6 +165,20 @@ void Trainer::train_one_step(BatchQueue& batches) {
   // A validation may be the end; no step is left unrecorded then.
   if (record_due) record_training();
   if (progress_due) show_progress();
+  if (profiler_ && profiler_->full()) report_profile();
+}
+
+// Once, when its steps are done or there are no more.
+void Trainer::report_profile() {
+  if (!profiler_) return;
+  const std::optional<StepProfile> profile = profiler_->take();
+  profiler_.reset();
+  if (!profile)
+    return progress_.print(cat("profile: no step came after the first ", StepProfiler::kWarmUp, ", which warm up"));
+  const Roofs roofs = measure_roofs(device_, options_.precision);
+  write_trace(*profile, roofs, folder_.trace());
+  progress_.print(profile_table(*profile, roofs));
+  progress_.print(cat("trace, for chrome://tracing or ui.perfetto.dev: ", folder_.trace().string()));
 }
 
 void Trainer::collect() {

@@ -7,6 +7,7 @@
 
 #include "subquad/examples/lra/batch_queue.h"
 #include "subquad/examples/lra/checkpoint.h"
+#include "subquad/examples/lra/profile/step_profile.h"
 #include "subquad/examples/lra/progress.h"
 #include "subquad/examples/lra/record_log.h"
 #include "subquad/examples/lra/report/event_log.h"
@@ -66,12 +67,14 @@ class Trainer {
  private:
   using Clock = std::chrono::steady_clock;
 
+  bool run_steps();
   bool due(Index every) const;
   bool out_of_patience() const;
   bool ended() const;
   bool must_stop() const;
   double session_seconds() const;
   void train_one_step(BatchQueue& batches);
+  void report_profile();
   void collect();  // waits for the steps under way; their results go to state_
   void record_training();
   bool validate();
@@ -100,6 +103,7 @@ class Trainer {
   Clock::time_point session_start_ = Clock::now();
   Index session_first_step_ = 0;
   Cost cost_;
+  std::optional<StepProfiler> profiler_;           // until it has reported
   std::vector<std::uint64_t> system_allocations_;  // of each training step of this session
 };
 
