@@ -14,7 +14,7 @@ namespace {
 
 using test::device;
 
-// An op named `op` that runs `work`.
+// An op named `op` that runs `work`. On the CPU only: this file is compiled without CUDA.
 template <class F>
 void run_op(const char* op, F&& work, Flops flops = {}) {
   on_device(
@@ -25,7 +25,8 @@ void sleep_milliseconds(int count) {
   std::this_thread::sleep_for(std::chrono::milliseconds(count));
 }
 
-TEST_CASE("profile: names, phases and modules of ops, in their order, and nothing before or after") {
+TEST_CASE("profile: names, phases and modules of ops, in their order, and nothing before or after" *
+          doctest::test_suite("cpu")) {
   const std::string module = "encoder.0";
   Tensor x = zeros({4}, kFloat32, device());
   {
@@ -64,7 +65,7 @@ TEST_CASE("profile: names, phases and modules of ops, in their order, and nothin
   CHECK(next.records().empty());
 }
 
-TEST_CASE("profile: bytes of the tensors that an op asks for, each element once") {
+TEST_CASE("profile: bytes of the tensors that an op asks for, each element once" * doctest::test_suite("cpu")) {
   const Tensor x = zeros({6, 10}, kFloat32, device()), row = zeros({10}, kFloat64, device());
   const auto bytes = [&](auto&& touch) {
     const Profile profile(device());
@@ -107,7 +108,7 @@ TEST_CASE("profile: there is one at a time") {
   CHECK_THROWS_WITH_AS(Profile{device()}, "Profile: another one lives", Error);
 }
 
-TEST_CASE("profile: an op that fails leaves the next ones as they are") {
+TEST_CASE("profile: an op that fails leaves the next ones as they are" * doctest::test_suite("cpu")) {
   const Profile profile(device());
   CHECK_THROWS_AS(run_op("outer", [] { run_op("inner", [] { throw Error("no"); }); }), Error);
   run_op("next", [] {});
