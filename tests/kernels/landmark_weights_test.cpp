@@ -66,6 +66,19 @@ TEST_CASE("landmark_weights reads views, and gives a head the same bits whatever
   CHECK(same_bits(one(all.dk), alone.dk));
 }
 
+TEST_CASE("landmark_weights gives the same bits every time") {
+  for (const Shape& shape : {Shape{2, 2, 33, 40}, Shape{1, 2, 70, 9}}) {
+    CAPTURE(shape);
+    const Tensor q = normal(shape, kFloat32, 1), k = normal(shape, kFloat32, 2);
+    const Tensor dout = normal(shape.with(3, shape[2]), kFloat32, 3), y = kernels::landmark_weights(q, k);
+    CHECK(same_bits(kernels::landmark_weights(q, k), y));
+    const auto first = kernels::landmark_weights_grad(dout, y, q, k);
+    const auto second = kernels::landmark_weights_grad(dout, y, q, k);
+    CHECK(same_bits(second.dq, first.dq));
+    CHECK(same_bits(second.dk, first.dk));
+  }
+}
+
 TEST_CASE("landmark_weights names what does not fit") {
   const auto zero = [](const Shape& shape) { return zeros(shape, kFloat32, device()); };
   const Tensor q = zero({2, 1, 3, 4});

@@ -75,6 +75,20 @@ TEST_CASE("matmul_or does not see what it leaves out, and takes the rest as matm
   CHECK(same_bits(out, kernels::where(samples, x, kernels::matmul(a, y))));
 }
 
+TEST_CASE("matmul_or gives the same bits every time") {
+  const Tensor none = every_other(3);
+  for (const Shape& shape : {Shape{3, 2, 33, 20}, Shape{3, 1, 130, 5}}) {
+    CAPTURE(shape);
+    const Tensor a = normal(shape.with(3, shape[2]), kFloat32, 1), y = normal(shape, kFloat32, 2);
+    const Tensor x = normal(shape, kFloat32, 3), dout = normal(shape, kFloat32, 4);
+    CHECK(same_bits(kernels::matmul_or(a, y, x, none), kernels::matmul_or(a, y, x, none)));
+    const auto first = kernels::matmul_or_grad(dout, a, y, none), second = kernels::matmul_or_grad(dout, a, y, none);
+    CHECK(same_bits(second.da, first.da));
+    CHECK(same_bits(second.dy, first.dy));
+    CHECK(same_bits(second.dx, first.dx));
+  }
+}
+
 TEST_CASE("matmul_or names what does not fit") {
   const auto zero = [](const Shape& shape) { return zeros(shape, kFloat32, device()); };
   const Tensor none = every_other(2);
