@@ -12,11 +12,13 @@ Variable conv1d(const Variable& x, const Variable& taps, const Mask& mask, const
   return record("conv1d", kernels::conv1d(x.value(), taps.value(), mask, onto, padded), {x, taps, base},
                 [x = Saved(x), taps = Saved(taps), real = Saved(mask.real), lengths = Saved(mask.lengths),
                  prefix = mask.prefix, padded](const Tensor& dout, Grads& grads) {
-                  const kernels::Conv1dGrads g =
-                      kernels::conv1d_grad(dout, x, taps, {real, lengths, prefix}, {padded, grads.wanted(2), true});
+                  const bool own_dbase = padded == PaddedRows::zero && real.get().defined() && grads.wanted(2);
+                  kernels::Conv1dGrads g;
+                  if (grads.wanted(0) || grads.wanted(1) || own_dbase)
+                    g = kernels::conv1d_grad(dout, x, taps, {real, lengths, prefix}, {padded, own_dbase, true});
                   if (grads.wanted(0)) grads.add(0, g.dx);
                   if (grads.wanted(1)) grads.add_parts(1, g.dtaps);
-                  if (grads.wanted(2)) grads.add(2, g.dbase.defined() ? g.dbase : dout);
+                  if (grads.wanted(2)) grads.add(2, own_dbase ? g.dbase : dout);
                 });
 }
 
