@@ -139,7 +139,13 @@ TEST_CASE("lag_column_attention in bf16 rounds q, k, v and dout of heads up to 6
       const PrecisionGuard guard(Precision::bf16);
       const Results got = run(in);
       const PrecisionGuard exact(Precision::fp32);
-      CHECK(same(got, run(read)));
+      const Results want = run(read);
+      if (device().is_cpu() || interpreted()) {
+        CHECK(same(got, want));
+      } else {  // a compiler may contract the kernels for bfloat16 differently
+        const std::vector<Tensor> all = got.all(), expected = want.all();
+        for (std::size_t i = 0; i < all.size(); ++i) CHECK_CLOSE(all[i], expected[i], dot_tolerance(kFloat32, 4 * 40));
+      }
     }
 }
 
