@@ -19,7 +19,8 @@
 // On CUDA one launch reads a and b once and writes out once where the transform's numbers fit into 32 KiB (and, of all
 // sequences, into a block's shared memory); longer samples take three launches between which spectra stand in memory
 // (2 B D longest transforms). Lengths are read by the kernels, and each sample goes the way of its own length, so the
-// promise above holds there, too; lengths outside of 0 ... N count as the nearest of these. N is at most 2^21 (float64:
+// promise above holds there, too; lengths outside of 0 ... N count as the nearest of these. Which way that is depends
+// on the device, so bits are the same on devices with as much shared memory per block. N is at most 2^21 (float64:
 // 2^19): Error otherwise.
 #pragma once
 

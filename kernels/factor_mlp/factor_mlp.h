@@ -18,6 +18,8 @@
 // On CUDA float32 with I, O <= 128 is multiplied on tensor cores in precision() (core/precision.h), the rest by plain
 // loops. Backward computes z once for dx and once more for the gradients of the parameters; beside results it holds the
 // first layers once more and sets of gradients for chunks of at least 256 rows (64 MiB where there is more than one).
+// Gradients of the parameters have the same bits on devices with as much shared memory per block: where layers are
+// wider than 64 and H <= 32, it decides whether a chunk is summed in one part or two.
 // Source: Yu et al. 2022 (Paramixer): f_m, and g as M = 1.
 #pragma once
 

@@ -23,7 +23,8 @@
 // By the FFT (kernels/fft): O(C n log n) per sample, no n x n array. Per pair of sequences forward 3 real transforms,
 // backward 5, of length n when n is an even product of 2, 3, 5, else of the smallest 2^a, 3 2^a or 5 2^a >= 2 n - 1.
 // Deterministic: a channel is worked on by one thread. On CUDA as circular.h: one launch forward and one backward; for
-// longer samples four and five. Source: our reconstruction of FSAT, nn/attention/fsat.h.
+// longer samples four and five, and what counts as longer, and with it the bits, is the same on devices with as much
+// shared memory per block. Source: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
 #include "subquad/core/mask.h"

@@ -19,7 +19,8 @@
 //
 // On CUDA float32 is multiplied as three TF32 products whatever precision() is, since rounding errors grow so; matrices
 // of up to 128 rows (64 in backward) take one launch, in which a block owns a matrix, others cuBLAS and 6 launches a
-// step (15 in backward); starts other than exact take one more, in backward two.
+// step (15 in backward); starts other than exact take one more, in backward two. Matrices of more than 64 rows need 200
+// KiB of shared memory for that one launch; where a block has less they go the way of the others, with other bits.
 //
 // Deterministic: one thread (on CUDA one block) works on a matrix. Work: 8 M^3 flops per step forward, 22 M^3 backward,
 // which computes X again. Memory: three matrices per thread beside the results, nine in backward; where cuBLAS
