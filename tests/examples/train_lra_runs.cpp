@@ -61,7 +61,7 @@ std::vector<nlohmann::json> records(const fs::path& run) {
 }
 
 void wait_for_step(const fs::path& run, Index step) {
-  for (int tries = 0; tries < 3000; ++tries) {
+  for (int tries = 0; tries < 30000; ++tries) {  // 5 minutes: sanitizers beside other work are slow
     for (const nlohmann::json& record : records(run))
       if (record.value("step", Index{0}) >= step) return;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
