@@ -15,7 +15,7 @@
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
 # 2^16, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
 # memory: forward and backward of each attention at N = 2^17, B = 1, H = 2, E = 32, which shall take under 8 GiB.
-# At the end stands a line for each target: what was measured, what was wanted, met, short or open. Ends with status 1 where results
+# growth.svg and peers.svg show the attentions. At the end stands a line for each target: what was measured, what was wanted, met, short or open. Ends with status 1 where results
 # differ or memory is exceeded.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -167,8 +167,19 @@ verdicts() {
   sed '1,/^$/d' "$out/targets.md"
 }
 
+# Pictures of the attentions' growth, where a part of this run measured two lengths or more.
+pictures() {
+  local kind
+  for kind in growth peers; do
+    [[ $parts == *$kind* ]] && [ -s "$out/$kind.jsonl" ] || continue
+    python3 "$root/bench/draw_scaling.py" "$out/$kind.jsonl" "$out/$kind.svg" \
+      --only '^(softmax|nystrom|fsat|paramixer|combiner|local)( chord| fixed)?$' 2>/dev/null || rm -f "$out/$kind.svg"
+  done
+}
+
 for part in ${parts//,/ }; do "$part"; done
 [ $measured = yes ] || [ $status != 0 ] || stop "no row matches '$rows'"
+pictures
 verdicts
 echo "results: $out"
 exit $status
