@@ -15,8 +15,8 @@
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
 # 2^16, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
 # memory: forward and backward of each attention at N = 2^17, B = 1, H = 2, E = 32, which shall take under 8 GiB.
-# growth.svg and peers.svg show the attentions. At the end stands a line for each target: what was measured, what was wanted, met, short or open. Ends with status 1 where results
-# differ or memory is exceeded.
+# growth.svg and peers.svg show the attentions. At the end stands a line for each target: what was measured, what was wanted, met,
+# short or open. Ends with status 1 where results differ or memory is exceeded.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=
