@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ours beside PyTorch, and how time and memory grow, on one thread of this machine's CPU.
+# Ours beside PyTorch and JAX, and how time and memory grow, on one thread of this machine's CPU.
 #
 #   bench/compare.sh                     every part: roofs, peers, growth, memory
 #   bench/compare.sh --only peers        some of them, with commas between
@@ -10,8 +10,8 @@
 #                                        build/release is brought up to date
 #
 # roofs: each row of `bench_kernel --rows`, forward and backward, beside what this machine reaches at best.
-# peers: the same rows beside the same work in PyTorch, results compared first (bench/peers). PyTorch comes from python3, or from
-# SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers.
+# peers: the same rows beside the same work in PyTorch and JAX, results compared first (bench/peers). PyTorch comes from python3, or
+# from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers, JAX with it; without JAX, PyTorch is the only peer.
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
 # 2^16, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
 # memory: forward and backward of each attention at N = 2^17, B = 1, H = 2, E = 32, which shall take under 8 GiB.
@@ -68,7 +68,7 @@ peer_python() {
       return
     fi
   done
-  python3 -m venv "$root/build/peers" >&2 && "$root/build/peers/bin/pip" install --quiet torch >&2 || return
+  python3 -m venv "$root/build/peers" >&2 && "$root/build/peers/bin/pip" install --quiet torch jax >&2 || return
   echo "$root/build/peers/bin/python"
 }
 

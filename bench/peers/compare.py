@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Ours beside the same work in PyTorch, on the CPU: results and gradients compared first, then both timed turn by turn.
+"""Ours beside the same work in PyTorch and in JAX, on the CPU: results and gradients compared first, then both timed turn by turn.
 
   python3 bench/peers/compare.py --bench build/release/bin/bench_kernel [--only REGEX] [--n 1024,4096] [--json FILE]
 
 The rows are those of `bench_kernel --rows`. Each peer is a file of this folder: the operations of the official code of its paper,
-written anew from the paper, on the inputs and parameters that bench_kernel drew. One thread; processor time; medians of runs that alternate, so that what else the machine
+written anew from the paper, on the inputs and parameters that bench_kernel drew; JAX's, where it is installed, stand in in_jax.py. One thread; processor time; medians of runs that alternate, so that what else the machine
 does meets both alike. A way that differs from ours by more than float32 explains is named and not timed; a row without any way
 that agrees ends the program with status 1.
 """
@@ -23,6 +23,11 @@ import torch
 
 import safetensors_file
 from ways import ways_of
+
+try:
+    import in_jax
+except ImportError:
+    in_jax = None
 
 
 def rows_of(program):
@@ -103,7 +108,7 @@ class Peer:
 
 def largest_difference(peer, tensors, scale_of):
     """Of any result or gradient, relative to the largest element of its kind; a missing one is infinitely different."""
-    results, worst, where = peer.results(), 0.0, "nothing"
+    results, worst, where = {name: torch.as_tensor(value) for name, value in peer.results().items()}, 0.0, "nothing"
     for name in peer.outs + ["grad." + n for n in peer.names]:
         ours = tensors[name].double()
         theirs = results[name].double() if name in results else torch.zeros_like(ours)
@@ -150,6 +155,10 @@ def compare_row(options, row, folder):
         tensors = safetensors_file.read(file)
         ways = ways_of(op)
         peers = {name: Peer(function, tensors, settings) for name, function in ways.items()}
+        way = in_jax and in_jax.way_of(op, settings)
+        if way:
+            like = next(iter(peers.values()))
+            peers["JAX (jit)"] = in_jax.Peer(way, tensors, settings, like.names, like.outs, numbered("upstream", tensors))
         record = {**row, "differences": {}}
         for name, peer in list(peers.items()):
             try:
@@ -198,7 +207,8 @@ def main():
     rows = [row for row in rows_of(options.bench) if ("length" not in row or str(row["length"]) in lengths)
             and options.family in ("", row["family"]) and re.search(options.only, row["title"])]
     wrong = 0
-    print(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread, processor time, "
+    beside = f"JAX {in_jax.jax.__version__}" if in_jax else "no JAX"
+    print(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {beside}; one thread, processor time, "
           "forward + backward")
     print(f"| {'case':58} | {'ours ms':>9} | {'peer ms':>9} | {'ratio':>6} | {'differ':>7} | fastest peer |")
     print("|---|---|---|---|---|---|")
@@ -211,7 +221,7 @@ def main():
         print(f"| {row['title']:58} | {record['median_ms']['ours']:9.2f} | {record['median_ms'][record['peer']]:9.2f} "
               f"| {record['ratio']:6.2f} | {max(record['differences'].values()):7.1e} | {record['peer']} |", flush=True)
         if options.json:
-            record.update(torch=torch.__version__, threads=1, cpu_count=os.cpu_count(), load=os.getloadavg()[0])
+            record.update(torch=torch.__version__, jax=in_jax and in_jax.jax.__version__, threads=1, cpu_count=os.cpu_count(), load=os.getloadavg()[0])
             with open(options.json, "a") as file:
                 file.write(json.dumps(record) + "\n")
     sys.exit(1 if wrong else 0)

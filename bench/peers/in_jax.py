@@ -1,0 +1,254 @@
+"""The same work in JAX, compiled by `jax.jit`: what peers in PyTorch are beside, on the same tensors. Not every op: those whose operations
+JAX users would write in a few lines; FSAT's and Combiner's grids stand beside PyTorch alone.
+
+JAX compiles forward and backward as one, so that is what is timed; forward alone is timed apart, backward is the difference.
+"""
+
+import math
+import os
+import time
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # one thread, as the others have
+
+import jax
+import jax.numpy as jnp
+import numpy
+
+softmax = jax.nn.softmax
+
+
+def gelu(x):
+    return jax.nn.gelu(x, approximate=False)
+
+
+def linear(t, name, x):
+    return x @ t[name + ".weight"] + t[name + ".bias"]
+
+
+def queries_keys_values(t, shape):
+    def heads_of(name):
+        y = linear(t, name, t["x"])
+        return y.reshape(*y.shape[:2], int(shape["heads"]), -1).swapaxes(1, 2)
+
+    return [heads_of(name) for name in ("query", "key", "value")]
+
+
+def output(t, mixed):
+    batch, heads, n, width = mixed.shape
+    return linear(t, "out", mixed.swapaxes(1, 2).reshape(batch, n, heads * width))
+
+
+def attend(q, k, v, causal):
+    logits = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+    if causal:
+        n = q.shape[2]
+        logits = jnp.where(jnp.tril(jnp.ones((n, n), bool)), logits, -jnp.inf)
+    return softmax(logits, -1) @ v
+
+
+def softmax_attention(t, shape):
+    return output(t, attend(*queries_keys_values(t, shape), shape["causal"] == "true"))
+
+
+def inverse(a, steps):
+    eye = jnp.eye(a.shape[-1], dtype=a.dtype)
+    z = a.swapaxes(-1, -2) / a.sum(-2).max(-1)[..., None, None]
+    for _ in range(steps):
+        x = a @ z
+        z = 0.25 * z @ (13 * eye - x @ (15 * eye - x @ (7 * eye - x)))
+    return z
+
+
+def shifted_sums(v, taps):
+    n, half = v.shape[2], taps.shape[1] // 2
+    padded = jnp.pad(v, ((0, 0), (0, 0), (half, half), (0, 0)))
+    return sum(taps[None, :, i, None, None] * padded[:, :, i:i + n] for i in range(taps.shape[1]))
+
+
+def nystrom(t, shape):
+    q, k, v = queries_keys_values(t, shape)
+    landmarks = int(shape["landmarks"])
+    q, k = q * q.shape[-1]**-0.25, k * k.shape[-1]**-0.25
+    q_mean, k_mean = (z.reshape(*z.shape[:2], landmarks, -1, z.shape[-1]).mean(-2) for z in (q, k))
+    rows = softmax(q @ k_mean.swapaxes(-1, -2), -1)
+    middle = softmax(q_mean @ k_mean.swapaxes(-1, -2), -1)
+    columns = softmax(q_mean @ k.swapaxes(-1, -2), -1)
+    mixed = (rows @ inverse(middle, int(shape["iterations"]))) @ (columns @ v)
+    return output(t, mixed + shifted_sums(v, t["conv"]) if int(shape["conv"]) else mixed)
+
+
+def mlp(x, first, first_bias, second, second_bias):
+    return gelu(x @ first + first_bias) @ second + second_bias
+
+
+def offsets_of(protocol, m, factors):
+    """Of factor m; None where links are i XOR 2^m."""
+    if protocol == "chord":
+        return [0] + [2**k for k in range(factors)]
+    if protocol == "butterfly":
+        return None
+    return [0] + [k * 2**m for k in range(1, 5)] + [-k * 2**m for k in range(1, 5)]  # cdil
+
+
+def flip(v, distance):
+    return v.reshape(v.shape[0], -1, 2, distance, v.shape[-1])[:, :, ::-1].reshape(v.shape)
+
+
+def factor(w, v, offsets, m):
+    copies = [v, flip(v, 2**m)] if offsets is None else [jnp.roll(v, -o, 1) for o in offsets]
+    return sum(w[..., k:k + 1] * copy for k, copy in enumerate(copies))
+
+
+def paramixer(t, shape):
+    def layers(name):
+        return list(zip(*(t[f"{name}.{layer}.{kind}"] for layer in ("first", "second") for kind in ("weight", "bias"))))
+
+    v = mlp(t["x"], *layers("g")[0])
+    links = layers("f")
+    for m, link_layers in enumerate(links):
+        v = factor(mlp(t["x"], *link_layers), v, offsets_of(shape["protocol"], m, len(links)), m) + v
+    return v
+
+
+def factors_of(n):
+    return max(1, (n - 1).bit_length())
+
+
+def chord_matmul(t, shape):
+    count = factors_of(t["values"].shape[1])
+    return factor(t["weights"], t["values"], offsets_of(shape["protocol"], count - 1, count), count - 1)
+
+
+def chord_chain(t, shape):
+    v, count = t["values"], len(t["weights"])
+    for m in range(count):
+        v = factor(t["weights"][m], v, offsets_of(shape["protocol"], m, count), m) + v
+    return v
+
+
+def butterfly_matmul(t, shape):
+    return t["weights"][..., :1] * t["values"] + t["weights"][..., 1:] * flip(t["values"], int(shape["distance"]))
+
+
+def factor_mlp(t, shape):
+    def one(first, first_bias, second, second_bias):
+        return mlp(t["x"], first, first_bias, second, second_bias)
+
+    return jax.vmap(one)(t["first"], t["first_bias"], t["second"], t["second_bias"])
+
+
+def combiner(t, shape):
+    """The pattern `fixed`, maxima as summaries."""
+    q, k, v = queries_keys_values(t, shape)
+    q = q / math.sqrt(q.shape[-1])
+    size = int(shape["segment"])
+    count = q.shape[2] // size
+    q, k, v = (z.reshape(*z.shape[:2], count, size, -1) for z in (q, k, v))
+    weights = softmax(jnp.einsum("bhsd,bhsjd->bhsj", q.max(3), k), -1)
+    k_span, v_span = k.max(3), jnp.einsum("bhsj,bhsjd->bhsd", weights, v)
+    direct = jnp.einsum("bhgid,bhgjd->bhgij", q, k)
+    spans = jnp.einsum("bhgid,bhsd->bhgis", q, k_span)
+    if shape["causal"] == "true":
+        direct = direct - 1e10 * jnp.triu(jnp.ones((size, size)), 1)
+        spans = spans - 1e10 * jnp.triu(jnp.ones((count, count)))[:, None, :]
+    else:
+        spans = spans - 1e10 * jnp.eye(count)[:, None, :]
+    weights = softmax(jnp.concatenate([direct, spans], -1), -1)
+    mixed = jnp.einsum("bhgij,bhgjd->bhgid", weights[..., :size], v) + jnp.einsum("bhgis,bhsd->bhgid", weights[..., size:], v_span)
+    return output(t, mixed.reshape(*mixed.shape[:2], count * size, -1))
+
+
+def gathered_attention(t, shape):
+    batch, heads, n, width = t["q"].shape
+    at = (jnp.arange(batch)[:, None, None, None], jnp.arange(heads)[None, :, None, None], t["index"])
+    weights = softmax(jnp.einsum("bhne,bhnke->bhnk", t["q"], t["k"][at]) / math.sqrt(width), -1)
+    return jnp.einsum("bhnk,bhnke->bhne", weights, t["v"][at])
+
+
+def layer_norm(t, shape):
+    x = t["x"]
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * t["gamma"] + t["beta"]
+
+
+def pairs(z):
+    return jnp.stack([z.real, z.imag], -1)
+
+
+def complex_of(x):
+    return jax.lax.complex(x[..., 0], x[..., 1])
+
+
+def cyclic(conjugate):
+    def forward(t, shape):
+        a, b = (jnp.fft.rfft(t[name], axis=1) for name in ("a", "b"))
+        return jnp.fft.irfft((a.conj() if conjugate else a) * b, t["a"].shape[1], axis=1)
+
+    return forward
+
+
+WAYS = {
+    "softmax": softmax_attention,
+    "nystrom": nystrom,
+    "paramixer": paramixer,
+    "combiner": combiner,
+    "matmul": lambda t, shape: t["a"] @ t["b"],
+    "linear": lambda t, shape: t["x"] @ t["weight"] + t["bias"],
+    "attention": lambda t, shape: attend(t["q"], t["k"], t["v"], shape["causal"] == "true"),
+    "row_softmax": lambda t, shape: softmax(t["x"], -1),
+    "layer_norm": layer_norm,
+    "bias_gelu": lambda t, shape: gelu(t["x"] + t["bias"]),
+    "gathered_attention": gathered_attention,
+    "chord_matmul": chord_matmul,
+    "chord_chain": chord_chain,
+    "butterfly_matmul": butterfly_matmul,
+    "factor_mlp": factor_mlp,
+    "fft": lambda t, shape: pairs(jnp.fft.fft(complex_of(t["x"]), axis=int(shape["axis"]))),
+    "rfft": lambda t, shape: pairs(jnp.fft.rfft(t["x"], axis=int(shape["axis"]))),
+    "irfft": lambda t, shape: jnp.fft.irfft(complex_of(t["x"]), int(shape["n"]), axis=int(shape["axis"])),
+    "circular_convolve": cyclic(False),
+    "circular_correlate": cyclic(True),
+    "top_k": lambda t, shape: jax.lax.top_k(t["x"], min(int(shape["k"]), t["x"].shape[-1]))[0],
+}
+
+
+def way_of(op, shape):
+    """None where there is none for this row."""
+    if op == "combiner" and (shape["pattern"] != "fixed" or shape.get("pool", "max") != "max"):
+        return None
+    return WAYS.get(op)
+
+
+class Peer:
+    """As compare.Peer: `function(tensors, shape)` gives the result; tensors are PyTorch's."""
+
+    def __init__(self, function, tensors, shape, names, outs, upstream):
+        arrays = {name: jnp.asarray(t.detach().numpy()) for name, t in tensors.items()}
+        self.names, self.outs = names, outs
+        self.leaves = {name: arrays[name] for name in names}
+        self.upstream = tuple(arrays[name] for name in upstream)
+        rest = {name: a for name, a in arrays.items() if name not in names}
+
+        def forward(leaves):
+            out = function({**rest, **leaves}, shape)
+            return out if isinstance(out, tuple) else (out,)
+
+        def both(leaves, upstream):
+            outs, backward = jax.vjp(forward, leaves)
+            return outs, backward(upstream)[0]
+
+        self.forward, self.both = jax.jit(forward), jax.jit(both)
+
+    def results(self):
+        """Numpy arrays by the names that bench_kernel gave them."""
+        outs, grads = self.both(self.leaves, self.upstream)
+        return {**{name: numpy.array(out) for name, out in zip(self.outs, outs, strict=True)},
+                **{"grad." + name: numpy.array(grad) for name, grad in grads.items()}}
+
+    def run(self):
+        start = time.process_time()
+        jax.block_until_ready(self.forward(self.leaves))
+        middle = time.process_time()
+        jax.block_until_ready(self.both(self.leaves, self.upstream))
+        end = time.process_time()
+        return middle - start, (end - middle) - (middle - start)
