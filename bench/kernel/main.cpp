@@ -39,18 +39,26 @@ nn::Place place_of(const Options& options) {
 
 Context context_of(const Options& options) {
   const nn::Place place = place_of(options);
-  return {place.device(), place.dtype(), num_threads(), options.cold};
+  Context context = {place.device(), place.dtype(), num_threads(), options.cold};
+  if (place.device().is_cpu() && place.dtype() == kFloat32 && num_threads() == 1) context.roofs = measure_roofs();
+  return context;
 }
 
-Measured measure(Runner& runner, const Effort& effort) {
-  return {repeat(runner, effort), runner.memory(), runner.work().forward_count, runner.work().backward_count,
-          runner.has_backward()};
+Measured measure(Runner& runner, const Effort& effort, const Context& context) {
+  Measured m = {repeat(runner, effort), runner.memory(), runner.work().forward_count, runner.work().backward_count,
+                runner.has_backward()};
+  if (context.roofs) {
+    m.forward_floor = forward_floor(runner.work(), *context.roofs);
+    m.backward_floor = backward_floor(runner.work(), *context.roofs);
+  }
+  return m;
 }
 
-Measured report(const Case& c, const Settings& settings, const Options& options, Runner& runner) {
-  const Measured measured = measure(runner, options.effort);
-  std::cout << record(settings, measured, context_of(options), c.op).dump() << std::endl;
-  std::cerr << line(settings, measured, context_of(options), c.op);
+Measured report(const Case& c, const Settings& settings, const Options& options, const Context& context,
+                Runner& runner) {
+  const Measured measured = measure(runner, options.effort, context);
+  std::cout << record(settings, measured, context, c.op).dump() << std::endl;
+  std::cerr << line(settings, measured, context, c.op);
   return measured;
 }
 
@@ -64,10 +72,11 @@ std::string chosen(const Case& c, const Settings& settings) {
 
 void report_growth(const Case& c, Settings settings, const Options& options) {
   std::vector<Point> points;
+  const Context context = context_of(options);
   for (Index n = options.from; n <= options.to; n *= 2) {
     settings.set("n", cat(n));
     Runner runner(c.make(settings, place_of(options)), options.cold);
-    const Measured m = report(c, settings, options, runner);
+    const Measured m = report(c, settings, options, context, runner);
     points.push_back({static_cast<double>(n), m.cpu(), m.forward.flops + m.backward.flops, m.memory.peak,
                       m.forward.bytes + m.backward.bytes});
   }
@@ -143,7 +152,7 @@ void run(const Options& options, const Case& c, const Settings& settings) {
   Runner runner(c.make(settings, place_of(options)), options.cold);
   if (!options.dump.empty()) write_safetensors(options.dump, {.metadata = {{"op", c.op}}, .tensors = runner.results()});
   if (options.turns) return take_turns(runner);
-  if (options.dump.empty()) report(c, settings, options, runner);
+  if (options.dump.empty()) report(c, settings, options, context_of(options), runner);
 }
 
 // No op stands first: says where it must, or which there are.

@@ -32,18 +32,25 @@ double rate_seconds(const Measured& m, Seconds Repetition::*which, const Context
       .median;
 }
 
-Json pass(const Measured& m, Seconds Repetition::*which, const Count& count, const Context& context) {
+Json pass(const Measured& m, Seconds Repetition::*which, const Count& count, const Floor& floor,
+          const Context& context) {
   const double rate = rate_seconds(m, which, context);
   const Quartiles cpu = quartiles(m.seconds(which, &Seconds::cpu)), wall = quartiles(m.seconds(which, &Seconds::wall));
-  return {{"median_ms", cpu.median * 1e3},
-          {"min_ms", cpu.min * 1e3},
-          {"q1_ms", cpu.q1 * 1e3},
-          {"q3_ms", cpu.q3 * 1e3},
-          {"wall_median_ms", wall.median * 1e3},
-          {"flops", count.flops},
-          {"bytes", count.bytes},
-          {"gflops", count.flops / rate * 1e-9},
-          {"gbytes", count.bytes / rate * 1e-9}};
+  Json json = {{"median_ms", cpu.median * 1e3},
+               {"min_ms", cpu.min * 1e3},
+               {"q1_ms", cpu.q1 * 1e3},
+               {"q3_ms", cpu.q3 * 1e3},
+               {"wall_median_ms", wall.median * 1e3},
+               {"flops", count.flops},
+               {"bytes", count.bytes},
+               {"gflops", count.flops / rate * 1e-9},
+               {"gbytes", count.bytes / rate * 1e-9}};
+  if (context.roofs) {
+    json["fma"] = count.flops / context.roofs->flops_per_second / rate;
+    json["floor_ms"] = floor.seconds * 1e3;
+    json["roof"] = {{"name", floor.by}, {"fraction", floor.seconds / rate}};
+  }
+  return json;
 }
 
 }  // namespace
@@ -67,12 +74,17 @@ Json record(const Settings& settings, const Measured& m, const Context& context,
   json["threads"] = context.threads;
   json["reps"] = m.repetitions.size();
   json["cache"] = context.cold ? "cold" : "hot";
-  json["forward"] = pass(m, &Repetition::forward, m.forward, context);
-  if (m.has_backward) json["backward"] = pass(m, &Repetition::backward, m.backward, context);
+  json["forward"] = pass(m, &Repetition::forward, m.forward, m.forward_floor, context);
+  if (m.has_backward) json["backward"] = pass(m, &Repetition::backward, m.backward, m.backward_floor, context);
   json["memory"] = {{"inputs", m.memory.inputs},
                     {"forward", m.memory.forward},
                     {"peak", m.memory.peak},
                     {"resident", m.memory.resident}};
+  if (context.roofs) {
+    json["roofs"]["gflops"] = context.roofs->flops_per_second * 1e-9;
+    for (const Level& level : context.roofs->levels)
+      json["roofs"][level.name + "_gbytes"] = level.bytes_per_second * 1e-9;
+  }
   json["cpu"] = processor();
   json["simd"] = simd_target();
   json["blas_core"] = kernels::blas_core_name();
@@ -84,17 +96,23 @@ Json record(const Settings& settings, const Measured& m, const Context& context,
 std::string line(const Settings& settings, const Measured& m, const Context& context, const std::string& op) {
   std::string text = op + ":";
   for (const Setting& s : settings.all()) text += cat(' ', s.name, ' ', s.value);
-  const auto pass_line = [&](const char* name, Seconds Repetition::*which, const Count& count) {
+  const auto pass_line = [&](const char* name, Seconds Repetition::*which, const Count& count, const Floor& floor) {
     const Quartiles cpu = quartiles(m.seconds(which, &Seconds::cpu)),
                     wall = quartiles(m.seconds(which, &Seconds::wall));
     char buffer[200];
     std::snprintf(buffer, sizeof buffer, "\n  %-9s %10.3f ms CPU (%.3f ... %.3f), %.3f ms wall, %.2f GF/s", name,
                   cpu.median * 1e3, cpu.q1 * 1e3, cpu.q3 * 1e3, wall.median * 1e3,
                   count.flops / rate_seconds(m, which, context) * 1e-9);
-    return std::string(buffer);
+    std::string pass = buffer;
+    if (context.roofs) {
+      std::snprintf(buffer, sizeof buffer, ", %.0f %% of the floor (%s)",
+                    100 * floor.seconds / rate_seconds(m, which, context), floor.by.c_str());
+      pass += buffer;
+    }
+    return pass;
   };
-  text += pass_line("forward", &Repetition::forward, m.forward);
-  if (m.has_backward) text += pass_line("backward", &Repetition::backward, m.backward);
+  text += pass_line("forward", &Repetition::forward, m.forward, m.forward_floor);
+  if (m.has_backward) text += pass_line("backward", &Repetition::backward, m.backward, m.backward_floor);
   char buffer[200];
   std::snprintf(buffer, sizeof buffer, "\n  memory    %10.2f MB inputs, %.2f MB more at the peak (forward %.2f)\n",
                 m.memory.inputs * 1e-6, m.memory.peak * 1e-6, m.memory.forward * 1e-6);
