@@ -4,7 +4,7 @@
 #   bench/compare.sh                     every part: roofs, peers, growth, memory
 #   bench/compare.sh --only peers        some of them, with commas between
 #   bench/compare.sh --rows nystrom      roofs, peers, growth: rows whose titles match a regular expression (grep -E)
-#   bench/compare.sh --quick             under 10 minutes: shorter runs, growth up to 2^13, memory at 2^15
+#   bench/compare.sh --quick             under 10 minutes: shorter runs, growth up to 2^13, memory at 2^17
 #   bench/compare.sh --out DIR           where results go; else build/compare
 #   bench/compare.sh --bin PROGRAM       a bench_kernel that is built already, bench_primitives and its kin beside it; else
 #                                        build/release is brought up to date
@@ -14,7 +14,8 @@
 # from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers, JAX with it; without JAX, PyTorch is the only peer.
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
 # 2^16, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
-# memory: forward and backward of each attention at N = 2^17, B = 1, H = 2, E = 32, which shall take under 8 GiB.
+# memory: forward and backward of an encoder layer with each attention at a million positions, B = 1, H = 1, E = 32, which shall take
+# under 16 GiB, and how time grows from 2^10 on.
 # growth.svg and peers.svg show the attentions. At the end stands a line for each target: what was measured, what was wanted, met,
 # short or open. Ends with status 1 where results differ or memory is exceeded.
 set -euo pipefail
@@ -27,7 +28,7 @@ seconds=2
 least=0.5
 lengths=1024,4096,16384
 largest=65536
-long=131072
+long=1048576
 
 stop() { echo "compare: $1" >&2; exit "${2:-1}"; }
 
@@ -37,7 +38,7 @@ while [ $# -gt 0 ]; do
     --rows) rows=${2:?compare: --rows needs a regular expression}; shift ;;
     --bin) bin=${2:?compare: --bin needs the program bench_kernel}; shift ;;
     --out) out=${2:?compare: --out needs a folder}; shift ;;
-    --quick) seconds=0.3 least=0.05 lengths=1024 largest=8192 long=32768 ;;
+    --quick) seconds=0.3 least=0.05 lengths=1024 largest=8192 long=131072 ;;
     *) stop "unknown option $1; there are --only, --rows, --bin, --out and --quick" 2 ;;
   esac
   shift
@@ -50,7 +51,7 @@ export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 if [ -z "$bin" ]; then
   bin=$root/build/release/bin/bench_kernel
   mkdir -p "$root/build"
-  bash "$root/cmake/build.sh" --no-install release bench_kernel bench_{primitives,attentions,layers,training} >"$root/build/compare.log" 2>&1 ||
+  bash "$root/cmake/build.sh" --no-install release bench_{kernel,primitives,attentions,layers,training} >"$root/build/compare.log" 2>&1 ||
     stop "the build failed; see build/compare.log"
 fi
 [ -f "$bin" ] && [ -x "$bin" ] || stop "--bin $bin: there is no such program" 2
@@ -96,7 +97,8 @@ peers() {
   local python
   python=$(peer_python) || stop "PyTorch is neither here nor to be had from PyPI (Debian: apt-get install python3-torch)"
   rm -f "$out/peers.jsonl"
-  "$python" "$root/bench/peers/compare.py" --bench "$bin" --only "$rows" --n "$lengths" --seconds "$seconds" --json "$out/peers.jsonl" || status=1
+  "$python" "$root/bench/peers/compare.py" --bench "$bin" --only "$rows" --n "$lengths" --seconds "$seconds" \
+    --json "$out/peers.jsonl" || status=1
   if [ -s "$out/peers.jsonl" ]; then measured=yes; fi
 }
 
@@ -133,30 +135,28 @@ growth() {
   done <<<"$(growth_rows | grep -E -- "$rows")"
 }
 
-# Of the allocator, which serves all tensors, and of the whole process.
+# An encoder layer from 2^10 positions to a million: seconds and memory of the longest, of the allocator, which serves all tensors, and of
+# the whole process; how time grows.
 memory() {
-  local op peak resident
-  : >"$out/memory.jsonl"
-  measured=yes
-  for op in nystrom fsat paramixer combiner; do
-    if ! "$bin" "$op" --n "$long" --batch 1 --d 64 --repetitions 1 --seconds 0 2>"$out/memory.log" >>"$out/memory.jsonl"; then
+  local op
+  : >"$out/memory.jsonl" >"$out/memory.log"
+  for op in nystrom_layer fsat_layer paramixer_layer combiner_layer; do
+    if ! "$bin" "$op" --growth --to "$long" --batch 1 --heads 1 --d 32 --repetitions 1 --seconds 0.1 \
+      2>"$out/memory.log" >"$out/layer.jsonl"; then
       cat "$out/memory.log" >&2
       status=1
       continue
     fi
-    peak=$(tail -n 1 "$out/memory.jsonl" | sed 's/.*"peak":\([0-9.e+]*\).*/\1/')
-    resident=$(tail -n 1 "$out/memory.jsonl" | sed 's/.*"resident":\([0-9.e+]*\).*/\1/')
-    awk -v op="$op" -v n="$long" -v peak="$peak" -v resident="$resident" 'BEGIN {
-      printf "%-10s N = %d: %.2f GiB of tensors, %.2f GiB of the process: %s\n", op, n, peak / 2^30, resident / 2^30,
-             resident < 8 * 2^30 ? "met" : "EXCEEDED"
-      exit !(resident < 8 * 2^30)
-    }' || status=1
+    cat "$out/layer.jsonl" >>"$out/memory.jsonl"
+    python3 "$root/bench/targets.py" --longest "$out/layer.jsonl" --gib 16 || status=1
+    measured=yes
   done
 }
 
 # One line per target, of what this run measured; the table behind it goes to a file.
 verdicts() {
   local family files=()
+  [[ $parts == *roofs* || $parts == *peers* || $parts == *growth* ]] || return 0
   for family in primitives attentions layers training; do
     [[ $parts != *roofs* ]] || [ ! -s "$out/$family.json" ] || files+=("$out/$family.json")
   done

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What was asked of the kernels on a CPU beside what was measured: a table, then one line per target that says met or short.
 
+  python3 bench/targets.py --longest growth.jsonl --gib 16     of one op: seconds and memory of its last length, and how time grows
   python3 bench/targets.py --rows rows.jsonl [--only REGEX] [--roofs FILE ...] [--peers peers.jsonl] [--growth growth.jsonl]
 
 rows.jsonl is what `bench_kernel --rows` prints, the roofs' files are those of bench_primitives and its kin (--benchmark_out), the
@@ -11,6 +12,7 @@ import argparse
 import json
 import pathlib
 import re
+import sys
 
 PASSES = ("forward", "backward")
 
@@ -89,14 +91,32 @@ def growth_verdicts(lines):
                    f"counted n^{counted:.2f} + 0.05: " + ("met" if g["time_met"] else "short"))
 
 
+def longest(file, most_gib):
+    """Prints one line; whether the process stayed below so many GiB."""
+    lines = json_lines(file)
+    runs, growth = [line for line in lines if "memory" in line], lines[-1]["growth"]
+    last = max(runs, key=lambda line: int(line["shape"]["n"]))
+    seconds = [last[name]["median_ms"] / 1e3 for name in PASSES]
+    tensors, process = (last["memory"][kind] / 2**30 for kind in ("peak", "resident"))
+    met = process < most_gib
+    print(f"{last['op']}, n = {last['shape']['n']}: {seconds[0]:.2f} s forward, {seconds[1]:.2f} s backward, {tensors:.2f} GiB of tensors, "
+          f"{process:.2f} GiB of the process, wanted {most_gib:g}: {'met' if met else 'short'}; time n^{growth['time']:.2f}, "
+          f"counted n^{max(growth['flops'], growth['bytes']):.2f}")
+    return met
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", required=True)
+    parser.add_argument("--rows")
+    parser.add_argument("--longest")
+    parser.add_argument("--gib", type=float, default=16)
     parser.add_argument("--only", default="", help="rows whose title matches this regular expression")
     parser.add_argument("--roofs", nargs="*", default=[])
     parser.add_argument("--peers")
     parser.add_argument("--growth")
     options = parser.parse_args()
+    if options.longest:
+        sys.exit(0 if longest(options.longest, options.gib) else 1)
     rows = [row for row in json_lines(options.rows) if "target" in row and re.search(options.only, row["title"])]
     roofs = fractions(options.roofs)
     peers = {line["title"]: line for line in json_lines(options.peers)}
