@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "subquad/tests/kernels/landmark_flags.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/threads.h"
 
@@ -13,12 +14,6 @@ namespace {
 
 using kernels::LandmarkSoftmaxOptions;
 using kernels::LeftOutRows;
-
-Tensor flags(const Shape& shape, Index every) {  // all but each so many
-  Tensor t = zeros(shape, kBool, kCpu);
-  for (Index i = 0; i < t.size(); ++i) t.data<bool>()[i] = i % every != 1;
-  return here(t);
-}
 
 struct Slow {
   Tensor y, dx;

@@ -4,6 +4,7 @@
 
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/matmul/matmul.h"
+#include "subquad/tests/kernels/landmark_flags.h"
 #include "subquad/tests/support/compare.h"
 
 namespace subquad::test {
@@ -11,12 +12,6 @@ namespace {
 
 using kernels::LandmarkSoftmaxOptions;
 using kernels::LeftOutRows;
-
-Tensor flags(const Shape& shape, Index every) {  // all but each so many
-  Tensor t = zeros(shape, kBool, kCpu);
-  for (Index i = 0; i < t.size(); ++i) t.data<bool>()[i] = i % every != 1;
-  return here(t);
-}
 
 // In float64, step by step: landmark_softmax_test has looked at the softmax.
 TEST_CASE("landmark_weights and its gradients are a product and its softmax") {
