@@ -4,14 +4,14 @@
 #   bench/compare.sh                     every part: roofs, peers, growth, memory
 #   bench/compare.sh --only peers        some of them, with commas between
 #   bench/compare.sh --rows nystrom      roofs, peers, growth: rows whose titles match a regular expression (grep -E)
-#   bench/compare.sh --quick             under 10 minutes: shorter runs, growth up to 2^13, memory at 2^17
+#   bench/compare.sh --quick             under 10 minutes: N = 1024, PyTorch without torch.compile, growth up to 2^13, memory at 2^17
 #   bench/compare.sh --out DIR           where results go; else build/compare
 #   bench/compare.sh --bin PROGRAM       a bench_kernel that is built already, bench_primitives and its kin beside it; else
 #                                        build/release is brought up to date
 #
 # roofs: each row of `bench_kernel --rows`, forward and backward, beside what this machine reaches at best.
-# peers: the same rows beside the same work in PyTorch and JAX, results compared first (bench/peers). PyTorch comes from python3, or
-# from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers, JAX with it; without JAX, PyTorch is the only peer.
+# peers: the same rows beside the same work in PyTorch (eager and compiled) and JAX, results compared first (bench/peers). PyTorch comes
+# from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers, JAX with it; without JAX, PyTorch is the only peer.
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
 # 2^16, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
 # memory: forward and backward of an encoder layer with each attention at a million positions, B = 1, H = 1, E = 32, which shall take
@@ -24,6 +24,7 @@ bin=
 out=$root/build/compare
 parts=roofs,peers,growth,memory
 rows=
+ways=()
 seconds=2
 least=0.5
 lengths=1024,4096,16384
@@ -38,7 +39,7 @@ while [ $# -gt 0 ]; do
     --rows) rows=${2:?compare: --rows needs a regular expression}; shift ;;
     --bin) bin=${2:?compare: --bin needs the program bench_kernel}; shift ;;
     --out) out=${2:?compare: --out needs a folder}; shift ;;
-    --quick) seconds=0.3 least=0.05 lengths=1024 largest=8192 long=131072 ;;
+    --quick) seconds=0.3 least=0.05 lengths=1024 largest=8192 long=131072 ways=(--eager) ;;
     *) stop "unknown option $1; there are --only, --rows, --bin, --out and --quick" 2 ;;
   esac
   shift
@@ -98,7 +99,7 @@ peers() {
   python=$(peer_python) || stop "PyTorch is neither here nor to be had from PyPI (Debian: apt-get install python3-torch)"
   rm -f "$out/peers.jsonl"
   "$python" "$root/bench/peers/compare.py" --bench "$bin" --only "$rows" --n "$lengths" --seconds "$seconds" \
-    --json "$out/peers.jsonl" || status=1
+    "${ways[@]}" --json "$out/peers.jsonl" || status=1
   if [ -s "$out/peers.jsonl" ]; then measured=yes; fi
 }
 

@@ -4,13 +4,16 @@
   python3 bench/peers/compare.py --bench build/release/bin/bench_kernel [--only REGEX] [--n 1024,4096] [--json FILE]
 
 The rows are those of `bench_kernel --rows`. Each peer is a file of this folder: the operations of the official code of its paper,
-written anew from the paper, on the inputs and parameters that bench_kernel drew; JAX's, where it is installed, stand in in_jax.py. One thread; processor time; medians of runs that alternate, so that what else the machine
-does meets both alike. A way that differs from ours by more than float32 explains is named and not timed; a row without any way
-that agrees ends the program with status 1.
+written anew from the paper, on the inputs and parameters that bench_kernel drew; JAX's, where it is installed, stand in in_jax.py.
+The ways of PyTorch are taken as they are (eager), the fastest of them also through torch.compile. PyTorch's BLAS is made to take its fast
+kernels on every processor (mkl_kernels.py). One thread; processor time; medians of runs that alternate, so that what else the machine
+does meets both alike. Results are compared without dropout, whose masks are everyone's own. A way that differs from ours by more than float32 explains is named and not timed; one that takes more than three times
+as long as the fastest is timed once; a row without any way that agrees ends the program with status 1.
 """
 
 import argparse
 import json
+import logging
 import os
 import pathlib
 import re
@@ -18,9 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
+
+import mkl_kernels
+
+MKL = mkl_kernels.allow()  # before PyTorch is loaded
 
 import torch
 
+import encoder
 import safetensors_file
 from ways import ways_of
 
@@ -106,6 +115,23 @@ class Peer:
         return middle - start, end - middle
 
 
+class Step(Peer):
+    """A whole step of training around a way to compute its loss: the optimiser, too."""
+
+    def __init__(self, function, tensors, shape):
+        super().__init__(function, tensors, shape)
+        self.step = encoder.step_of(self, self.forward)
+
+    def run(self):
+        start = time.process_time()
+        self.step()
+        return time.process_time() - start, 0.0
+
+
+def peer_of(op):
+    return Step if op.endswith("_step") else Peer
+
+
 def largest_difference(peer, tensors, scale_of):
     """Of any result or gradient, relative to the largest element of its kind; a missing one is infinitely different."""
     results, worst, where = {name: torch.as_tensor(value) for name, value in peer.results().items()}, 0.0, "nothing"
@@ -132,6 +158,61 @@ def median(values):
     return sorted(values)[len(values) // 2]
 
 
+def compiled(function):
+    """For these shapes."""
+    torch._dynamo.reset()  # else a ninth function from the same line of code would silently not be compiled
+    return torch.compile(function, dynamic=False)
+
+
+def without_dropout(settings):
+    return {**settings, "dropout": "0"} if "dropout" in settings else settings
+
+
+class Contest:
+    """The ways of one row that give our results, on its own settings, and how long each takes at first."""
+
+    def __init__(self, row, checked, tensors, tolerance):
+        self.row, self.checked, self.tensors, self.tolerance = row, checked, tensors, tolerance
+        self.ways, self.peers, self.differences, self.first = {}, {}, {}, {}
+
+    def enter(self, name, make, function):
+        """Adds make(function, tensors, settings), unless it differs or cannot be run: that is said."""
+        title, settings = self.row["title"], self.row["shape"]
+        try:
+            difference, where = largest_difference(make(function, self.checked, without_dropout(settings)), self.checked, scales(self.checked))
+            if not difference <= self.tolerance:
+                print(f"{title}: {name} differs by {difference:.2g} in {where}: not timed", file=sys.stderr)
+                return
+            peer = make(function, self.tensors, settings)
+            peer.run()  # caches, pages, compilers
+            self.first[name] = sum(peer.run())
+        except Exception as error:  # a way that does not do this row, not in this memory, or that a compiler refuses
+            print(f"{title}: {name} failed: {(str(error) or type(error).__name__).splitlines()[0]}", file=sys.stderr)
+            return
+        self.ways[name], self.peers[name], self.differences[name] = function, peer, difference
+
+    def fastest(self):
+        return min(self.peers, key=self.first.get)
+
+    def close_ones(self):
+        """Ways that might be the fastest in the end."""
+        least = min(self.first.values())
+        return {name: peer for name, peer in self.peers.items() if self.first[name] <= 3 * least}
+
+
+def enter_all(contest, op, eager):
+    for name, function in ways_of(op).items():
+        contest.enter(name, peer_of(op), function)
+    if contest.peers and not eager:
+        fastest = contest.fastest()
+        contest.enter(f"{fastest}, compiled", peer_of(op), compiled(contest.ways[fastest]))
+    way = in_jax and in_jax.way_of(op, contest.row["shape"])
+    if way and contest.peers:
+        like = next(iter(contest.peers.values()))
+        upstream = numbered("upstream", contest.tensors)
+        contest.enter("JAX (jit)", lambda *of: in_jax.Peer(*of, like.names, like.outs, upstream), way)
+
+
 def alternate(ours, peers, seconds, repetitions):
     """Times of ours and of each peer, one run of each in turn."""
     runners = {"ours": ours, **peers}
@@ -146,47 +227,39 @@ def alternate(ours, peers, seconds, repetitions):
     return times
 
 
+def drawn(options, op, settings, folder):
+    """bench_kernel on these settings, and what it drew and computed at first."""
+    file = str(pathlib.Path(folder) / "case.safetensors")
+    ours = Ours(options.bench, op, settings, file)
+    return ours, safetensors_file.read(file)
+
+
 def compare_row(options, row, folder):
     """The record of one row, or None when results differ."""
     op, settings = row["op"], row["shape"]
-    file = str(pathlib.Path(folder) / "case.safetensors")
-    ours = Ours(options.bench, op, settings, file)
+    ours, tensors = drawn(options, op, settings, folder)
+    checked = tensors
     try:
-        tensors = safetensors_file.read(file)
-        ways = ways_of(op)
-        peers = {name: Peer(function, tensors, settings) for name, function in ways.items()}
-        way = in_jax and in_jax.way_of(op, settings)
-        if way:
-            like = next(iter(peers.values()))
-            peers["JAX (jit)"] = in_jax.Peer(way, tensors, settings, like.names, like.outs, numbered("upstream", tensors))
-        record = {**row, "differences": {}}
-        for name, peer in list(peers.items()):
-            try:
-                difference, where = largest_difference(peer, tensors, scales(tensors))
-            except (RuntimeError, ValueError) as error:  # a way that does not do this row, or not in this memory
-                print(f"{row['title']}: {name} failed: {error}", file=sys.stderr)
-                del peers[name]
-                continue
-            if difference <= options.tolerance:
-                record["differences"][name] = difference
-            else:
-                print(f"{row['title']}: {name} differs by {difference:.2g} in {where}: not timed", file=sys.stderr)
-                del peers[name]
-        if not peers:
+        if without_dropout(settings) != settings:
+            other, checked = drawn(options, op, without_dropout(settings), folder)
+            other.close()
+        contest = Contest(row, checked, tensors, options.tolerance)
+        enter_all(contest, op, options.eager)
+        if not contest.peers:
             return None
-        times = alternate(ours, peers, options.seconds, options.repetitions)
+        times = alternate(ours, contest.close_ones(), options.seconds, options.repetitions)
     finally:
         ours.close()
     total = {name: median([f + b for f, b in runs]) for name, runs in times.items()}
-    best = min(peers, key=total.get)
-    record.update(
-        median_ms={name: t * 1e3 for name, t in total.items()},
-        forward_ms={name: median([f for f, _ in runs]) * 1e3 for name, runs in times.items()},
-        backward_ms={name: median([b for _, b in runs]) * 1e3 for name, runs in times.items()},
-        quartiles_ms={name: [sorted(f + b for f, b in runs)[i * (len(runs) - 1) // 4] * 1e3 for i in (1, 3)]
-                      for name, runs in times.items()},
-        reps=len(times["ours"]), peer=best, ratio=total[best] / total["ours"])
-    return record
+    best = min((name for name in total if name != "ours"), key=total.get)
+    return {**row, "differences": contest.differences,
+            "once_ms": {name: t * 1e3 for name, t in contest.first.items() if name not in total},
+            "median_ms": {name: t * 1e3 for name, t in total.items()},
+            "forward_ms": {name: median([f for f, _ in runs]) * 1e3 for name, runs in times.items()},
+            "backward_ms": {name: median([b for _, b in runs]) * 1e3 for name, runs in times.items()},
+            "quartiles_ms": {name: [sorted(f + b for f, b in runs)[i * (len(runs) - 1) // 4] * 1e3 for i in (1, 3)]
+                             for name, runs in times.items()},
+            "reps": len(times["ours"]), "peer": best, "ratio": total[best] / total["ours"]}
 
 
 def main():
@@ -198,8 +271,11 @@ def main():
     parser.add_argument("--seconds", type=float, default=5, help="at least so long for each row")
     parser.add_argument("--repetitions", type=int, default=5, help="and so often")
     parser.add_argument("--tolerance", type=float, default=2e-4, help="of a difference, relative to the largest element")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile, which takes 10 to 60 seconds for each row")
     parser.add_argument("--json", help="append records to this file")
     options = parser.parse_args()
+    warnings.filterwarnings("ignore", module="torch._inductor")  # that it leaves complex numbers to the eager way
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no GPU
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as ours does
 
@@ -208,8 +284,8 @@ def main():
             and options.family in ("", row["family"]) and re.search(options.only, row["title"])]
     wrong = 0
     beside = f"JAX {in_jax.jax.__version__}" if in_jax else "no JAX"
-    print(f"PyTorch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {beside}; one thread, processor time, "
-          "forward + backward")
+    print(f"PyTorch {torch.__version__}{' (eager)' if options.eager else ''}, {torch.backends.cpu.get_cpu_capability()}, MKL's kernels {MKL}, "
+          f"{beside}; one thread, processor time, forward + backward")
     print(f"| {'case':58} | {'ours ms':>9} | {'peer ms':>9} | {'ratio':>6} | {'differ':>7} | fastest peer |")
     print("|---|---|---|---|---|---|")
     for row in rows:
@@ -219,9 +295,10 @@ def main():
             wrong += 1
             continue
         print(f"| {row['title']:58} | {record['median_ms']['ours']:9.2f} | {record['median_ms'][record['peer']]:9.2f} "
-              f"| {record['ratio']:6.2f} | {max(record['differences'].values()):7.1e} | {record['peer']} |", flush=True)
+              f"| {record['ratio']:6.2f} | {record['differences'][record['peer']]:7.1e} | {record['peer']} |", flush=True)
         if options.json:
-            record.update(torch=torch.__version__, jax=in_jax and in_jax.jax.__version__, threads=1, cpu_count=os.cpu_count(), load=os.getloadavg()[0])
+            record.update(torch=torch.__version__, jax=in_jax and in_jax.jax.__version__, mkl=MKL, eager=options.eager, threads=1,
+                          cpu_count=os.cpu_count(), load=os.getloadavg()[0])
             with open(options.json, "a") as file:
                 file.write(json.dumps(record) + "\n")
     sys.exit(1 if wrong else 0)
