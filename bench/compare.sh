@@ -1,28 +1,31 @@
 #!/usr/bin/env bash
 # Ours beside PyTorch and JAX, and how time and memory grow, on one thread of this machine's CPU.
 #
-#   bench/compare.sh                     every part: roofs, peers, growth, memory
+#   bench/compare.sh                     every part: roofs, cold, peers, growth, memory, threads
 #   bench/compare.sh --only peers        some of them, with commas between
-#   bench/compare.sh --rows nystrom      roofs, peers, growth: rows whose titles match a regular expression (grep -E)
+#   bench/compare.sh --rows nystrom      roofs, cold, peers, growth: rows whose titles match a regular expression (grep -E)
 #   bench/compare.sh --quick             under 10 minutes: N = 1024, PyTorch without torch.compile, growth up to 2^13, memory at 2^17
 #   bench/compare.sh --out DIR           where results go; else build/compare
 #   bench/compare.sh --bin PROGRAM       a bench_kernel that is built already, bench_primitives and its kin beside it; else
 #                                        build/release is brought up to date
 #
 # roofs: each row of `bench_kernel --rows`, forward and backward, beside what this machine reaches at best.
+# cold: the same of primitives whose inputs come from memory.
 # peers: the same rows beside the same work in PyTorch (eager and compiled) and JAX, results compared first (bench/peers). PyTorch comes
 # from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers, JAX with it; without JAX, PyTorch is the only peer.
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
 # 2^16, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
 # memory: forward and backward of an encoder layer with each attention at a million positions, B = 1, H = 1, E = 32, which shall take
 # under 16 GiB, and how time grows from 2^10 on.
+# threads: wall time of the attentions on one thread and on all processors, for information.
 # growth.svg and peers.svg show the attentions. At the end stands a line for each target: what was measured, what was wanted, met,
 # short or open. Ends with status 1 where results differ or memory is exceeded.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 bin=
 out=$root/build/compare
-parts=roofs,peers,growth,memory
+all=roofs,cold,peers,growth,memory,threads
+parts=$all
 rows=
 ways=()
 seconds=2
@@ -45,9 +48,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 for part in ${parts//,/ }; do
-  case $part in roofs | peers | growth | memory) ;; *) stop "no part is called $part; there are roofs, peers, growth, memory" 2 ;; esac
+  [[ ,$all, == *,$part,* ]] || stop "no part is called $part; there are ${all//,/, }" 2
 done
 
+processors=$(env -u OMP_NUM_THREADS nproc)
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 if [ -z "$bin" ]; then
   bin=$root/build/release/bin/bench_kernel
@@ -81,18 +85,25 @@ wanted_names() {
     sed 's/ /\//g; s/=/:/g'
 }
 
-roofs() {
-  local family names
+# time_rows NAME FAMILY OPTION...: into NAME.json and NAME.txt.
+time_rows() {
+  local name=$1 family=$2 names
+  shift 2
+  rm -f "$out/$name.json"
   names=$(wanted_names | paste -sd'|')
   [ -n "$names" ] || return 0
-  for family in primitives attentions layers training; do
-    rm -f "$out/$family.json"
-    "$(dirname "$bin")/bench_$family" --benchmark_filter="^($names)/(forward|backward)" --benchmark_min_time="$least" \
-      --benchmark_out="$out/$family.json" >"$out/$family.txt" 2>"$out/$family.log" || status=1
-    if grep ERROR "$out/$family.txt"; then status=1; fi
-    if [ -s "$out/$family.json" ]; then measured=yes; fi
-  done
+  "$(dirname "$bin")/bench_$family" --benchmark_filter="^($names)/(forward|backward)" --benchmark_min_time="$least" \
+    --benchmark_out="$out/$name.json" "$@" >"$out/$name.txt" 2>"$out/$name.log" || status=1
+  if grep ERROR "$out/$name.txt"; then status=1; fi
+  if [ -s "$out/$name.json" ]; then measured=yes; fi
 }
+
+roofs() {
+  local family
+  for family in primitives attentions layers training; do time_rows "$family" "$family"; done
+}
+
+cold() { time_rows primitives_cold primitives --cold; }
 
 peers() {
   local python
@@ -154,17 +165,28 @@ memory() {
   done
 }
 
+threads() {
+  local op count
+  : >"$out/threads.jsonl"
+  [ "$processors" -gt 1 ] || return 0
+  for op in softmax nystrom fsat paramixer combiner; do
+    for count in 1 "$processors"; do
+      "$bin" "$op" --n 4096 --threads "$count" --seconds "$least" 2>/dev/null >>"$out/threads.jsonl" || status=1
+    done
+  done
+  measured=yes
+}
+
 # One line per target, of what this run measured; the table behind it goes to a file.
 verdicts() {
-  local family files=()
-  [[ $parts == *roofs* || $parts == *peers* || $parts == *growth* ]] || return 0
-  for family in primitives attentions layers training; do
-    [[ $parts != *roofs* ]] || [ ! -s "$out/$family.json" ] || files+=("$out/$family.json")
-  done
+  local family files=() others=()
+  of() { if [[ ,$parts, == *,$1,* && -s $out/$2 ]]; then echo "$out/$2"; fi; }  # what this run measured
+  for family in primitives attentions layers training; do files+=("$(of roofs "$family.json")"); done
+  others=(--cold "$(of cold primitives_cold.json)" --peers "$(of peers peers.jsonl)" --growth "$(of growth growth.jsonl)"
+    --threads "$(of threads threads.jsonl)")
+  [ "$parts" != memory ] || return 0  # which has said all
   "$bin" --rows >"$out/rows.jsonl"
-  python3 "$root/bench/targets.py" --rows "$out/rows.jsonl" --only "$rows" --roofs "${files[@]}" \
-    --peers "$([[ $parts != *peers* ]] || echo "$out/peers.jsonl")" --growth "$([[ $parts != *growth* ]] || echo "$out/growth.jsonl")" \
-    >"$out/targets.md"
+  python3 "$root/bench/targets.py" --rows "$out/rows.jsonl" --only "$rows" --roofs "${files[@]}" "${others[@]}" >"$out/targets.md"
   sed '1,/^$/d' "$out/targets.md"
 }
 

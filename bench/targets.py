@@ -2,10 +2,12 @@
 """What was asked of the kernels on a CPU beside what was measured: a table, then one line per target that says met or short.
 
   python3 bench/targets.py --longest growth.jsonl --gib 16     of one op: seconds and memory of its last length, and how time grows
-  python3 bench/targets.py --rows rows.jsonl [--only REGEX] [--roofs FILE ...] [--peers peers.jsonl] [--growth growth.jsonl]
+  python3 bench/targets.py --rows rows.jsonl [--only REGEX] [--roofs FILE ...] [--cold FILE ...] [--peers peers.jsonl]
+                           [--growth growth.jsonl] [--threads threads.jsonl]
 
 rows.jsonl is what `bench_kernel --rows` prints, the roofs' files are those of bench_primitives and its kin (--benchmark_out), the
-others those of bench/compare.sh. A target is met when every one of its rows is; what was not measured is `open`.
+others those of bench/compare.sh. A target is met when every one of its rows is; what was not measured is `open`. What the same rows
+reach with cold inputs, and several threads, are for information.
 """
 
 import argparse
@@ -24,7 +26,7 @@ def json_lines(path):
 def fractions(files):
     """(title, pass) of what Google Benchmark timed: its line."""
     found = {}
-    for file in files:
+    for file in filter(None, files):
         for line in json.loads(pathlib.Path(file).read_text())["benchmarks"]:
             words = line["name"].split("/")
             name = next((word for word in words if word in PASSES), None)
@@ -43,14 +45,17 @@ class Figure:
         return round(self.value, 2) >= self.wanted
 
 
-def roof_figures(row, roofs):
+def roof_figures(row, roofs, cold):
     target = row["target"]
     for name in PASSES:
         line, wanted = roofs.get((row["title"], name)), target[name + "_roof"]
         if line and wanted:
-            value = line["fma" if target["products"] else "roof"]
+            kind = "fma" if target["products"] else "roof"
             what = "FMA peak" if target["products"] else f"floor ({line['label']})"
-            yield Figure(f"{row['title']}, {name}", f"{100 * value:.0f} % of the {what}", value, wanted)
+            text = f"{100 * line[kind]:.0f} % of the {what}"
+            if (row["title"], name) in cold:
+                text += f"; {100 * cold[row['title'], name][kind]:.0f} % cold"
+            yield Figure(f"{row['title']}, {name}", text, line[kind], wanted)
 
 
 def peer_figures(row, peers):
@@ -91,6 +96,18 @@ def growth_verdicts(lines):
                    f"counted n^{counted:.2f} + 0.05: " + ("met" if g["time_met"] else "short"))
 
 
+def thread_lines(lines):
+    """How much sooner several threads are done than one."""
+    wall = {}
+    for line in lines:
+        seconds = sum(line[name]["wall_median_ms"] for name in PASSES if name in line)
+        wall.setdefault((line["op"], line["shape"]["n"]), {})[line["threads"]] = seconds
+    for (op, n), by in wall.items():
+        if len(by) > 1:
+            most = max(by)
+            yield f"{op} n={n}: {by[1] / by[most]:.2f} times as fast on {most} threads (wall time, for information)"
+
+
 def longest(file, most_gib):
     """Prints one line; whether the process stayed below so many GiB."""
     lines = json_lines(file)
@@ -112,13 +129,15 @@ def main():
     parser.add_argument("--gib", type=float, default=16)
     parser.add_argument("--only", default="", help="rows whose title matches this regular expression")
     parser.add_argument("--roofs", nargs="*", default=[])
+    parser.add_argument("--cold", nargs="*", default=[])
     parser.add_argument("--peers")
     parser.add_argument("--growth")
+    parser.add_argument("--threads")
     options = parser.parse_args()
     if options.longest:
         sys.exit(0 if longest(options.longest, options.gib) else 1)
     rows = [row for row in json_lines(options.rows) if "target" in row and re.search(options.only, row["title"])]
-    roofs = fractions(options.roofs)
+    roofs, cold = fractions(options.roofs), fractions(options.cold)
     peers = {line["title"]: line for line in json_lines(options.peers)}
 
     names = list(dict.fromkeys(row["target"]["name"] for row in rows))
@@ -127,7 +146,7 @@ def main():
     for name in names:
         own = [row for row in rows if row["target"]["name"] == name]
         target = own[0]["target"]
-        by_roof = [figure for row in own for figure in roof_figures(row, roofs)]
+        by_roof = [figure for row in own for figure in roof_figures(row, roofs, cold)]
         by_peer = [figure for row in own for figure in peer_figures(row, peers)]
         for figure in by_roof + by_peer:
             unit = f"{100 * figure.wanted:.0f} %" if figure in by_roof else f"{figure.wanted:g} x"
@@ -137,7 +156,7 @@ def main():
         if target["peer"]:
             verdicts.append(verdict(name, "peer", by_peer, f"{target['peer']:g} x"))
     print()
-    print("\n".join([*verdicts, *growth_verdicts(json_lines(options.growth))]))
+    print("\n".join([*verdicts, *growth_verdicts(json_lines(options.growth)), *thread_lines(json_lines(options.threads))]))
 
 
 if __name__ == "__main__":

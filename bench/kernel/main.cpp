@@ -7,8 +7,9 @@
 //   through
 //
 // For people on standard error, one JSON line per measurement on standard output. --dump and --turns are for
-// bench/peers: the same inputs for another engine, and one run for each line of standard input.
+// bench/peers: the same inputs for another engine, and runs when a line of standard input asks for them.
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -106,11 +107,26 @@ void report_growth(const Case& c, Settings settings, const Options& options) {
                g.allocated, g.bytes, g.memory_met() ? "met" : "ABOVE");
 }
 
-// One run per line of standard input, so that a peer can take turns; each is answered by its processor time.
+Index count_in(const std::string& line) {
+  Index count = 1;
+  const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), count);
+  if (!line.empty() && (error != std::errc() || end != line.data() + line.size() || count < 1))
+    throw Error("--turns: '" + line + "' is not a count of runs");
+  return count;
+}
+
+// As many runs as a line of standard input says (one when it is empty), so that a peer can take turns; each line is
+// answered by the mean processor time of a run.
 void take_turns(Runner& runner) {
   for (std::string line; std::getline(std::cin, line);) {
-    const Repetition r = runner.run();
-    const nlohmann::ordered_json json = {{"forward", r.forward.cpu}, {"backward", r.backward.cpu}};
+    const Index runs = count_in(line);
+    double ahead = 0, back = 0;
+    for (Index i = 0; i < runs; ++i) {
+      const Repetition r = runner.run();
+      ahead += r.forward.cpu / static_cast<double>(runs);
+      back += r.backward.cpu / static_cast<double>(runs);
+    }
+    const nlohmann::ordered_json json = {{"forward", ahead}, {"backward", back}};
     std::cout << json.dump() << std::endl;
   }
 }
@@ -188,7 +204,7 @@ int run_program(int argc, char** argv) {
   app.add_option("--to", options.to, "last n")->capture_default_str()->check(lengths)->needs(growth);
   app.add_option("--dump", options.dump, "write inputs, results and gradients to this safetensors file")
       ->excludes(growth);
-  app.add_flag("--turns", options.turns, "one run per line of standard input")->excludes(growth);
+  app.add_flag("--turns", options.turns, "as many runs as each line of standard input says")->excludes(growth);
 
   // The op comes first on the command line and says which further options there are.
   const bool named = argc > 1 && argv[1][0] != '-';

@@ -39,6 +39,9 @@ except ImportError:
     in_jax = None
 
 
+TURN = 4e-3  # seconds of a turn at least, by ours
+
+
 def rows_of(program):
     """The table of sizes, each as a dictionary: family, op, title, shape (every setting, as text), where there
     is one its length n, and its target."""
@@ -47,7 +50,7 @@ def rows_of(program):
 
 
 class Ours:
-    """bench_kernel as a process that runs once whenever it is asked to."""
+    """bench_kernel as a process that runs whenever it is asked to."""
 
     def __init__(self, program, op, settings, file):
         words = [w for name, value in settings.items() for w in ("--" + name, str(value))]
@@ -56,10 +59,10 @@ class Ours:
         self.run()  # the file is there once this has been answered
         self.shape = dict(settings)
 
-    def run(self):
-        """Seconds of forward and backward."""
+    def run(self, runs=1):
+        """Mean seconds of forward and of backward."""
         try:
-            self.process.stdin.write("\n")
+            self.process.stdin.write(f"{runs}\n")
             self.process.stdin.flush()
             answer = self.process.stdout.readline()
         except BrokenPipeError:
@@ -126,6 +129,16 @@ class Step(Peer):
         start = time.process_time()
         self.step()
         return time.process_time() - start, 0.0
+
+
+def turn(runner, runs):
+    """Mean seconds of forward and of backward. Where a turn has several runs, one more comes first: caches belonged to another."""
+    if runs > 1:
+        runner.run()
+    if isinstance(runner, Ours):
+        return runner.run(runs)
+    times = [runner.run() for _ in range(runs)]
+    return tuple(sum(each) / runs for each in zip(*times))
 
 
 def peer_of(op):
@@ -214,17 +227,17 @@ def enter_all(contest, op, eager):
 
 
 def alternate(ours, peers, seconds, repetitions):
-    """Times of ours and of each peer, one run of each in turn."""
+    """Times of ours and of each peer, who take turns: one run, or as many as take ours a few milliseconds."""
     runners = {"ours": ours, **peers}
     for runner in runners.values():  # caches, pages
         runner.run()
-        runner.run()
+    runs = min(max(int(TURN / sum(ours.run())), 1), 100)
     times = {name: [] for name in runners}
     start = time.monotonic()
     while len(times["ours"]) < repetitions or time.monotonic() - start < seconds:
         for name, runner in runners.items():
-            times[name].append(runner.run())
-    return times
+            times[name].append(turn(runner, runs))
+    return times, runs
 
 
 def drawn(options, op, settings, folder):
@@ -247,7 +260,7 @@ def compare_row(options, row, folder):
         enter_all(contest, op, options.eager)
         if not contest.peers:
             return None
-        times = alternate(ours, contest.close_ones(), options.seconds, options.repetitions)
+        times, runs = alternate(ours, contest.close_ones(), options.seconds, options.repetitions)
     finally:
         ours.close()
     total = {name: median([f + b for f, b in runs]) for name, runs in times.items()}
@@ -259,7 +272,7 @@ def compare_row(options, row, folder):
             "backward_ms": {name: median([b for _, b in runs]) * 1e3 for name, runs in times.items()},
             "quartiles_ms": {name: [sorted(f + b for f, b in runs)[i * (len(runs) - 1) // 4] * 1e3 for i in (1, 3)]
                              for name, runs in times.items()},
-            "reps": len(times["ours"]), "peer": best, "ratio": total[best] / total["ours"]}
+            "reps": len(times["ours"]), "runs_each": runs, "peer": best, "ratio": total[best] / total["ours"]}
 
 
 def main():

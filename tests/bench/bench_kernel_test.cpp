@@ -201,6 +201,25 @@ TEST_SUITE("cpu") {
     CHECK(dumped.metadata.at("op") == "matmul");
     for (const char* name : {"a", "b", "out", "upstream", "grad.a", "grad.b"}) CHECK(dumped.tensors.contains(name));
     CHECK(dumped.tensors.at("grad.b").shape() == Shape{1, 5, 4});
+
+    const auto turns = [&](const std::string& asked) {
+      const std::string answers = (folder / "answers").string();
+      const int status = std::system(
+          cat("printf '", asked, "' | '" SUBQUAD_BIN_DIR "/bench_kernel' matmul --m 3 --turns > '", answers, "' 2>&1")
+              .c_str());
+      return std::pair(WEXITSTATUS(status), read_text(answers));
+    };
+    const auto [status, answers] = turns("\\n3\\n");
+    CHECK(status == 0);
+    REQUIRE(lines(answers).size() == 2);
+    for (const std::string& answer : lines(answers)) {
+      const auto time = nlohmann::json::parse(answer);
+      CHECK(time.at("forward").get<double>() > 0);
+      CHECK(time.at("backward").get<double>() > 0);
+    }
+    for (const char* count : {"0", "two", "3x"})
+      CHECK(turns(cat(count, "\\n")) ==
+            std::pair(1, cat("bench_kernel: --turns: '", count, "' is not a count of runs\n")));
   }
 
   TEST_CASE("bench_kernel: what is wrong is said, and the status is not 0") {
