@@ -187,7 +187,7 @@ verdicts() {
   [ "$parts" != memory ] || return 0  # which has said all
   "$bin" --rows >"$out/rows.jsonl"
   python3 "$root/bench/targets.py" --rows "$out/rows.jsonl" --only "$rows" --roofs "${files[@]}" "${others[@]}" >"$out/targets.md"
-  sed '1,/^$/d' "$out/targets.md"
+  sed '1,/^$/d' "$out/targets.md" | sed '1,/^$/d'  # without the table
 }
 
 # Pictures of the attentions' growth, where a part of this run measured two lengths or more.

@@ -45,23 +45,46 @@ class Figure:
         return round(self.value, 2) >= self.wanted
 
 
-def roof_figures(row, roofs, cold):
-    target = row["target"]
-    for name in PASSES:
-        line, wanted = roofs.get((row["title"], name)), target[name + "_roof"]
+class Measurements:
+    """What is known of a row."""
+
+    def __init__(self, roofs, cold, peers):
+        self.roofs, self.cold, self.peers = fractions(roofs), fractions(cold), {line["title"]: line for line in json_lines(peers)}
+
+    def share(self, row, name, cold=False):
+        """Of the roof that its target is about; None where it was not measured."""
+        line = (self.cold if cold else self.roofs).get((row["title"], name))
+        return line and line["fma" if target_of(row)["products"] else "roof"]
+
+    def roof_figures(self, row):
+        target = target_of(row)
+        for name in PASSES:
+            share, wanted = self.share(row, name), target[name + "_roof"]
+            if share and wanted:
+                floor = "FMA peak" if target["products"] else f"floor ({self.roofs[row['title'], name]['label']})"
+                yield Figure(f"{row['title']}, {name}", f"{100 * share:.0f} % of the {floor}", share, wanted)
+
+    def peer_figures(self, row):
+        line, wanted = self.peers.get(row["title"]), target_of(row)["peer"]
         if line and wanted:
-            kind = "fma" if target["products"] else "roof"
-            what = "FMA peak" if target["products"] else f"floor ({line['label']})"
-            text = f"{100 * line[kind]:.0f} % of the {what}"
-            if (row["title"], name) in cold:
-                text += f"; {100 * cold[row['title'], name][kind]:.0f} % cold"
-            yield Figure(f"{row['title']}, {name}", text, line[kind], wanted)
+            yield Figure(row["title"], f"{line['ratio']:.2f} x {line['peer']}", line["ratio"], wanted)
+
+    def table_line(self, row):
+        """None where nothing is known."""
+        percent = lambda share: f"{100 * share:.0f}" if share else ""
+        cold = [self.share(row, name, cold=True) for name in PASSES]
+        line = self.peers.get(row["title"])
+        if not line and not any(self.share(row, name) for name in PASSES):
+            return None
+        beside = f"{line['median_ms']['ours']:.2f} | {line['ratio']:.2f} | {line['peer']}" if line else "| |"
+        short = [name for name, figures in (("roof", self.roof_figures(row)), ("peer", self.peer_figures(row)))
+                 if not all(figure.met() for figure in figures)]
+        return (f"| {row['title']} | {' | '.join(percent(self.share(row, name)) for name in PASSES)} | "
+                f"{' / '.join(map(percent, cold)) if any(cold) else ''} | {beside} | {', '.join(short)} |")
 
 
-def peer_figures(row, peers):
-    line, wanted = peers.get(row["title"]), row["target"]["peer"]
-    if line and wanted:
-        yield Figure(row["title"], f"{line['ratio']:.2f} x {line['peer']}", line["ratio"], wanted)
+def target_of(row):
+    return row.get("target") or {"name": "no target", "forward_roof": 0, "backward_roof": 0, "peer": 0, "products": False}
 
 
 def span(values, unit):
@@ -136,25 +159,25 @@ def main():
     options = parser.parse_args()
     if options.longest:
         sys.exit(0 if longest(options.longest, options.gib) else 1)
-    rows = [row for row in json_lines(options.rows) if "target" in row and re.search(options.only, row["title"])]
-    roofs, cold = fractions(options.roofs), fractions(options.cold)
-    peers = {line["title"]: line for line in json_lines(options.peers)}
-
-    names = list(dict.fromkeys(row["target"]["name"] for row in rows))
+    rows = [row for row in json_lines(options.rows) if re.search(options.only, row["title"])]
+    measured = Measurements(options.roofs, options.cold, options.peers)
     verdicts = []
-    print("| row | measured | wanted | |\n|---|---|---|---|")
-    for name in names:
-        own = [row for row in rows if row["target"]["name"] == name]
-        target = own[0]["target"]
-        by_roof = [figure for row in own for figure in roof_figures(row, roofs, cold)]
-        by_peer = [figure for row in own for figure in peer_figures(row, peers)]
-        for figure in by_roof + by_peer:
-            unit = f"{100 * figure.wanted:.0f} %" if figure in by_roof else f"{figure.wanted:g} x"
-            print(f"| {figure.title} | {figure.text} | {unit} | {'met' if figure.met() else 'short'} |")
+    print("Roofs in % of the FMA peak, or of the floor of products and bytes; ours in ms, forward + backward; ratio: times as fast as the fastest peer.\n")
+    print("| row | forward | backward | cold | ours | ratio | fastest peer | short of |\n|---|---|---|---|---|---|---|---|")
+    for name in dict.fromkeys(target_of(row)["name"] for row in rows):
+        own = [row for row in rows if target_of(row)["name"] == name]
+        lines = list(filter(None, map(measured.table_line, own)))
+        target = target_of(own[0])
+        wanted = [f"≥ {100 * target[name + '_roof']:.0f}" if target[name + "_roof"] else "" for name in PASSES]
+        if lines:
+            print(f"| **{name}** | {' | '.join(wanted)} | | | {'≥ ' + format(target['peer'], 'g') if target['peer'] else ''} | "
+                  f"{'of the FMA peak' if target['products'] else 'of the floor'} | |", *lines, sep="\n")
         if target["forward_roof"]:
-            verdicts.append(verdict(name, "roof", by_roof, wanted_roof(target)))
+            verdicts.append(verdict(name, "roof", [f for row in own for f in measured.roof_figures(row)], wanted_roof(target)))
         if target["peer"]:
-            verdicts.append(verdict(name, "peer", by_peer, f"{target['peer']:g} x"))
+            verdicts.append(verdict(name, "peer", [f for row in own for f in measured.peer_figures(row)], f"{target['peer']:g} x"))
+    if not measured.roofs and not measured.peers:
+        verdicts = []
     print()
     print("\n".join([*verdicts, *growth_verdicts(json_lines(options.growth)), *thread_lines(json_lines(options.threads))]))
 
