@@ -53,6 +53,7 @@ done
 
 processors=$(env -u OMP_NUM_THREADS nproc)
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE  # of another machine, may be; the library chooses what this processor runs best
 if [ -z "$bin" ]; then
   bin=$root/build/release/bin/bench_kernel
   mkdir -p "$root/build"

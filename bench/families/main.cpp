@@ -125,6 +125,7 @@ int run(int argc, char** argv) {
   set_num_threads(1);
   omp_set_num_threads(1);
   flush_denormals();  // as training does
+  say_chosen_blas();
   program.roofs = measure_roofs();
   benchmark::AddCustomContext("simd", simd_target());
   benchmark::AddCustomContext("blas_core", kernels::blas_core_name());

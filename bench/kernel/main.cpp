@@ -162,6 +162,7 @@ void run(const Options& options, const Case& c, const Settings& settings) {
   set_num_threads(options.threads);
   omp_set_num_threads(options.threads);
   flush_denormals();  // as training does
+  if (!options.turns) say_chosen_blas();
   if (!options.turns && options.dtype == dtype_name(kFloat32) && !c.turns_on_rounding)
     check_against_float64(c, settings, place_of(options));
   if (options.growth) return report_growth(c, settings, options);

@@ -3,9 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
 
 #include "subquad/bench/roofs/bandwidth.h"
+#include "subquad/kernels/blas/blas.h"
 #include "subquad/kernels/peak/peak.h"
 
 namespace subquad::bench {
@@ -38,6 +41,12 @@ Roofs measure_roofs() {
           .levels = {{"L2", l2, bandwidth(l2 / 2)},
                      {"L3", l3, bandwidth(std::max(2 * l2, l3 / 4))},
                      {"memory", std::numeric_limits<std::size_t>::max(), bandwidth(256 * kMiB)}}};
+}
+
+void say_chosen_blas() {
+  if (const char* core = std::getenv("OPENBLAS_CORETYPE"))
+    std::fprintf(stderr, "OPENBLAS_CORETYPE is set to %s: products that OpenBLAS does run the kernels of %s\n", core,
+                 kernels::blas_core_name().c_str());
 }
 
 Floor floor_of(const Count& count, const Roofs& roofs) {

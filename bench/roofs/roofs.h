@@ -27,6 +27,9 @@ struct Roofs {
 // over all dies of a processor.
 Roofs measure_roofs();
 
+// One line on standard error where the environment, not we, chose the kernels of OpenBLAS: they may be far below the roof.
+void say_chosen_blas();
+
 // The least seconds of a pass: the slowest of its products, its bytes at the level that holds them, and what it reads
 // again from L2. Floors of parts, which come one after another, add up.
 struct Floor {
