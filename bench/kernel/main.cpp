@@ -41,6 +41,7 @@ nn::Place place_of(const Options& options) {
 Context context_of(const Options& options) {
   const nn::Place place = place_of(options);
   Context context = {place.device(), place.dtype(), num_threads(), options.cold};
+  if (place.device().is_cpu()) say_chosen_blas();
   if (place.device().is_cpu() && place.dtype() == kFloat32 && num_threads() == 1) context.roofs = measure_roofs();
   return context;
 }
@@ -162,7 +163,6 @@ void run(const Options& options, const Case& c, const Settings& settings) {
   set_num_threads(options.threads);
   omp_set_num_threads(options.threads);
   flush_denormals();  // as training does
-  if (!options.turns) say_chosen_blas();
   if (!options.turns && options.dtype == dtype_name(kFloat32) && !c.turns_on_rounding)
     check_against_float64(c, settings, place_of(options));
   if (options.growth) return report_growth(c, settings, options);
