@@ -6,6 +6,7 @@
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/blas/blas.h"
 #include "subquad/kernels/matmul/batched.h"
+#include "subquad/kernels/matmul/tiled.h"
 
 namespace subquad::kernels::cpu {
 
@@ -39,9 +40,9 @@ struct Piece {
   Index depth_index;
 };
 
-// How a batch of products is cut, by shape alone. Each piece packs its operands anew, which at 512^3 on one thread
-// costs 1.5 % with 256 rows in a piece and 5 % with 128. Depth is cut only where the output alone would not feed the
-// threads and is small enough to be held once per piece of depth.
+// How a batch of products is cut, by shape alone. Each piece packs its operands anew, which costs a BLAS at 512^3 on
+// one thread 1.5 % with 256 rows in a piece and 5 % with 128. Depth is cut only where the output alone would not feed
+// the threads and is small enough to be held once per piece of depth.
 class Plan {
  public:
   Plan(Index batch, Index m, Index n, Index k) : batch_(batch), m_(m), n_(n), k_(k) {
@@ -91,6 +92,18 @@ struct Start {
   }
 };
 
+// to [height, width] = alpha left right + start, by our product or by a BLAS.
+template <class T>
+void multiply(bool tiled, const Piece& piece, T alpha, Matrix<const T> left, Matrix<const T> right, Start<T> start,
+              Matrix<T> to) {
+  if (tiled) {
+    const T* bias = start.bias == nullptr ? nullptr : start.bias + piece.j;
+    return tiled_product(piece.height, piece.width, piece.length, alpha, left, right, bias, start.beta, to);
+  }
+  const T beta = start.prepare(piece.height, piece.width, piece.j, to);
+  gemm(piece.height, piece.width, piece.length, alpha, left, right, beta, to);
+}
+
 // out [m, n] = start + the sum of `depth` matrices [m, n], one after the other in `parts`; of none when K is 0.
 template <class T>
 void add_parts(const T* parts, Index depth, Index m, Index n, Start<T> start, Matrix<T> out) {
@@ -122,17 +135,15 @@ void run(const Tensor& a, const Tensor& b, const Tensor& bias, T alpha, T beta, 
   const Plan plan(batch.size(), m, n, k);
   Tensor parts;  // [depth, m, n]
   if (plan.depth() > 1) parts = empty({plan.depth(), m, n}, out.dtype(), out.device());
-  constexpr Index kFlopsPerOperation = 32;  // the BLAS against the scalar operations that parallel_for counts
+  const bool tiled = tiled_product_wins(m, n, k, rights.matrix.transposed);
+  constexpr Index kFlopsPerOperation = 32;  // of a product against the scalar operations that parallel_for counts
   parallel_for(plan.count(), plan.flops() / kFlopsPerOperation, [&](Index index) {
     const Piece piece = plan[index];
     const auto left = lefts[piece.item].from(piece.i, piece.p), right = rights[piece.item].from(piece.p, piece.j);
-    Matrix<T> to = outs[piece.item].from(piece.i, piece.j);
-    T scale = 0;
-    if (parts.defined())
-      to = Matrix<T>{parts.data<T>() + piece.depth_index * m * n, n}.from(piece.i, piece.j);
-    else
-      scale = start.prepare(piece.height, piece.width, piece.j, to);
-    gemm(piece.height, piece.width, piece.length, alpha, left, right, scale, to);
+    const Matrix<T> whole =
+        parts.defined() ? Matrix<T>{parts.data<T>() + piece.depth_index * m * n, n} : outs[piece.item];
+    const Start<T> from = parts.defined() ? Start<T>{nullptr, 0} : start;
+    multiply(tiled, piece, alpha, left, right, from, whole.from(piece.i, piece.j));
   });
   if (parts.defined()) add_parts<T>(parts.data<T>(), plan.depth(), m, n, start, outs[0]);
 }

@@ -78,8 +78,12 @@ TEST_CASE("linear equals the double loop") {
 
 TEST_CASE("linear adds the bias once however the product is cut") {
   for_each_float([](DType dtype) {
-    for (const auto& [rows, inputs, outputs] :
-         {std::array<Index, 3>{193, 19, 4101}, {9, 24, 800}, {3, 2100, 5}, {700, 40, 24}}) {
+    for (const auto& [rows, inputs, outputs] : {std::array<Index, 3>{193, 19, 4101},
+                                                {9, 24, 800},
+                                                {3, 2100, 5},
+                                                {700, 40, 24},
+                                                {50, 513, 49},
+                                                {200, 64, 64}}) {
       const Tensor x = normal({rows, inputs}, dtype, 1), weight = normal({inputs, outputs}, dtype, 2);
       const Tensor bias = normal({outputs}, dtype, 3);
       Tensor sum = doubles(linear(x, weight, Tensor())).clone();

@@ -86,7 +86,17 @@ std::vector<Sizes> sizes() {
                                          {{3, 2053}, {2053, 400}},          // depth and columns
                                          {{3, 9999}, {9999, 1}}};           // a long dot product per element
   out.insert(out.end(), batches.begin(), batches.end());
-  if (!interpreted()) out.insert(out.end(), cut_on_cpu.begin(), cut_on_cpu.end());
+  if (interpreted()) return out;
+  out.insert(out.end(), cut_on_cpu.begin(), cut_on_cpu.end());
+  for (const Index m : {3, 4, 31, 32, 33, 65}) {  // from BLAS to tiles; every height of tile, whole and part vectors
+    for (const Index n : {15, 16, 17, 32, 47, 65}) {
+      for (const Index k : {7, 8}) out.push_back({{m, k}, {k, n}});
+    }
+  }
+  for (const Index k : {255, 256, 257, 513}) out.push_back({{37, k}, {k, 64}});  // panels of terms
+  out.push_back({{66, 300}, {300, 64}});                                         // panels packed
+  out.push_back({{2, 70, 300}, {2, 300, 49}});
+  out.push_back({{40, 1030}, {1030, 1025}});  // a right operand that is not small
   return out;
 }
 
