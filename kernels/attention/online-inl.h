@@ -32,21 +32,19 @@ HWY_INLINE Online<T> NothingYet() {
   return {{lowest, lowest}, {hn::Zero(d), hn::Zero(d)}};
 }
 
-// block [count][lanes]: logits to weights relative to the new maximum.
-template <class T>
-HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index value_width) {
+// block [count][lanes]: logits to weights relative to the new maximum. Where that is larger, shrink(half, factors) is to
+// multiply what was summed so far of the lanes of one half; a lane whose maximum stays has a factor of exactly 1.
+template <class T, class F>
+HWY_INLINE void WeighBlock(T* block, Index count, Online<T>& online, const F& shrink_sums) {
   const Vector<T> d;
   for (Index half = 0; half < 2; ++half) {
     T* column = block + half * kLanes<T>;
     auto top = online.top[half];
     for (Index j = 0; j < count; ++j) top = hn::Max(top, hn::Load(d, column + j * kStrip<T>));
-    if (!hn::AllTrue(d, hn::Eq(top, online.top[half]))) {  // a lane whose maximum stays is multiplied by exactly 1
+    if (!hn::AllTrue(d, hn::Eq(top, online.top[half]))) {
       const auto shrink = Exp2(d, hn::Mul(hn::Sub(online.top[half], top), Log2E(d)));
       online.sum[half] = hn::Mul(online.sum[half], shrink);
-      for (Index c = 0; c < value_width; ++c) {
-        T* o = out + c * kStrip<T> + half * kLanes<T>;
-        hn::Store(hn::Mul(hn::Load(d, o), shrink), d, o);
-      }
+      shrink_sums(half, shrink);
       online.top[half] = top;
     }
     auto sum = online.sum[half];
@@ -57,6 +55,18 @@ HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index va
     }
     online.sum[half] = sum;
   }
+}
+
+// The same with what was summed so far in out [value_width][lanes].
+template <class T>
+HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index value_width) {
+  const Vector<T> d;
+  WeighBlock(block, count, online, [&](Index half, hn::Vec<Vector<T>> factors) HWY_ATTR {
+    for (Index c = 0; c < value_width; ++c) {
+      T* o = out + c * kStrip<T> + half * kLanes<T>;
+      hn::Store(hn::Mul(hn::Load(d, o), factors), d, o);
+    }
+  });
 }
 
 // A strip's results when every key has been weighed; each lane has seen one at least.

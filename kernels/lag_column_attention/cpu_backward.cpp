@@ -9,13 +9,13 @@
 #include "subquad/kernels/lag_column_attention/dropout-inl.h"
 #include "subquad/kernels/lag_column_attention/shifted-inl.h"
 
-// Two walks, each with p and ds made anew in blocks of 64 columns or 16 lags:
+// Two walks over ranges of positions, each with p and ds made anew in blocks of 64 columns or 16 lags:
 //
-//   lanes are queries: dq, the sums of ds per slot, and what the range gives to dk and dv of the columns
-//   lanes are keys: dk and dv along the lags, whose queries are a shift away just as keys are from queries
+//   a strip is queries: dq, the sums of ds per slot, and what the range gives to dk and dv of the columns
+//   a strip is keys: dk and dv along the lags, whose queries are a shift away just as keys are from queries
 //
 // then each head adds up what its ranges gave to columns and scores, in order. The logits are forward's, bit for bit:
-// all are chains of multiply-adds over the features of the scaled query and the key.
+// along lags the same sums over the features of the scaled query and the key, which may change places.
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
@@ -57,7 +57,7 @@ struct LagColumnHead {
         value_width(a.v.dim(3)),
         padded_width(WholeVectors<T>(width)),
         padded_value_width(WholeVectors<T>(value_width)),
-        lse(WrappedColumns<T>(chosen.n)),
+        lse(WrappedRows<T>(chosen.n)),
         lse_rest(lse.size()),
         delta(lse.size()),
         range_size(WholeVectors<T>(lags() + columns()) + columns() * (padded_width + padded_value_width)),
@@ -138,136 +138,125 @@ HWY_INLINE void AddLanes(const T* block, Index count, T* sums) {
   }
 }
 
-// The rows of a strip of queries, for products over lanes and over features.
+// Queries of range number `number`: dq, and the range's sums.
 template <class T>
-struct QueryStrip {
-  Buffer<T> q, dout;            // [E][lanes], scaled; [Ev][lanes]
-  Buffer<T> q_rows, dout_rows;  // [lanes][E], scaled; [lanes][Ev]; padded to whole vectors
-  Buffer<T> dq;                 // [E][lanes]
-  Buffer<T> spare;
-  HWY_ALIGN T lse[kStrip<T>], lse_rest[kStrip<T>], delta[kStrip<T>];
-
-  explicit QueryStrip(const LagColumnHead<T>& head)
-      : q(head.width * kStrip<T>),
-        dout(head.value_width * kStrip<T>),
-        q_rows(head.padded_width * kStrip<T>),
-        dout_rows(head.padded_value_width * kStrip<T>),
-        dq(head.width * kStrip<T>),
-        spare(std::max(head.width, head.value_width)) {}
-
-  void load(const LagColumnHead<T>& head, Index first, Index lanes) {
-    spare.zero();
-    const auto rows = [&](View<const T, 4> x) {
-      return RowsOf(x, head.b, head.h, first, lanes, static_cast<const T*>(spare.data()));
-    };
-    const StripRows<const T> q_of = rows(head.args.q), dout_of = rows(head.args.dout);
-    LoadStrip(q_of, head.width, head.args.scale, q.data());
-    LoadStrip(dout_of, head.value_width, T(1), dout.data());
-    if (head.columns() > 0) {
-      LoadPaddedRows(q_of, kStrip<T>, head.width, head.args.scale, head.padded_width, q_rows.data());
-      LoadPaddedRows(dout_of, kStrip<T>, head.value_width, T(1), head.padded_value_width, dout_rows.data());
-    }
-    dq.zero();
-    for (Index lane = 0; lane < kStrip<T>; ++lane) {
-      const bool there = lane < lanes;  // e^(s - inf) = 0
-      lse[lane] = there ? head.lse.data()[first + lane] : std::numeric_limits<T>::infinity();
-      lse_rest[lane] = there ? head.lse_rest.data()[first + lane] : T(0);
-      delta[lane] = there ? head.delta.data()[first + lane] : T(0);
+class QueryRange {
+ public:
+  QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted<T>& v, Index number)
+      : head_(head),
+        k_(k),
+        v_(v),
+        number_(number),
+        range_{number * kRange, std::min(head.positions(), (number + 1) * kRange)},
+        dropout_(head.dropout()),
+        q_(head.width),
+        dout_(head.value_width),
+        dq_(head.width) {
+    q_.load(head.args.q, head.b, head.h, range_, head.args.scale);
+    dout_.load(head.args.dout, head.b, head.h, range_, T(1));
+    dq_.zero();
+    std::fill_n(head.lag_sums(number), head.range_size, T(0));
+    for (Index r = 0; r < kRange; ++r) {
+      const bool there = range_.begin + r < range_.end;  // e^(s - inf) = 0
+      lse_[r] = there ? head.lse.data()[range_.begin + r] : std::numeric_limits<T>::infinity();
+      lse_rest_[r] = there ? head.lse_rest.data()[range_.begin + r] : T(0);
+      delta_[r] = there ? head.delta.data()[range_.begin + r] : T(0);
     }
   }
 
-  QueryRows<T> rows() const { return {lse, lse_rest, delta}; }
+  void differentiate() {
+    for (Index s = 0; s < head_.lags(); s += kLagsAtOnce)
+      for (Index first = range_.begin; first < range_.end; first += kStrip<T>) along_lags(s, first);
+    if (head_.columns() > 0) along_columns();
+    for (Index i = range_.begin; i < range_.end; ++i)
+      dq_.store(i - range_.begin, head_.args.scale, &head_.args.dq(head_.b, head_.h, i, 0), head_.width);
+  }
+
+ private:
+  QueryRows<T> sums() const { return {lse_, lse_rest_, delta_}; }
+
+  HWY_INLINE void along_lags(Index s, Index first) {
+    const Chosen<T>& chosen = head_.chosen;
+    const Index r = first - range_.begin;
+    const Index* lags = chosen.lags.data() + s;
+    const Starts starts(chosen.lags, s, first, 1, chosen.n);
+    ShiftedDots(q_.row(r), k_, starts, p_);
+    AddScores(chosen.lag_score, lags, starts.count, p_);
+    ShiftedDots(dout_.row(r), v_, starts, ds_);
+    for (Index l = 0; l < starts.count; ++l)
+      DifferentiateSlot(dropout_, LagBits(lags[l]), first, p_ + l * kStrip<T>, ds_ + l * kStrip<T>, sums(), r);
+    ShiftedSums(ds_, k_, starts, dq_.row(r));
+    AddLanes(ds_, starts.count, head_.lag_sums(number_) + s);
+  }
+
+  void along_columns() {
+    const Vector<T> d;
+    const Chosen<T>& chosen = head_.chosen;
+    const PaddedRows<T> k_rows(head_.args.k, head_.b, head_.h, chosen.columns);
+    const PaddedRows<T> v_rows(head_.args.v, head_.b, head_.h, chosen.columns);
+    const Buffer<T> q_strip(head_.width * kStrip<T>), dout_strip(head_.value_width * kStrip<T>);
+    for (Index first = range_.begin; first < range_.end; first += kStrip<T>) {
+      const Index r = first - range_.begin;
+      TurnStrip<T>(q_.row(r), q_.width(), head_.width, q_strip.data());
+      TurnStrip<T>(dout_.row(r), dout_.width(), head_.value_width, dout_strip.data());
+      for (Index s = 0; s < head_.columns(); s += kBlock) {
+        const Index count = std::min(kBlock, head_.columns() - s);
+        ColumnLogits(chosen, s, count, first, k_rows, q_strip.data(), head_.width, p_);
+        Product<2, false>(d, count, Left<T>{v_rows.row(s), v_rows.width, 1},
+                          Panel<const T>{dout_strip.data(), kStrip<T>}, head_.value_width, Panel<T>{ds_, kStrip<T>});
+        for (Index c = 0; c < count; ++c)
+          DifferentiateSlot(dropout_, ColumnBits(chosen.columns[static_cast<std::size_t>(s + c)]), first,
+                            p_ + c * kStrip<T>, ds_ + c * kStrip<T>, sums(), r);
+        ColumnSums(ds_, k_rows, s, count, dq_.row(r));
+        AddLanes(ds_, count, head_.column_sums(number_) + s);
+        AddWeightedRows(ds_, count, kStrip<T>, q_.row(r), q_.width(), head_.column_dk(number_) + s * q_.width());
+        AddWeightedRows(p_, count, kStrip<T>, dout_.row(r), dout_.width(),
+                        head_.column_dv(number_) + s * dout_.width());
+      }
+    }
+  }
+
+  const LagColumnHead<T>& head_;
+  const Shifted<T>&k_, &v_;
+  Index number_;
+  Range range_;
+  HeadDropout dropout_;
+  RangeRows<T> q_, dout_, dq_;
+  HWY_ALIGN T lse_[kRange], lse_rest_[kRange], delta_[kRange];
+  HWY_ALIGN T p_[kBlock * kStrip<T>], ds_[kBlock * kStrip<T>];
 };
 
-// Lags of one block: what the dots have read of them, 12 KB per lag in float32 with 32 features, is still in L2 when
-// the sums read it again.
-inline constexpr Index kLagsAtOnce = 16;
-
-// Queries of range number `range`: dq, and the range's sums.
+// Keys of range number `number`: dk and dv along the lags, overwriting. q is scaled, and so dk is.
 template <class T>
-void QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted<T>& v, Index range) {
-  const Vector<T> d;
+void DifferentiateKeys(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T>& dout, Index number) {
   const Chosen<T>& chosen = head.chosen;
   const LagColumnBackward<T>& args = head.args;
   const HeadDropout dropout = head.dropout();
-  const Index width = head.width, value_width = head.value_width, columns = head.columns();
-  const Buffer<T> k_rows = PackRows(args.k, head.b, head.h, chosen.columns);
-  const Buffer<T> v_rows = PackRows(args.v, head.b, head.h, chosen.columns);
-  std::fill_n(head.lag_sums(range), head.range_size, T(0));
-  QueryStrip<T> strip(head);
-  HWY_ALIGN T p[kBlock * kStrip<T>], ds[kBlock * kStrip<T>], scales[kStrip<T>];
-  std::fill_n(scales, kStrip<T>, args.scale);
-  const Index end = std::min(head.positions(), (range + 1) * kRange);
-  for (Index first = range * kRange; first < end; first += kStrip<T>) {
-    const Index lanes = std::min(kStrip<T>, end - first);
-    strip.load(head, first, lanes);
-    for (Index s = 0; s < head.lags(); s += kLagsAtOnce) {
-      const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, 1, chosen.n, kLagsAtOnce);
-      const Index* lags = chosen.lags.data() + s;
-      ShiftedDots(strip.q.data(), k, starts, p);
-      AddScores(chosen.lag_score, lags, starts.count, p);
-      ShiftedDots(strip.dout.data(), v, starts, ds);
-      for (Index r = 0; r < starts.count; ++r)
-        DifferentiateSlot(dropout, LagBits(lags[r]), first, p + r * kStrip<T>, ds + r * kStrip<T>, strip.rows(), 0);
-      ShiftedSums(ds, k, starts, strip.dq.data());
-      AddLanes(ds, starts.count, head.lag_sums(range) + s);
-    }
-    for (Index s = 0; s < columns; s += kBlock) {
-      const Index count = std::min(kBlock, columns - s);
-      ColumnLogits(chosen, s, count, first, k_rows.data() + s * width, strip.q.data(), width, p);
-      Product<2, false>(d, count, Left<T>{v_rows.data() + s * value_width, value_width, 1},
-                        Panel<const T>{strip.dout.data(), kStrip<T>}, value_width, Panel<T>{ds, kStrip<T>});
-      for (Index r = 0; r < count; ++r)
-        DifferentiateSlot(dropout, ColumnBits(chosen.columns.data()[s + r]), first, p + r * kStrip<T>,
-                          ds + r * kStrip<T>, strip.rows(), 0);
-      Product<2, true>(d, width, Left<T>{k_rows.data() + s * width, 1, width}, Panel<const T>{ds, kStrip<T>}, count,
-                       Panel<T>{strip.dq.data(), kStrip<T>});
-      AddLanes(ds, count, head.column_sums(range) + s);
-      AddWeightedRows(ds, count, kStrip<T>, strip.q_rows.data(), head.padded_width,
-                      head.column_dk(range) + s * head.padded_width);
-      AddWeightedRows(p, count, kStrip<T>, strip.dout_rows.data(), head.padded_value_width,
-                      head.column_dv(range) + s * head.padded_value_width);
-    }
-    StoreStrip(strip.dq.data(), scales, width, RowsOf(args.dq, head.b, head.h, first, lanes, strip.spare.data()));
-  }
-}
-
-// Keys of range number `range`: dk and dv along the lags, overwriting. q is scaled, and so dk is.
-template <class T>
-void KeyRange(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T>& dout, Index range) {
-  const Chosen<T>& chosen = head.chosen;
-  const LagColumnBackward<T>& args = head.args;
-  const HeadDropout dropout = head.dropout();
-  const Index width = head.width, value_width = head.value_width;
-  Buffer<T> k_strip(width * kStrip<T>), v_strip(value_width * kStrip<T>), spare(std::max(width, value_width));
-  Buffer<T> dk_strip(width * kStrip<T>), dv_strip(value_width * kStrip<T>);
-  HWY_ALIGN T p[kBlock * kStrip<T>], ds[kBlock * kStrip<T>], ones[kStrip<T>];
-  std::fill_n(ones, kStrip<T>, T(1));
+  const Range range{number * kRange, std::min(head.positions(), (number + 1) * kRange)};
+  RangeRows<T> k(head.width), v(head.value_width), dk(head.width), dv(head.value_width);
+  k.load(args.k, head.b, head.h, range, T(1));
+  v.load(args.v, head.b, head.h, range, T(1));
+  dk.zero();
+  dv.zero();
+  HWY_ALIGN T p[kLagsAtOnce * kStrip<T>], ds[kLagsAtOnce * kStrip<T>];
   const QueryRows<T> queries{head.lse.data(), head.lse_rest.data(), head.delta.data()};
-  const Index end = std::min(head.positions(), (range + 1) * kRange);
-  for (Index first = range * kRange; first < end; first += kStrip<T>) {
-    const Index lanes = std::min(kStrip<T>, end - first);
-    spare.zero();
-    const auto rows = [&](auto x, auto* beyond) { return RowsOf(x, head.b, head.h, first, lanes, beyond); };
-    const T* nothing = spare.data();
-    LoadStrip(rows(args.k, nothing), width, T(1), k_strip.data());
-    LoadStrip(rows(args.v, nothing), value_width, T(1), v_strip.data());
-    dk_strip.zero();
-    dv_strip.zero();
-    for (Index s = 0; s < head.lags(); s += kLagsAtOnce) {
-      const Starts starts(chosen.lags, static_cast<std::size_t>(s), first, -1, chosen.n, kLagsAtOnce);
+  for (Index s = 0; s < head.lags(); s += kLagsAtOnce)
+    for (Index first = range.begin; first < range.end; first += kStrip<T>) {
+      const Starts starts(chosen.lags, s, first, -1, chosen.n);
       const Index* lags = chosen.lags.data() + s;
-      ShiftedDots(k_strip.data(), q, starts, p);
+      const Index r = first - range.begin;
+      ShiftedDots(k.row(r), q, starts, p);
       AddScores(chosen.lag_score, lags, starts.count, p);
-      ShiftedDots(v_strip.data(), dout, starts, ds);
-      for (Index r = 0; r < starts.count; ++r)
-        DifferentiateSlot(dropout, LagBits(lags[r]), starts.at[r], p + r * kStrip<T>, ds + r * kStrip<T>, queries,
-                          starts.at[r]);
-      ShiftedSums(ds, q, starts, dk_strip.data());
-      ShiftedSums(p, dout, starts, dv_strip.data());
+      ShiftedDots(v.row(r), dout, starts, ds);
+      for (Index l = 0; l < starts.count; ++l)
+        DifferentiateSlot(dropout, LagBits(lags[l]), starts.at[l], p + l * kStrip<T>, ds + l * kStrip<T>, queries,
+                          starts.at[l]);
+      ShiftedSums(ds, q, starts, dk.row(r));
+      ShiftedSums(p, dout, starts, dv.row(r));
     }
-    StoreStrip(dk_strip.data(), ones, width, rows(args.dk, spare.data()));
-    StoreStrip(dv_strip.data(), ones, value_width, rows(args.dv, spare.data()));
+  for (Index i = range.begin; i < range.end; ++i) {
+    dk.store(i - range.begin, T(1), &args.dk(head.b, head.h, i, 0), head.width);
+    dv.store(i - range.begin, T(1), &args.dv(head.b, head.h, i, 0), head.value_width);
   }
 }
 
@@ -323,9 +312,9 @@ void LagColumnGrad(const LagColumnBackward<T>& args) {
     const Index range = task % ranges, begin = range * kRange, stop = std::min(positions, begin + kRange);
     if (begin < head.positions()) {
       if (queries)
-        QueryRange(head, k[number], v[number], range);
+        QueryRange<T>(head, k[number], v[number], range).differentiate();
       else
-        KeyRange(head, q[number], dout[number], range);
+        DifferentiateKeys(head, q[number], dout[number], range);
     }
     if (queries) ZeroRows(head, std::clamp(head.positions(), begin, stop), stop);
   });

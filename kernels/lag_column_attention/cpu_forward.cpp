@@ -10,11 +10,13 @@
 #include "subquad/kernels/lag_column_attention/dropout-inl.h"
 #include "subquad/kernels/lag_column_attention/shifted-inl.h"
 
-// Lanes are queries. Per strip, and for 64 slots at a time, first lags, then columns (see kernels/attention):
+// A range of queries takes 16 lags at a time and, last, 64 columns at a time. Of each strip of the range:
 //
-//   block [64][lanes] = logits            lags: strip times shifted rows of k;  columns: a product of their keys
+//   block [slots][lanes] = logits         lags: the strip's rows times shifted rows of k;  columns: a product
 //   block = e^(block - maximum)           the running maximum of each lane; then dropout, which no sum sees
-//   out [Ev][lanes] += shifted rows of v times block, or a product of the columns' values
+//   out [lanes][Ev] += block times shifted rows of v, or those of the columns
+//
+// Keys of neighbouring lags overlap: what one strip reads, a later one reads again at another lag, from L2.
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
@@ -48,48 +50,79 @@ HWY_NOINLINE void Drop(const HeadDropout& dropout, Index (*bits_of)(Index), cons
   for (Index s = 0; s < count; ++s) StripFactors<T>(dropout, bits_of(slots[s]), first).apply(block + s * kStrip<T>);
 }
 
-// Queries [begin, end) of one head, end <= n.
+// What the strips of a range have seen so far.
+template <class T>
+struct RangeSums {
+  RangeRows<T> out;
+  Online<T> online[kRange / kStrip<T>];
+
+  explicit RangeSums(Index value_width) : out(value_width) {
+    out.zero();
+    std::fill(std::begin(online), std::end(online), NothingYet<T>());
+  }
+
+  // Logits of the strip at row r of the range to weights.
+  HWY_INLINE void weigh(T* block, Index count, Index r) {
+    const Vector<T> d;
+    WeighBlock(block, count, online[r / kStrip<T>], [&](Index half, hn::Vec<Vector<T>> factors) HWY_ATTR {
+      HWY_ALIGN T factor[kLanes<T>];
+      hn::Store(factors, d, factor);
+      for (Index lane = 0; lane < kLanes<T>; ++lane) {
+        T* row = out.row(r + half * kLanes<T> + lane);
+        const auto shrink = hn::Set(d, factor[lane]);
+        for (Index c = 0; c < out.width(); c += kLanes<T>) hn::Store(hn::Mul(hn::Load(d, row + c), shrink), d, row + c);
+      }
+    });
+  }
+
+  void store(const LagColumnForward<T>& args, Index b, Index h, Range range) const {
+    for (Index first = range.begin; first < range.end; first += kStrip<T>) {
+      const StripSums<T> sums(online[(first - range.begin) / kStrip<T>]);
+      for (Index i = first; i < std::min(range.end, first + kStrip<T>); ++i) {
+        const auto lane = static_cast<std::size_t>(i - first);
+        out.store(i - range.begin, sums.share[lane], &args.out(b, h, i, 0), args.out.dim(3));
+        sums.store_lse(lane, &args.lse(b, h, i), &args.lse_rest(b, h, i));
+      }
+    }
+  }
+};
+
+// Queries of one head, range.end <= n.
 template <class T>
 void LagColumnRange(const LagColumnForward<T>& args, const Chosen<T>& chosen, const Shifted<T>& k, const Shifted<T>& v,
-                    Index b, Index h, Index begin, Index end) {
-  const Index width = args.q.dim(3), value_width = args.v.dim(3);
-  const Buffer<T> k_rows = PackRows(args.k, b, h, chosen.columns), v_rows = PackRows(args.v, b, h, chosen.columns);
-  Buffer<T> q_strip(width * kStrip<T>), out_strip(value_width * kStrip<T>), spare(std::max(width, value_width));
-  spare.zero();
+                    Index b, Index h, Range range) {
+  const Index width = args.q.dim(3), lags = static_cast<Index>(chosen.lags.size());
+  const Index columns = static_cast<Index>(chosen.columns.size());
   const HeadDropout dropout{args.keep, b, h, args.q.dim(1), chosen.n};
+  RangeRows<T> q(width);
+  q.load(args.q, b, h, range, args.scale);
+  RangeSums<T> sums(args.v.dim(3));
   HWY_ALIGN T block[kBlock * kStrip<T>];
-  const Vector<T> d;
-
-  for (Index first = begin; first < end; first += kStrip<T>) {
-    const Index lanes = std::min(kStrip<T>, end - first);
-    LoadStrip(RowsOf(args.q, b, h, first, lanes, static_cast<const T*>(spare.data())), width, args.scale,
-              q_strip.data());
-    out_strip.zero();
-    Online<T> online = NothingYet<T>();
-    for (std::size_t s = 0; s < chosen.lags.size(); s += kBlock) {
+  for (Index s = 0; s < lags; s += kLagsAtOnce)
+    for (Index first = range.begin; first < range.end; first += kStrip<T>) {
       const Starts starts(chosen.lags, s, first, 1, chosen.n);
-      ShiftedDots(q_strip.data(), k, starts, block);
+      const Index r = first - range.begin;
+      ShiftedDots(q.row(r), k, starts, block);
       AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, block);
-      Weigh(block, starts.count, online, out_strip.data(), value_width);
+      sums.weigh(block, starts.count, r);
       if (dropout.active()) Drop(dropout, LagBits, chosen.lags.data() + s, starts.count, first, block);
-      ShiftedSums(block, v, starts, out_strip.data());
+      ShiftedSums(block, v, starts, sums.out.row(r));
     }
-    const Index columns = static_cast<Index>(chosen.columns.size());
+
+  const PaddedRows<T> k_rows(args.k, b, h, chosen.columns), v_rows(args.v, b, h, chosen.columns);
+  Buffer<T> strip(width * kStrip<T>);
+  for (Index first = range.begin; first < range.end && columns > 0; first += kStrip<T>) {
+    const Index r = first - range.begin;
+    TurnStrip<T>(q.row(r), q.width(), width, strip.data());
     for (Index s = 0; s < columns; s += kBlock) {
       const Index count = std::min(kBlock, columns - s);
-      ColumnLogits(chosen, s, count, first, k_rows.data() + s * width, q_strip.data(), width, block);
-      Weigh(block, count, online, out_strip.data(), value_width);
+      ColumnLogits(chosen, s, count, first, k_rows, strip.data(), width, block);
+      sums.weigh(block, count, r);
       if (dropout.active()) Drop(dropout, ColumnBits, chosen.columns.data() + s, count, first, block);
-      Product<2, true>(d, value_width, Left<T>{v_rows.data() + s * value_width, 1, value_width},
-                       Panel<const T>{block, kStrip<T>}, count, Panel<T>{out_strip.data(), kStrip<T>});
+      ColumnSums(block, v_rows, s, count, sums.out.row(r));
     }
-
-    const StripSums<T> sums(online);
-    StoreStrip(out_strip.data(), sums.share, value_width, RowsOf(args.out, b, h, first, lanes, spare.data()));
-    std::fill_n(spare.data(), value_width, T(0));
-    for (Index lane = 0; lane < lanes; ++lane)
-      sums.store_lse(static_cast<std::size_t>(lane), &args.lse(b, h, first + lane), &args.lse_rest(b, h, first + lane));
   }
+  sums.store(args, b, h, range);
 }
 
 template <class T>
@@ -112,7 +145,7 @@ void LagColumn(const LagColumnForward<T>& args) {
     const auto number = static_cast<std::size_t>(head);
     const Index stop = std::min(positions, begin + kRange);
     const Index end = chosen[number].empty() ? begin : std::clamp(chosen[number].n, begin, stop);
-    if (begin < end) LagColumnRange(args, chosen[number], k[number], v[number], b, h, begin, end);
+    if (begin < end) LagColumnRange(args, chosen[number], k[number], v[number], b, h, {begin, end});
     SeeNothing(args, b, h, end, stop);
   });
 }

@@ -1,6 +1,7 @@
-// What lag-column attention's forward and backward share. Lanes are positions, a strip of them side by side. Along a
-// lag each lane has a key of its own, and these, too, stand side by side: with the features of all positions as rows
-// [E][n], a lag is a shift of where a row is read.
+// What lag-column attention's forward and backward share. Positions go in strips; along a lag each position has a key of
+// its own, and the keys of a strip stand side by side as its positions do: a lag is a shift of where rows are read. In
+// products along lags lanes are features, whose sums come out with positions as lanes; in those with columns, which all
+// positions share, lanes are positions throughout.
 #if defined(SUBQUAD_KERNELS_LAG_COLUMN_ATTENTION_SHIFTED_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SUBQUAD_KERNELS_LAG_COLUMN_ATTENTION_SHIFTED_INL_H_
 #undef SUBQUAD_KERNELS_LAG_COLUMN_ATTENTION_SHIFTED_INL_H_
@@ -16,6 +17,8 @@
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/attention/strip-inl.h"
 #include "subquad/kernels/lag_column_attention/lag_column_attention.h"
+#include "subquad/kernels/simd/lane_sums-inl.h"
+#include "subquad/kernels/simd/row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
@@ -29,15 +32,14 @@ inline Index RangeCount(Index positions) {
   return (positions + kRange - 1) / kRange;
 }
 
-// What a strip reads beyond the end is the start again: rows have so many columns for n positions.
+// What a strip reads beyond the end is the start again: so many rows for n positions.
 template <class T>
-Index WrappedColumns(Index n) {
+Index WrappedRows(Index n) {
   return n + kStrip<T>;
 }
 
-// Features of all positions of one head as rows, cut into blocks of one vector's columns: [blocks][E][kLanes], where
-// element (e, x) is scale * x[b, h, x mod n, e]. A strip that starts anywhere lies in three blocks side by side: what
-// is read is contiguous, and each line of the cache is needed whole.
+// The rows of one head, [WrappedRows(n)][width]: row x is scale * x[b, h, x mod n, :], filled up with zeros to whole
+// vectors. A strip that starts at any position is contiguous.
 template <class T>
 class Shifted {
  public:
@@ -47,75 +49,41 @@ class Shifted {
         h_(h),
         n_(n),
         scale_(scale),
-        width_(from.dim(3)),
-        blocks_(n == 0 ? 0 : (n - 1) / kLanes<T> + 3),
-        memory_(blocks_ * width_ * kLanes<T>) {}
+        width_(WholeVectors<T>(from.dim(3))),
+        count_(n == 0 ? 0 : WrappedRows<T>(n)),
+        memory_(count_ * width_) {}
 
-  void pack(Index begin, Index end) {  // blocks
+  void pack(Index begin, Index end) {
     const Vector<T> d;
-    for (Index block = begin; block < end; ++block) {
-      const T* rows[kLanes<T>];
-      for (Index lane = 0; lane < kLanes<T>; ++lane) rows[lane] = &from_(b_, h_, (block * kLanes<T> + lane) % n_, 0);
-      RowsToLanes(d, rows, width_, hn::Set(d, scale_), memory_.data() + block * width_ * kLanes<T>, kLanes<T>);
+    const auto scale = hn::Set(d, scale_);
+    for (Index x = begin; x < end; ++x) {
+      const T* row = &from_(b_, h_, x % n_, 0);
+      T* to = memory_.data() + x * width_;
+      ForVectors(d, from_.dim(3),
+                 [&](Index e, auto lanes) HWY_ATTR { hn::Store(hn::Mul(scale, lanes.Load(row + e)), d, to + e); });
     }
   }
-  Index blocks() const { return blocks_; }
-  const T* block(Index x) const { return memory_.data() + x / kLanes<T> * width_ * kLanes<T>; }  // that holds column x
+  Index count() const { return count_; }
   Index width() const { return width_; }
+  const T* row(Index x) const { return memory_.data() + x * width_; }
 
  private:
   View<const T, 4> from_;
   Index b_, h_, n_;
   T scale_;
-  Index width_, blocks_;
+  Index width_, count_;
   Buffer<T> memory_;
 };
 
-// Reads a strip that starts at column x: row e of three blocks, turned by the same number of lanes and joined.
-template <class T>
-struct ShiftedReader {
-  using V = hn::Vec<Vector<T>>;
-  const T* first;
-  Index step;
-  decltype(hn::SetTableIndices(Vector<T>(), static_cast<const hwy::MakeSigned<T>*>(nullptr))) turn;
-  hn::Mask<Vector<T>> before;  // lanes that come from the block before
-
-  HWY_INLINE ShiftedReader() = default;
-  HWY_INLINE void start(const Shifted<T>& rows, Index x) {
-    const Vector<T> d;
-    HWY_ALIGN hwy::MakeSigned<T> lanes[kLanes<T>];
-    const Index shift = x % kLanes<T>;
-    for (Index lane = 0; lane < kLanes<T>; ++lane)
-      lanes[lane] = static_cast<hwy::MakeSigned<T>>((lane + shift) % kLanes<T>);
-    turn = hn::SetTableIndices(d, lanes);
-    before = hn::FirstN(d, static_cast<std::size_t>(kLanes<T> - shift));
-    first = rows.block(x);
-    step = rows.width() * kLanes<T>;
-  }
-  HWY_INLINE void read(Index e, V& a, V& b) const {
-    const Vector<T> d;
-    const T* row = first + e * kLanes<T>;
-    const auto x = hn::TableLookupLanes(hn::Load(d, row), turn),
-               y = hn::TableLookupLanes(hn::Load(d, row + step), turn),
-               z = hn::TableLookupLanes(hn::Load(d, row + 2 * step), turn);
-    a = hn::IfThenElse(before, x, y);
-    b = hn::IfThenElse(before, y, z);
-  }
-};
-
-// Lags, or features, that are worked on together.
-inline constexpr int kShiftTile = HWY_TARGET == HWY_AVX3 ? 4 : 2;
-
 template <class T>
 void PackAll(std::vector<Shifted<T>>& heads) {
-  constexpr Index kBlocks = 32;  // per task
   Index most = 0;
-  for (const Shifted<T>& head : heads) most = std::max(most, head.blocks());
-  const Index tasks = (most + kBlocks - 1) / kBlocks;
-  parallel_for(static_cast<Index>(heads.size()) * tasks, kBlocks * kStrip<T> * 8, [&](Index task) {
+  for (const Shifted<T>& head : heads) most = std::max(most, head.count());
+  const Index tasks = (most + kRange - 1) / kRange;
+  parallel_for(static_cast<Index>(heads.size()) * tasks, kRange * 8, [&](Index task) {
     Shifted<T>& head = heads[static_cast<std::size_t>(task / tasks)];
-    const Index begin = task % tasks * kBlocks;
-    head.pack(begin, std::min(head.blocks(), begin + kBlocks));
+    const Index begin = task % tasks * kRange;
+    head.pack(begin, std::max(begin, std::min(head.count(), begin + kRange)));
   });
 }
 
@@ -135,9 +103,9 @@ struct Chosen {
         lag_score(scores.lag.defined() ? scores.lag.data<T>() + head * positions : nullptr),
         col_score(scores.col.defined() ? scores.col.data<T>() + head * positions : nullptr) {
     if (columns.empty()) return;
-    dropped.assign(static_cast<std::size_t>(WrappedColumns<T>(n)), T(0));
+    dropped.assign(static_cast<std::size_t>(WrappedRows<T>(n)), T(0));
     for (const Index lag : lags)
-      for (Index x = (n - lag) % n; x < WrappedColumns<T>(n); x += n)
+      for (Index x = (n - lag) % n; x < WrappedRows<T>(n); x += n)
         dropped[static_cast<std::size_t>(x)] = -std::numeric_limits<T>::infinity();
   }
 
@@ -150,82 +118,108 @@ struct Chosen {
   }
 };
 
-// Up to `most` lags as the strip at `first` meets them: where rows are read for its keys (or, with a sign of -1, for
-// the queries whose keys stand in the strip).
+// Lags that are worked on together: of one strip after the other, so that rows which a lag reads are still in L2 when
+// a smaller one gets there.
+inline constexpr Index kLagsAtOnce = 16;
+
+// Some of the lags as the strip at `first` meets them: where rows are read for its keys (or, with a sign of -1, for the
+// queries whose keys stand in the strip).
 struct Starts {
   Index count = 0;
-  Index at[kBlock];
+  Index at[kLagsAtOnce];
 
-  Starts(const std::vector<Index>& lags, std::size_t from, Index first, Index sign, Index n, Index most = kBlock)
-      : count(std::min<Index>(most, static_cast<Index>(lags.size() - from))) {
-    for (Index s = 0; s < count; ++s) at[s] = (first + n + sign * lags[from + static_cast<std::size_t>(s)]) % n;
+  Starts(const std::vector<Index>& lags, Index from, Index first, Index sign, Index n)
+      : count(std::min(kLagsAtOnce, static_cast<Index>(lags.size()) - from)) {
+    for (Index s = 0; s < count; ++s) at[s] = (first + n + sign * lags[static_cast<std::size_t>(from + s)]) % n;
   }
 };
 
-// block[s][lane] = sum_e strip[e][lane] rows(e, starts[s] + lane) for R starts, in the order of e.
-template <int R, class T>
-HWY_INLINE void ShiftedDotsTile(const T* strip, const Shifted<T>& rows, const Index* starts, T* block) {
+// block[s][lane] = sum_e strip[lane][e] rows(starts[s] + lane, e); rows of the block up to the next multiple of
+// kBlocksOf<T> are written, too. Rows of kVectors vectors, 0 = of any number: with a number the compiler needs few
+// registers to say where each of them stands.
+template <int kVectors, class T>
+HWY_NOINLINE void ShiftedDotsOf(const T* strip, const Shifted<T>& rows, const Starts& starts, T* block) {
   const Vector<T> d;
-  hn::Vec<Vector<T>> sum[R][2];
-  ShiftedReader<T> reader[R];
-  for (int r = 0; r < R; ++r) {
-    sum[r][0] = sum[r][1] = hn::Zero(d);
-    reader[r].start(rows, starts[r]);
-  }
-  for (Index e = 0; e < rows.width(); ++e) {
-    const auto a = hn::Load(d, strip + e * kStrip<T>), b = hn::Load(d, strip + e * kStrip<T> + kLanes<T>);
-    for (int r = 0; r < R; ++r) {
-      hn::Vec<Vector<T>> x, y;
-      reader[r].read(e, x, y);
-      sum[r][0] = hn::MulAdd(a, x, sum[r][0]);
-      sum[r][1] = hn::MulAdd(b, y, sum[r][1]);
+  constexpr Index kTogether = kPerBlock<T>, kLags = kBlocksOf<T>;
+  static_assert(kLagsAtOnce % kLags == 0);
+  const Index width = kVectors > 0 ? kVectors * kLanes<T> : rows.width();
+  for (Index s = 0; s < starts.count; s += kLags) {
+    const T* from[kLags];
+    T* to[kLanes<T>];
+    for (Index l = 0; l < kLags; ++l) {
+      from[l] = rows.row(starts.at[std::min(s + l, starts.count - 1)]);
+      to[l * kTogether] = block + (s + l) * kStrip<T>;
+    }
+    for (Index lane = 0; lane < kStrip<T>; lane += kTogether) {
+      hn::Vec<Vector<T>> sum[kLags][kTogether];
+      for (auto& sums : sum)
+        for (auto& one : sums) one = hn::Zero(d);
+      for (Index e = 0; e < width; e += kLanes<T>)
+        for (Index r = 0; r < kTogether; ++r) {
+          const Index at = (lane + r) * width + e;
+          const auto left = hn::Load(d, strip + at);
+          for (Index l = 0; l < kLags; ++l) sum[l][r] = hn::MulAdd(left, hn::Load(d, from[l] + at), sum[l][r]);
+        }
+      hn::Vec<Vector<T>> dots[kLags];
+      for (Index l = 0; l < kLags; ++l) dots[l] = AddInsideBlocks(d, sum[l]);
+      StoreBlocks(d, AddBlocksOf(d, dots), to, lane);
     }
   }
-  for (int r = 0; r < R; ++r) {
-    hn::Store(sum[r][0], d, block + r * kStrip<T>);
-    hn::Store(sum[r][1], d, block + r * kStrip<T> + kLanes<T>);
+}
+
+// sums[lane][e] += sum_s block[s][lane] rows(starts[s] + lane, e), in the order of s, for R lanes and V vectors of e.
+template <int R, int V, class T>
+HWY_INLINE void ShiftedSumsTile(const T* block, const Shifted<T>& rows, const Starts& starts, Index width, Index lane,
+                                Index e, T* sums) {
+  const Vector<T> d;
+  const T* from = rows.row(0) + lane * width + e;
+  T* to = sums + lane * width + e;
+  hn::Vec<Vector<T>> sum[R][V];
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) sum[r][v] = hn::Load(d, to + r * width + v * kLanes<T>);
+  for (Index s = 0; s < starts.count; ++s) {
+    const T* row = from + starts.at[s] * width;
+    const T* weight = block + s * kStrip<T> + lane;
+    for (int r = 0; r < R; ++r) {
+      const auto factor = hn::Set(d, weight[r]);
+      for (int v = 0; v < V; ++v)
+        sum[r][v] = hn::MulAdd(factor, hn::Load(d, row + r * width + v * kLanes<T>), sum[r][v]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) hn::Store(sum[r][v], d, to + r * width + v * kLanes<T>);
+}
+
+template <int kVectors, class T>
+HWY_NOINLINE void ShiftedSumsOf(const T* block, const Shifted<T>& rows, const Starts& starts, T* sums) {
+  constexpr int kTogether = kStrip<T> < 4 ? 2 : 4;  // with two vectors as many chains of sums as hide their latency
+  const Index width = kVectors > 0 ? kVectors * kLanes<T> : rows.width();
+  for (Index lane = 0; lane < kStrip<T>; lane += kTogether) {
+    Index e = 0;
+    for (; e + kStrip<T> <= width; e += kStrip<T>)
+      ShiftedSumsTile<kTogether, 2>(block, rows, starts, width, lane, e, sums);
+    if (e < width) ShiftedSumsTile<kTogether, 1>(block, rows, starts, width, lane, e, sums);
   }
 }
 
 template <class T>
 HWY_INLINE void ShiftedDots(const T* strip, const Shifted<T>& rows, const Starts& starts, T* block) {
-  Index s = 0;
-  for (; s + kShiftTile <= starts.count; s += kShiftTile)
-    ShiftedDotsTile<kShiftTile>(strip, rows, starts.at + s, block + s * kStrip<T>);
-  for (; s < starts.count; ++s) ShiftedDotsTile<1>(strip, rows, starts.at + s, block + s * kStrip<T>);
-}
-
-// sums[e][lane] += sum_s block[s][lane] rows(e, starts[s] + lane), in the order of s, R slots in one pass over e.
-template <int R, class T>
-HWY_INLINE void ShiftedSumsTile(const T* block, const Shifted<T>& rows, const Index* starts, T* sums) {
-  const Vector<T> d;
-  hn::Vec<Vector<T>> weight[R][2];
-  ShiftedReader<T> reader[R];
-  for (int r = 0; r < R; ++r) {
-    weight[r][0] = hn::Load(d, block + r * kStrip<T>);
-    weight[r][1] = hn::Load(d, block + r * kStrip<T> + kLanes<T>);
-    reader[r].start(rows, starts[r]);
-  }
-  for (Index e = 0; e < rows.width(); ++e) {
-    T* sum = sums + e * kStrip<T>;
-    auto a = hn::Load(d, sum), b = hn::Load(d, sum + kLanes<T>);
-    for (int r = 0; r < R; ++r) {
-      hn::Vec<Vector<T>> x, y;
-      reader[r].read(e, x, y);
-      a = hn::MulAdd(weight[r][0], x, a);
-      b = hn::MulAdd(weight[r][1], y, b);
-    }
-    hn::Store(a, d, sum);
-    hn::Store(b, d, sum + kLanes<T>);
+  switch (rows.width() / kLanes<T>) {
+    case 1: return ShiftedDotsOf<1>(strip, rows, starts, block);
+    case 2: return ShiftedDotsOf<2>(strip, rows, starts, block);
+    case 4: return ShiftedDotsOf<4>(strip, rows, starts, block);
+    default: return ShiftedDotsOf<0>(strip, rows, starts, block);
   }
 }
 
 template <class T>
 HWY_INLINE void ShiftedSums(const T* block, const Shifted<T>& rows, const Starts& starts, T* sums) {
-  Index s = 0;
-  for (; s + kShiftTile <= starts.count; s += kShiftTile)
-    ShiftedSumsTile<kShiftTile>(block + s * kStrip<T>, rows, starts.at + s, sums);
-  for (; s < starts.count; ++s) ShiftedSumsTile<1>(block + s * kStrip<T>, rows, starts.at + s, sums);
+  switch (rows.width() / kLanes<T>) {
+    case 1: return ShiftedSumsOf<1>(block, rows, starts, sums);
+    case 2: return ShiftedSumsOf<2>(block, rows, starts, sums);
+    case 4: return ShiftedSumsOf<4>(block, rows, starts, sums);
+    default: return ShiftedSumsOf<0>(block, rows, starts, sums);
+  }
 }
 
 // block[s][:] += score[slots[s]]; nothing without scores.
@@ -238,13 +232,28 @@ HWY_INLINE void AddScores(const T* score, const Index* slots, Index count, T* bl
       hn::Store(hn::Add(hn::Load(d, block + lane), hn::Set(d, score[slots[s]])), d, block + lane);
 }
 
-// Columns [from, from + count) of a head as the strip of queries at `first` meets them: logits of kStrip queries each.
-// `k_rows` are the columns' keys [count][E], `strip` the scaled queries [E][lanes].
+// Rows of x [b, h] filled up with zeros to whole vectors, as in Shifted.
 template <class T>
-HWY_INLINE void ColumnLogits(const Chosen<T>& chosen, Index from, Index count, Index first, const T* k_rows,
+struct PaddedRows {
+  Index width;
+  Buffer<T> memory;
+
+  PaddedRows(View<const T, 4> x, Index b, Index h, std::span<const Index> positions)
+      : width(WholeVectors<T>(x.dim(3))), memory(static_cast<Index>(positions.size()) * width) {
+    memory.zero();
+    for (std::size_t s = 0; s < positions.size(); ++s)
+      std::copy_n(&x(b, h, positions[s], 0), x.dim(3), memory.data() + static_cast<Index>(s) * width);
+  }
+  const T* row(Index s) const { return memory.data() + s * width; }
+};
+
+// Columns [from, from + count) of a head as the strip of queries at `first` meets them: logits of kStrip queries each.
+// `k_rows` are the columns' keys, `strip` the scaled queries [E][lanes].
+template <class T>
+HWY_INLINE void ColumnLogits(const Chosen<T>& chosen, Index from, Index count, Index first, const PaddedRows<T>& k_rows,
                              const T* strip, Index width, T* block) {
   const Vector<T> d;
-  Product<2, false>(d, count, Left<T>{k_rows, width, 1}, Panel<const T>{strip, kStrip<T>}, width,
+  Product<2, false>(d, count, Left<T>{k_rows.row(from), k_rows.width, 1}, Panel<const T>{strip, kStrip<T>}, width,
                     Panel<T>{block, kStrip<T>});
   const Index* columns = chosen.columns.data() + from;
   AddScores(chosen.col_score, columns, count, block);
@@ -257,12 +266,57 @@ HWY_INLINE void ColumnLogits(const Chosen<T>& chosen, Index from, Index count, I
   }
 }
 
-// Rows 0 <= i < n of a strip at `first`; beyond them lanes point to `spare`, as in StripRows.
+// sums[lane][e] += sum_s block[s][lane] rows(from + s, e), in the order of s.
 template <class T>
-StripRows<T> RowsOf(View<T, 4> x, Index b, Index h, Index first, Index count, T* spare) {
-  Index positions[kStrip<T>];
-  for (Index lane = 0; lane < count; ++lane) positions[lane] = first + lane;
-  return {x, b, h, {positions, static_cast<std::size_t>(count)}, spare};
+HWY_INLINE void ColumnSums(const T* block, const PaddedRows<T>& rows, Index from, Index count, T* sums) {
+  const Vector<T> d;
+  const Left<T> left{block, 1, kStrip<T>};
+  const Index width = rows.width;
+  Index e = 0;
+  for (; e + kStrip<T> <= width; e += kStrip<T>)
+    Product<2, true>(d, kStrip<T>, left, Panel<const T>{rows.row(from) + e, width}, count, Panel<T>{sums + e, width});
+  if (e < width)
+    Product<1, true>(d, kStrip<T>, left, Panel<const T>{rows.row(from) + e, width}, count, Panel<T>{sums + e, width});
+}
+
+// Positions of a task: `end` is that of the head or of the range.
+struct Range {
+  Index begin, end;
+};
+
+// Rows of a range's positions in whole strips, padded as in Shifted; those beyond the end are 0.
+template <class T>
+class RangeRows {
+ public:
+  explicit RangeRows(Index width) : width_(WholeVectors<T>(width)), memory_(kRange * width_) {}
+
+  void load(View<const T, 4> x, Index b, Index h, Range range, T scale) {
+    memory_.zero();
+    for (Index i = range.begin; i < range.end; ++i) {
+      const T* from = &x(b, h, i, 0);
+      T* to = memory_.data() + (i - range.begin) * width_;
+      for (Index e = 0; e < x.dim(3); ++e) to[e] = scale * from[e];
+    }
+  }
+  void zero() { memory_.zero(); }
+  void store(Index r, T scale, T* to, Index width) const {
+    const T* from = row(r);
+    for (Index e = 0; e < width; ++e) to[e] = scale * from[e];
+  }
+  T* row(Index r) const { return memory_.data() + r * width_; }
+  Index width() const { return width_; }
+
+ private:
+  Index width_;
+  Buffer<T> memory_;
+};
+
+// strip[e][lane] = rows[lane][e] for e < width
+template <class T>
+HWY_INLINE void TurnStrip(const T* rows, Index row_width, Index width, T* strip) {
+  StripRows<const T> of(rows);
+  for (Index lane = 0; lane < kStrip<T>; ++lane) of.row[lane] = rows + lane * row_width;
+  LoadStrip(of, width, T(1), strip);
 }
 
 }  // namespace
