@@ -73,46 +73,54 @@ struct GatheredHead {
   }
 };
 
-// Up to kBlock live slots that share a query or a key; p and ds of all of them are worked out together.
+// Up to kBlock live slots that share a query (its rows of q and dout) or a key (its rows of k and v); p and ds of all
+// of them are worked out together from the other two rows of each.
 template <class T>
 class SlotBlock {
  public:
+  SlotBlock(const GatheredHead<T>& head, const T* first, const T* second)
+      : head_(head), first_(first), second_(second) {}
+
   bool full() const { return count_ == kBlock; }
   Index count() const { return count_; }
   Index slot(Index a) const { return slots_[a]; }
-  Index query(Index a) const { return queries_[a]; }
-  Index key(Index a) const { return keys_[a]; }
+  const T* const* first_rows() const { return first_rows_; }
+  const T* const* second_rows() const { return second_rows_; }
   const T* p() const { return p_; }
   const T* ds() const { return ds_; }
   void clear() { count_ = 0; }
 
-  void add(const GatheredHead<T>& head, Index query, Index key, Index slot) {
-    queries_[count_] = query;
-    keys_[count_] = key;
+  void add(const QuerySums<T>& sums, const T* first, const T* second, Index slot) {
+    first_rows_[count_] = first;
+    second_rows_[count_] = second;
     slots_[count_] = slot;
-    const T logit = SlotLogit(head.q[query], head.k[key], head.width, head.scale, head.bias, slot);
-    const QuerySums<T>& sums = head.sums[query];
-    p_[count_] = logit - sums.lse;
+    lse_[count_] = sums.lse;
     rest_[count_] = sums.lse_rest;
-    ds_[count_++] = RowDot(head.dout[query], head.v[key], head.value_width) - sums.delta;
+    delta_[count_++] = sums.delta;
   }
 
   // p = exp(s - lse), which no forward result can make larger than 1, and ds = p (dp - delta). Lanes beyond the last
   // slot hold old numbers, whose results nobody reads.
   void differentiate() {
     const Vector<T> d;
+    RowLogits(first_, first_rows_, count_, head_.width, head_.scale, p_);
+    RowLogits(second_, second_rows_, count_, head_.value_width, T(1), ds_);
+    for (Index a = 0; head_.bias != nullptr && a < count_; ++a) p_[a] += head_.bias[slots_[a]];
     for (Index a = 0; a < count_; a += kLanes<T>) {
-      const auto log_p = hn::Sub(hn::Load(d, p_ + a), hn::Load(d, rest_ + a));
+      const auto log_p = hn::Sub(hn::Sub(hn::Load(d, p_ + a), hn::Load(d, lse_ + a)), hn::Load(d, rest_ + a));
       const auto log2_p = hn::Mul(log_p, Log2E(d));
       const auto p = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
       hn::Store(p, d, p_ + a);
-      hn::Store(hn::Mul(p, hn::Load(d, ds_ + a)), d, ds_ + a);
+      hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds_ + a), hn::Load(d, delta_ + a))), d, ds_ + a);
     }
   }
 
  private:
-  HWY_ALIGN T p_[kBlock] = {}, ds_[kBlock] = {}, rest_[kBlock] = {};
-  Index queries_[kBlock], keys_[kBlock], slots_[kBlock];
+  const GatheredHead<T>& head_;
+  const T *first_, *second_;
+  HWY_ALIGN T p_[kBlock] = {}, ds_[kBlock] = {}, lse_[kBlock] = {}, rest_[kBlock] = {}, delta_[kBlock] = {};
+  const T *first_rows_[kBlock], *second_rows_[kBlock];
+  Index slots_[kBlock];
   Index count_ = 0;
 };
 
@@ -127,11 +135,10 @@ void QueryGradient(const GatheredHead<T>& head, Index i, T* dbias) {
   std::fill_n(dq, head.width, T(0));
   if (dbias != nullptr) std::fill_n(dbias + i * head.slots.count, head.slots.count, T(0));
   if (head.slots.skipped(i)) return;
-  SlotBlock<T> block;
+  SlotBlock<T> block(head, head.q[i], head.dout[i]);
   const auto flush = [&] {
     block.differentiate();
-    WeightedSum<true>(
-        block.ds(), block.count(), [&](Index a) { return head.k[block.key(a)]; }, head.width, dq);
+    AddWeightedSum(block.ds(), block.count(), block.first_rows(), head.width, dq);
     for (Index a = 0; dbias != nullptr && a < block.count(); ++a) dbias[block.slot(a)] = block.ds()[a];
     block.clear();
   };
@@ -143,7 +150,7 @@ void QueryGradient(const GatheredHead<T>& head, Index i, T* dbias) {
     }
     const Index j = head.slots.key(i, t);
     if (j < 0) continue;
-    block.add(head, i, j, i * head.slots.count + t);
+    block.add(head.sums[i], head.k[j], head.v[j], i * head.slots.count + t);
     if (block.full()) flush();
   }
   flush();
@@ -159,25 +166,23 @@ void KeyGradient(const GatheredHead<T>& head, const SlotsByKey& by_key, Index j)
   std::fill_n(dk, head.width, T(0));
   std::fill_n(dv, head.value_width, T(0));
   const Index* start = by_key.starts.data<Index>() + j;
-  SlotBlock<T> block;
+  SlotBlock<T> block(head, head.k[j], head.v[j]);
   const auto flush = [&] {
     block.differentiate();
-    WeightedSum<true>(
-        block.ds(), block.count(), [&](Index a) { return head.q[block.query(a)]; }, head.width, dk);
-    WeightedSum<true>(
-        block.p(), block.count(), [&](Index a) { return head.dout[block.query(a)]; }, head.value_width, dv);
+    AddWeightedSum(block.ds(), block.count(), block.first_rows(), head.width, dk);
+    AddWeightedSum(block.p(), block.count(), block.second_rows(), head.value_width, dv);
     block.clear();
   };
   const Index* entries = by_key.entries.data<Index>();
   for (Index entry = start[0]; entry < start[1]; ++entry) {
     if (entry + kSlotsAhead < by_key.entries.size()) {  // of this key or of one of the next
-      const Index next = entries[entry + kSlotsAhead] / head.slots.count;
+      const Index next = by_key.query(entries[entry + kSlotsAhead]);
       PrefetchRow(head.q[next], head.width);
       PrefetchRow(head.dout[next], head.value_width);
       hwy::Prefetch(head.sums + next);
     }
-    const Index slot = entries[entry];
-    block.add(head, slot / head.slots.count, j, slot);
+    const Index i = by_key.query(entries[entry]);
+    block.add(head.sums[i], head.q[i], head.dout[i], i * head.slots.count + by_key.slot(entries[entry]));
     if (block.full()) flush();
   }
   flush();

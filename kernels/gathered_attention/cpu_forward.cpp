@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/gathered_attention/row-inl.h"
@@ -45,15 +46,23 @@ std::pair<T, T> Exponentials(T* weights, Index count) {
   return {hn::GetLane(top), SumLanes(d, sums)};
 }
 
+// The live slots of one query, in whole vectors.
 template <class T>
-void GatheredQuery(const GatheredForward<T>& args, const Slots& slots, Index head, Index i, Buffer<Index>& live,
-                   Buffer<T>& weights) {
+struct LiveSlots {
+  std::vector<const T*> k, v;
+  std::vector<Index> slot;
+  Buffer<T> weights;
+
+  explicit LiveSlots(Index slots)
+      : k(static_cast<std::size_t>(slots + kLanes<T>)), v(k.size()), slot(k.size()), weights(slots + kLanes<T>) {}
+};
+
+template <class T>
+void GatheredQuery(const GatheredForward<T>& args, const Slots& slots, Index head, Index i, LiveSlots<T>& live) {
   const Index b = head / args.q.dim(1), h = head % args.q.dim(1), width = args.q.dim(3), value_width = args.v.dim(3);
   const HeadRows<const T> q(args.q, b, h), k(args.k, b, h), v(args.v, b, h);
   T* out = HeadRows<T>(args.out, b, h)[i];
-  const T* bias = args.bias == nullptr ? nullptr : args.bias + (head * slots.queries + i) * slots.count;
-  Index* keys = live.data();
-  Index count = 0;
+  std::size_t found = 0;
   const bool prefetch = i + 1 < slots.queries && !slots.skipped(i + 1);
   for (Index t = 0; t < slots.count && !slots.skipped(i); ++t) {
     if (const Index next = prefetch ? slots.key(i + 1, t) : -1; next >= 0) {
@@ -62,19 +71,26 @@ void GatheredQuery(const GatheredForward<T>& args, const Slots& slots, Index hea
     }
     const Index j = slots.key(i, t);
     if (j < 0) continue;
-    keys[count] = j;
-    weights.data()[count++] = SlotLogit(q[i], k[j], width, static_cast<T>(args.options.scale), bias, t);
+    live.k[found] = k[j];
+    live.v[found] = v[j];
+    live.slot[found++] = t;
   }
-  if (count == 0) {
-    std::fill_n(out, value_width, T(0));
+  std::fill_n(out, value_width, T(0));
+  if (found == 0) {
     args.lse(b, h, i) = -std::numeric_limits<T>::infinity();
     args.lse_rest(b, h, i) = 0;
     return;
   }
-  const auto [top, sum] = Exponentials(weights.data(), count);
-  for (Index t = 0; t < count; ++t) weights.data()[t] /= sum;
-  WeightedSum<false>(
-      weights.data(), count, [&](Index t) { return v[keys[t]]; }, value_width, out);
+  const auto count = static_cast<Index>(found);
+  T* weights = live.weights.data();
+  RowLogits(q[i], live.k.data(), count, width, static_cast<T>(args.options.scale), weights);
+  if (args.bias != nullptr) {
+    const T* bias = args.bias + (head * slots.queries + i) * slots.count;
+    for (std::size_t a = 0; a < found; ++a) weights[a] += bias[live.slot[a]];
+  }
+  const auto [top, sum] = Exponentials(weights, count);
+  for (Index t = 0; t < count; ++t) weights[t] /= sum;
+  AddWeightedSum(weights, count, live.v.data(), value_width, out);
   const double highest = static_cast<double>(top), rest = std::log(static_cast<double>(sum));
   const T lse = static_cast<T>(highest + rest);
   args.lse(b, h, i) = lse;
@@ -89,10 +105,9 @@ void Gathered(const GatheredForward<T>& args) {
   parallel_for(heads * tasks, work, [&](Index task) {
     const Index head = task / tasks, begin = task % tasks * kQueriesPerTask;
     const Slots slots(args.index, args.keys, args.k.dim(2), args.options, head);
-    Buffer<Index> live(slot_count);
-    Buffer<T> weights(slot_count + kLanes<T>);
+    LiveSlots<T> live(slot_count);
     for (Index i = begin; i < std::min(queries, begin + kQueriesPerTask); ++i)
-      GatheredQuery(args, slots, head, i, live, weights);
+      GatheredQuery(args, slots, head, i, live);
   });
 }
 

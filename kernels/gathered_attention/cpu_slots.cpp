@@ -1,14 +1,19 @@
 #include "subquad/kernels/gathered_attention/cpu.h"
 #include "subquad/kernels/gathered_attention/slots.h"
 
+#include <bit>
+#include <cstdint>
+
 namespace subquad::kernels {
 
-SlotsByKey::SlotsByKey(const Slots& slots, Index key_count) : starts(zeros({key_count + 1}, kInt64, kCpu)) {
+SlotsByKey::SlotsByKey(const Slots& slots, Index key_count)
+    : starts(zeros({key_count + 1}, kInt64, kCpu)),
+      shift(static_cast<int>(std::bit_width(static_cast<std::uint64_t>(slots.count)))) {
   const auto for_live = [&](const auto& f) {
     for (Index i = 0; i < slots.queries; ++i) {
       if (slots.skipped(i)) continue;
       for (Index t = 0; t < slots.count; ++t)
-        if (const Index j = slots.key(i, t); j >= 0) f(j, i * slots.count + t);
+        if (const Index j = slots.key(i, t); j >= 0) f(j, (i << shift) + t);
     }
   };
   Index* start = starts.data<Index>();

@@ -1,5 +1,5 @@
 // What gathered attention's forward and backward share. Lanes are features: every query has keys of its own, so there
-// is nothing that neighbouring queries could share in a vector.
+// is nothing that neighbouring queries could share in a vector. Products with a vector's lanes of keys end together.
 #if defined(SUBQUAD_KERNELS_GATHERED_ATTENTION_ROW_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SUBQUAD_KERNELS_GATHERED_ATTENTION_ROW_INL_H_
 #undef SUBQUAD_KERNELS_GATHERED_ATTENTION_ROW_INL_H_
@@ -14,6 +14,7 @@
 
 #include "subquad/kernels/attention/strip-inl.h"
 #include "subquad/kernels/gathered_attention/slots.h"
+#include "subquad/kernels/simd/lane_sums-inl.h"
 #include "subquad/kernels/simd/row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -39,21 +40,62 @@ HWY_INLINE T RowDot(const T* a, const T* b, Index width) {
   return SumLanes(d, sum);
 }
 
-// One logit, by the same steps in forward and in backward, so that its bits are the same.
+// Lane t is sum_e row[e] rows[t][e], for as many rows as lanes. Which of two rows is `row` does not change a bit.
 template <class T>
-HWY_INLINE T SlotLogit(const T* q, const T* k, Index width, T scale, const T* bias, Index slot) {
-  const T logit = scale * RowDot(q, k, width);
-  return bias == nullptr ? logit : logit + bias[slot];
+HWY_INLINE hn::Vec<Vector<T>> RowDots(const T* row, const T* const* rows, Index width) {
+  const Vector<T> d;
+  hn::Vec<Vector<T>> sums[kLanes<T>];
+  for (auto& sum : sums) sum = hn::Zero(d);
+  ForVectors(d, width, [&](Index e, auto lanes) HWY_ATTR {
+    const auto left = lanes.Load(row + e);
+    for (Index t = 0; t < kLanes<T>; ++t) sums[t] = hn::MulAdd(left, lanes.Load(rows[t] + e), sums[t]);
+  });
+  return AddLanesOf(d, sums);
 }
 
-// out[c] (+)= sum_t weights[t] rows(t)[c], one chain of multiply-adds in the order of t per element
-template <bool kAdd, class T, class F>
-HWY_INLINE void WeightedSum(const T* weights, Index count, const F& row_of, Index width, T* out) {
+// logits[t] = scale row . rows[t] for t < count, in whole vectors: there must be room, in `rows`, too, whose end is
+// filled up with the last one. By the same steps in forward and in backward, so that the bits are the same.
+template <class T>
+HWY_INLINE void RowLogits(const T* row, const T** rows, Index count, Index width, T scale, T* logits) {
   const Vector<T> d;
-  ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
-    auto sum = kAdd ? lanes.Load(out + c) : hn::Zero(d);
-    for (Index t = 0; t < count; ++t) sum = hn::MulAdd(hn::Set(d, weights[t]), lanes.Load(row_of(t) + c), sum);
-    lanes.Store(sum, out + c);
+  for (Index t = count; t % kLanes<T> != 0; ++t) rows[t] = rows[count - 1];
+  for (Index t = 0; t < count; t += kLanes<T>)
+    hn::Store(hn::Mul(hn::Set(d, scale), RowDots(row, rows + t, width)), d, logits + t);
+}
+
+// kVectors vectors of WeightedSum from `c` on.
+template <int kVectors, class Lanes, class T>
+HWY_INLINE void WeightedVectors(const Lanes& lanes, const T* weights, Index count, const T* const* rows, Index c,
+                                T* out) {
+  const Vector<T> d;
+  constexpr int kChains = 4;  // so that one waits less for the last
+  hn::Vec<Vector<T>> sum[kChains][kVectors];
+  for (auto& chain : sum)
+    for (auto& one : chain) one = hn::Zero(d);
+  const auto add = [&](int chain, Index t) HWY_ATTR {
+    const auto weight = hn::Set(d, weights[t]);
+    for (int v = 0; v < kVectors; ++v)
+      sum[chain][v] = hn::MulAdd(weight, lanes.Load(rows[t] + c + v * kLanes<T>), sum[chain][v]);
+  };
+  Index t = 0;
+  for (; t + kChains <= count; t += kChains)
+    for (int chain = 0; chain < kChains; ++chain) add(chain, t + chain);
+  for (int chain = 0; t < count; ++t, ++chain) add(chain, t);
+  for (int v = 0; v < kVectors; ++v) {
+    T* to = out + c + v * kLanes<T>;
+    const auto all = hn::Add(hn::Add(sum[0][v], sum[1][v]), hn::Add(sum[2][v], sum[3][v]));
+    lanes.Store(hn::Add(lanes.Load(to), all), to);
+  }
+}
+
+// out[c] += sum_t weights[t] rows[t][c]; four sums take turns.
+template <class T>
+HWY_INLINE void AddWeightedSum(const T* weights, Index count, const T* const* rows, Index width, T* out) {
+  Index c = 0;
+  for (; c + kStrip<T> <= width; c += kStrip<T>)
+    WeightedVectors<2>(WholeVector<Vector<T>>(), weights, count, rows, c, out);
+  ForVectors(Vector<T>(), width - c, [&](Index more, auto lanes) HWY_ATTR {
+    WeightedVectors<1>(lanes, weights, count, rows, c + more, out);
   });
 }
 

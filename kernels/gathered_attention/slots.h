@@ -28,13 +28,17 @@ struct Slots {
   }
 };
 
-// The same slots by keys: entries[starts[j]] ... entries[starts[j + 1] - 1] are those whose key is j, each as i K + t,
-// rising.
+// The same slots by keys: entries[starts[j]] ... entries[starts[j + 1] - 1] are those whose key is j, rising. An entry
+// holds query i and slot t as i 2^s + t, 2^s >= K, so that neither costs a division.
 struct SlotsByKey {
   Tensor starts;   // int64 [Nk + 1]
   Tensor entries;  // int64
+  int shift;       // s
 
   SlotsByKey(const Slots& slots, Index key_count);
+
+  Index query(Index entry) const { return entry >> shift; }
+  Index slot(Index entry) const { return entry & ((Index{1} << shift) - 1); }
 };
 
 }  // namespace subquad::kernels
