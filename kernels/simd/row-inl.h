@@ -50,6 +50,34 @@ HWY_INLINE void ForVectors(D d, Index width, const F& f) {
     if (i < width) f(i, PartVector<D>{hn::FirstN(d, static_cast<std::size_t>(width - i))});
 }
 
+// Neighbouring vectors of a row that are worked on together: so many whole ones, or one that may be a part.
+template <int kCount, class Lanes>
+struct VectorStrip {
+  static constexpr int kVectors = kCount;
+  using T = typename Lanes::T;
+  using V = typename Lanes::V;
+  Lanes lanes;
+  HWY_INLINE V Load(const T* from, Index v) const { return lanes.Load(from + v * kLanes); }
+  HWY_INLINE V OrZero(V v) const { return lanes.OrZero(v); }
+  HWY_INLINE void Store(V value, T* to, Index v) const { lanes.Store(value, to + v * kLanes); }
+
+ private:
+  static constexpr Index kLanes = hn::MaxLanes(hn::DFromV<V>());
+};
+
+// f(i, strip) for the columns i where strips begin: of four vectors as long as there are so many, then of one. For
+// kernels that keep what belongs to a column in registers while they go through rows.
+template <class D, class F>
+HWY_INLINE void ForStrips(D d, Index width, const F& f) {
+  constexpr Index kLanes = hn::MaxLanes(d);
+  constexpr int kVectors = 4;
+  Index first = 0;
+  for (; first + kVectors * kLanes <= width; first += kVectors * kLanes)
+    f(first, VectorStrip<kVectors, WholeVector<D>>());
+  ForVectors(d, width - first,
+             [&](Index i, auto lanes) HWY_ATTR { f(first + i, VectorStrip<1, decltype(lanes)>{lanes}); });
+}
+
 template <class D>
 HWY_INLINE hn::TFromD<D> SumLanes(D d, hn::Vec<D> v) {
   return hn::GetLane(hn::SumOfLanes(d, v));

@@ -13,8 +13,8 @@ namespace {
 
 constexpr double kEps = 1e-5;
 
-const std::vector<Shape> kShapes = {{0},       {1},     {6},     {0, 3},     {3, 0},  {1, 1},
-                                    {2, 3, 7}, {4, 16}, {3, 17}, {2, 5, 32}, {3, 61}, {2, 128}};
+const std::vector<Shape> kShapes = {{0},     {1},        {6},     {0, 3},   {3, 0},   {1, 1},   {2, 3, 7}, {4, 16},
+                                    {3, 17}, {2, 5, 32}, {3, 61}, {2, 128}, {15, 64}, {16, 63}, {17, 65},  {33, 96}};
 
 kernels::LayerNorm reference(const Tensor& in, const Tensor& with_gamma, const Tensor& with_beta) {
   const Tensor x = doubles(in), gamma = doubles(with_gamma), beta = doubles(with_beta);
