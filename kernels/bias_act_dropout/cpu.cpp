@@ -13,12 +13,12 @@
 #include "subquad/kernels/simd/erf-inl.h"
 #include "subquad/kernels/simd/row-inl.h"
 
-// A row is done in strips of up to four blocks of factors: the dropout's factors of a strip are drawn first, into L1,
-// and the rest is one loop over its vectors.
+// Work goes by panels of a few rows and columns: a dropout's factors of a panel are drawn first, into L1, and the rest
+// is one loop over its rows for every strip of columns, whose bias and gradient of the bias stay in registers.
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 
-inline constexpr Index kStrip = 4 * kKeepBlock;
+inline constexpr Index kPanelRows = 16, kPanelColumns = 2 * kKeepBlock;
 
 template <Activation kActivation, class D>
 HWY_INLINE hn::Vec<D> Activate(D d, hn::Vec<D> z) {
@@ -44,56 +44,101 @@ struct Rows {
   Index width, count, positions;
 };
 
+// A panel of rows `first_row` up and columns `first` up; `factors` is null where nothing is dropped.
+template <class T>
+struct Panel {
+  Index first_row, rows, first, columns;
+  const T* factors;
+
+  Index at(Index width) const { return first_row * width + first; }
+};
+
+// f(panel) for every panel of rows begin to end.
+template <class T, class F>
+HWY_INLINE void ForPanels(const Rows& rows, Index begin, Index end, const std::optional<cpu::Keep>& dropout,
+                          const F& f) {
+  HWY_ALIGN T factors[kPanelRows * kPanelColumns];
+  for (Index row = begin; row < end; row += kPanelRows)
+    for (Index first = 0; first < rows.width; first += kPanelColumns) {
+      const Panel<T> panel = {row, std::min(kPanelRows, end - row), first, std::min(kPanelColumns, rows.width - first),
+                              dropout ? factors : nullptr};
+      for (Index r = 0; dropout && r < panel.rows; ++r)
+        KeepFactors(*dropout, (row + r) / rows.positions, (row + r) % rows.positions, first, panel.columns,
+                    factors + r * kPanelColumns);
+      f(panel);
+    }
+}
+
+// The bias of a strip of columns, or zeros.
+template <class T, class Strip>
+HWY_INLINE void LoadBias(const T* bias, Index column, Strip strip, typename Strip::V* v) {
+  for (Index i = 0; i < Strip::kVectors; ++i)
+    v[i] = bias != nullptr ? strip.Load(bias + column, i) : hn::Zero(hn::ScalableTag<T>());
+}
+
 template <class T, Activation kActivation>
 void Forward(const Rows& rows, const T* x, const T* bias, const std::optional<cpu::Keep>& dropout, const T* residual,
              T* out) {
-  ForRows(rows.count, rows.width, 20, [=, &dropout](Index row) HWY_ATTR {
+  const Index width = rows.width;
+  const auto strip_of = [=](const Panel<T>& panel, Index column, auto strip) HWY_ATTR {
     const hn::ScalableTag<T> d;
-    HWY_ALIGN T factors[kStrip];
-    for (Index first = 0; first < rows.width; first += kStrip) {
-      const Index count = std::min(kStrip, rows.width - first);
-      if (dropout) KeepFactors(*dropout, row / rows.positions, row % rows.positions, first, count, factors);
-      const T* from = x + row * rows.width + first;
-      const T* more = residual != nullptr ? residual + row * rows.width + first : nullptr;
-      T* to = out + row * rows.width + first;
-      ForVectors(d, count, [&](Index i, auto lanes) HWY_ATTR {
-        auto z = lanes.Load(from + i);
-        if (bias != nullptr) z = hn::Add(z, lanes.Load(bias + first + i));
-        z = Activate<kActivation>(d, z);
-        if (dropout) z = hn::Mul(z, lanes.Load(factors + i));
-        if (more != nullptr) z = hn::Add(z, lanes.Load(more + i));
-        lanes.Store(z, to + i);
-      });
-    }
+    const Index at = panel.at(width) + column;
+    const T *from = x + at, *more = residual + at, *factors = panel.factors + column;
+    const bool drops = panel.factors != nullptr, adds = residual != nullptr;
+    T* to = out + at;
+    typename decltype(strip)::V shift[decltype(strip)::kVectors];
+    LoadBias(bias, panel.first + column, strip, shift);
+    for (Index r = 0; r < panel.rows; ++r, from += width, more += width, to += width, factors += kPanelColumns)
+      for (Index v = 0; v < decltype(strip)::kVectors; ++v) {
+        auto z = Activate<kActivation>(d, hn::Add(strip.Load(from, v), shift[v]));
+        if (drops) z = hn::Mul(z, strip.Load(factors, v));
+        if (adds) z = hn::Add(z, strip.Load(more, v));
+        strip.Store(z, to, v);
+      }
+  };
+  const Index task = std::max<Index>(1, 4096 / width);  // rows
+  parallel_chunks(rows.count, task, width * 20, [&](Index begin, Index end) HWY_ATTR {
+    ForPanels<T>(rows, begin, end, dropout, [&](const Panel<T>& panel) HWY_ATTR {
+      ForStrips(hn::ScalableTag<T>(), panel.columns,
+                [&](Index column, auto strip) HWY_ATTR { strip_of(panel, column, strip); });
+    });
   });
 }
 
 template <class T, Activation kActivation>
 void Backward(const Rows& rows, const T* dout, const T* x, const T* bias, const std::optional<cpu::Keep>& dropout,
               T* dx, T* partials) {
-  parallel_chunks(rows.count, cpu::kRowsPerChunk, rows.width * 20, [=, &dropout](Index begin, Index end) HWY_ATTR {
+  const Index width = rows.width;
+  // `dbias`: of the panel's first column on.
+  const auto strip_of = [=](const Panel<T>& panel, Index column, auto strip, T* dbias) HWY_ATTR {
     const hn::ScalableTag<T> d;
-    HWY_ALIGN T factors[kStrip];
-    T* dbias = bias != nullptr ? partials + begin / cpu::kRowsPerChunk * rows.width : nullptr;
-    if (dbias != nullptr) std::fill_n(dbias, rows.width, T(0));
-    for (Index row = begin; row < end; ++row)
-      for (Index first = 0; first < rows.width; first += kStrip) {
-        const Index count = std::min(kStrip, rows.width - first);
-        if (dropout) KeepFactors(*dropout, row / rows.positions, row % rows.positions, first, count, factors);
-        const T *up = dout + row * rows.width + first, *from = x + row * rows.width + first;
-        T* to = dx + row * rows.width + first;
-        ForVectors(d, count, [&](Index i, auto lanes) HWY_ATTR {
-          auto dz = lanes.Load(up + i);
-          if (dropout) dz = hn::Mul(dz, lanes.Load(factors + i));
-          if constexpr (kActivation != Activation::none) {
-            auto z = lanes.Load(from + i);
-            if (bias != nullptr) z = hn::Add(z, lanes.Load(bias + first + i));
-            dz = hn::Mul(dz, Slope<kActivation>(d, z));
-          }
-          lanes.Store(dz, to + i);
-          if (dbias != nullptr) lanes.Store(hn::Add(dz, lanes.Load(dbias + first + i)), dbias + first + i);
-        });
+    constexpr int kVectors = decltype(strip)::kVectors;
+    const Index at = panel.at(width) + column;
+    const T *up = dout + at, *from = x + at, *factors = panel.factors + column;
+    const bool drops = panel.factors != nullptr;
+    T* to = dx + at;
+    typename decltype(strip)::V shift[kVectors], dshift[kVectors];
+    LoadBias(bias, panel.first + column, strip, shift);
+    for (Index v = 0; v < kVectors; ++v) dshift[v] = dbias != nullptr ? strip.Load(dbias + column, v) : hn::Zero(d);
+    for (Index r = 0; r < panel.rows; ++r, up += width, from += width, to += width, factors += kPanelColumns)
+      for (Index v = 0; v < kVectors; ++v) {
+        auto dz = strip.Load(up, v);
+        if (drops) dz = hn::Mul(dz, strip.Load(factors, v));
+        if constexpr (kActivation != Activation::none)
+          dz = hn::Mul(dz, Slope<kActivation>(d, hn::Add(strip.Load(from, v), shift[v])));
+        strip.Store(dz, to, v);
+        dshift[v] = hn::Add(dshift[v], dz);
       }
+    for (Index v = 0; dbias != nullptr && v < kVectors; ++v) strip.Store(dshift[v], dbias + column, v);
+  };
+  parallel_chunks(rows.count, cpu::kRowsPerChunk, width * 20, [&](Index begin, Index end) HWY_ATTR {
+    T* dbias = bias != nullptr ? partials + begin / cpu::kRowsPerChunk * width : nullptr;
+    if (dbias != nullptr) std::fill_n(dbias, width, T(0));
+    ForPanels<T>(rows, begin, end, dropout, [&](const Panel<T>& panel) HWY_ATTR {
+      T* of_panel = dbias != nullptr ? dbias + panel.first : nullptr;
+      ForStrips(hn::ScalableTag<T>(), panel.columns,
+                [&](Index column, auto strip) HWY_ATTR { strip_of(panel, column, strip, of_panel); });
+    });
   });
 }
 

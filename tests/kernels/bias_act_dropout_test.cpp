@@ -16,8 +16,9 @@ namespace {
 
 using kernels::Activation;
 
-const std::vector<Shape> kShapes = {{0, 3},  {3, 0},     {1, 1},     {2, 5},   {2, 3, 7},    {4, 16},      {3, 17},
-                                    {1, 64}, {2, 3, 66}, {2, 1, 97}, {2, 130}, {2, 2, 3, 5}, {2, 19, 140}, {3, 90, 33}};
+const std::vector<Shape> kShapes = {{0, 3},       {3, 0},      {1, 1},      {2, 5},       {2, 3, 7},   {4, 16},
+                                    {3, 17},      {1, 64},     {2, 3, 66},  {2, 1, 97},   {2, 130},    {2, 2, 3, 5},
+                                    {2, 19, 140}, {3, 90, 33}, {1, 15, 64}, {1, 17, 128}, {1, 16, 257}};
 constexpr Activation kActivations[] = {Activation::none, Activation::relu, Activation::gelu};
 
 RandomState random_state(Index batch) {

@@ -264,6 +264,26 @@ TEST_CASE("elementwise: exp is good to a few last bits over its whole range") {
   });
 }
 
+TEST_CASE("elementwise: gelu and its slope are good to a few last bits of 1 wherever they bend") {
+  for_each_float([](DType dtype) {
+    const Tensor x = uniform({4001}, dtype, -7, 7, 1);
+    Tensor share = zeros(x.shape(), kFloat64, kCpu), slope = zeros(x.shape(), kFloat64, kCpu);
+    for (Index i = 0; i < x.size(); ++i) {
+      const double v = at(x, i), below = std::erfc(-v / std::sqrt(2.0)) / 2;
+      share.data<double>()[i] = below;
+      slope.data<double>()[i] = below + v * std::exp(-v * v / 2) / std::sqrt(2 * std::acos(-1.0));
+    }
+    for_each_simd_target([&] {
+      const Tensor got = doubles(kernels::gelu(x));
+      double worst = 0;
+      for (Index i = 0; i < x.size(); ++i)
+        worst = std::max(worst, std::abs(at(got, i) - at(x, i) * at(share, i)) / std::max(1.0, std::abs(at(x, i))));
+      CHECK_LT(worst, pointwise_tolerance(dtype) / 2);
+      CHECK_CLOSE(kernels::gelu_grad(full(x.shape(), 1, dtype, device()), x), slope, pointwise_tolerance(dtype) / 2);
+    });
+  });
+}
+
 TEST_CASE("elementwise: gradients of the activations") {
   for_each_float([](DType dtype) {
     for (const Shape& shape : {Shape{0}, Shape{1}, Shape{31, 7}, Shape{20'011}}) {
