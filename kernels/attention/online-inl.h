@@ -32,12 +32,13 @@ HWY_INLINE Online<T> NothingYet() {
   return {{lowest, lowest}, {hn::Zero(d), hn::Zero(d)}};
 }
 
-// block [count][lanes]: logits to weights relative to the new maximum. Where that is larger, shrink(half, factors) is to
-// multiply what was summed so far of the lanes of one half; a lane whose maximum stays has a factor of exactly 1.
-template <class T, class F>
+// block [count][lanes]: logits to weights relative to the new maximum, in the first `halves` vectors of the strip. Where
+// that is larger, shrink(half, factors) is to multiply what was summed so far of the lanes of one half; a lane whose
+// maximum stays has a factor of exactly 1.
+template <int halves = 2, class T, class F>
 HWY_INLINE void WeighBlock(T* block, Index count, Online<T>& online, const F& shrink_sums) {
   const Vector<T> d;
-  for (Index half = 0; half < 2; ++half) {
+  for (Index half = 0; half < halves; ++half) {
     T* column = block + half * kLanes<T>;
     auto top = online.top[half];
     for (Index j = 0; j < count; ++j) top = hn::Max(top, hn::Load(d, column + j * kStrip<T>));
@@ -58,10 +59,10 @@ HWY_INLINE void WeighBlock(T* block, Index count, Online<T>& online, const F& sh
 }
 
 // The same with what was summed so far in out [value_width][lanes].
-template <class T>
+template <int halves = 2, class T>
 HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index value_width) {
   const Vector<T> d;
-  WeighBlock(block, count, online, [&](Index half, hn::Vec<Vector<T>> factors) HWY_ATTR {
+  WeighBlock<halves>(block, count, online, [&](Index half, hn::Vec<Vector<T>> factors) HWY_ATTR {
     for (Index c = 0; c < value_width; ++c) {
       T* o = out + c * kStrip<T> + half * kLanes<T>;
       hn::Store(hn::Mul(hn::Load(d, o), factors), d, o);

@@ -16,6 +16,7 @@
 #include "subquad/core/allocator.h"
 #include "subquad/kernels/attention/seen.h"
 #include "subquad/kernels/simd/exp2-inl.h"
+#include "subquad/kernels/simd/row-inl.h"
 #include "subquad/kernels/simd/tile-inl.h"
 #include "subquad/kernels/simd/transpose-inl.h"
 
@@ -55,15 +56,34 @@ class Buffer {
   T* data_;
 };
 
+// `width` rounded up to whole vectors.
+template <class T>
+constexpr Index WholeVectors(Index width) {
+  return (width + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
+// to[e] = scale * from[e], and zeros up to the next whole vector
+template <class T>
+HWY_INLINE void PackRow(const T* from, Index width, T scale, T* to) {
+  const Vector<T> d;
+  const auto factor = hn::Set(d, scale);
+  ForVectors(d, width,
+             [&](Index e, auto lanes) HWY_ATTR { hn::Store(hn::Mul(factor, lanes.Load(from + e)), d, to + e); });
+}
+
 // packed[a] = scale * x[b, h, positions[a], :]
 template <class T>
 Buffer<T> PackRows(View<const T, 4> x, Index b, Index h, std::span<const Index> positions, T scale = 1) {
+  const Vector<T> d;
   const Index width = x.dim(3);
+  const auto factor = hn::Set(d, scale);
   Buffer<T> packed(static_cast<Index>(positions.size()) * width);
   T* to = packed.data();
   for (const Index i : positions) {
     const T* from = &x(b, h, i, 0);
-    for (Index e = 0; e < width; ++e) *to++ = scale * from[e];
+    ForVectors(d, width,
+               [&](Index e, auto lanes) HWY_ATTR { lanes.Store(hn::Mul(factor, lanes.Load(from + e)), to + e); });
+    to += width;
   }
   return packed;
 }
@@ -95,19 +115,10 @@ void StoreStrip(const T* strip, const T* scale, Index width, const StripRows<T>&
     LanesToRows(d, strip + lane, kStrip<T>, width, hn::Load(d, scale + lane), rows.row + lane);
 }
 
-// `width` rounded up to whole vectors.
-template <class T>
-constexpr Index WholeVectors(Index width) {
-  return (width + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-}
-
 // padded[lane][e] = scale * rows[lane][e] for the first `count` lanes, zeros behind the last e.
 template <class T>
 void LoadPaddedRows(const StripRows<const T>& rows, Index count, Index width, T scale, Index padded_width, T* padded) {
-  for (Index l = 0; l < count; ++l) {
-    for (Index e = 0; e < width; ++e) padded[l * padded_width + e] = scale * rows.row[l][e];
-    std::fill(padded + l * padded_width + width, padded + (l + 1) * padded_width, T(0));
-  }
+  for (Index l = 0; l < count; ++l) PackRow(rows.row[l], width, scale, padded + l * padded_width);
 }
 
 // sum[r, :] += sum_l weights[r, l] padded[l, :] for a block of weights [count][kStrip], two vectors at a time.

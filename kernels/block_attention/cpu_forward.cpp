@@ -6,7 +6,6 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include <cmath>
 #include <limits>
 
 #include "subquad/core/parallel.h"
@@ -18,7 +17,7 @@
 //   block = e^(block - maximum)         the running maximum of each lane; what was summed before follows it down
 //   out [C][lanes] += Vt block
 //
-// A second stage takes up out, lse and lse_rest where the first one left them.
+// A second stage takes up where the first one stopped.
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
@@ -40,53 +39,7 @@ struct ForwardMemory {
   Scratch<T> k, v, q, out, spare;
 };
 
-template <class T>
-T* PackEntries(const std::vector<View<const T, 4>>& tables, Index b, Index h, const std::vector<Entry>& entries,
-               Scratch<T>& memory) {
-  const Index width = tables[0].dim(3);
-  T* const packed = memory.of(static_cast<Index>(entries.size()) * width);
-  T* to = packed;
-  for (const Entry& entry : entries) to = std::copy_n(RowOf(tables, b, h, entry), width, to);
-  return packed;
-}
-
-// The first entry that one of the queries number lowest ... highest sees, and behind the last.
-inline std::pair<Index, Index> EntriesOf(const std::vector<Entry>& entries, Index lowest, Index highest) {
-  Index begin = 0, end = static_cast<Index>(entries.size());
-  const auto blind = [&](Index e) { return entries[static_cast<std::size_t>(e)].seen_by_none(lowest, highest); };
-  while (begin < end && blind(begin)) ++begin;
-  while (begin < end && blind(end - 1)) --end;
-  return {begin, end};
-}
-
-// Rows of the block are entries; lanes whose query does not see one get -inf.
-template <class T>
-HWY_INLINE void HideEntries(T* block, const Entry* entries, Index count, const T* numbers) {
-  const Vector<T> d;
-  const auto nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
-  for (Index e = 0; e < count; ++e) {
-    const auto low = hn::Set(d, static_cast<T>(entries[e].low)), high = hn::Set(d, static_cast<T>(entries[e].high));
-    for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>) {
-      const auto u = hn::Load(d, numbers + lane);
-      const auto inside = hn::And(hn::Ge(u, low), hn::Lt(u, high));
-      T* to = block + e * kStrip<T> + lane;
-      const auto logit = hn::Load(d, to);
-      const auto kept =
-          entries[e].inverted ? hn::IfThenElse(inside, nothing, logit) : hn::IfThenElse(inside, logit, nothing);
-      hn::Store(kept, d, to);
-    }
-  }
-}
-
-template <class T>
-void DropEntries(const DirectDropout& dropout, Index b, Index h, std::span<const Index> positions, const Entry* entries,
-                 Index count, T* block) {
-  for (Index e = 0; e < count; ++e)
-    for (std::size_t lane = 0; lane < positions.size(); ++lane)
-      block[e * kStrip<T> + static_cast<Index>(lane)] *=
-          static_cast<T>(dropout.factor(b, h, positions[lane], entries[e]));
-}
-
+// Between two stages out holds sums, lse the maximum and lse_rest the sum of weights relative to it.
 template <class T>
 Online<T> TakeUp(const ForwardArguments<T>& args, Index b, Index h, std::span<const Index> positions, const T* spare,
                  T* out_strip) {
@@ -100,25 +53,33 @@ Online<T> TakeUp(const ForwardArguments<T>& args, Index b, Index h, std::span<co
     rows.row[lane] = &args.out(b, h, i, 0);
     if (args.lse(b, h, i) == -std::numeric_limits<T>::infinity()) continue;  // has seen nothing so far
     tops[lane] = args.lse(b, h, i);
-    sums[lane] = std::exp(args.lse_rest(b, h, i));
+    sums[lane] = args.lse_rest(b, h, i);
   }
   LoadStrip(rows, args.out.dim(3), T(1), out_strip);
   return {{hn::Load(d, tops), hn::Load(d, tops + kLanes<T>)}, {hn::Load(d, sums), hn::Load(d, sums + kLanes<T>)}};
 }
 
 template <class T>
-void PutDown(const ForwardArguments<T>& args, Index b, Index h, std::span<const Index> positions,
+void PutDown(const ForwardArguments<T>& args, Index b, Index h, std::span<const Index> positions, bool finished,
              const Online<T>& online, const T* out_strip, T* spare) {
   StripSums<T> sums(online);
-  for (Index lane = 0; lane < kStrip<T>; ++lane)
+  for (Index lane = 0; lane < kStrip<T>; ++lane) {
+    if (!finished) sums.share[lane] = 1;
     if (sums.sum[lane] == 0) sums.share[lane] = 0;  // has seen nothing
+  }
   StoreStrip(out_strip, sums.share, args.out.dim(3), StripRows<T>(args.out, b, h, positions, spare));
   std::fill_n(spare, args.out.dim(3), T(0));
   for (std::size_t lane = 0; lane < positions.size(); ++lane) {
     T *lse = &args.lse(b, h, positions[lane]), *rest = &args.lse_rest(b, h, positions[lane]);
-    *lse = -std::numeric_limits<T>::infinity();
-    *rest = 0;
-    if (sums.sum[lane] > 0) sums.store_lse(lane, lse, rest);
+    if (sums.sum[lane] == 0) {
+      *lse = -std::numeric_limits<T>::infinity();
+      *rest = 0;
+    } else if (finished) {
+      sums.store_lse(lane, lse, rest);
+    } else {
+      *lse = sums.top[lane];
+      *rest = sums.sum[lane];
+    }
   }
 }
 
@@ -132,45 +93,54 @@ void PutNothing(const ForwardArguments<T>& args, Index b, Index h, const std::ve
 }
 
 template <class T>
-void ForwardLine(const ForwardArguments<T>& args, Index b, Index h, bool resume, ForwardMemory<T>& memory) {
+struct PackedEntries {
+  const T *k, *v;  // [entries][whole vectors]
+};
+
+// `halves` vectors of queries.
+template <int halves, class T>
+void ForwardStrip(const ForwardArguments<T>& args, Index b, Index h, int stage, const Strip<T>& strip,
+                  const PackedEntries<T>& packed, ForwardMemory<T>& memory) {
   const Vector<T> d;
   const Line& line = memory.line;
   const Index width = args.q.dim(3), value_width = args.out.dim(3);
-  const T *k_rows = PackEntries(args.tables.k, b, h, line.entries, memory.k),
-          *v_rows = PackEntries(args.tables.v, b, h, line.entries, memory.v);
+  const Index k_row = WholeVectors<T>(width), v_row = WholeVectors<T>(value_width);
   T *q_strip = memory.q.of(width * kStrip<T>), *out_strip = memory.out.of(value_width * kStrip<T>);
   T* spare = memory.spare.of(std::max(width, value_width));
   std::fill_n(spare, std::max(width, value_width), T(0));
-  HWY_ALIGN T block[kBlock * kStrip<T>], numbers[kStrip<T>];
+  HWY_ALIGN T block[kBlock * kStrip<T>];
   const Panel<T> logits{block, kStrip<T>}, out{out_strip, kStrip<T>};
 
-  for (std::size_t first = 0; first < line.positions.size(); first += kStrip<T>) {
-    const auto positions = std::span<const Index>(line.positions)
-                               .subspan(first)
-                               .first(std::min(line.positions.size() - first, static_cast<std::size_t>(kStrip<T>)));
-    const Index lowest = line.numbers[first], highest = line.numbers[first + positions.size() - 1];
-    std::fill_n(numbers, kStrip<T>, static_cast<T>(highest));
-    for (std::size_t lane = 0; lane < positions.size(); ++lane)
-      numbers[lane] = static_cast<T>(line.numbers[first + lane]);
-    LoadStrip(StripRows<const T>(args.q, b, h, positions, spare), width, args.scale, q_strip);
-    Online<T> online = NothingYet<T>();
+  for (const Index i : strip.positions) FetchAhead(&args.q(b, h, i, 0), line.to_next * args.q.stride(2), width);
+  LoadStrip(StripRows<const T>(args.q, b, h, strip.positions, spare), width, args.scale, q_strip);
+  Online<T> online = NothingYet<T>();
+  if (stage > 0)
+    online = TakeUp(args, b, h, strip.positions, spare, out_strip);
+  else
     std::fill_n(out_strip, value_width * kStrip<T>, T(0));
-    if (resume) online = TakeUp(args, b, h, positions, spare, out_strip);
-    const auto [begin, end] = EntriesOf(line.entries, lowest, highest);
-    for (Index e = begin; e < end; e += kBlock) {
-      const Index rows = std::min(kBlock, end - e);
-      const Entry* some = line.entries.data() + e;
-      const Coverage seen = CoverageOf(some, rows, lowest, highest);
-      if (seen == Coverage::none) continue;
-      Product<2, false>(d, rows, Left<T>{k_rows + e * width, width, 1}, Panel<const T>{q_strip, kStrip<T>}, width,
-                        logits);
-      if (seen == Coverage::some) HideEntries(block, some, rows, numbers);
-      Weigh(block, rows, online, out.data, value_width);
-      if (args.dropout.active()) DropEntries(args.dropout, b, h, positions, some, rows, block);
-      Product<2, true>(d, value_width, Left<T>{v_rows + e * value_width, 1, value_width},
-                       Panel<const T>{block, kStrip<T>}, rows, out);
-    }
-    PutDown(args, b, h, positions, online, out_strip, spare);
+  ForBlocks(line.entries, strip, [&](const Entry* entries, Index begin, Index count) HWY_ATTR {
+    Product<halves, false>(d, count, Left<T>{packed.k + begin * k_row, k_row, 1}, Panel<const T>{q_strip, kStrip<T>},
+                           width, logits);
+    HideEntries(entries, count, strip, block);
+    Weigh<halves>(block, count, online, out_strip, value_width);
+    if (args.dropout.active()) DropEntries(args.dropout, b, h, strip.positions, entries, count, block);
+    Product<halves, true>(d, value_width, Left<T>{packed.v + begin * v_row, 1, v_row}, Panel<const T>{block, kStrip<T>},
+                          count, out);
+  });
+  PutDown(args, b, h, strip.positions, stage + 1 == args.sight.stages(), online, out_strip, spare);
+}
+
+template <class T>
+void ForwardLine(const ForwardArguments<T>& args, Index b, Index h, int stage, ForwardMemory<T>& memory) {
+  const Line& line = memory.line;
+  const PackedEntries<T> packed = {PackEntries(args.tables.k, b, h, line, memory.k),
+                                   PackEntries(args.tables.v, b, h, line, memory.v)};
+  for (Index first = 0; first < static_cast<Index>(line.positions.size()); first += kStrip<T>) {
+    const Strip<T> strip(line, first);
+    if (strip.fills_one_vector())
+      ForwardStrip<1>(args, b, h, stage, strip, packed, memory);
+    else
+      ForwardStrip<2>(args, b, h, stage, strip, packed, memory);
   }
 }
 
@@ -189,7 +159,7 @@ void Forward(const ForwardArguments<T>& args) {
       for (Index number = begin; number < std::min(lines, begin + per_task); ++number) {
         args.sight.find(b, stage, number, memory.line);
         if (stage == 0) PutNothing(args, b, h, memory.line.blind);
-        if (!memory.line.entries.empty()) ForwardLine(args, b, h, stage > 0, memory);
+        if (!memory.line.entries.empty()) ForwardLine(args, b, h, stage, memory);
       }
     });
   }

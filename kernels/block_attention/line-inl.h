@@ -6,6 +6,9 @@
 #define SUBQUAD_KERNELS_BLOCK_ATTENTION_LINE_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
+
+#include <limits>
 #include <optional>
 
 #include "subquad/kernels/attention/online-inl.h"
@@ -48,16 +51,84 @@ HWY_INLINE const T* RowOf(const std::vector<View<const T, 4>>& tables, Index b, 
   return &tables[static_cast<std::size_t>(entry.table)](b, h, entry.row, 0);
 }
 
-enum class Coverage { none, some, all };
+// Asks for the row that stands `distance` numbers behind this one: the next line's, while this one is worked on. Lines
+// that are columns of a grid jump from page to page, where no processor fetches ahead by itself.
+template <class T>
+HWY_INLINE void FetchAhead(const T* row, Index distance, Index width) {
+  for (Index e = 0; e < width; e += static_cast<Index>(kAlignment / sizeof(T))) hwy::Prefetch(row + distance + e);
+}
 
-// How many of the entries the queries number first ... last see.
-inline Coverage CoverageOf(const Entry* entries, Index count, Index first, Index last) {
-  Index all = 0, none = 0;
-  for (Index e = 0; e < count; ++e) {
-    all += entries[e].seen_by_all(first, last) ? 1 : 0;
-    none += entries[e].seen_by_none(first, last) ? 1 : 0;
+// packed [entries][whole vectors]: the rows of a line's entries.
+template <class T>
+T* PackEntries(const std::vector<View<const T, 4>>& tables, Index b, Index h, const Line& line, Scratch<T>& memory) {
+  const Index width = tables[0].dim(3), padded_width = WholeVectors<T>(width);
+  T* const packed = memory.of(static_cast<Index>(line.entries.size()) * padded_width);
+  T* to = packed;
+  for (const Entry& entry : line.entries) {
+    const T* from = RowOf(tables, b, h, entry);
+    FetchAhead(from, line.to_next_of(entry) * tables[static_cast<std::size_t>(entry.table)].stride(2), width);
+    PackRow(from, width, T(1), to);
+    to += padded_width;
   }
-  return none == count ? Coverage::none : all == count ? Coverage::all : Coverage::some;
+  return packed;
+}
+
+// Neighbouring queries of a line, one to a lane.
+template <class T>
+struct Strip {
+  std::span<const Index> positions;
+  Index first, count;              // of the line's queries
+  Index lowest, highest;           // number that a query has
+  HWY_ALIGN T numbers[kStrip<T>];  // lanes behind the last have that one's
+
+  Strip(const Line& line, Index from)
+      : first(from), count(std::min(kStrip<T>, static_cast<Index>(line.positions.size()) - from)) {
+    const auto begin = static_cast<std::size_t>(first), size = static_cast<std::size_t>(count);
+    positions = std::span<const Index>(line.positions).subspan(begin, size);
+    lowest = line.numbers[begin];
+    highest = line.numbers[begin + size - 1];
+    for (std::size_t lane = 0; lane < static_cast<std::size_t>(kStrip<T>); ++lane)
+      numbers[lane] = static_cast<T>(line.numbers[begin + std::min(lane, size - 1)]);
+  }
+  bool fills_one_vector() const { return count <= kLanes<T>; }
+};
+
+// f(entries, begin, count) for the entries of a line, a block at a time, from the first that a query of the strip sees
+// to the last. Blocks that none of them sees are left out.
+template <class T, class F>
+HWY_INLINE void ForBlocks(const std::vector<Entry>& entries, const Strip<T>& strip, const F& f) {
+  Index begin = 0, end = static_cast<Index>(entries.size());
+  const auto blind = [&](Index e) {
+    return entries[static_cast<std::size_t>(e)].seen_by_none(strip.lowest, strip.highest);
+  };
+  while (begin < end && blind(begin)) ++begin;
+  while (begin < end && blind(end - 1)) --end;
+  for (; begin < end; begin += kBlock) {
+    const Index count = std::min(kBlock, end - begin);
+    Index e = begin;
+    while (e < begin + count && blind(e)) ++e;
+    if (e < begin + count) f(entries.data() + begin, begin, count);
+  }
+}
+
+// Rows of the block are entries; lanes whose query does not see one get -inf.
+template <class T>
+HWY_INLINE void HideEntries(const Entry* entries, Index count, const Strip<T>& strip, T* block) {
+  const Vector<T> d;
+  const auto nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
+  for (Index e = 0; e < count; ++e) {
+    if (entries[e].seen_by_all(strip.lowest, strip.highest)) continue;
+    const auto low = hn::Set(d, static_cast<T>(entries[e].low)), high = hn::Set(d, static_cast<T>(entries[e].high));
+    for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>) {
+      const auto u = hn::Load(d, strip.numbers + lane);
+      const auto inside = hn::And(hn::Ge(u, low), hn::Lt(u, high));
+      T* to = block + e * kStrip<T> + lane;
+      const auto logit = hn::Load(d, to);
+      const auto kept =
+          entries[e].inverted ? hn::IfThenElse(inside, nothing, logit) : hn::IfThenElse(inside, logit, nothing);
+      hn::Store(kept, d, to);
+    }
+  }
 }
 
 // The dropout of direct weights.
@@ -82,6 +153,15 @@ class DirectDropout {
   std::optional<cpu::Keep> keep_;
   Index heads_;
 };
+
+template <class T>
+void DropEntries(const DirectDropout& dropout, Index b, Index h, std::span<const Index> positions, const Entry* entries,
+                 Index count, T* block) {
+  for (Index e = 0; e < count; ++e)
+    for (std::size_t lane = 0; lane < positions.size(); ++lane)
+      block[e * kStrip<T> + static_cast<Index>(lane)] *=
+          static_cast<T>(dropout.factor(b, h, positions[lane], entries[e]));
+}
 
 }  // namespace
 }  // namespace subquad::kernels::HWY_NAMESPACE

@@ -1,11 +1,13 @@
 // The gradients that the queries of a line give to themselves and to their entries. Include inside the per-target part
-// of a kernel. Lanes are entries of one line, as keys are in kernels/attention; its queries are packed, 64 at a time:
+// of a kernel. Lanes are queries of one line, as in forward; its entries are packed, 64 at a time (K, V, and the line's
+// queries Q, scaled, and dO are rows, too):
 //
-//   p  [64][lanes] = e^(Q Kt - lse - lse_rest)
-//   ds [64][lanes] = p (dO Vt - delta)
-//   dv [C][lanes] += dOt p     dk [E][lanes] += Qt ds     dq [64][E] += ds K
+//   p  [64][lanes] = e^(K Qt - lse - lse_rest)
+//   ds [64][lanes] = p (V dOt - delta)
+//   dv [64][C] += p dO     dk [64][E] += ds Q     dqt [E][lanes] += Kt ds
 //
-// The logits are forward's, bit for bit: the same products q scale, summed in the same order.
+// The logits are forward's, bit for bit: the same products. Lines have more entries than queries, and this way round
+// only what belongs to queries is ever turned over.
 #if defined(SUBQUAD_KERNELS_BLOCK_ATTENTION_LINE_GRAD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SUBQUAD_KERNELS_BLOCK_ATTENTION_LINE_GRAD_INL_H_
 #undef SUBQUAD_KERNELS_BLOCK_ATTENTION_LINE_GRAD_INL_H_
@@ -37,6 +39,7 @@ struct GradArguments {
   Index width() const { return q.dim(3); }
   Index value_width() const { return dout.dim(3); }
   Index padded_width() const { return WholeVectors<T>(width()); }
+  Index padded_value_width() const { return WholeVectors<T>(value_width()); }
 };
 
 // Where a table's gradients for one head are added up.
@@ -68,150 +71,179 @@ struct Targets {
 template <class T>
 struct GradMemory {
   Line line;
-  Scratch<T> q, dout, lse, rest, delta, dq;                                          // of the line's queries
-  Scratch<T> k_strip, v_strip, k_rows, dk_strip, dv_strip, dk_rows, dv_rows, spare;  // of a strip of entries
+  Scratch<T> q, dout, lse, rest, delta;                 // of the line's queries
+  Scratch<T> k, v, dk, dv;                              // of its entries
+  Scratch<T> q_strip, dout_strip, dq_strip, spare, dq;  // of a strip of queries
 };
 
+// What backward needs to know of a line's queries; vectors are whole.
 template <class T>
-void PackQueries(const GradArguments<T>& args, Index b, Index h, GradMemory<T>& memory) {
-  const Index count = static_cast<Index>(memory.line.positions.size());
-  T *q = memory.q.of(count * args.width()), *dout = memory.dout.of(count * args.value_width());
-  T *lse = memory.lse.of(count), *rest = memory.rest.of(count), *delta = memory.delta.of(count);
-  const Index width = args.width();
-  for (const Index i : memory.line.positions) {
-    const T* from = &args.q(b, h, i, 0);
-    for (Index e = 0; e < width; ++e) q[e] = args.scale * from[e];
-    q += width;
-    dout = std::copy_n(&args.dout(b, h, i, 0), args.value_width(), dout);
+struct PackedQueries {
+  T *q, *dout;            // [queries][whole vectors], q scaled
+  T *lse, *rest, *delta;  // [queries]; rest is to base 2
+
+  PackedQueries(const GradArguments<T>& args, Index b, Index h, GradMemory<T>& memory) {
+    const Line& line = memory.line;
+    const Index count = static_cast<Index>(line.positions.size());
+    const Index lanes = (count + kStrip<T> - 1) / kStrip<T> * kStrip<T>;
+    q = memory.q.of(count * args.padded_width());
+    dout = memory.dout.of(count * args.padded_value_width());
+    lse = memory.lse.of(lanes);
+    rest = memory.rest.of(lanes);
+    delta = memory.delta.of(lanes);
+    for (Index a = 0; a < count; ++a) take(args, b, h, line.positions[static_cast<std::size_t>(a)], a, line.to_next);
+    std::fill(lse + count, lse + lanes, std::numeric_limits<T>::max());  // so that p is 0
+    std::fill(rest + count, rest + lanes, T(0));
+    std::fill(delta + count, delta + lanes, T(0));
+  }
+
+ private:
+  void take(const GradArguments<T>& args, Index b, Index h, Index i, Index a, Index to_next) {
+    const T *from = &args.q(b, h, i, 0), *up = &args.dout(b, h, i, 0), *out = &args.out(b, h, i, 0);
+    FetchAhead(from, to_next * args.q.stride(2), args.width());
+    FetchAhead(up, to_next * args.dout.stride(2), args.value_width());
+    FetchAhead(out, to_next * args.out.stride(2), args.value_width());
+    PackRow(from, args.width(), args.scale, q + a * args.padded_width());
+    PackRow(up, args.value_width(), T(1), dout + a * args.padded_value_width());
     const T known = args.lse(b, h, i);  // -inf where the query sees nothing: then every p is 0
-    *lse++ = known == -std::numeric_limits<T>::infinity() ? std::numeric_limits<T>::max() : known;
-    *rest++ = args.lse_rest(b, h, i) * std::numbers::log2e_v<T>;
-    *delta = Dot(&args.dout(b, h, i, 0), &args.out(b, h, i, 0), args.value_width());
-    if (args.dlse.defined()) *delta -= args.dlse.template view<const T, 3>()(b, h, i);
-    ++delta;
-  }
-  std::fill_n(memory.dq.of(count * args.padded_width()), count * args.padded_width(), T(0));
-}
-
-// The numbers of the queries that see each lane's entry.
-template <class T>
-struct LaneSight {
-  HWY_ALIGN T low[kStrip<T>], high[kStrip<T>], inverted[kStrip<T>];
-
-  explicit LaneSight(std::span<const Entry> entries) {
-    std::fill_n(low, kStrip<T>, std::numeric_limits<T>::lowest());
-    std::fill_n(high, kStrip<T>, std::numeric_limits<T>::max());
-    std::fill_n(inverted, kStrip<T>, T(0));
-    for (std::size_t lane = 0; lane < entries.size(); ++lane) {
-      low[lane] = static_cast<T>(entries[lane].low);
-      high[lane] = static_cast<T>(entries[lane].high);
-      inverted[lane] = entries[lane].inverted ? T(1) : T(0);
-    }
+    lse[a] = known == -std::numeric_limits<T>::infinity() ? std::numeric_limits<T>::max() : known;
+    rest[a] = args.lse_rest(b, h, i) * std::numbers::log2e_v<T>;
+    delta[a] = Dot(up, out, args.value_width());
+    if (args.dlse.defined()) delta[a] -= args.dlse.template view<const T, 3>()(b, h, i);
   }
 };
 
-// Rows of the block are queries; where one does not see a lane's entry, the logit becomes -inf.
-template <class T>
-HWY_INLINE void HideFromQueries(T* block, const LaneSight<T>& sight, const Index* numbers, Index count) {
+// Blocks [count][lanes] whose lanes are queries: logits to weights p = e^(logit - lse - rest), and dp to
+// ds = p (dp - delta), in place. No p exceeds 1, as in Differentiate.
+template <int halves, class T>
+HWY_INLINE void DifferentiateLanes(T* p_block, T* ds_block, Index count, const T* lse, const T* rest, const T* delta) {
   const Vector<T> d;
-  const auto nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
-  for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>) {
-    const auto low = hn::Load(d, sight.low + lane), high = hn::Load(d, sight.high + lane);
-    const auto inverted = hn::Load(d, sight.inverted + lane), one = hn::Set(d, T(1));
-    for (Index i = 0; i < count; ++i) {
-      const auto u = hn::Set(d, static_cast<T>(numbers[i]));
-      const auto inside = hn::IfThenElseZero(hn::And(hn::Ge(u, low), hn::Lt(u, high)), one);
-      T* logit = block + i * kStrip<T> + lane;
-      hn::Store(hn::IfThenElse(hn::Eq(inside, inverted), nothing, hn::Load(d, logit)), d, logit);
+  for (Index lane = 0; lane < halves * kLanes<T>; lane += kLanes<T>) {
+    const auto lses = hn::Load(d, lse + lane), rests = hn::Load(d, rest + lane), deltas = hn::Load(d, delta + lane);
+    for (Index e = lane; e < lane + count * kStrip<T>; e += kStrip<T>) {
+      const auto log2_p = hn::MulSub(hn::Sub(hn::Load(d, p_block + e), lses), Log2E(d), rests);
+      const auto p = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
+      hn::Store(p, d, p_block + e);
+      hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds_block + e), deltas)), d, ds_block + e);
     }
   }
 }
 
+// A line's entries, and the sums of their gradients.
 template <class T>
-void DropFromQueries(const GradArguments<T>& args, Index b, Index h, const Index* positions, Index count,
-                     std::span<const Entry> entries, T* block) {
-  for (Index i = 0; i < count; ++i)
-    for (std::size_t lane = 0; lane < entries.size(); ++lane)
-      block[i * kStrip<T> + static_cast<Index>(lane)] *=
-          static_cast<T>(args.dropout.factor(b, h, positions[i], entries[lane]));
+struct PackedEntries {
+  const T *k, *v;  // [entries][whole vectors]
+  T *dk, *dv;
+};
+
+// strip[c][lane] = rows[lane][c] of neighbouring rows
+template <class T>
+void TurnRows(const T* rows, Index row, Index count, Index width, const T* spare, T* strip) {
+  StripRows<const T> lanes(spare);
+  for (Index lane = 0; lane < count; ++lane) lanes.row[lane] = rows + lane * row;
+  LoadStrip(lanes, width, T(1), strip);
 }
 
-// rows[l] += strip[.][l]
+// dq of a strip's queries: a later stage adds to what the first one wrote.
 template <class T>
-void AddStrip(const T* strip, Index width, const StripRows<T>& to, std::size_t count, Scratch<T>& memory, T* spare) {
+void PutQueryGradient(const GradArguments<T>& args, Index b, Index h, int stage, const Strip<T>& strip,
+                      const T* dq_strip, GradMemory<T>& memory, T* spare) {
+  const Vector<T> d;
+  const Index width = args.width(), row = args.padded_width();
   HWY_ALIGN T ones[kStrip<T>];
   std::fill_n(ones, kStrip<T>, T(1));
-  T* rows = memory.of(kStrip<T> * width);
-  StripRows<T> share(spare);
-  for (std::size_t lane = 0; lane < count; ++lane) share.row[lane] = rows + static_cast<Index>(lane) * width;
-  StoreStrip(strip, ones, width, share);
-  for (std::size_t lane = 0; lane < count; ++lane)
-    for (Index e = 0; e < width; ++e) to.row[lane][e] += share.row[lane][e];
-}
-
-// The first of a line's queries that sees one of the entries, and behind the last.
-inline std::pair<Index, Index> QueriesOf(std::span<const Entry> entries, const std::vector<Index>& numbers) {
-  Index low = std::numeric_limits<Index>::max(), high = 0;
-  for (const Entry& entry : entries) {
-    low = std::min(low, entry.inverted ? 0 : entry.low);
-    high = std::max(high, entry.inverted ? std::numeric_limits<Index>::max() : entry.high);
+  T* rows = memory.dq.of(kStrip<T> * row);
+  StripRows<T> lanes(spare);
+  for (Index lane = 0; lane < strip.count; ++lane) lanes.row[lane] = rows + lane * row;
+  StoreStrip(dq_strip, ones, width, lanes);
+  for (const Index i : strip.positions) {
+    T* dq = &args.dq(b, h, i, 0);
+    ForVectors(d, width, [&](Index e, auto part) HWY_ATTR {
+      const auto sum = part.Load(rows + e);
+      part.Store(stage == 0 ? sum : hn::Add(part.Load(dq + e), sum), dq + e);
+    });
+    rows += row;
   }
-  return {std::lower_bound(numbers.begin(), numbers.end(), low) - numbers.begin(),
-          std::lower_bound(numbers.begin(), numbers.end(), high) - numbers.begin()};
 }
 
-// The shares of a line's queries in the gradients of a strip of its entries, and of those in its queries'.
-template <class T>
-void BackwardStrip(const GradArguments<T>& args, Index b, Index h, std::span<const Entry> entries,
-                   const Targets<T>& targets, GradMemory<T>& memory) {
+// What `halves` vectors of a line's queries give to its entries, and get from them.
+template <int halves, class T>
+void BackwardStrip(const GradArguments<T>& args, Index b, Index h, int stage, const Strip<T>& strip,
+                   const PackedQueries<T>& queries, const PackedEntries<T>& packed, GradMemory<T>& memory) {
   const Vector<T> d;
-  const Line& line = memory.line;
-  const Index width = args.width(), value_width = args.value_width(), padded_width = args.padded_width();
-  const Index keys = static_cast<Index>(entries.size());
-  T *k_strip = memory.k_strip.of(width * kStrip<T>), *v_strip = memory.v_strip.of(value_width * kStrip<T>);
-  T *dk_strip = memory.dk_strip.of(width * kStrip<T>), *dv_strip = memory.dv_strip.of(value_width * kStrip<T>);
-  T *k_rows = memory.k_rows.of(kStrip<T> * padded_width), *spare = memory.spare.of(std::max(width, value_width));
+  const Index width = args.width(), value_width = args.value_width();
+  const Index k_row = args.padded_width(), v_row = args.padded_value_width();
+  const T *q = queries.q + strip.first * k_row, *dout = queries.dout + strip.first * v_row;
+  T *q_strip = memory.q_strip.of(width * kStrip<T>), *dout_strip = memory.dout_strip.of(value_width * kStrip<T>);
+  T *dq_strip = memory.dq_strip.of(width * kStrip<T>), *spare = memory.spare.of(std::max(width, value_width));
   std::fill_n(spare, std::max(width, value_width), T(0));
-  std::fill_n(dk_strip, width * kStrip<T>, T(0));
-  std::fill_n(dv_strip, value_width * kStrip<T>, T(0));
-  StripRows<const T> k(spare), v(spare);
-  StripRows<T> dk(spare), dv(spare);
-  for (std::size_t lane = 0; lane < entries.size(); ++lane) {
-    const Entry& entry = entries[lane];
-    const Target<T>& target = targets.of(entry);
-    k.row[lane] = RowOf(args.tables.k, b, h, entry);
-    v.row[lane] = RowOf(args.tables.v, b, h, entry);
-    dk.row[lane] = target.k + (entry.row - target.first) * target.k_row;
-    dv.row[lane] = target.v + (entry.row - target.first) * target.v_row;
-  }
-  LoadStrip(k, width, T(1), k_strip);
-  LoadStrip(v, value_width, T(1), v_strip);
-  LoadPaddedRows(k, keys, width, args.scale, padded_width, k_rows);
-  const LaneSight<T> sight(entries);
-  HWY_ALIGN T p_block[kBlock * kStrip<T>], ds_block[kBlock * kStrip<T>];
-  const Panel<T> p{p_block, kStrip<T>}, ds{ds_block, kStrip<T>};
+  std::fill_n(dq_strip, width * kStrip<T>, T(0));
+  TurnRows(q, k_row, strip.count, width, spare, q_strip);
+  TurnRows(dout, v_row, strip.count, value_width, spare, dout_strip);
+  HWY_ALIGN T p[kBlock * kStrip<T>], ds[kBlock * kStrip<T>];
 
-  const auto [begin, end] = QueriesOf(entries, line.numbers);
-  for (Index i = begin; i < end; i += kBlock) {
-    const Index rows = std::min(kBlock, end - i);
-    const Index *numbers = line.numbers.data() + i, *positions = line.positions.data() + i;
-    const Coverage seen = CoverageOf(entries.data(), keys, numbers[0], numbers[rows - 1]);
-    if (seen == Coverage::none) continue;
-    const T *q = memory.q.of(0) + i * width, *dout = memory.dout.of(0) + i * value_width;
-    Product<2, false>(d, rows, Left<T>{q, width, 1}, Panel<const T>{k_strip, kStrip<T>}, width, p);
-    if (seen == Coverage::some) HideFromQueries(p_block, sight, numbers, rows);
-    Product<2, false>(d, rows, Left<T>{dout, value_width, 1}, Panel<const T>{v_strip, kStrip<T>}, value_width, ds);
-    if (args.dropout.active()) DropFromQueries(args, b, h, positions, rows, entries, ds_block);
-    Differentiate(p_block, ds_block, rows, memory.lse.of(0) + i, memory.rest.of(0) + i, memory.delta.of(0) + i);
-    if (args.dropout.active()) DropFromQueries(args, b, h, positions, rows, entries, p_block);
-    Product<2, true>(d, value_width, Left<T>{dout, 1, value_width}, Panel<const T>{p_block, kStrip<T>}, rows,
-                     Panel<T>{dv_strip, kStrip<T>});
-    Product<2, true>(d, width, Left<T>{q, 1, width}, Panel<const T>{ds_block, kStrip<T>}, rows,
-                     Panel<T>{dk_strip, kStrip<T>});
-    AddWeightedRows(ds_block, rows, keys, k_rows, padded_width, memory.dq.of(0) + i * padded_width);
+  ForBlocks(memory.line.entries, strip, [&](const Entry* entries, Index begin, Index count) HWY_ATTR {
+    const T *k = packed.k + begin * k_row, *v = packed.v + begin * v_row;
+    Product<halves, false>(d, count, Left<T>{k, k_row, 1}, Panel<const T>{q_strip, kStrip<T>}, width,
+                           Panel<T>{p, kStrip<T>});
+    HideEntries(entries, count, strip, p);
+    Product<halves, false>(d, count, Left<T>{v, v_row, 1}, Panel<const T>{dout_strip, kStrip<T>}, value_width,
+                           Panel<T>{ds, kStrip<T>});
+    if (args.dropout.active()) DropEntries(args.dropout, b, h, strip.positions, entries, count, ds);
+    DifferentiateLanes<halves>(p, ds, count, queries.lse + strip.first, queries.rest + strip.first,
+                               queries.delta + strip.first);
+    if (args.dropout.active()) DropEntries(args.dropout, b, h, strip.positions, entries, count, p);
+    AddWeightedRows(p, count, strip.count, dout, v_row, packed.dv + begin * v_row);
+    AddWeightedRows(ds, count, strip.count, q, k_row, packed.dk + begin * k_row);
+    Product<halves, true>(d, width, Left<T>{k, 1, k_row}, Panel<const T>{ds, kStrip<T>}, count,
+                          Panel<T>{dq_strip, kStrip<T>});
+  });
+  for (Index e = 0; e < width * kStrip<T>; e += kLanes<T>)
+    hn::Store(hn::Mul(hn::Load(d, dq_strip + e), hn::Set(d, args.scale)), d, dq_strip + e);
+  PutQueryGradient(args, b, h, stage, strip, dq_strip, memory, spare);
+}
+
+template <class T>
+void AddEntryGradients(const GradArguments<T>& args, const Line& line, const Targets<T>& targets,
+                       const PackedEntries<T>& packed) {
+  const Vector<T> d;
+  const auto add = [&](const T* sum, Index width, T* to, Index to_next) HWY_ATTR {
+    FetchAhead(to, to_next, width);
+    ForVectors(d, width, [&](Index e, auto part) HWY_ATTR {
+      part.Store(hn::Add(part.Load(to + e), part.Load(sum + e)), to + e);
+    });
+  };
+  const T *dk = packed.dk, *dv = packed.dv;
+  for (const Entry& entry : line.entries) {
+    const Target<T>& target = targets.of(entry);
+    const Index row = entry.row - target.first, to_next = line.to_next_of(entry);
+    add(dk, args.width(), target.k + row * target.k_row, to_next * target.k_row);
+    add(dv, args.value_width(), target.v + row * target.v_row, to_next * target.v_row);
+    dk += args.padded_width();
+    dv += args.padded_value_width();
   }
-  AddStrip(dk_strip, width, dk, entries.size(), memory.dk_rows, spare);
-  AddStrip(dv_strip, value_width, dv, entries.size(), memory.dv_rows, spare);
+}
+
+template <class T>
+void BackwardLine(const GradArguments<T>& args, Index b, Index h, int stage, const Targets<T>& targets,
+                  GradMemory<T>& memory) {
+  const Line& line = memory.line;
+  const PackedQueries<T> queries(args, b, h, memory);
+  const Index entries = static_cast<Index>(line.entries.size());
+  const Index k_size = entries * args.padded_width(), v_size = entries * args.padded_value_width();
+  const PackedEntries<T> packed = {PackEntries(args.tables.k, b, h, line, memory.k),
+                                   PackEntries(args.tables.v, b, h, line, memory.v), memory.dk.of(k_size),
+                                   memory.dv.of(v_size)};
+  std::fill_n(packed.dk, k_size, T(0));
+  std::fill_n(packed.dv, v_size, T(0));
+  for (Index first = 0; first < static_cast<Index>(line.positions.size()); first += kStrip<T>) {
+    const Strip<T> strip(line, first);
+    if (strip.fills_one_vector())
+      BackwardStrip<1>(args, b, h, stage, strip, queries, packed, memory);
+    else
+      BackwardStrip<2>(args, b, h, stage, strip, queries, packed, memory);
+  }
+  AddEntryGradients(args, line, targets, packed);
 }
 
 // Lines [begin, end) of a stage. Only this task reads or writes what belongs to their queries and, unless lines share
@@ -225,19 +257,7 @@ void BackwardLines(const GradArguments<T>& args, Index b, Index h, int stage, In
     args.sight.find(b, stage, number, memory.line);
     for (const Index i : line.blind)
       if (stage == 0) std::fill_n(&args.dq(b, h, i, 0), args.width(), T(0));
-    if (line.entries.empty()) continue;
-    PackQueries(args, b, h, memory);
-    const std::span<const Entry> entries(line.entries);
-    for (std::size_t first = 0; first < entries.size(); first += kStrip<T>)
-      BackwardStrip(args, b, h,
-                    entries.subspan(first, std::min(entries.size() - first, static_cast<std::size_t>(kStrip<T>))),
-                    targets, memory);
-    const T* row = memory.dq.of(0);
-    for (const Index i : line.positions) {
-      T* dq = &args.dq(b, h, i, 0);
-      for (Index e = 0; e < args.width(); ++e) dq[e] = stage == 0 ? row[e] : dq[e] + row[e];
-      row += args.padded_width();
-    }
+    if (!line.entries.empty()) BackwardLine(args, b, h, stage, targets, memory);
   }
 }
 

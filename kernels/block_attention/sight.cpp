@@ -123,6 +123,8 @@ void Sight::find(Index b, int stage, Index number, Line& line) const {
   line.numbers.clear();
   line.entries.clear();
   const Steps along = steps(stage);
+  line.to_next = along.between;
+  line.summaries_follow = stages() > 1;
   for (Index t = 0; t < along.length; ++t) {
     const Index i = number * along.between + t * along.step;
     if (i >= (every_cell_ ? cells_ : n_)) break;

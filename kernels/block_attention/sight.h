@@ -26,10 +26,14 @@ struct Entry {
 };
 
 struct Line {
-  std::vector<Index> positions;  // of the real queries
-  std::vector<Index> numbers;    // of the same, rising
-  std::vector<Index> blind;      // positions of the line that are no queries; all of them where there is no entry
-  std::vector<Entry> entries;    // of real tokens, and of spans that hold one
+  std::vector<Index> positions;   // of the real queries
+  std::vector<Index> numbers;     // of the same, rising
+  std::vector<Index> blind;       // positions of the line that are no queries; all of them where there is no entry
+  std::vector<Entry> entries;     // of real tokens, and of spans that hold one
+  Index to_next = 0;              // positions to the query of the same number on the next line
+  bool summaries_follow = false;  // does the next line see other summaries, as far on?
+
+  Index to_next_of(const Entry& entry) const { return entry.table == 0 || summaries_follow ? to_next : 0; }
 };
 
 // Rows first ... first + count - 1 of a table; of no table where it is -1.
