@@ -13,15 +13,32 @@
 namespace subquad {
 namespace {
 
-// Offset (in elements) of the first element of row `row`, where rows are counted in row-major order.
-Index row_offset(Index row, const Shape& shape, const Shape& strides) {
-  Index offset = 0;
-  for (int d = shape.rank() - 2; d >= 0; --d) {
-    offset += row % shape[d] * strides[d];
-    row /= shape[d];
+// Where the rows of a tensor begin (in elements), row after row in row-major order: a division per row would take
+// longer than to copy a short one.
+class RowStarts {
+ public:
+  RowStarts(const Tensor& t, Index row) : shape_(t.shape()), strides_(t.strides()) {
+    for (int d = shape_.rank() - 2; d >= 0; --d) {
+      at_[d] = row % shape_[d];
+      offset_ += at_[d] * strides_[d];
+      row /= shape_[d];
+    }
   }
-  return offset;
-}
+  Index offset() const { return offset_; }
+  void next() {
+    for (int d = shape_.rank() - 2; d >= 0; --d) {
+      offset_ += strides_[d];
+      if (++at_[d] < shape_[d]) return;
+      offset_ -= at_[d] * strides_[d];
+      at_[d] = 0;
+    }
+  }
+
+ private:
+  Shape shape_, strides_;
+  Index at_[kMaxRank] = {};
+  Index offset_ = 0;
+};
 
 struct Rows {
   Index count = 1;
@@ -32,6 +49,11 @@ Rows rows_of(const Shape& shape) {
   if (shape.rank() == 0) return {};
   const Index length = shape.back();
   return {length == 0 ? 0 : shape.size() / length, length};
+}
+
+// Some 4096 elements to a task.
+Index rows_per_task(const Rows& rows) {
+  return std::max<Index>(1, 4096 / std::max<Index>(rows.length, 1));
 }
 
 Index last_stride(const Tensor& t) {
@@ -46,13 +68,16 @@ void copy_rows(const Tensor& from, Tensor& to) {
   To* target = to.data<To>();
   const Index step_in = last_stride(from), step_out = last_stride(to);
   const Rows rows = rows_of(to.shape());
-  parallel_for(rows.count, rows.length, [&](Index r) {
-    const From* in = source + row_offset(r, from.shape(), from.strides());
-    To* out = target + row_offset(r, to.shape(), to.strides());
-    if (step_in == 1 && step_out == 1) {
-      for (Index i = 0; i < rows.length; ++i) out[i] = convert<To>(in[i]);
-    } else {
-      for (Index i = 0; i < rows.length; ++i) out[i * step_out] = convert<To>(in[i * step_in]);
+  parallel_chunks(rows.count, rows_per_task(rows), rows.length, [&](Index begin, Index end) {
+    RowStarts in_row(from, begin), out_row(to, begin);
+    for (Index r = begin; r < end; ++r, in_row.next(), out_row.next()) {
+      const From* in = source + in_row.offset();
+      To* out = target + out_row.offset();
+      if (step_in == 1 && step_out == 1) {
+        for (Index i = 0; i < rows.length; ++i) out[i] = convert<To>(in[i]);
+      } else {
+        for (Index i = 0; i < rows.length; ++i) out[i * step_out] = convert<To>(in[i * step_in]);
+      }
     }
   });
 }
@@ -83,9 +108,12 @@ void fill(Tensor& out, double value) {
     } else {
       const Rows rows = rows_of(out.shape());
       const Index step = last_stride(out);
-      parallel_for(rows.count, rows.length, [&](Index r) {
-        T* row = target + row_offset(r, out.shape(), out.strides());
-        for (Index i = 0; i < rows.length; ++i) row[i * step] = element;
+      parallel_chunks(rows.count, rows_per_task(rows), rows.length, [&](Index begin, Index end) {
+        RowStarts starts(out, begin);
+        for (Index r = begin; r < end; ++r, starts.next()) {
+          T* row = target + starts.offset();
+          for (Index i = 0; i < rows.length; ++i) row[i * step] = element;
+        }
       });
     }
   });
