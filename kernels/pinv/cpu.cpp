@@ -1,11 +1,12 @@
 // A matrix and its temporaries (16 KiB each for M = 64 in float32) stay in the second-level cache through all steps.
-// "a I - X Y" is a product added to a multiple of the identity, so that a step is four calls of the BLAS.
+// "a I - X Y" is a product added to a multiple of the identity, so that a step is four products.
 #include "subquad/kernels/pinv/cpu.h"
 
 #include <algorithm>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/blas/blas.h"
+#include "subquad/kernels/matmul/tiled.h"
 #include "subquad/kernels/pinv/coefficient.h"
 
 namespace subquad::kernels::cpu {
@@ -23,10 +24,12 @@ class Square {
   Matrix<const T> transposed(const T* a) const { return {a, size_, true}; }
 
   // out = alpha left right
-  void product(T alpha, Matrix<const T> left, Matrix<const T> right, T* out) const { gemm(alpha, left, right, 0, out); }
+  void product(T alpha, Matrix<const T> left, Matrix<const T> right, T* out) const {
+    multiply(alpha, left, right, 0, out);
+  }
   // out += alpha left right
   void add_product(T alpha, Matrix<const T> left, Matrix<const T> right, T* out) const {
-    gemm(alpha, left, right, 1, out);
+    multiply(alpha, left, right, 1, out);
   }
   // out = factor I - left right
   void identity_minus(T factor, const T* left, const T* right, T* out) const {
@@ -41,8 +44,12 @@ class Square {
   }
 
  private:
-  void gemm(T alpha, Matrix<const T> left, Matrix<const T> right, T beta, T* out) const {
-    kernels::gemm(size_, size_, size_, alpha, left, right, beta, Matrix<T>{out, size_});
+  void multiply(T alpha, Matrix<const T> left, Matrix<const T> right, T beta, T* out) const {
+    const Matrix<T> to{out, size_};
+    if (tiled_product_wins(size_, size_, size_, right.transposed))
+      tiled_product(size_, size_, size_, alpha, left, right, static_cast<const T*>(nullptr), beta, to);
+    else
+      gemm(size_, size_, size_, alpha, left, right, beta, to);
   }
 
   Index size_;
@@ -120,11 +127,11 @@ T iterate_back(const Square<T>& square, const T* dout, const T* a, T coefficient
   return dc;
 }
 
-// f(matrix number, its first element) for all of them; `products` of the BLAS each.
+// f(matrix number, its first element) for all of them; `products` of matrices each.
 template <class F>
 void for_matrices(const Tensor& a, Index products, const F& f) {
   const Index size = a.dim(-1), area = size * size;
-  constexpr Index kFlopsPerOperation = 32;  // the BLAS against the scalar operations that parallel_for counts
+  constexpr Index kFlopsPerOperation = 32;  // of a product against the scalar operations that parallel_for counts
   if (a.size() == 0) return;
   parallel_for(a.size() / area, products * 2 * area * size / kFlopsPerOperation, [&](Index i) { f(i, i * area); });
 }
