@@ -40,7 +40,8 @@ Tensor labels_for(Index batch, Index classes) {
 TEST_CASE("cross_entropy equals the loop") {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
-      const std::vector<Shape> shapes = {{0, 4}, {1, 1}, {1, 2}, {3, 10}, {7, 16}, {5, 17}, {2, 61}, {3, 256}};
+      const std::vector<Shape> shapes = {{0, 4},   {1, 1},  {1, 2},   {3, 10}, {7, 16},  {5, 17},  {2, 61},
+                                         {3, 256}, {15, 3}, {16, 10}, {17, 4}, {33, 64}, {16, 65}, {40, 7}};
       for (const Shape& shape : with_row_shapes(shapes, {600, 31})) {
         CAPTURE(shape);
         const Tensor logits = uniform(shape, dtype, -8, 8, 11), labels = labels_for(shape[0], shape[1]);
@@ -71,7 +72,8 @@ TEST_CASE("cross_entropy of rows that start anywhere") {
 TEST_CASE("cross_entropy_grad scales each row") {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
-      for (const Shape& shape : with_row_shapes({{0, 4}, {3, 0}, {3, 10}, {5, 33}}, {600, 31})) {
+      for (const Shape& shape :
+           with_row_shapes({{0, 4}, {3, 0}, {3, 10}, {5, 33}, {16, 10}, {37, 7}, {17, 64}, {16, 65}}, {600, 31})) {
         const Tensor up = normal({shape[0]}, dtype, 1), dlogits = normal(shape, dtype, 2);
         const Tensor factors = doubles(up);
         Tensor want = doubles(dlogits).clone();
@@ -82,31 +84,43 @@ TEST_CASE("cross_entropy_grad scales each row") {
   });
 }
 
+// With more columns of `value` on the right.
+Tensor widened(const Tensor& t, Index columns, double value) {
+  Tensor out = full({t.dim(0), columns}, value, t.dtype(), t.device());
+  Tensor left = out.slice(1, 0, t.dim(1));
+  copy(t, left);
+  return out;
+}
+
 TEST_CASE("cross_entropy of extreme logits") {
   const auto inf = std::numeric_limits<float>::infinity();
   for_each_simd_target([&] {
     for_each_float([&](DType dtype) {
       const Tensor labels = here(tensor<std::int64_t>({0, 1, 1, 0, 2}, {5}));
-      const Tensor logits = here(tensor<float>(
-                                     {
-                                         1e30f, 1e30f, 1e30f,  // constant and huge: log 3
-                                         3e38f, -3e38f, 0.f,   // a difference that overflows
-                                         -1e4f, 1e4f, -1e4f,   // certain and right: 0
-                                         -inf, 0.f, 0.f,       // the label's own logit is -inf
-                                         -inf, -inf, -inf,     // no class possible
-                                     },
-                                     {5, 3})
-                                     .to(dtype));
-      const kernels::CrossEntropy got = kernels::cross_entropy(logits, labels, true);
-      CHECK(at(got.losses, 0) == doctest::Approx(std::log(3.0)));
-      CHECK(at(got.losses, 1) >= 3e38);
-      CHECK(at(got.losses, 2) == 0);
-      CHECK(at(got.losses, 3) == kInfinity);
-      CHECK(at(got.losses, 4) == kInfinity);
-      const double third = 1.0 / 3;
-      CHECK_CLOSE(got.dlogits,
-                  tensor<double>({third - 1, third, third, 1, -1, 0, 0, 0, 0, -1, 0.5, 0.5, 0, 0, 0}, {5, 3}),
-                  pointwise_tolerance(dtype));
+      for (const Index classes : {3, 80}) {
+        const Tensor logits = here(widened(tensor<float>(
+                                               {
+                                                   1e30f, 1e30f, 1e30f,  // constant and huge: log 3
+                                                   3e38f, -3e38f, 0.f,   // a difference that overflows
+                                                   -1e4f, 1e4f, -1e4f,   // certain and right: 0
+                                                   -inf, 0.f, 0.f,       // the label's own logit is -inf
+                                                   -inf, -inf, -inf,     // no class possible
+                                               },
+                                               {5, 3}),
+                                           classes, -inf)
+                                       .to(dtype));
+        const kernels::CrossEntropy got = kernels::cross_entropy(logits, labels, true);
+        CHECK(at(got.losses, 0) == doctest::Approx(std::log(3.0)));
+        CHECK(at(got.losses, 1) >= 3e38);
+        CHECK(at(got.losses, 2) == 0);
+        CHECK(at(got.losses, 3) == kInfinity);
+        CHECK(at(got.losses, 4) == kInfinity);
+        const double third = 1.0 / 3;
+        CHECK_CLOSE(got.dlogits,
+                    widened(tensor<double>({third - 1, third, third, 1, -1, 0, 0, 0, 0, -1, 0.5, 0.5, 0, 0, 0}, {5, 3}),
+                            classes, 0),
+                    pointwise_tolerance(dtype));
+      }
     });
   });
 }
