@@ -44,7 +44,7 @@ struct Case {
 };
 
 std::vector<Case> product_cases();    // matrix products
-std::vector<Case> row_cases();        // softmax, layer norm, bias + GELU
+std::vector<Case> row_cases();        // softmax, layer norm, bias + GELU, loss, optimiser
 std::vector<Case> attention_cases();  // kernels/attention and its kin
 std::vector<Case> fsat_cases();       // what chooses FSAT's keys
 std::vector<Case> fft_cases();        // Fourier transforms

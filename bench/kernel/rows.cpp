@@ -25,6 +25,8 @@ const Target kGathered = {"gathered attention", 0.15, 0.15, 10};
 const Target kCombiner = {"combiner", 0.5, 0.5, 3};
 const Target kLayerNorm = {"layer norm", 0.7, 0.7, 1.4, false};
 const Target kBiasGelu = {"bias and GELU", 0.7, 0.7, 1.5, false};
+const Target kLoss = {"loss", 0.7, 0.7, 3, false};
+const Target kAdamW = {"AdamW", 0.7, 0, 3, false};
 const Target kLayer = {"encoder layer", 0.55, 0.55, 2, false};
 const Target kSoftmaxStep = {"training step, softmax", 0.5, 0.5, 1.4, false};
 const Target kStep = {"training step", 0.5, 0.5, 2, false};
@@ -93,7 +95,10 @@ std::vector<Row> primitive_rows() {
       .of_lengths("gumbel_noise")
       .of_lengths("row_softmax")
       .of_lengths("layer_norm", kLayerNorm)
-      .of_lengths("bias_gelu", kBiasGelu);
+      .of_lengths("bias_gelu", kBiasGelu)
+      .of_lengths("cross_entropy", kLoss)
+      .of_lengths("cross_entropy", kLoss, {{"classes", "256"}});
+  for (const char* size : {"65536", "262144", "1048576"}) table.one("adamw", {{"size", size}}, kAdamW);
   return table.rows();
 }
 

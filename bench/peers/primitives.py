@@ -153,6 +153,32 @@ def layer_norm(t, shape):
     return F.layer_norm(t["x"], t["gamma"].shape, t["gamma"], t["beta"], 1e-5)
 
 
+def adamw(**how):
+    """Steps of an optimiser that lives as long as the tensors do; param is cut into a model's many tensors."""
+    def forward(t, shape):
+        if "optimizer" not in t:
+            t["params"] = [torch.nn.Parameter(p.clone()) for p in t["param"].chunk(int(shape["tensors"]))]
+            t["optimizer"] = torch.optim.AdamW(t["params"], lr=1e-3, weight_decay=0.01, **how)
+            parts = (t[name].clone().chunk(int(shape["tensors"])) for name in ("grad", "m", "v"))
+            for param, grad, m, v in zip(t["params"], *parts):
+                param.grad = grad
+                t["optimizer"].state[param] = {"step": torch.tensor(0.0), "exp_avg": m, "exp_avg_sq": v}
+        t["optimizer"].step()
+        return OptimizerState(t["params"], t["optimizer"].state)
+
+    return forward
+
+
+class OptimizerState(tuple):
+    """(param, m, v), each one tensor; put together when somebody looks, which is after the time was taken."""
+    def __new__(cls, params, state):
+        return super().__new__(cls, (lambda: torch.cat([p.detach() for p in params]),
+                                     *(lambda name=name: torch.cat([state[p][name] for p in params]) for name in ("exp_avg", "exp_avg_sq"))))
+
+    def __iter__(self):
+        return (join() for join in super().__iter__())
+
+
 WAYS = {
     **FOURIER,
     "matmul": {"@": lambda t, shape: t["a"] @ t["b"]},
@@ -160,6 +186,8 @@ WAYS = {
     "row_softmax": {"softmax": lambda t, shape: torch.softmax(t["x"], -1)},
     "layer_norm": {"layer_norm": layer_norm},
     "bias_gelu": {"gelu": lambda t, shape: F.gelu(t["x"] + t["bias"])},
+    "cross_entropy": {"cross_entropy": lambda t, shape: F.cross_entropy(t["logits"], t["labels"])},
+    "adamw": {"fused": adamw(fused=True), "foreach": adamw(foreach=True), "one by one": adamw(foreach=False)},
     "attention": {"stored logits": attention_stored, "scaled_dot_product_attention": attention_fused},
     "gathered_attention": {"gather": gathered_attention(gather), "index_select": gathered_attention(index_select)},
     "lag_column_attention": {"gathered keys": lag_column},

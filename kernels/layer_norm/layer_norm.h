@@ -14,7 +14,8 @@
 // 1e17 in float32 and 1e150 in float64 and any D up to 1e4. Beyond it a row may come out as beta, or as NaN.
 //
 // Deterministic: one writer per row; dgamma and dbeta are summed over chunks of rows, and the chunks in order.
-// Reads each input once from memory and writes each output once, a block of rows at a time; add_layer_norm moves 16 bytes per float32 element instead of 20.
+// Reads each input once from memory and writes each output once, a block of rows at a time; add_layer_norm moves 16
+// bytes per float32 element instead of 20.
 // Source: Ba, Kiros, Hinton, "Layer normalization", 2016, equation 4.
 #pragma once
 
