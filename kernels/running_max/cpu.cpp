@@ -25,14 +25,22 @@ struct Run {
 struct Grid {
   Index rows, columns;
   bool along_row, after;
+  bool full;  // every cell is a real token, and rows of cells have no gaps between them
 
-  Grid(const RunningMaxOptions& options, Index cells)
+  Grid(const RunningMaxOptions& options, Index cells, const Tensor& x, const Mask& mask)
       : rows(cells / options.columns),
         columns(options.columns),
         along_row(options.along == GridAxis::row),
-        after(options.after) {}
+        after(options.after),
+        full(x.dim(1) == cells && !mask.defined() && x.is_contiguous()) {}
 
   Index lines() const { return along_row ? rows : columns; }
+  // Columns of a full grid run side by side, as one line of wide cells: neighbours in memory, not a page each.
+  Index abreast(Index line, Index width) const {
+    constexpr Index kWide = 1024;  // numbers: with their gradients and maxima still in L1
+    if (along_row || !full) return 1;
+    return std::min(columns - line, std::max<Index>(1, kWide / width));
+  }
   Run run(Index line) const {
     const Run forward = along_row ? Run{line * columns, 1, columns} : Run{line, columns, rows};
     return after ? Run{forward.cell(forward.length - 1), -forward.step, forward.length} : forward;
@@ -46,9 +54,8 @@ struct Reals {
 };
 
 template <class T>
-void RunLine(View<const T, 3> x, const Reals& real, Index b, const Run& run, View<T, 3> out) {
+void RunLine(View<const T, 3> x, const Reals& real, Index b, const Run& run, Index width, View<T, 3> out) {
   const hn::ScalableTag<T> d;
-  const Index width = x.dim(2);
   std::vector<T> top(static_cast<std::size_t>(width), T(0));  // so far
   T* const best = top.data();
   bool met_one = false;
@@ -67,9 +74,8 @@ void RunLine(View<const T, 3> x, const Reals& real, Index b, const Run& run, Vie
 
 template <class T>
 void RunLineBack(View<const T, 3> dout, View<const T, 3> x, View<const T, 3> out, const Reals& real, Index b,
-                 const Run& run, View<T, 3> dx) {
+                 const Run& run, Index width, View<T, 3> dx) {
   const hn::ScalableTag<T> d;
-  const Index width = x.dim(2);
   Index first_real = 0;
   while (first_real < run.length && !real(b, run.cell(first_real))) ++first_real;
   std::vector<T> gathered(static_cast<std::size_t>(width),
@@ -94,6 +100,17 @@ void RunLineBack(View<const T, 3> dout, View<const T, 3> x, View<const T, 3> out
   if (first_real < run.length) std::copy_n(sum, width, &dx(b, run.cell(first_real), 0));
 }
 
+// f(b, run, width of a cell) for all lines of all samples of cells [B, cells, C], those that run abreast together.
+template <class T, class F>
+void ForRuns(const Grid& grid, View<T, 3> cells, const F& f) {
+  const Index width = cells.dim(2), together = grid.abreast(0, width);
+  const Index tasks = (grid.lines() + together - 1) / together;
+  parallel_for(cells.dim(0) * tasks, together * cells.dim(1) / grid.lines() * width / 2, [&](Index task) {
+    const Index line = task % tasks * together;
+    f(task / tasks, grid.run(line), grid.abreast(line, width) * width);
+  });
+}
+
 }  // namespace
 
 void RunningMax(const Tensor& x, const RunningMaxOptions& options, const Mask& mask, Tensor& out) {
@@ -101,10 +118,9 @@ void RunningMax(const Tensor& x, const RunningMaxOptions& options, const Mask& m
   visit_float("running_max", x.dtype(), [&]<class T>(Type<T>) {
     const auto from = x.view<const T, 3>();
     const auto to = out.view<T, 3>();
-    const Grid grid(options, to.dim(1));
     const Reals real{mask, x.dim(1)};
-    parallel_for(to.dim(0) * grid.lines(), to.dim(1) / grid.lines() * to.dim(2) / 2,
-                 [&](Index task) { RunLine(from, real, task / grid.lines(), grid.run(task % grid.lines()), to); });
+    ForRuns(Grid(options, to.dim(1), x, mask), to,
+            [&](Index b, const Run& run, Index width) { RunLine(from, real, b, run, width, to); });
   });
 }
 
@@ -114,11 +130,9 @@ void RunningMaxGrad(const Tensor& dout, const Tensor& x, const Tensor& out, cons
   visit_float("running_max_grad", x.dtype(), [&]<class T>(Type<T>) {
     const auto up = dout.view<const T, 3>(), from = x.view<const T, 3>(), forward = out.view<const T, 3>();
     const auto to = dx.view<T, 3>();
-    const Grid grid(options, forward.dim(1));
     const Reals real{mask, x.dim(1)};
-    parallel_for(to.dim(0) * grid.lines(), up.dim(1) / grid.lines() * to.dim(2) / 2, [&](Index task) {
-      RunLineBack(up, from, forward, real, task / grid.lines(), grid.run(task % grid.lines()), to);
-    });
+    ForRuns(Grid(options, forward.dim(1), x, mask), forward,
+            [&](Index b, const Run& run, Index width) { RunLineBack(up, from, forward, real, b, run, width, to); });
   });
 }
 

@@ -13,6 +13,7 @@
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/dropout/keep.h"
+#include "subquad/kernels/simd/lane_sums-inl.h"
 #include "subquad/kernels/simd/row-inl.h"
 #include "subquad/kernels/softmax/exponentials-inl.h"
 #include "subquad/kernels/spans/spans.h"
@@ -23,20 +24,48 @@ namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
 template <class T>
-HWY_INLINE T DotRows(const T* a, const T* b, Index width) {
+inline constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(hn::ScalableTag<T>()));
+
+template <class T>
+HWY_INLINE hn::Vec<hn::ScalableTag<T>> Products(const T* a, const T* b, Index width) {
   const hn::ScalableTag<T> d;
   auto sum = hn::Zero(d);
   ForVectors(d, width,
              [&](Index c, auto lanes) HWY_ATTR { sum = hn::MulAdd(lanes.Load(a + c), lanes.Load(b + c), sum); });
-  return SumLanes(d, sum);
+  return sum;
 }
 
 template <class T>
-HWY_INLINE void AddRow(T factor, const T* row, Index width, T* sum) {
+HWY_INLINE T DotRows(const T* a, const T* b, Index width) {
+  return SumLanes(hn::ScalableTag<T>(), Products(a, b, width));
+}
+
+// The rows of one head.
+template <class T>
+struct HeadRows {
+  T* data;
+  Index step;
+
+  HeadRows(View<T, 4> x, Index b, Index h) : data(&x(b, h, 0, 0)), step(x.stride(2)) {}
+  T* operator[](Index i) const { return data + i * step; }
+};
+
+// dots[a] = factor * row . rows[positions[a]], as many at a time as there are lanes; `beyond` up to a whole vector.
+template <class T>
+HWY_INLINE void DotsOfRows(const T* row, const HeadRows<const T>& rows, const std::vector<Index>& positions,
+                           Index width, T factor, T beyond, T* dots) {
   const hn::ScalableTag<T> d;
-  ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
-    lanes.Store(hn::MulAdd(hn::Set(d, factor), lanes.Load(row + c), lanes.Load(sum + c)), sum + c);
-  });
+  const Index count = static_cast<Index>(positions.size());
+  for (Index first = 0; first < count; first += kLanes<T>) {
+    hn::Vec<decltype(d)> products[kLanes<T>];
+    const Index* some = positions.data() + first;
+    const Index rest = std::min(kLanes<T>, count - first);
+    for (Index r = 0; r < rest; ++r) products[r] = Products(row, rows[some[r]], width);
+    for (Index r = rest; r < kLanes<T>; ++r) products[r] = hn::Zero(d);
+    const auto sums = hn::Mul(hn::Set(d, factor), AddLanesOf(d, products));
+    const auto there = hn::FirstN(d, static_cast<std::size_t>(rest));
+    hn::StoreU(hn::IfThenElse(there, sums, hn::Set(d, beyond)), d, dots + first);
+  }
 }
 
 template <class T>
@@ -73,7 +102,7 @@ struct Arguments {
 template <class T>
 struct SpanWeights {
   std::vector<Index> positions;
-  std::vector<T> weights;
+  std::vector<T> weights, slopes;  // whole vectors: a short span stays out of masked loads and stores
 
   void find(const Arguments<T>& args, Index b, Index s) {
     positions.clear();
@@ -81,18 +110,23 @@ struct SpanWeights {
     const bool* real = args.mask.defined() ? args.mask.real.template data<bool>() + b * args.k.dim(2) : nullptr;
     for (Index i = span.begin; i < span.end; ++i)
       if (real == nullptr || real[i]) positions.push_back(i);
-    weights.resize(positions.size());
+    const auto whole = static_cast<std::size_t>((count() + kLanes<T> - 1) / kLanes<T> * kLanes<T>);
+    weights.resize(whole);
+    slopes.resize(whole);
   }
   // Returns lse. Backward makes the same bits again, rather than trust a large lse that has been rounded.
   T weigh(const Arguments<T>& args, Index b, Index h, Index s) {
     const hn::ScalableTag<T> d;
-    const T* q = &args.q(b, h, s, 0);
-    for (std::size_t a = 0; a < positions.size(); ++a)
-      weights[a] = args.scale * DotRows(q, &args.k(b, h, positions[a], 0), args.q.dim(3));
+    constexpr T kNever = -std::numeric_limits<T>::infinity();
+    const Index whole = static_cast<Index>(weights.size());
     T* p = weights.data();
-    const T shift = RowShift(d, p, count()), sum = ExponentialsOfRow(d, p, shift, count(), p);
-    ScaleRow(d, 1 / sum, count(), p);
+    DotsOfRows(&args.q(b, h, s, 0), HeadRows<const T>(args.k, b, h), positions, args.q.dim(3), args.scale, kNever, p);
+    const T shift = RowShift(d, p, whole), sum = ExponentialsOfRow(d, p, shift, whole, p);
+    ScaleRow(d, 1 / sum, whole, p);
     return shift + std::log(sum);
+  }
+  void drop(const Arguments<T>& args, Index b, Index h, Index s, std::vector<T>& of) const {
+    for (std::size_t a = 0; a < positions.size(); ++a) of[a] *= args.factor(b, h, s, positions[a]);
   }
   Index count() const { return static_cast<Index>(positions.size()); }
 };
@@ -100,17 +134,23 @@ struct SpanWeights {
 template <class T>
 void ForwardSpan(const Arguments<T>& args, Index b, Index h, Index s, SpanWeights<T>& span, View<T, 4> out,
                  View<T, 3> lse) {
+  const hn::ScalableTag<T> d;
   span.find(args, b, s);
   T* to = &out(b, h, s, 0);
-  std::fill_n(to, out.dim(3), T(0));
   lse(b, h, s) = -std::numeric_limits<T>::infinity();
-  if (span.count() == 0) return;
-  lse(b, h, s) = span.weigh(args, b, h, s);
-  for (Index a = 0; a < span.count(); ++a) {
-    const Index j = span.positions[static_cast<std::size_t>(a)];
-    const T p = span.weights[static_cast<std::size_t>(a)];
-    AddRow(args.keep ? p * args.factor(b, h, s, j) : p, &args.v(b, h, j, 0), out.dim(3), to);
+  if (span.count() == 0) {
+    std::fill_n(to, out.dim(3), T(0));
+    return;
   }
+  lse(b, h, s) = span.weigh(args, b, h, s);
+  if (args.keep) span.drop(args, b, h, s, span.weights);
+  const HeadRows<const T> v(args.v, b, h);
+  ForVectors(d, out.dim(3), [&](Index c, auto lanes) HWY_ATTR {
+    auto sum = hn::Zero(d);
+    for (std::size_t a = 0; a < span.positions.size(); ++a)
+      sum = hn::MulAdd(hn::Set(d, span.weights[a]), lanes.Load(v[span.positions[a]] + c), sum);
+    lanes.Store(sum, to + c);
+  });
 }
 
 template <class T>
@@ -122,20 +162,44 @@ struct GradViews {
 template <class T>
 void BackwardSpan(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, Index s,
                   SpanWeights<T>& span) {
-  const Index width = args.q.dim(3), value_width = args.v.dim(3);
+  const hn::ScalableTag<T> d;
+  const Index value_width = args.v.dim(3);
   span.find(args, b, s);
   if (span.count() == 0) return;
   span.weigh(args, b, h, s);
+  std::vector<T>&p = span.weights, &ds = span.slopes;
   const T *dout = &views.dout(b, h, s, 0), *q = &args.q(b, h, s, 0);
   const T delta = DotRows(dout, &views.out(b, h, s, 0), value_width);
-  for (Index a = 0; a < span.count(); ++a) {
-    const Index j = span.positions[static_cast<std::size_t>(a)];
-    const T factor = args.keep ? args.factor(b, h, s, j) : T(1), p = span.weights[static_cast<std::size_t>(a)];
-    const T ds = args.scale * p * (factor * DotRows(dout, &args.v(b, h, j, 0), value_width) - delta);
-    AddRow(factor * p, dout, value_width, &views.dv(b, h, j, 0));
-    AddRow(ds, q, width, &views.dk(b, h, j, 0));
-    AddRow(ds, &args.k(b, h, j, 0), width, &views.dq(b, h, s, 0));
-  }
+  DotsOfRows(dout, HeadRows<const T>(args.v, b, h), span.positions, value_width, T(1), T(0), ds.data());
+  if (args.keep) span.drop(args, b, h, s, ds);
+  ForVectors(d, static_cast<Index>(ds.size()), [&](Index a, auto lanes) HWY_ATTR {
+    const auto slope = hn::Sub(lanes.Load(&ds[static_cast<std::size_t>(a)]), hn::Set(d, delta));
+    const auto weight = hn::Mul(hn::Set(d, args.scale), lanes.Load(&p[static_cast<std::size_t>(a)]));
+    lanes.Store(hn::Mul(weight, slope), &ds[static_cast<std::size_t>(a)]);
+  });
+  if (args.keep) span.drop(args, b, h, s, p);
+
+  const HeadRows<const T> k(args.k, b, h);
+  const HeadRows<T> dk(views.dk, b, h), dv(views.dv, b, h);
+  ForVectors(d, value_width, [&](Index c, auto lanes) HWY_ATTR {
+    const auto up = lanes.Load(dout + c);
+    for (std::size_t a = 0; a < span.positions.size(); ++a) {
+      T* to = dv[span.positions[a]] + c;
+      lanes.Store(hn::MulAdd(hn::Set(d, p[a]), up, lanes.Load(to)), to);
+    }
+  });
+  T* dq = &views.dq(b, h, s, 0);
+  ForVectors(d, args.q.dim(3), [&](Index c, auto lanes) HWY_ATTR {
+    const auto query = lanes.Load(q + c);
+    auto sum = lanes.Load(dq + c);
+    for (std::size_t a = 0; a < span.positions.size(); ++a) {
+      T* to = dk[span.positions[a]] + c;
+      const auto slope = hn::Set(d, ds[a]);
+      lanes.Store(hn::MulAdd(slope, query, lanes.Load(to)), to);
+      sum = hn::MulAdd(slope, lanes.Load(k[span.positions[a]] + c), sum);
+    }
+    lanes.Store(sum, dq + c);
+  });
 }
 
 // Spans of a task: some 256 positions of them. All heads of a task's positions come one after the other: their rows

@@ -82,6 +82,19 @@ TEST_CASE("running_max: empty tensors, more columns than positions, strided rows
                   kernels::running_max(x.slice(2, 1, 4).contiguous(), {.columns = 3})));
 }
 
+TEST_CASE("running_max: columns of a full grid in groups, the last of them smaller") {
+  for_each_simd_target([] {
+    const Index n = 3 * 11, width = 300;  // three columns of 300 run together
+    for (const RunningMaxOptions& options : all_options(11)) {
+      const Tensor x = normal({2, n, width}, kFloat32, 1), dout = normal({2, n, width}, kFloat32, 2);
+      const Tensor out = kernels::running_max(x, options);
+      const Expected want = slow_running_max(x, dout, options, {});
+      CHECK_CLOSE(out, want.out, 0);
+      CHECK_CLOSE(kernels::running_max_grad(dout, x, out, options), want.dx, dot_tolerance(kFloat32, n));
+    }
+  });
+}
+
 TEST_CASE("running_max reads no padded position, not even NaN") {
   const Index n = 23;
   for (const Mask& mask : span_masks(n)) {
