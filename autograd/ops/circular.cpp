@@ -5,6 +5,24 @@
 
 namespace subquad {
 
+namespace {
+
+// What both gradients take part in is made once where both are wanted.
+template <class Both, class First, class Second>
+void add_grads(Grads& grads, const Both& both, const First& da, const Second& db) {
+  if (grads.wanted(0) && grads.wanted(1)) {
+    const kernels::CircularGrads g = both();
+    grads.add(0, g.da);
+    grads.add(1, g.db);
+  } else if (grads.wanted(0)) {
+    grads.add(0, da());
+  } else if (grads.wanted(1)) {
+    grads.add(1, db());
+  }
+}
+
+}  // namespace
+
 // out[j] = sum_i a[i] b[j - i]:   da[i] = sum_j b[j - i] dout[j]   db[m] = sum_j a[j - m] dout[j]
 Variable circular_convolve(const Variable& a, const Variable& b, const Mask& mask) {
   Tensor out = kernels::circular_convolve(a.value(), b.value(), mask);
@@ -13,8 +31,10 @@ Variable circular_convolve(const Variable& a, const Variable& b, const Mask& mas
                                                                                                      Grads& grads) {
                   const Mask same = {real, lengths, true};
                   const Tensor up = dout.contiguous();
-                  if (grads.wanted(0)) grads.add(0, kernels::circular_correlate(b, up, same));
-                  if (grads.wanted(1)) grads.add(1, kernels::circular_correlate(a, up, same));
+                  add_grads(
+                      grads, [&] { return kernels::circular_convolve_grad(up, a, b, same); },
+                      [&] { return kernels::circular_correlate(b, up, same); },
+                      [&] { return kernels::circular_correlate(a, up, same); });
                 });
 }
 
@@ -26,8 +46,10 @@ Variable circular_correlate(const Variable& a, const Variable& b, const Mask& ma
                                                                                                      Grads& grads) {
                   const Mask same = {real, lengths, true};
                   const Tensor up = dout.contiguous();
-                  if (grads.wanted(0)) grads.add(0, kernels::circular_correlate(up, b, same));
-                  if (grads.wanted(1)) grads.add(1, kernels::circular_convolve(up, a, same));
+                  add_grads(
+                      grads, [&] { return kernels::circular_correlate_grad(up, a, b, same); },
+                      [&] { return kernels::circular_correlate(up, b, same); },
+                      [&] { return kernels::circular_convolve(up, a, same); });
                 });
 }
 

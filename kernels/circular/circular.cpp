@@ -8,18 +8,38 @@
 namespace subquad::kernels {
 namespace {
 
-Tensor circular(const char* op, const Tensor& a, const Tensor& b, const Mask& mask, bool correlate) {
+void check_inputs(const char* op, const Tensor& a, const Tensor& b, const Mask& mask) {
   check_rank(op, "a", a, 3);
   check_float(op, "a", a);
   check_shape(op, "b", b, a.shape());
   check_alike(op, "a", a, "b", b);
   check_prefix_mask(op, mask, a.dim(0), a.dim(1));
   if (mask.defined()) check_same_device(op, "a", a, "mask", mask.lengths);
+}
+
+Tensor circular(const char* op, const Tensor& a, const Tensor& b, const Mask& mask, bool correlate) {
+  check_inputs(op, a, b, mask);
   Tensor out = empty(a.shape(), a.dtype(), a.device(), op);
   on_device(
       a.device(), [&](auto) { cpu::circular(a, b, mask, correlate, out); },
       [&](auto) { cuda::circular(a, b, mask, correlate, out); }, op);
   return out;
+}
+
+CircularGrads circular_grad(const char* op, const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask,
+                            bool correlate) {
+  check_inputs(op, a, b, mask);
+  check_shape(op, "dout", dout, a.shape());
+  check_alike(op, "a", a, "dout", dout);
+  CircularGrads grads = {empty(a.shape(), a.dtype(), a.device(), op), empty(a.shape(), a.dtype(), a.device(), op)};
+  on_device(
+      a.device(), [&](auto) { cpu::circular_grad(dout, a, b, mask, correlate, grads); },
+      [&](auto) {
+        correlate ? cuda::circular(dout, b, mask, true, grads.da) : cuda::circular(b, dout, mask, true, grads.da);
+        correlate ? cuda::circular(dout, a, mask, false, grads.db) : cuda::circular(a, dout, mask, true, grads.db);
+      },
+      op);
+  return grads;
 }
 
 }  // namespace
@@ -30,6 +50,14 @@ Tensor circular_convolve(const Tensor& a, const Tensor& b, const Mask& mask) {
 
 Tensor circular_correlate(const Tensor& a, const Tensor& b, const Mask& mask) {
   return circular("circular_correlate", a, b, mask, true);
+}
+
+CircularGrads circular_convolve_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask) {
+  return circular_grad("circular_convolve_grad", dout, a, b, mask, false);
+}
+
+CircularGrads circular_correlate_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask) {
+  return circular_grad("circular_correlate_grad", dout, a, b, mask, true);
 }
 
 }  // namespace subquad::kernels

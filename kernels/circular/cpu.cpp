@@ -19,14 +19,36 @@ void Circular(const CyclicTask<T>& task, const T* a, const T* b, bool correlate,
   const auto plan = CyclicPlan<T>(task.n);
   const FftLines<T> lines(*plan);
   FftPanel<T> first(*plan, lines), second(*plan, lines);
-  CyclicForward(first, task.n, Continued::by_zeros, [&](Index j) HWY_ATTR { return task.Load(a, j); });
-  CyclicForward(second, task.n, correlate ? Continued::ahead : Continued::behind,
-                [&](Index j) HWY_ATTR { return task.Load(b, j); });
+  CyclicForward(first, task, Continued::by_zeros, a);
+  CyclicForward(second, task, correlate ? Continued::ahead : Continued::behind, b);
+  const T scale = CyclicScale(first);
   CyclicProducts(std::array{&first, &second}, std::array{&first},
                  [=](const SpectralPair<T>* x, SpectralPair<T>* y)
-                     HWY_ATTR { y[0] = Times(correlate ? Conjugate(x[0]) : x[0], x[1]); });
-  CyclicBackward(first, task.n, CyclicScale(first),
-                 [&](Index j, auto numbers) HWY_ATTR { task.Store(numbers, out, j); });
+                     HWY_ATTR { y[0] = Scaled(Times(correlate ? Conjugate(x[0]) : x[0], x[1]), scale); });
+  CyclicBackward(first, task, out);
+}
+
+// Both gradients from three spectra; each number as Circular of circular.h's rules would make it.
+template <class T>
+void CircularGrad(const CyclicTask<T>& task, const T* dout, const T* a, const T* b, bool correlate, T* da, T* db) {
+  task.ZeroFrom(task.n, da);
+  task.ZeroFrom(task.n, db);
+  if (task.n == 0) return;
+  const auto plan = CyclicPlan<T>(task.n);
+  const FftLines<T> lines(*plan);
+  FftPanel<T> up(*plan, lines), first(*plan, lines), second(*plan, lines);
+  CyclicForward(up, task, correlate ? Continued::by_zeros : Continued::ahead, dout);
+  CyclicForward(first, task, correlate ? Continued::behind : Continued::by_zeros, a);
+  CyclicForward(second, task, correlate ? Continued::ahead : Continued::by_zeros, b);
+  const T scale = CyclicScale(up);
+  CyclicProducts(std::array{&up, &first, &second}, std::array{&first, &second},
+                 [=](const SpectralPair<T>* x, SpectralPair<T>* y) HWY_ATTR {
+                   // da in the place of b, db in that of a
+                   y[0] = Scaled(correlate ? Times(x[0], x[1]) : Times(Conjugate(x[1]), x[0]), scale);
+                   y[1] = Scaled(correlate ? Times(Conjugate(x[0]), x[2]) : Times(Conjugate(x[2]), x[0]), scale);
+                 });
+  CyclicBackward(second, task, da);
+  CyclicBackward(first, task, db);
 }
 
 }  // namespace
@@ -39,6 +61,15 @@ void CircularTensor(const Tensor& a, const Tensor& b, const Mask& mask, bool cor
   });
 }
 
+void CircularGradTensors(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask, bool correlate,
+                         CircularGrads& grads) {
+  visit_float("circular_grad", a.dtype(), [&]<class T>(Type<T>) {
+    ForCyclicTasks<T>(a, mask, [&](const CyclicTask<T>& task) HWY_ATTR {
+      CircularGrad(task, dout.data<T>(), a.data<T>(), b.data<T>(), correlate, grads.da.data<T>(), grads.db.data<T>());
+    });
+  });
+}
+
 }  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -47,9 +78,15 @@ HWY_AFTER_NAMESPACE();
 namespace subquad::kernels {
 
 HWY_EXPORT(CircularTensor);
+HWY_EXPORT(CircularGradTensors);
 
 void cpu::circular(const Tensor& a, const Tensor& b, const Mask& mask, bool correlate, Tensor& out) {
   SUBQUAD_DISPATCH(CircularTensor)(a, b, mask, correlate, out);
+}
+
+void cpu::circular_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask, bool correlate,
+                        CircularGrads& grads) {
+  SUBQUAD_DISPATCH(CircularGradTensors)(dout, a, b, mask, correlate, grads);
 }
 
 }  // namespace subquad::kernels

@@ -1,11 +1,14 @@
-// The CPU kernel of circular.h. Arguments are checked and the output allocated by the caller.
+// The CPU kernels of circular.h. Arguments are checked and outputs allocated by the caller.
 #pragma once
 
 #include "subquad/core/mask.h"
 #include "subquad/core/tensor.h"
+#include "subquad/kernels/circular/circular.h"
 
 namespace subquad::kernels::cpu {
 
 void circular(const Tensor& a, const Tensor& b, const Mask& mask, bool correlate, Tensor& out);
+void circular_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask, bool correlate,
+                   CircularGrads& grads);
 
 }  // namespace subquad::kernels::cpu

@@ -60,42 +60,55 @@ void CyclicForward(FftPanel<T>& panel, Index n, Continued how, const Value& valu
 template <class T, std::size_t kIn, std::size_t kOut, class Product>
 void CyclicProducts(const std::array<FftPanel<T>*, kIn>& in, const std::array<FftPanel<T>*, kOut>& out,
                     const Product& product) {
-  ForPairsOfRuns(
-      in[0]->plan(),
-      [&](Index run) HWY_ATTR {
-        for (FftPanel<T>* panel : in) panel->ForwardRun(run);
-      },
-      [&](Index low, Index high, Spectral<T> w) HWY_ATTR {
-        SpectralPair<T> x[kIn], y[kOut];
-        for (std::size_t i = 0; i < kIn; ++i) x[i] = Unpacked(in[i]->Load(low), in[i]->Load(high), w);
-        product(x, y);
-        for (std::size_t i = 0; i < kOut; ++i) {
-          const SpectralPair<T> z = Packed(y[i], w);
-          out[i]->Store(z.low, low);
-          out[i]->Store(z.high, high);
-        }
-      },
-      [&](Index run) HWY_ATTR {
-        for (FftPanel<T>* panel : out) panel->BackwardRun(run);
-      });
-}
-
-// target(j, numbers) for j < n: the sequence of which CyclicProducts left the transform's runs, times `scale`.
-template <class T, class Target>
-void CyclicBackward(FftPanel<T>& panel, Index n, T scale, const Target& target) {
-  const auto factor = hn::Set(FftLanes<T>(), scale);
-  panel.BackwardColumns([&](Index e, Index count, FftRows<T> from) HWY_ATTR {
-    for (Index i = 0; i < count; ++i) {
-      const Spectral<T> x = from.Load(i);
-      const Index j = 2 * (e + i);
-      if (j < n) target(j, hn::Mul(x.re, factor));
-      if (j + 1 < n) target(j + 1, hn::Mul(x.im, factor));
+  const cpu::FftPlan<T>& plan = in[0]->plan();
+  ForPairsOfRuns(plan, [&](const PairOfRuns& runs) HWY_ATTR {
+    FftRows<T> low[kIn], high[kIn], low_out[kOut], high_out[kOut];
+    for (std::size_t i = 0; i < kIn; ++i) {
+      low[i] = in[i]->RunRows(runs.run);
+      high[i] = in[i]->RunRows(runs.mirror);
+      in[i]->ForwardRun(runs.run);
+      if (!runs.IsOne()) in[i]->ForwardRun(runs.mirror);
+    }
+    for (std::size_t i = 0; i < kOut; ++i) {
+      low_out[i] = out[i]->RunRows(runs.run);
+      high_out[i] = out[i]->RunRows(runs.mirror);
+    }
+    const Spectral<T> first = Broadcast(plan.half_turns.data() + 2 * runs.run);
+    const T* const turns = plan.run_half_turns.data();
+    for (Index k2 = 0; k2 < runs.pairs; ++k2) {
+      const Index opposite = runs.Opposite(k2);
+      const Spectral<T> w = Times(first, Broadcast(turns + 2 * k2));
+      SpectralPair<T> x[kIn], y[kOut];
+      for (std::size_t i = 0; i < kIn; ++i) x[i] = Unpacked(low[i].Load(k2), high[i].Load(opposite), w);
+      product(x, y);
+      for (std::size_t i = 0; i < kOut; ++i) {
+        const SpectralPair<T> z = Packed(y[i], w);
+        low_out[i].Store(z.low, k2);
+        high_out[i].Store(z.high, opposite);
+      }
+    }
+    for (std::size_t i = 0; i < kOut; ++i) {
+      out[i]->BackwardRun(runs.run);
+      if (!runs.IsOne()) out[i]->BackwardRun(runs.mirror);
     }
   });
 }
 
-// What a product of two spectra is too large by, after CyclicBackward: two factors of 2 from Unpacked, one from Packed,
-// and the inverse transform's M / 2.
+// target(j, numbers) for j < n: the sequence of which CyclicProducts left the transform's runs.
+template <class T, class Target>
+void CyclicBackward(FftPanel<T>& panel, Index n, const Target& target) {
+  panel.BackwardColumns([&](Index e, Index count, FftRows<T> from) HWY_ATTR {
+    for (Index i = 0; i < count; ++i) {
+      const Spectral<T> x = from.Load(i);
+      const Index j = 2 * (e + i);
+      if (j < n) target(j, x.re);
+      if (j + 1 < n) target(j + 1, x.im);
+    }
+  });
+}
+
+// What a product of two spectra has to be multiplied by, as CyclicBackward gives it too large: two factors of 2 from
+// Unpacked, one from Packed, and the inverse transform's M / 2.
 template <class T>
 T CyclicScale(const FftPanel<T>& panel) {
   return 1 / static_cast<T>(8 * panel.plan().length);
@@ -108,6 +121,10 @@ HWY_INLINE SpectralPair<T> Times(SpectralPair<T> a, SpectralPair<T> b) {
 template <class T>
 HWY_INLINE SpectralPair<T> Conjugate(SpectralPair<T> a) {
   return {Conjugate(a.low), Conjugate(a.high)};
+}
+template <class T>
+HWY_INLINE SpectralPair<T> Scaled(SpectralPair<T> a, T factor) {
+  return {Scaled(a.low, factor), Scaled(a.high, factor)};
 }
 
 // The lanes of one vector of features of one sample, and the sample's length.
@@ -122,6 +139,16 @@ struct CyclicTask {
     for (Index j = first; j < positions; ++j) Store(hn::Zero(FftLanes<T>()), x, j);
   }
 };
+
+// CyclicForward of the task's sequence in x, CyclicBackward to the one in `out`.
+template <class T>
+void CyclicForward(FftPanel<T>& panel, const CyclicTask<T>& task, Continued how, const T* x) {
+  CyclicForward(panel, task.n, how, [&](Index j) HWY_ATTR { return task.Load(x, j); });
+}
+template <class T>
+void CyclicBackward(FftPanel<T>& panel, const CyclicTask<T>& task, T* out) {
+  CyclicBackward(panel, task.n, [&](Index j, auto numbers) HWY_ATTR { task.Store(numbers, out, j); });
+}
 
 // f(task) for every sample and vector of features of tensors like x [B, N, D].
 template <class T, class F>

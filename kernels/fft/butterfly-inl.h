@@ -155,44 +155,71 @@ struct FftRows {
   FftRows Exchanged() const { return {re + im, -im, step}; }  // i conj z in the place of z
 };
 
-template <int R, class T>
-void Sweep(const cpu::FftStage& stage, const T* turns, FftRows<T> in, FftRows<T> out) {
+// What the numbers of a transformed line are multiplied by as they are stored: nothing, or number e by the root of
+// unity at e * step.
+struct FftPlain {
+  template <class T>
+  HWY_INLINE Spectral<T> operator()(Spectral<T> x, Index /*e*/) const {
+    return x;
+  }
+};
+template <class T>
+struct FftTurns {
+  const T *re, *im;
+  Index step;
+
+  HWY_INLINE Spectral<T> operator()(Spectral<T> x, Index e) const {
+    const FftLanes<T> d;
+    return Times(x, Spectral<T>{hn::Set(d, re[e * step]), hn::Set(d, im[e * step])});
+  }
+};
+
+// `stride` butterflies side by side, of numbers `apart`; by(number k of a butterfly, k, where it is stored).
+template <int R, class T, class By>
+HWY_INLINE void Butterflies(FftRows<T> in, Index apart, FftRows<T> out, Index stride, const By& by) {
+  for (Index q = 0; q < stride; ++q) {
+    Spectral<T> x[R];
+    for (int j = 0; j < R; ++j) x[j] = in.Load(q + apart * j);
+    Butterfly<R>(x);
+    for (int k = 0; k < R; ++k) out.Store(by(x[k], k, q + stride * k), q + stride * k);
+  }
+}
+
+// One stage. `last` is for the one after which the numbers of the line stand in their order, and rest is 1.
+template <int R, class T, class Last>
+void Sweep(const cpu::FftStage& stage, const T* turns, FftRows<T> in, FftRows<T> out, const Last& last) {
   const Index rest = stage.rest, stride = stage.stride;
-  for (Index p = 0; p < rest; ++p) {
-    const FftRows<T> from = in.From(stride * p), to = out.From(stride * R * p);
+  Butterflies<R>(in, stride * rest, out, stride, [&](Spectral<T> x, int, Index e) HWY_ATTR { return last(x, e); });
+  for (Index p = 1; p < rest; ++p) {
     const T* w = turns + 2 * (R - 1) * p;
-    for (Index q = 0; q < stride; ++q) {
-      Spectral<T> x[R];
-      for (int j = 0; j < R; ++j) x[j] = from.Load(q + stride * rest * j);
-      Butterfly<R>(x);
-      to.Store(x[0], q);
-      if (p == 0)
-        for (int k = 1; k < R; ++k) to.Store(x[k], q + stride * k);
-      else
-        for (int k = 1; k < R; ++k) to.Store(Turned(x[k], w + 2 * (k - 1)), q + stride * k);
-    }
+    Butterflies<R>(in.From(stride * p), stride * rest, out.From(stride * R * p), stride,
+                   [&](Spectral<T> x, int k, Index) HWY_ATTR { return k == 0 ? x : Turned(x, w + 2 * (k - 1)); });
   }
 }
 
 // Transforms a line from `in` to `out`, which may be the same rows, with two buffers for what lies between. `in` may be
-// the first buffer. A line of length 1 is copied.
-template <class T>
-void TransformLine(const cpu::FftLine<T>& line, FftRows<T> in, FftRows<T> first, FftRows<T> second, FftRows<T> out) {
+// the first buffer. A line of length 1 is copied. `last` is put to each number and its place as it is stored.
+template <class T, class Last = FftPlain>
+void TransformLine(const cpu::FftLine<T>& line, FftRows<T> in, FftRows<T> first, FftRows<T> second, FftRows<T> out,
+                   const Last& last = {}) {
   const std::size_t count = line.stages.size();
-  if (count == 0) out.Store(in.Load(0), 0);
-  for (std::size_t i = 0; i < count; ++i) {
-    const cpu::FftStage& stage = line.stages[i];
+  if (count == 0) out.Store(last(in.Load(0), 0), 0);
+  const auto sweep = [&](const cpu::FftStage& stage, FftRows<T> to, const auto& by) HWY_ATTR {
     const T* turns = line.turns.data() + stage.turns;
-    const FftRows<T> to = i + 1 == count ? out : i % 2 == 0 ? second : first;
     switch (stage.radix) {
-      case 2: Sweep<2>(stage, turns, in, to); break;
-      case 3: Sweep<3>(stage, turns, in, to); break;
-      case 4: Sweep<4>(stage, turns, in, to); break;
-      case 5: Sweep<5>(stage, turns, in, to); break;
-      default: Sweep<8>(stage, turns, in, to);
+      case 2: return Sweep<2>(stage, turns, in, to, by);
+      case 3: return Sweep<3>(stage, turns, in, to, by);
+      case 4: return Sweep<4>(stage, turns, in, to, by);
+      case 5: return Sweep<5>(stage, turns, in, to, by);
+      default: return Sweep<8>(stage, turns, in, to, by);
     }
+  };
+  for (std::size_t i = 0; i + 1 < count; ++i) {
+    const FftRows<T> to = i % 2 == 0 ? second : first;
+    sweep(line.stages[i], to, FftPlain());
     in = to;
   }
+  if (count > 0) sweep(line.stages[count - 1], out, last);
 }
 
 }  // namespace subquad::kernels::HWY_NAMESPACE

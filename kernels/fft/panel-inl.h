@@ -139,13 +139,14 @@ class FftPanel {
   }
 
   // The halves of Forward and Backward for plans that are not padded: run k1 holds the numbers k1 + outer k2 of the
-  // spectrum in rows k1 pitch + k2, so that products of spectra can be made run by run, in the cache.
+  // spectrum in rows k2 of RunRows(k1), so that products of spectra can be made run by run, in the cache.
+  FftRows<T> RunRows(Index k1) const { return Rows().From(k1 * smooth_.pitch()); }
   template <class Source>
   void ForwardColumns(const Source& source) {
     Columns(Rows(), source);
   }
-  void ForwardRun(Index k1) { Run(Rows(), k1); }
-  void BackwardRun(Index k1) { Run(Rows().Exchanged(), k1); }
+  void ForwardRun(Index k1) { Run(RunRows(k1)); }
+  void BackwardRun(Index k1) { RunBack(RunRows(k1).Exchanged(), k1); }
   template <class Target>
   void BackwardColumns(const Target& target) {
     ColumnsBack(Rows().Exchanged(),
@@ -158,44 +159,47 @@ class FftPanel {
 
   // The inverse transform is the transform between two exchanges of real and imaginary parts.
   FftRows<T> Rows() const { return {data_, kFftLanes<T>, kRow}; }
-  Spectral<T> Turn(Index k, Index c) const {
-    const Index at = k * smooth_.inner + c;
-    return {hn::Set(FftLanes<T>(), smooth_.turns_re.data()[at]), hn::Set(FftLanes<T>(), smooth_.turns_im.data()[at])};
-  }
   FftCursor Natural(Index j) const { return {j, smooth_.inner, 1, smooth_.pitch()}; }
+
+  // Column c of a panel's rows, times its roots of unity.
+  void Column(FftRows<T> numbers, FftRows<T> rows, Index c) const {
+    TransformLine(smooth_.column, numbers, lines_[0], lines_.Spare(), rows.From(c).Every(smooth_.pitch()),
+                  FftTurns<T>{smooth_.turns_re.data() + c, smooth_.turns_im.data() + c, smooth_.inner});
+  }
+  void ColumnBack(FftRows<T> rows, Index c, FftRows<T> numbers) const {
+    TransformLine(smooth_.column, rows.From(c).Every(smooth_.pitch()), numbers, lines_.Spare(), numbers);
+  }
+
+  void Run(FftRows<T> run) const { TransformLine(smooth_.run, run, lines_[0], lines_.Spare(), run); }
+  // Run k1 on the way back, times its roots of unity.
+  void RunBack(FftRows<T> run, Index k1) const {
+    if (smooth_.outer == 1) return Run(run);
+    const Index at = k1 * smooth_.inner;
+    TransformLine(smooth_.run, run, lines_[0], lines_.Spare(), run,
+                  FftTurns<T>{smooth_.turns_re.data() + at, smooth_.turns_im.data() + at, 1});
+  }
 
   // In place: a column, and a run, has its results where its numbers were.
   template <class Source>
   void Columns(FftRows<T> rows, const Source& source) {
-    const Index outer = smooth_.outer, inner = smooth_.inner, pitch = smooth_.pitch();
+    const Index outer = smooth_.outer, inner = smooth_.inner;
     if (outer == 1) source(0, inner, rows);
     for (Index first = 0; outer > 1 && first < inner; first += kColumns) {
       const Index count = std::min(kColumns, inner - first);
       for (Index a = 0; a < outer; ++a) source(first + inner * a, count, lines_.Across(a));
-      for (Index c = 0; c < count; ++c) TransformLine(smooth_.column, lines_[c], lines_[c], lines_.Spare(), lines_[c]);
-      for (Index k = 0; k < outer; ++k)
-        for (Index c = 0; c < count; ++c)
-          rows.Store(Times(lines_[c].Load(k), Turn(k, first + c)), k * pitch + first + c);
+      for (Index c = 0; c < count; ++c) Column(lines_[c], rows, first + c);
     }
   }
 
   template <class Target>
   void ColumnsBack(FftRows<T> rows, const Target& target) {
-    const Index outer = smooth_.outer, inner = smooth_.inner, pitch = smooth_.pitch();
+    const Index outer = smooth_.outer, inner = smooth_.inner;
     if (outer == 1) target(0, inner, rows);
     for (Index first = 0; outer > 1 && first < inner; first += kColumns) {
       const Index count = std::min(kColumns, inner - first);
-      for (Index k = 0; k < outer; ++k)
-        for (Index c = 0; c < count; ++c)
-          lines_[c].Store(Times(rows.Load(k * pitch + first + c), Turn(k, first + c)), k);
-      for (Index c = 0; c < count; ++c) TransformLine(smooth_.column, lines_[c], lines_[c], lines_.Spare(), lines_[c]);
+      for (Index c = 0; c < count; ++c) ColumnBack(rows, first + c, lines_[c]);
       for (Index a = 0; a < outer; ++a) target(first + inner * a, count, lines_.Across(a));
     }
-  }
-
-  void Run(FftRows<T> rows, Index k1) {
-    const FftRows<T> run = rows.From(k1 * smooth_.pitch());
-    TransformLine(smooth_.run, run, lines_[0], lines_.Spare(), run);
   }
 
   // Bluestein's convolution; the result stands in natural order.
@@ -211,12 +215,10 @@ class FftPanel {
       for (Index i = there; i < count; ++i) to.Store({hn::Zero(FftLanes<T>()), hn::Zero(FftLanes<T>())}, i);
     });
     for (Index k1 = 0; k1 < smooth_.outer; ++k1) {
-      Run(rows, k1);
-      for (Index k2 = 0; k2 < smooth_.inner; ++k2, filter += 2) {
-        const Index row = k1 * smooth_.pitch() + k2;
-        rows.Store(Turned(rows.Load(row), filter), row);
-      }
-      Run(exchanged, k1);
+      const FftRows<T> run = rows.From(k1 * smooth_.pitch());
+      Run(run);
+      for (Index k2 = 0; k2 < smooth_.inner; ++k2, filter += 2) run.Store(Turned(run.Load(k2), filter), k2);
+      RunBack(run.Exchanged(), k1);
     }
     ColumnsBack(exchanged, [&](Index j, Index count, FftRows<T> from) HWY_ATTR {
       const FftRows<T> result = from.Exchanged();

@@ -60,23 +60,22 @@ HWY_INLINE void ForPairs(const FftPanel<T>& panel, const Before& before, const F
   }
 }
 
-// The same pairs in the order of the panel, two runs at a time: before(k1) for both runs, f(row of k, row of h - k, w)
-// for their pairs, after(k1) for both. For plans that are not padded.
-template <class T, class Before, class F, class After>
-HWY_INLINE void ForPairsOfRuns(const cpu::FftPlan<T>& plan, const Before& before, const F& f, const After& after) {
-  const Index outer = plan.outer, inner = plan.inner, pitch = plan.pitch();
+// Numbers k = run + outer k2, k2 < pairs, of a spectrum, and h - k = mirror + outer * Opposite(k2): both runs whole, or
+// the one run that is its own mirror, where number 0 and, of even h, h / 2 are their own partners.
+struct PairOfRuns {
+  Index run, mirror, pairs, inner;
+
+  bool IsOne() const { return run == mirror; }
+  Index Opposite(Index k2) const { return run > 0 ? inner - 1 - k2 : k2 > 0 ? inner - k2 : 0; }
+};
+
+// The same pairs in the order of the panel, two runs at a time: f(PairOfRuns). For plans that are not padded.
+template <class T, class F>
+HWY_INLINE void ForPairsOfRuns(const cpu::FftPlan<T>& plan, const F& f) {
+  const Index outer = plan.outer, inner = plan.inner;
   for (Index run = 0; 2 * run <= outer; ++run) {
     const Index mirror = run == 0 ? 0 : outer - run;
-    before(run);
-    if (mirror != run) before(mirror);
-    const Spectral<T> first = Broadcast(plan.half_turns.data() + 2 * run);
-    const Index pairs = run == 0 ? inner / 2 + 1 : mirror == run ? (inner + 1) / 2 : inner;
-    for (Index k2 = 0; k2 < pairs; ++k2) {
-      const Index opposite = run > 0 ? inner - 1 - k2 : k2 > 0 ? inner - k2 : 0;
-      f(run * pitch + k2, mirror * pitch + opposite, Times(first, Broadcast(plan.run_half_turns.data() + 2 * k2)));
-    }
-    after(run);
-    if (mirror != run) after(mirror);
+    f(PairOfRuns{run, mirror, run == 0 ? inner / 2 + 1 : mirror == run ? (inner + 1) / 2 : inner, inner});
   }
 }
 

@@ -51,10 +51,11 @@ void Cross(const CyclicTask<T>& task, const T* a, const T* b, const T* shift, T*
     task.Store(hn::Mul(a_level, y), col, j);
     return y;
   });
+  const T scale = CyclicScale(first) / static_cast<T>(n);
   CyclicProducts(std::array{&first, &second}, std::array{&first},
-                 [](const SpectralPair<T>* x, SpectralPair<T>* y) HWY_ATTR { y[0] = Times(Conjugate(x[0]), x[1]); });
-  CyclicBackward(first, n, CyclicScale(first) / static_cast<T>(n),
-                 [&](Index t, Numbers<T> x) HWY_ATTR { task.Store(x, lag, t); });
+                 [=](const SpectralPair<T>* x, SpectralPair<T>* y)
+                     HWY_ATTR { y[0] = Scaled(Times(Conjugate(x[0]), x[1]), scale); });
+  CyclicBackward(first, task, lag);
 }
 
 template <class T>
@@ -75,21 +76,21 @@ void CrossGrad(const CyclicTask<T>& task, const T* dlag, const T* dcol, const T*
   const auto plan = CyclicPlan<T>(n);
   const FftLines<T> lines(*plan);
   FftPanel<T> up(*plan, lines), first(*plan, lines), second(*plan, lines);
-  CyclicForward(up, n, Continued::by_zeros, load(dlag));
+  CyclicForward(up, task, Continued::by_zeros, dlag);
   CyclicForward(first, n, Continued::behind, centred_a);
   CyclicForward(second, n, Continued::ahead, centred_b);
+  const T scale = CyclicScale(up) / static_cast<T>(n);
   CyclicProducts(std::array{&up, &first, &second}, std::array{&first, &second},
-                 [](const SpectralPair<T>* x, SpectralPair<T>* y) HWY_ATTR {
-                   y[0] = Times(x[0], x[1]);             // dbt: e convolved with at
-                   y[1] = Times(Conjugate(x[0]), x[2]);  // dat: e correlated with bt
+                 [=](const SpectralPair<T>* x, SpectralPair<T>* y) HWY_ATTR {
+                   y[0] = Scaled(Times(x[0], x[1]), scale);             // dbt: e convolved with at
+                   y[1] = Scaled(Times(Conjugate(x[0]), x[2]), scale);  // dat: e correlated with bt
                  });
   const auto up_mean = Mean<T>(n, load(dcol));
   const auto columns = Mean<T>(n, [&](Index j) HWY_ATTR { return hn::Mul(task.Load(dcol, j), centred_b(j)); });
   const auto a_level = shift == nullptr ? a_mean : hn::Add(a_mean, task.row.Load(shift, 0));
   if (shift != nullptr) task.row.Store(hn::Mul(columns, hn::Set(FftLanes<T>(), static_cast<T>(n))), dshift_part, 0);
-  const T scale = CyclicScale(up) / static_cast<T>(n);
-  CyclicBackward(second, n, scale, [&](Index j, Numbers<T> x) HWY_ATTR { task.Store(hn::Add(x, columns), da, j); });
-  CyclicBackward(first, n, scale, [&](Index j, Numbers<T> x) HWY_ATTR {
+  CyclicBackward(second, n, [&](Index j, Numbers<T> x) HWY_ATTR { task.Store(hn::Add(x, columns), da, j); });
+  CyclicBackward(first, n, [&](Index j, Numbers<T> x) HWY_ATTR {
     task.Store(hn::MulAdd(a_level, hn::Sub(task.Load(dcol, j), up_mean), x), db, j);
   });
 }

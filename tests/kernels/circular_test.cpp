@@ -119,6 +119,26 @@ TEST_CASE("circular_correlate of a sample knows neither padding, nor other sampl
   });
 }
 
+TEST_CASE("circular_convolve_grad and circular_correlate_grad have the bits of each gradient alone") {
+  for_each_float([](DType dtype) {
+    for (const Index n : {1, 2, 7, 24, 128, 130, 1000}) {
+      CAPTURE(n);
+      const Shape shape = {2, n + 3, 19};
+      const Tensor a = normal(shape, dtype, 1), b = normal(shape, dtype, 2), up = normal(shape, dtype, 3);
+      const Mask mask = lengths({n, n + 3}, n + 3);
+      const kernels::CircularGrads convolve = kernels::circular_convolve_grad(up, a, b, mask);
+      CHECK(same_bits(convolve.da, kernels::circular_correlate(b, up, mask)));
+      CHECK(same_bits(convolve.db, kernels::circular_correlate(a, up, mask)));
+      const kernels::CircularGrads correlate = kernels::circular_correlate_grad(up, a, b, mask);
+      CHECK(same_bits(correlate.da, kernels::circular_correlate(up, b, mask)));
+      CHECK(same_bits(correlate.db, kernels::circular_convolve(up, a, mask)));
+    }
+  });
+  const Tensor empty_sample = zeros({2, 3, 4}, kFloat32, device());
+  CHECK(same_bits(kernels::circular_convolve_grad(empty_sample, empty_sample, empty_sample, lengths({0, 3}, 3)).da,
+                  empty_sample));
+}
+
 TEST_CASE("circular_convolve gives the same bits for any thread count") {
   const Tensor a = normal({3, 120, 40}, kFloat32, 1), b = normal({3, 120, 40}, kFloat32, 2);
   CHECK(same_for_any_thread_count([&] {
@@ -149,6 +169,8 @@ TEST_SUITE("cpu") {  // the door is the same on every device
                          "circular_convolve: b is [2, 4, 2] float32 cpu, expected shape [2, 4, 3]", ShapeError);
     CHECK_THROWS_WITH_AS(kernels::circular_correlate(a, zeros({2, 4, 3}, kFloat64, kCpu)),
                          "circular_correlate: b is [2, 4, 3] float64 cpu, expected float32 like a", DTypeError);
+    CHECK_THROWS_WITH_AS(kernels::circular_convolve_grad(zeros({2, 4, 2}, kFloat32, kCpu), a, a),
+                         "circular_convolve_grad: dout is [2, 4, 2] float32 cpu, expected shape [2, 4, 3]", ShapeError);
     const Mask holes = Mask::from_bool(tensor<bool>({true, false, true, false, true, true, true, true}, {2, 4}));
     CHECK_THROWS_WITH_AS(kernels::circular_convolve(a, a, holes),
                          "circular_convolve: the mask has real positions behind padded ones, expected every sample's "

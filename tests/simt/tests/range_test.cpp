@@ -146,6 +146,8 @@ std::vector<Op> every_op() {
       {"pairs_to_complex", [=] { pairs_to_complex(pairs); }},
       {"circular_convolve", [=] { circular_convolve(rows, rows); }},
       {"circular_correlate", [=] { circular_correlate(rows, rows); }},
+      {"circular_convolve_grad", [=] { circular_convolve_grad(rows, rows, rows); }},
+      {"circular_correlate_grad", [=] { circular_correlate_grad(rows, rows, rows); }},
       {"hidden_cross", [=] { hidden_cross(rows, rows); }},
       {"hidden_cross_grad", [=] { hidden_cross_grad(rows, rows, rows, rows); }},
       {"gumbel_noise",
