@@ -42,6 +42,7 @@ struct GatheredHead {
   const GatheredBackward<T>& args;
   Slots slots;
   Index b, h, width, value_width;
+  bool far;  // rows are worth prefetching
   HeadRows<const T> q, k, v, dout;
   const T* bias;
   T scale;
@@ -55,6 +56,7 @@ struct GatheredHead {
         h(head % a.q.dim(1)),
         width(a.q.dim(3)),
         value_width(a.v.dim(3)),
+        far(WorthPrefetching<T>(std::max(a.q.dim(2), a.k.dim(2)), width, value_width)),
         q(a.q, b, h),
         k(a.k, b, h),
         v(a.v, b, h),
@@ -142,7 +144,7 @@ void QueryGradient(const GatheredHead<T>& head, Index i, T* dbias) {
     for (Index a = 0; dbias != nullptr && a < block.count(); ++a) dbias[block.slot(a)] = block.ds()[a];
     block.clear();
   };
-  const bool prefetch = i + 1 < head.slots.queries && !head.slots.skipped(i + 1);
+  const bool prefetch = head.far && i + 1 < head.slots.queries && !head.slots.skipped(i + 1);
   for (Index t = 0; t < head.slots.count; ++t) {
     if (const Index next = prefetch ? head.slots.key(i + 1, t) : -1; next >= 0) {
       PrefetchRow(head.k[next], head.width);
@@ -174,8 +176,9 @@ void KeyGradient(const GatheredHead<T>& head, const SlotsByKey& by_key, Index j)
     block.clear();
   };
   const Index* entries = by_key.entries.data<Index>();
+  const Index entry_count = by_key.entries.size();
   for (Index entry = start[0]; entry < start[1]; ++entry) {
-    if (entry + kSlotsAhead < by_key.entries.size()) {  // of this key or of one of the next
+    if (head.far && entry + kSlotsAhead < entry_count) {  // of this key or of one of the next
       const Index next = by_key.query(entries[entry + kSlotsAhead]);
       PrefetchRow(head.q[next], head.width);
       PrefetchRow(head.dout[next], head.value_width);

@@ -63,8 +63,10 @@ void GatheredQuery(const GatheredForward<T>& args, const Slots& slots, Index hea
   const HeadRows<const T> q(args.q, b, h), k(args.k, b, h), v(args.v, b, h);
   T* out = HeadRows<T>(args.out, b, h)[i];
   std::size_t found = 0;
-  const bool prefetch = i + 1 < slots.queries && !slots.skipped(i + 1);
-  for (Index t = 0; t < slots.count && !slots.skipped(i); ++t) {
+  const bool prefetch =
+      WorthPrefetching<T>(args.k.dim(2), width, value_width) && i + 1 < slots.queries && !slots.skipped(i + 1);
+  const Index seen = slots.skipped(i) ? 0 : slots.count;
+  for (Index t = 0; t < seen; ++t) {
     if (const Index next = prefetch ? slots.key(i + 1, t) : -1; next >= 0) {
       PrefetchRow(k[next], width);
       PrefetchRow(v[next], value_width);

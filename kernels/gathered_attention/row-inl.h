@@ -94,9 +94,8 @@ HWY_INLINE void AddWeightedSum(const T* weights, Index count, const T* const* ro
   Index c = 0;
   for (; c + kStrip<T> <= width; c += kStrip<T>)
     WeightedVectors<2>(WholeVector<Vector<T>>(), weights, count, rows, c, out);
-  ForVectors(Vector<T>(), width - c, [&](Index more, auto lanes) HWY_ATTR {
-    WeightedVectors<1>(lanes, weights, count, rows, c + more, out);
-  });
+  ForVectors(Vector<T>(), width - c,
+             [&](Index more, auto lanes) HWY_ATTR { WeightedVectors<1>(lanes, weights, count, rows, c + more, out); });
 }
 
 // Asks for a row that will be read soon: rows that slots name lie anywhere, so that no prefetcher of the processor sees
@@ -108,6 +107,14 @@ HWY_INLINE void PrefetchRow(const T* row, Index width) {
   const auto end = begin + std::min(static_cast<std::uintptr_t>(width) * sizeof(T), kMost);
   for (std::uintptr_t line = begin / kLine * kLine; line < end; line += kLine)
     hwy::Prefetch(reinterpret_cast<const char*>(line));
+}
+
+// Are the rows of a head, one of either width per position, worth asking for? Below, what the processor has in flight
+// on its own is enough: at 256 KiB asking makes a pass a fifth slower, at 1 MiB it changes nothing, at 4 MiB it makes
+// backward 8 % faster (Zen 5 with 1 MiB of L2).
+template <class T>
+bool WorthPrefetching(Index rows, Index width, Index value_width) {
+  return rows * (width + value_width) * static_cast<Index>(sizeof(T)) > Index{2} << 20;
 }
 
 inline constexpr Index kQueriesPerTask = 64;
