@@ -1,7 +1,7 @@
-// What lag-column attention's forward and backward share. Positions go in strips; along a lag each position has a key of
-// its own, and the keys of a strip stand side by side as its positions do: a lag is a shift of where rows are read. In
-// products along lags lanes are features, whose sums come out with positions as lanes; in those with columns, which all
-// positions share, lanes are positions throughout.
+// What lag-column attention's forward and backward share. Positions go in strips; along a lag each position has a key
+// of its own, and the keys of a strip stand side by side as its positions do: a lag is a shift of where rows are read.
+// In products along lags lanes are features, whose sums come out with positions as lanes; in those with columns, which
+// all positions share, lanes are positions throughout.
 #if defined(SUBQUAD_KERNELS_LAG_COLUMN_ATTENTION_SHIFTED_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SUBQUAD_KERNELS_LAG_COLUMN_ATTENTION_SHIFTED_INL_H_
 #undef SUBQUAD_KERNELS_LAG_COLUMN_ATTENTION_SHIFTED_INL_H_
