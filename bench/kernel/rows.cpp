@@ -16,6 +16,8 @@ const Target kSkinnyProduct = {"skinny product", 0.7, 0.7, 1.3};
 const Target kAttention = {"softmax attention", 0.7, 0.75, 1.5};
 const Target kNystrom = {"nystrom", 0.6, 0.6, 3};
 const Target kChord = {"chord product", 0.35, 0.35, 10};
+// Two multiplications for each number that is read: never bound by products, and every peer moves the same bytes.
+const Target kButterfly = {"butterfly product", 0.5, 0.5, 1, false};
 const Target kParamixer = {"paramixer", 0.55, 0.55, 3, false};
 const Target kFft = {"fft", 0.15, 0.15, 2};
 const Target kTopK = {"top-k", 0.5, 0, 2, false};
@@ -73,7 +75,7 @@ std::vector<Row> primitive_rows() {
       .one("pinv", {})
       .of_lengths("chord_matmul", kChord)
       .of_lengths("chord_chain", kChord)
-      .of_lengths("butterfly_matmul", kChord)
+      .of_lengths("butterfly_matmul", kButterfly)
       .of_lengths("factor_mlp")
       .of_lengths("fft", kFft)
       .of_lengths("rfft", kFft)

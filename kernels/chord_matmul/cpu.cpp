@@ -68,6 +68,17 @@ struct Chain {
   }
 };
 
+// How far apart a row and a column that it links may stand, going round.
+Index reach(const Links& links, Index positions) {
+  Index most = 0;
+  if (positions == 0) return most;
+  for (const Index offset : links.offsets) {
+    const Index ahead = links.rule == LinkRule::flip ? offset : (offset % positions + positions) % positions;
+    most = std::max(most, links.rule == LinkRule::flip ? ahead : std::min(ahead, positions - ahead));
+  }
+  return most;
+}
+
 // Numbers from the caching allocator.
 template <class T>
 class Buffer {
@@ -157,25 +168,34 @@ struct Step {
 template <class T>
 void DotRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index end) {
   const hn::ScalableTag<T> d;
+  constexpr Index kLanes = hn::MaxLanes(d);
   std::vector<Index> row_at;
-  std::vector<T> dots;
+  HWY_ALIGN T dots[kLanes];
   for (Runs run(chain.pattern(step.m), begin, end, step.n); run.next();) {
     row_at.clear();
     for (const Index distance : run.distances()) row_at.push_back(distance * chain.width);
     while (row_at.size() % kPerBlock<T> != 0) row_at.push_back(row_at.back());
-    dots.resize(row_at.size());
     const bool all = run.count() == chain.links;
-    const Index whole = all ? chain.links / kPerBlock<T> * kPerBlock<T> : 0;  // may be written in place
-    for (Index i = run.begin(); i < run.end(); ++i) {
-      const T *up = step.up + i * chain.width, *from = step.from + i * chain.width;
+    Index i = run.begin();
+    if constexpr (HWY_TARGET != HWY_SCALAR)
+      for (; all && chain.links == 2 && i + kLanes / 2 <= run.end(); i += kLanes / 2)
+        hn::StoreU(DotPairs(d, step.up + i * chain.width, step.from + i * chain.width, row_at.data(), chain.width), d,
+                   step.dweights + 2 * i);
+    for (; i < run.end(); ++i) {
       T* to = step.dweights + i * chain.links;
-      for (Index a = 0; a < run.count(); a += kPerBlock<T>)
-        DotGroup(d, up, from, row_at.data() + a, chain.width, (a < whole ? to : dots.data()) + a);
       if (!all) std::fill_n(to, chain.links, T(0));
-      for (Index a = whole; a < run.count(); ++a) {
-        const auto at = static_cast<std::size_t>(a);
-        to[run.links()[at]] = dots[at];
-      }
+      ForVectors(d, run.count(), [&](Index a, auto lanes) HWY_ATTR {
+        const Index groups = std::min(kLanes, static_cast<Index>(row_at.size()) - a) / kPerBlock<T>;
+        const auto sums = DotVector(d, step.up + i * chain.width, step.from + i * chain.width, row_at.data() + a,
+                                    groups, chain.width);
+        if (all) {
+          lanes.Store(sums, to + a);
+        } else {
+          hn::Store(sums, d, dots);
+          for (Index x = a; x < std::min(run.count(), a + kLanes); ++x)
+            to[run.links()[static_cast<std::size_t>(x)]] = dots[x - a];
+        }
+      });
     }
   }
 }
@@ -221,9 +241,12 @@ void Backward(const Chain<T>& chain, const T* dout, const T* kept, T* dweights, 
       if (m == 0 && total != nullptr) start = total;
       T* to = m > 0 ? buffers[(chain.factors - 1 - m) % 2].data() : last;
       const Step<T> step{m, b, n, up, from, start, to, dweights + (m * chain.batch + b) * weight_size};
-      // One after the other, so that far rows of one matrix only, first `from`, then `up`, are wanted in the caches.
-      chain.for_rows(n, [&](Index begin, Index end) HWY_ATTR { DotRows(chain, step, begin, end); });
+      // Side by side where links are short, so that `up` is read once; else one after the other, so that far rows of
+      // one matrix only, first `from`, then `up`, are wanted in the caches.
+      const bool near = reach(chain.pattern(m), n) < kRows;
+      if (!near) chain.for_rows(n, [&](Index begin, Index end) HWY_ATTR { DotRows(chain, step, begin, end); });
       chain.for_rows(n, [&](Index begin, Index end) HWY_ATTR {
+        if (near) DotRows(chain, step, begin, end);
         if (total != nullptr) AddRows(up, begin, end, chain.width, total);
         BackwardRows(chain, step, begin, end);
       });

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "subquad/kernels/chord_matmul/links.h"
+#include "subquad/kernels/simd/lane_sums-inl.h"
 #include "subquad/kernels/simd/row-inl.h"
-#include "subquad/kernels/simd/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
@@ -131,38 +131,41 @@ HWY_INLINE void WeighRange(D d, const Weighing<T>& w, Index begin, Index end) {
   for (; i < end; ++i) WeighRows<1>(d, w, i);
 }
 
-// Adds the 16-byte blocks of a vector; the sums stand in the first one.
-#if HWY_TARGET == HWY_SCALAR
-template <class D>
-HWY_INLINE hn::Vec<D> AddBlocks(D /*d*/, hn::Vec<D> v) {
-  return v;
-}
-#else
-template <class D>
-HWY_INLINE auto AddBlocks(D /*d*/, hn::Vec<D> v) {
-  if constexpr (static_cast<Index>(hn::MaxLanes(D())) <= kPerBlock<hn::TFromD<D>>) {
-    return v;
-  } else {
-    const hn::Half<D> half;
-    return AddBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
-#endif
-
-// to[g] = sum_c row[c] other[row_at[g] + c] for kPerBlock numbers g.
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE void DotGroup(D d, const T* row, const T* other, const Index* row_at, Index width, T* to) {
+// Products of kRows neighbouring rows with as many rows of `other` each, kPerBlock in all. Inside every block of the
+// result, lane r (kPerBlock / kRows) + k is what that block adds to sum_c row[r width + c] other[row_at[k] + r width +
+// c].
+template <int kRows, class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> DotGroup(D d, const T* row, const T* other, const Index* row_at, Index width) {
+  constexpr Index kEach = kPerBlock<T> / kRows;
   hn::Vec<D> sums[kPerBlock<T>];
   for (auto& sum : sums) sum = hn::Zero(d);
   ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
-    const auto left = lanes.Load(row + c);
-    for (Index g = 0; g < kPerBlock<T>; ++g) sums[g] = hn::MulAdd(left, lanes.Load(other + row_at[g] + c), sums[g]);
+    for (Index r = 0; r < kRows; ++r) {
+      const auto left = lanes.Load(row + r * width + c);
+      for (Index k = 0; k < kEach; ++k)
+        sums[r * kEach + k] = hn::MulAdd(left, lanes.Load(other + row_at[k] + r * width + c), sums[r * kEach + k]);
+    }
   });
-  TransposeBlocks(d, sums);
-  auto total = sums[0];
-  for (Index g = 1; g < kPerBlock<T>; ++g) total = hn::Add(total, sums[g]);
-  const hn::CappedTag<T, static_cast<std::size_t>(kPerBlock<T>)> first;
-  hn::StoreU(AddBlocks(d, total), first, to);
+  return AddInsideBlocks(d, sums);
+}
+
+// Lane a is sum_c row[c] other[row_at[a] + c] for the first `groups` times kPerBlock lanes, at most a whole vector.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> DotVector(D d, const T* row, const T* other, const Index* row_at, Index groups, Index width) {
+  hn::Vec<D> inside[kBlocksOf<T>];
+  for (Index g = 0; g < kBlocksOf<T>; ++g)
+    inside[g] = g < groups ? DotGroup<1>(d, row, other, row_at + g * kPerBlock<T>, width) : hn::Zero(d);
+  return AddBlocksOf(d, inside);
+}
+
+// Two links a row: half as many neighbouring rows as lanes; lane 2 r + k is row r with its link k.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> DotPairs(D d, const T* row, const T* other, const Index* row_at, Index width) {
+  constexpr Index kRows = kPerBlock<T> / 2;
+  hn::Vec<D> inside[kBlocksOf<T>];
+  for (Index g = 0; g < kBlocksOf<T>; ++g)
+    inside[g] = DotGroup<kRows>(d, row + g * kRows * width, other + g * kRows * width, row_at, width);
+  return AddBlocksOf(d, inside);
 }
 
 }  // namespace

@@ -156,6 +156,8 @@ std::vector<ChordCase> cases() {
       {.batch = 1, .positions = 300, .width = 96, .links = {kernels::cdil_links(3, 9)}},
       {.positions = 8, .width = 5, .links = cdil(3, 9)},  // coinciding columns
       {.positions = 6, .width = 100, .links = {{LinkRule::flip, {0, 1, 2, 5, 8}}}},
+      {.batch = 1, .positions = 45, .width = 20, .links = butterfly(5)},  // pairs of links, whole vectors and a rest
+      {.batch = 1, .positions = 600, .width = 3, .links = {kernels::cdil_links(120, 5), kernels::cdil_links(130, 5)}},
       {.batch = 0},
       {.positions = 0},
       {.width = 0},
