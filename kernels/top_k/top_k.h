@@ -7,13 +7,13 @@
 // Of equal elements the one with the lower index comes first (-0 equals +0), so a result is a function of x alone. A
 // NaN is a NanError that names its place; on CUDA, where that would be to wait for the device, a NaN is larger than
 // every number. Work, O(N + k log k) comparisons on a CPU whatever the order of the elements: x is read three times,
-// from the first-level cache when a row fits it, for NaNs, for the maxima of 2 k groups of elements, whose k-th largest
-// is a bar that the k best reach, and for what reaches it; only that is sorted. On CUDA a block has a row, reads it
-// once from memory (up to 48 KB, then five times in float32) and finds the k-th largest by digits of 11 bits; 2048 and
-// fewer are sorted in shared memory, more in memory, 8 bytes (float64: 16) for each, in a power of two of them per row.
-// Where rows are few and long (up to 64, from 16384 elements on), blocks have parts of them, of 8192 elements or more,
-// and one launch more merges what each found.
-// Source of the choice: our reconstruction of FSAT, nn/attention/fsat.h.
+// from the first-level cache when a row fits it, for NaNs, for the maxima of 2 k groups of elements, of which a bar is
+// bisected that the k best reach, and for what reaches it; only that is sorted, up to 256 by comparing all pairs. On
+// CUDA a block has a row, reads it once from memory (up to 48 KB, then five times in float32) and finds the k-th
+// largest by digits of 11 bits; 2048 and fewer are sorted in shared memory, more in memory, 8 bytes (float64: 16) for
+// each, in a power of two of them per row. Where rows are few and long (up to 64, from 16384 elements on), blocks have
+// parts of them, of 8192 elements or more, and one launch more merges what each found. Source of the choice: our
+// reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 
 #include <array>

@@ -80,6 +80,19 @@ TEST_CASE("top_k equals a stable sort") {
   });
 }
 
+TEST_CASE("top_k of about as many as are ranked by comparing all pairs") {
+  for_each_float([](DType dtype) {
+    for (const Index width : {255, 256, 257, 600, 4000})
+      for (const Index k : {1, 64, 100, 255, 256, 257}) {
+        if (k > width) continue;
+        CAPTURE(width);
+        CAPTURE(k);
+        check_top_k(normal({2, width}, dtype, 10), k);
+        check_top_k(ties({2, width}, dtype, 11, 40), k);
+      }
+  });
+}
+
 TEST_CASE("top_k of rising and falling rows, infinities and signed zeros") {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
