@@ -21,15 +21,17 @@ T Inverse(Index width) {
 }
 
 // A block of rows is passed over several times while it lies in L1; what each pass finds of a row is a lane of a
-// vector, so that sums over lanes, the root and the division serve a whole block. At most kBlockElements where rows are
-// long.
+// vector, so that sums over lanes, roots and divisions serve a vector of rows. A block has two of them, which hides the
+// latency of one behind the other; fewer rows, so that there are at most kBlockElements, where rows are long.
 template <class T>
 inline constexpr Index kLanesOf = hn::MaxLanes(hn::ScalableTag<T>());
+template <class T>
+inline constexpr Index kBlockRows = 2 * kLanesOf<T>;
 
 template <class T>
 Index RowsPerBlock(Index width) {
   constexpr Index kBlockElements = 4096;
-  return std::clamp<Index>(kBlockElements / std::max<Index>(width, 1), 1, kLanesOf<T>);
+  return std::clamp<Index>(kBlockElements / std::max<Index>(width, 1), 1, kBlockRows<T>);
 }
 
 // A vector of partial sums for each row of a block.
@@ -38,19 +40,24 @@ struct PartialSums {
   // Sums that no strip begins, those of lanes without a row or of rows without columns, are 0.
   HWY_INLINE PartialSums(Index rows, Index width) {
     const hn::ScalableTag<T> d;
-    for (Index row = width > 0 ? rows : 0; row < kLanesOf<T>; ++row) hn::Store(hn::Zero(d), d, of(row));
+    for (Index row = width > 0 ? rows : 0; row < kBlockRows<T>; ++row) hn::Store(hn::Zero(d), d, of(row));
   }
-  HWY_ALIGN T lanes[kLanesOf<T> * kLanesOf<T>];
+  HWY_ALIGN T lanes[kBlockRows<T> * kLanesOf<T>];
 
   T* of(Index row) { return lanes + row * kLanesOf<T>; }
-  auto sums() const { return SumOfEach(hn::ScalableTag<T>(), lanes); }  // of row r in lane r
 };
 
 // One number for each row of a block.
 template <class T>
 struct PerRow {
-  explicit HWY_INLINE PerRow(hn::Vec<hn::ScalableTag<T>> v) { hn::Store(v, hn::ScalableTag<T>(), of); }
-  HWY_ALIGN T of[kLanesOf<T>];
+  // f(the sums of a vector of rows), a vector.
+  template <class F>
+  HWY_INLINE PerRow(const PartialSums<T>& partial, Index count, const F& f) {
+    const hn::ScalableTag<T> d;
+    for (Index row = 0; row < count; row += kLanesOf<T>)
+      hn::Store(f(SumOfEach(d, partial.lanes + row * kLanesOf<T>)), d, of + row);
+  }
+  HWY_ALIGN T of[kBlockRows<T>];
 };
 
 template <class T>
@@ -65,16 +72,14 @@ struct Normalise {
     PartialSums<T> totals(count, width), squares(count, width);
     const auto inverse = hn::Set(d, Inverse<T>(width));
     ForStrips(d, width, [&](Index c, auto strip) HWY_ATTR { AddTotals(first, count, c, strip, totals); });
-    const auto means = hn::Mul(totals.sums(), inverse);
-    const PerRow<T> m(means);
-    ForStrips(d, width, [&](Index c, auto strip) HWY_ATTR { AddSquares(first, count, c, strip, m, squares); });
-    const auto variances = hn::Mul(squares.sums(), inverse);
-    const auto rstds = hn::Div(hn::Set(d, 1), hn::Sqrt(hn::Add(variances, hn::Set(d, eps))));
-    const PerRow<T> s(rstds);
-    ForStrips(d, width, [&](Index c, auto strip) HWY_ATTR { Write(first, count, c, strip, m, s); });
-    const auto rows = hn::FirstN(d, static_cast<std::size_t>(count));
-    hn::BlendedStore(means, rows, d, mean + first);
-    hn::BlendedStore(rstds, rows, d, rstd + first);
+    const PerRow<T> means(totals, count, [&](auto sums) HWY_ATTR { return hn::Mul(sums, inverse); });
+    ForStrips(d, width, [&](Index c, auto strip) HWY_ATTR { AddSquares(first, count, c, strip, means, squares); });
+    const PerRow<T> rstds(squares, count, [&](auto sums) HWY_ATTR {
+      return hn::Div(hn::Set(d, 1), hn::Sqrt(hn::MulAdd(sums, inverse, hn::Set(d, eps))));
+    });
+    ForStrips(d, width, [&](Index c, auto strip) HWY_ATTR { Write(first, count, c, strip, means, rstds); });
+    std::copy_n(means.of, count, mean + first);
+    std::copy_n(rstds.of, count, rstd + first);
   }
 
   // What is normalised.
@@ -185,11 +190,9 @@ struct Gradient {
       AddSums(first, count, c, strip, sums, dots, dgamma + c, dbeta + c);
     });
     const auto inverse = hn::Set(d, Inverse<T>(width));
-    const auto rows = hn::FirstN(d, static_cast<std::size_t>(count));
-    const auto mean_dots = hn::Mul(dots.sums(), inverse);
-    const PerRow<T> mean_sums(hn::Mul(sums.sums(), inverse)),
-        slopes(hn::Mul(mean_dots, hn::MaskedLoad(rows, d, rstd + first)));
-    ForStrips(d, width, [&](Index c, auto strip) HWY_ATTR { Write(first, count, c, strip, mean_sums, slopes); });
+    const auto mean_of = [&](auto of_rows) HWY_ATTR { return hn::Mul(of_rows, inverse); };
+    const PerRow<T> mean_sums(sums, count, mean_of), mean_dots(dots, count, mean_of);
+    ForStrips(d, width, [&](Index c, auto strip) HWY_ATTR { Write(first, count, c, strip, mean_sums, mean_dots); });
   }
 
   // Some columns of a block of rows: their dgamma and dbeta stay in registers from row to row. Of each row, adds to
@@ -230,7 +233,7 @@ struct Gradient {
 
   template <class Strip>
   HWY_INLINE void Write(Index first, Index count, Index column, Strip strip, const PerRow<T>& mean_sums,
-                        const PerRow<T>& slopes) const {
+                        const PerRow<T>& mean_dots) const {
     const hn::ScalableTag<T> d;
     const Index at = first * width + column;
     const T *up = dout + at, *in = x + at, *extra = dsum + at, *means = mean + first, *rstds = rstd + first;
@@ -240,7 +243,7 @@ struct Gradient {
     for (Index v = 0; v < Strip::kVectors; ++v) scale[v] = strip.Load(gamma + column, v);
     for (Index r = 0; r < count; ++r, up += width, in += width, extra += width, to += width) {
       const auto m = hn::Set(d, means[r]), s = hn::Set(d, rstds[r]);
-      const auto mean_sum = hn::Set(d, mean_sums.of[r]), slope = hn::Set(d, slopes.of[r]);
+      const auto mean_sum = hn::Set(d, mean_sums.of[r]), slope = hn::Mul(s, hn::Set(d, mean_dots.of[r]));
       for (Index v = 0; v < Strip::kVectors; ++v) {
         const auto dhat = hn::Mul(strip.Load(up, v), scale[v]);  // rounded as in the sum above
         const auto centred = hn::Sub(strip.Load(in, v), m);
