@@ -299,7 +299,7 @@ void LagColumnGrad(const LagColumnBackward<T>& args) {
     v.emplace_back(args.v, now.b, now.h, needed);
     dout.emplace_back(args.dout, now.b, now.h, needed);
   }
-  for (std::vector<Shifted<T>>* all : {&q, &k, &v, &dout}) PackAll(*all);
+  const Buffer<T> memory[] = {PackAll(q), PackAll(k), PackAll(v), PackAll(dout)};
   parallel_for(count, positions * args.v.dim(3),
                [&](Index head) { heads[static_cast<std::size_t>(head)].fill_rows(); });
 

@@ -136,8 +136,7 @@ void LagColumn(const LagColumnForward<T>& args) {
     k.emplace_back(args.k, head / heads, head % heads, needed);
     v.emplace_back(args.v, head / heads, head % heads, needed);
   }
-  PackAll(k);
-  PackAll(v);
+  const Buffer<T> k_memory = PackAll(k), v_memory = PackAll(v);
   const Index ranges = RangeCount(positions), slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
   const Index work = kRange * (slots * (args.q.dim(3) + args.v.dim(3)) / 8 + 1);
   parallel_for(all_heads * ranges, work, [&](Index task) {

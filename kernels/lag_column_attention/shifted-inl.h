@@ -50,41 +50,56 @@ class Shifted {
         n_(n),
         scale_(scale),
         width_(WholeVectors<T>(from.dim(3))),
-        count_(n == 0 ? 0 : WrappedRows<T>(n)),
-        memory_(count_ * width_) {}
+        count_(n == 0 ? 0 : WrappedRows<T>(n)) {}
+
+  // `memory` has room for size() numbers, on a cache line.
+  void place(T* memory) { data_ = memory; }
 
   void pack(Index begin, Index end) {
     const Vector<T> d;
     const auto scale = hn::Set(d, scale_);
     for (Index x = begin; x < end; ++x) {
       const T* row = &from_(b_, h_, x % n_, 0);
-      T* to = memory_.data() + x * width_;
+      T* to = data_ + x * width_;
       ForVectors(d, from_.dim(3),
                  [&](Index e, auto lanes) HWY_ATTR { hn::Store(hn::Mul(scale, lanes.Load(row + e)), d, to + e); });
     }
   }
   Index count() const { return count_; }
   Index width() const { return width_; }
-  const T* row(Index x) const { return memory_.data() + x * width_; }
+  Index size() const { return count_ * width_; }
+  const T* row(Index x) const { return data_ + x * width_; }
 
  private:
   View<const T, 4> from_;
   Index b_, h_, n_;
   T scale_;
   Index width_, count_;
-  Buffer<T> memory_;
+  T* data_ = nullptr;
 };
 
+// Fills all heads, whose rows lie in what it returns: one block, which is large enough for large pages where there are
+// many rows.
 template <class T>
-void PackAll(std::vector<Shifted<T>>& heads) {
-  Index most = 0;
-  for (const Shifted<T>& head : heads) most = std::max(most, head.count());
+Buffer<T> PackAll(std::vector<Shifted<T>>& heads) {
+  Index most = 0, size = 0;
+  for (const Shifted<T>& head : heads) {
+    most = std::max(most, head.count());
+    size += head.size();
+  }
+  Buffer<T> memory(size);
+  T* next = memory.data();
+  for (Shifted<T>& head : heads) {
+    head.place(next);
+    next += head.size();
+  }
   const Index tasks = (most + kRange - 1) / kRange;
   parallel_for(static_cast<Index>(heads.size()) * tasks, kRange * 8, [&](Index task) {
     Shifted<T>& head = heads[static_cast<std::size_t>(task / tasks)];
     const Index begin = task % tasks * kRange;
     head.pack(begin, std::max(begin, std::min(head.count(), begin + kRange)));
   });
+  return memory;
 }
 
 // What one head has chosen.
