@@ -13,7 +13,7 @@ namespace {
 
 Work segment_mean_work(const Settings& s, const nn::Place& place) {
   const Index batch = s.size("batch"), heads = s.size("heads"), n = s.size("n"), segments = s.size("landmarks");
-  const Variable x = normal_input(place, "x", {batch, heads, n, s.size("d") / heads});
+  const Variable x = head_input(place, "x", s);
   const Tensor starts = kernels::even_segments(batch, n, segments, place.device());
   const double bytes = bytes_of({x.shape(), {batch, heads, segments, x.dim(3)}}, place.dtype());
   const auto elements = static_cast<double>(x.value().size());
@@ -48,8 +48,8 @@ Work landmark_softmax_work(const Settings& s, const nn::Place& place) {
 }
 
 Work conv1d_work(const Settings& s, const nn::Place& place) {
-  const Index batch = s.size("batch"), heads = s.size("heads"), n = s.size("n"), taps = s.size("taps");
-  const Variable x = normal_input(place, "x", {batch, heads, n, s.size("d") / heads});
+  const Index heads = s.size("heads"), taps = s.size("taps");
+  const Variable x = head_input(place, "x", s);
   const Variable filter = normal_input(place, "filter", {heads, taps});
   const double bytes = bytes_of({x.shape()}, place.dtype());
   const double flops = 2 * static_cast<double>(taps) * static_cast<double>(x.value().size());

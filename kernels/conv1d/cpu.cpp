@@ -7,21 +7,24 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/simd/row-inl.h"
 #include "subquad/kernels/simd/tile-inl.h"
 
-// Lanes are features. 256 positions of a head and K / 2 on either side of them are packed, with zeros for what is
-// outside or padded; then eight (on AVX2 four) neighbouring results stay in registers while the window slides over
-// their rows, so that each row is loaded once for eight multiply-adds.
+// Lanes are features. 256 positions of a head and K / 2 on either side of them are read where they stand; or, where
+// some are outside or padded or are no whole vectors, packed, with zeros for them. Eight (on AVX2 four) neighbouring
+// results stay in registers while the window slides over their rows, so that each row is loaded once for eight
+// multiply-adds.
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
 inline constexpr Index kChunk = 256;  // positions per task
-inline constexpr Index kTapTile = 8;  // taps whose gradients are summed in registers: enough to hide the adds' latency
+inline constexpr Index kTapTile =
+    12;  // taps whose gradients are summed in registers: three tiles are the usual 35 taps
 
 template <class T>
 using Vector = hn::ScalableTag<T>;
@@ -52,15 +55,23 @@ const bool* RealOf(const Mask& mask, Index b) {
   return mask.defined() ? mask.real.data<bool>() + b * mask.real.dim(1) : nullptr;
 }
 
-// Rows of one head from position `first` on, in whole vectors. Rows outside of the sequence or not real are zeros.
+// Rows [first, first + count) of one head. Those outside of the sequence or not real are zeros, and so are features
+// beyond the last, up to a whole vector.
 template <class T>
-class PackedRows {
+class Rows {
  public:
-  PackedRows(View<const T, 4> x, const bool* real, const Chunk& chunk, Index first, Index count)
-      : width_((x.dim(3) + kLanes<T> - 1) / kLanes<T> * kLanes<T>),
-        memory_(empty({count, width_}, dtype_of<T>(), kCpu)),
-        rows_(memory_.data<T>()) {
-    T* to = rows_;
+  Rows(View<const T, 4> x, const bool* real, const Chunk& chunk, Index first, Index count)
+      : width_((x.dim(3) + kLanes<T> - 1) / kLanes<T> * kLanes<T>) {
+    const bool inside = first >= 0 && first + count <= x.dim(2);
+    if (inside && width_ == x.dim(3) && (real == nullptr || std::all_of(real + first, real + first + count, IsReal))) {
+      rows_ = &x(chunk.b, chunk.h, first, 0);
+      step_ = x.stride(2);
+      return;
+    }
+    memory_ = empty({count, width_}, dtype_of<T>(), kCpu);
+    T* to = memory_.template data<T>();
+    rows_ = to;
+    step_ = width_;
     for (Index i = first; i < first + count; ++i, to += width_) {
       const bool there = i >= 0 && i < x.dim(2) && (real == nullptr || real[i]);
       const Index features = there ? x.dim(3) : 0;
@@ -70,32 +81,85 @@ class PackedRows {
   }
 
   Index width() const { return width_; }
-  const T* row(Index i) const { return rows_ + i * width_; }
+  Index step() const { return step_; }
+  const T* row(Index i) const { return rows_ + i * step_; }
 
  private:
-  Index width_;
-  Tensor memory_;
-  T* rows_;
+  static bool IsReal(bool real) { return real; }
+
+  Index width_, step_;
+  Tensor memory_;  // where they are packed
+  const T* rows_;
 };
 
-// tile[i] = sum_t taps[t] rows[i + t] for kTileRows neighbouring results of V vectors each; `taps` has kTileRows - 1
-// zeros on either side.
+// The filter of one head, with zeros behind it where it has fewer taps than there are results in a tile.
+template <class T>
+class Filter {
+ public:
+  // reversed: for the gradient
+  Filter(const Tensor& taps, Index h, bool reversed)
+      : taps_(static_cast<std::size_t>(std::max<Index>(taps.dim(1), kTileRows)), T(0)) {
+    const T* from = taps.data<T>() + h * taps.dim(1);
+    if (reversed)
+      std::reverse_copy(from, from + taps.dim(1), taps_.begin());
+    else
+      std::copy_n(from, taps.dim(1), taps_.begin());
+  }
+
+  Index count() const { return static_cast<Index>(taps_.size()); }
+  const T* taps() const { return taps_.data(); }
+
+ private:
+  std::vector<T> taps_;
+};
+
+// kTileRows neighbouring results of V vectors each: sum[i] = sum_t taps[t] rows[i + t].
 template <int V, class D, class T = hn::TFromD<D>>
-HWY_INLINE void SlideWindow(D d, const T* taps, Index tap_count, const T* rows, Index width, T* tile) {
-  hn::Vec<D> sum[kTileRows][V];
-  for (auto& result : sum)
-    for (auto& part : result) part = hn::Zero(d);
-  for (Index r = 0; r < tap_count + kTileRows - 1; ++r) {
+class Window {
+ public:
+  HWY_INLINE Window(D d, const Filter<T>& filter, const T* rows, Index step)
+      : d_(d), taps_(filter.taps()), rows_(rows), step_(step) {
+    for (auto& result : sum_)
+      for (auto& part : result) part = hn::Zero(d);
+    Enter(std::make_integer_sequence<int, kTileRows - 1>());
+    for (Index r = kTileRows - 1; r < filter.count(); ++r) Row<0, kTileRows>(r);
+    Leave(filter.count(), std::make_integer_sequence<int, kTileRows - 1>());
+  }
+
+  // f(i, v, vector v of result i)
+  template <class F>
+  HWY_INLINE void ForAll(const F& f) const {
+    for (int i = 0; i < kTileRows; ++i)
+      for (int v = 0; v < V; ++v) f(i, v, sum_[i][v]);
+  }
+
+ private:
+  template <int... R>
+  HWY_INLINE void Enter(std::integer_sequence<int, R...> /*rows that not all results have reached*/) {
+    (Row<0, R + 1>(R), ...);
+  }
+  template <int... R>
+  HWY_INLINE void Leave(Index count, std::integer_sequence<int, R...> /*rows that some results have passed*/) {
+    (Row<R + 1, kTileRows>(count + R), ...);
+  }
+
+  // What row r adds to the results from kFirst on.
+  template <int kFirst, int kLast>
+  HWY_INLINE void Row(Index r) {
     hn::Vec<D> row[V];
-    for (int v = 0; v < V; ++v) row[v] = hn::Load(d, rows + r * width + v * kLanes<T>);
-    for (int i = 0; i < kTileRows; ++i) {
-      const auto tap = hn::Set(d, taps[r + kTileRows - 1 - i]);
-      for (int v = 0; v < V; ++v) sum[i][v] = hn::MulAdd(tap, row[v], sum[i][v]);
+    for (int v = 0; v < V; ++v) row[v] = hn::LoadU(d_, rows_ + r * step_ + v * kLanes<T>);
+    for (int i = kFirst; i < kLast; ++i) {
+      const auto tap = hn::Set(d_, taps_[r - i]);
+      for (int v = 0; v < V; ++v) sum_[i][v] = hn::MulAdd(tap, row[v], sum_[i][v]);
     }
   }
-  for (int i = 0; i < kTileRows; ++i)
-    for (int v = 0; v < V; ++v) hn::Store(sum[i][v], d, tile + (i * V + v) * kLanes<T>);
-}
+
+  D d_;
+  const T* taps_;
+  const T* rows_;
+  Index step_;
+  hn::Vec<D> sum_[kTileRows][V];
+};
 
 // to = sum, and base's if there is one.
 template <class D, class T = hn::TFromD<D>>
@@ -104,20 +168,6 @@ HWY_INLINE void StoreRow(D d, const T* sum, const T* base, Index columns, T* to)
     const auto added = lanes.Load(sum + c);
     lanes.Store(base == nullptr ? added : hn::Add(lanes.Load(base + c), added), to + c);
   });
-}
-
-// Zeros on either side of a head's taps; `reversed` for the gradient.
-template <class T>
-std::vector<T> PaddedTaps(const Tensor& taps, Index h, bool reversed) {
-  const Index count = taps.dim(1);
-  const T* from = taps.data<T>() + h * count;
-  std::vector<T> out(static_cast<std::size_t>(count + 2 * (kTileRows - 1)), T(0));
-  const auto to = out.begin() + (kTileRows - 1);
-  if (reversed)
-    std::reverse_copy(from, from + count, to);
-  else
-    std::copy_n(from, count, to);
-  return out;
 }
 
 template <class T>
@@ -131,50 +181,76 @@ struct Convolution {
   View<T, 4> out;
 
   void operator()() const {
+    std::vector<Filter<T>> filters;
+    for (Index h = 0; h < x.dim(1); ++h) filters.emplace_back(taps, h, reversed);
     ForChunks(x, taps.dim(1) / 4, [&](Index, const Chunk& chunk) HWY_ATTR {
-      const Index tap_count = taps.dim(1), width = x.dim(3);
-      const PackedRows<T> rows(x, RealOf(seen, chunk.b), chunk, chunk.first - tap_count / 2,
-                               chunk.count + tap_count - 1 + kTileRows);
-      const std::vector<T> padded = PaddedTaps<T>(taps, chunk.h, reversed);
+      const Index width = x.dim(3), tiled = (chunk.count + kTileRows - 1) / kTileRows * kTileRows;
+      const Filter<T>& filter = filters[static_cast<std::size_t>(chunk.h)];
+      const Rows<T> rows(x, RealOf(seen, chunk.b), chunk, chunk.first - taps.dim(1) / 2, tiled + filter.count() - 1);
       for (Index i = 0; i < chunk.count; i += kTileRows) {
         Index c = 0;
-        for (; c + kLanes<T> < width; c += 2 * kLanes<T>) Tile<2>(rows, padded.data(), chunk, i, c);
-        if (c < width) Tile<1>(rows, padded.data(), chunk, i, c);
+        for (; c + kLanes<T> < width; c += 2 * kLanes<T>) Tile<2>(rows, filter, chunk, i, c);
+        if (c < width) Tile<1>(rows, filter, chunk, i, c);
       }
     });
   }
 
   // V vectors of features from `c` on, of the results number i, i + 1, ... of a chunk.
   template <int V>
-  void Tile(const PackedRows<T>& rows, const T* padded_taps, const Chunk& chunk, Index i, Index c) const {
+  void Tile(const Rows<T>& rows, const Filter<T>& filter, const Chunk& chunk, Index i, Index c) const {
     const Vector<T> d;
+    const Window<V, Vector<T>> window(d, filter, rows.row(i) + c, rows.step());
+    const Index n = chunk.first + i, count = std::min<Index>(kTileRows, chunk.count - i);
     const Index columns = std::min(V * kLanes<T>, x.dim(3) - c);
     const bool* real = RealOf(written, chunk.b);
-    HWY_ALIGN T tile[kTileRows * V * kLanes<T>];
-    SlideWindow<V>(d, padded_taps, taps.dim(1), rows.row(i) + c, rows.width(), tile);
-    for (Index r = 0; r < kTileRows && i + r < chunk.count; ++r) {
-      const Index n = chunk.first + i + r;
-      T* to = &out(chunk.b, chunk.h, n, c);
-      if (real == nullptr || real[n])
-        StoreRow(d, tile + r * V * kLanes<T>,
-                 base.defined() ? &base.view<const T, 4>()(chunk.b, chunk.h, n, c) : nullptr, columns, to);
-      else
-        std::fill_n(to, columns, T(0));
+    T* to = &out(chunk.b, chunk.h, n, c);
+    const T* from = base.defined() ? &base.view<const T, 4>()(chunk.b, chunk.h, n, c) : nullptr;
+    const Index to_step = out.stride(2), from_step = base.defined() ? base.strides()[2] : 0;
+    const bool all = count == kTileRows && columns == V * kLanes<T> &&
+                     (real == nullptr || std::all_of(real + n, real + n + count, [](bool there) { return there; }));
+    if (all) {
+      window.ForAll([&](int r, int v, auto sum) HWY_ATTR {
+        const Index at = v * kLanes<T>;
+        hn::StoreU(from == nullptr ? sum : hn::Add(hn::LoadU(d, from + r * from_step + at), sum), d,
+                   to + r * to_step + at);
+      });
+      return;
     }
+    HWY_ALIGN T tile[kTileRows * V * kLanes<T>];
+    window.ForAll([&](int r, int v, auto sum) HWY_ATTR { hn::Store(sum, d, tile + (r * V + v) * kLanes<T>); });
+    for (Index r = 0; r < count; ++r)
+      if (real == nullptr || real[n + r])
+        StoreRow(d, tile + r * V * kLanes<T>, from == nullptr ? nullptr : from + r * from_step, columns,
+                 to + r * to_step);
+      else
+        std::fill_n(to + r * to_step, columns, T(0));
   }
 };
 
-// part[t] = sum_nc dout[n, c] x[n + t, c] over the rows of a chunk, for kTapTile taps.
+// part[t] = sum_nc dout[n, c] x[n + t, c] over the rows of a chunk, for kTapTile taps. Two positions at a time: most
+// rows of x meet both.
 template <class T>
-HWY_INLINE void AddTaps(const PackedRows<T>& x, const PackedRows<T>& dout, Index count, Index first_tap, T* part) {
+HWY_INLINE void AddTaps(const Rows<T>& x, const Rows<T>& dout, Index count, Index first_tap, T* part) {
   const Vector<T> d;
   hn::Vec<Vector<T>> sum[kTapTile];
   for (auto& tap : sum) tap = hn::Zero(d);
-  for (Index c = 0; c < x.width(); c += kLanes<T>)
-    for (Index n = 0; n < count; ++n) {
-      const auto up = hn::Load(d, dout.row(n) + c);
-      for (Index t = 0; t < kTapTile; ++t) sum[t] = hn::MulAdd(up, hn::Load(d, x.row(n + first_tap + t) + c), sum[t]);
+  for (Index c = 0; c < x.width(); c += kLanes<T>) {
+    const T *row = x.row(first_tap) + c, *up = dout.row(0) + c;
+    Index n = 0;
+    for (; n + 2 <= count; n += 2, row += 2 * x.step(), up += 2 * dout.step()) {
+      const auto first = hn::LoadU(d, up), second = hn::LoadU(d, up + dout.step());
+      sum[0] = hn::MulAdd(first, hn::LoadU(d, row), sum[0]);
+      for (Index t = 1; t < kTapTile; ++t) {
+        const auto v = hn::LoadU(d, row + t * x.step());
+        sum[t - 1] = hn::MulAdd(second, v, sum[t - 1]);
+        sum[t] = hn::MulAdd(first, v, sum[t]);
+      }
+      sum[kTapTile - 1] = hn::MulAdd(second, hn::LoadU(d, row + kTapTile * x.step()), sum[kTapTile - 1]);
     }
+    if (n < count)
+      for (Index t = 0; t < kTapTile; ++t)
+        sum[t] = hn::MulAdd(hn::LoadU(d, up), hn::LoadU(d, row + t * x.step()), sum[t]);
+  }
   for (Index t = 0; t < kTapTile; ++t) part[t] = SumLanes(d, sum[t]);
 }
 
@@ -200,8 +276,8 @@ void TapGradient(View<const T, 4> dout, View<const T, 4> x, const Mask& mask, co
   Tensor memory = empty({x.dim(0) * heads * chunks, tiled}, dtaps.dtype(), kCpu);
   T* parts = memory.data<T>();
   ForChunks(x, tap_count / 4, [&](Index task, const Chunk& chunk) HWY_ATTR {
-    const PackedRows<T> rows(x, RealOf(mask, chunk.b), chunk, chunk.first - tap_count / 2, chunk.count + tiled);
-    const PackedRows<T> upstream(dout, RealOf(given, chunk.b), chunk, chunk.first, chunk.count);
+    const Rows<T> rows(x, RealOf(mask, chunk.b), chunk, chunk.first - tap_count / 2, chunk.count + tiled);
+    const Rows<T> upstream(dout, RealOf(given, chunk.b), chunk, chunk.first, chunk.count);
     for (Index t = 0; t < tiled; t += kTapTile) AddTaps(rows, upstream, chunk.count, t, parts + task * tiled + t);
   });
   fill(dtaps, 0);

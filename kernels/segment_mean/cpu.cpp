@@ -1,10 +1,18 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/kernels/segment_mean/cpu.cpp"
 #include "subquad/kernels/segment_mean/cpu.h"
+#include "subquad/kernels/simd/targets.h"
 
-#include <algorithm>
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <vector>
 
 #include "subquad/core/parallel.h"
+#include "subquad/kernels/simd/row-inl.h"
 
-namespace subquad::kernels::cpu {
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
 // Segment number j of sample b: its positions, those of them that are real, and what their sum is divided by.
@@ -33,70 +41,109 @@ class Segment {
   double divisor_;
 };
 
-template <class T>
-void mean_rows(View<const T, 4> x, Index b, Index h, const Segment& segment, T* mean) {
-  const Index width = x.dim(3);
-  std::fill_n(mean, width, T(0));
-  if (segment.empty()) return;
-  for (Index i = segment.begin(); i < segment.end(); ++i) {
-    if (!segment.is_real(i)) continue;
-    const T* row = &x(b, h, i, 0);
-    for (Index c = 0; c < width; ++c) mean[c] += row[c];
-  }
-  const T divisor = static_cast<T>(segment.divisor());
-  for (Index c = 0; c < width; ++c) mean[c] /= divisor;
+// V vectors of features: the sum of a segment's real rows over the divisor. The first row stands at `rows`.
+template <int V, class Lanes, class D, class T = hn::TFromD<D>>
+HWY_INLINE void MeanOf(D d, const Lanes& lanes, const Segment& segment, const T* rows, Index step, T* mean) {
+  constexpr Index kLanes = hn::MaxLanes(d);
+  hn::Vec<D> sum[V];
+  for (auto& part : sum) part = hn::Zero(d);
+  for (Index i = segment.begin(); i < segment.end(); ++i, rows += step)
+    if (segment.is_real(i))
+      for (int v = 0; v < V; ++v) sum[v] = hn::Add(sum[v], lanes.Load(rows + v * kLanes));
+  const auto divisor = hn::Set(d, segment.empty() ? T(1) : static_cast<T>(segment.divisor()));
+  for (int v = 0; v < V; ++v) lanes.Store(hn::Div(sum[v], divisor), mean + v * kLanes);
 }
 
-template <class T>
-void spread_row(const T* dmean, const Segment& segment, Index b, Index h, View<T, 4> dx) {
-  const Index width = dx.dim(3);
-  const T divisor = static_cast<T>(segment.divisor());
-  const T* share = nullptr;  // the first row that got it
-  for (Index i = segment.begin(); i < segment.end(); ++i) {
-    T* row = &dx(b, h, i, 0);
-    if (!segment.is_real(i)) {
-      std::fill_n(row, width, T(0));
-    } else if (share != nullptr) {
-      std::copy_n(share, width, row);
-    } else {
-      for (Index c = 0; c < width; ++c) row[c] = dmean[c] / divisor;
-      share = row;
-    }
-  }
+template <class D, class T = hn::TFromD<D>>
+void MeanRow(D d, const Segment& segment, const T* rows, Index step, Index width, T* mean) {
+  constexpr Index kLanes = hn::MaxLanes(d);
+  Index c = 0;
+  for (; c + 4 * kLanes <= width; c += 4 * kLanes) MeanOf<4>(d, WholeVector<D>(), segment, rows + c, step, mean + c);
+  for (; c + 2 * kLanes <= width; c += 2 * kLanes) MeanOf<2>(d, WholeVector<D>(), segment, rows + c, step, mean + c);
+  ForVectors(d, width - c,
+             [&](Index i, auto lanes) HWY_ATTR { MeanOf<1>(d, lanes, segment, rows + c + i, step, mean + c + i); });
 }
 
 // f(segment, b, h, where its mean stands in [B, H, S, C]) for all of them; they cover every position.
 template <class F>
-void for_segments(const Tensor& means, Index positions, const Tensor& starts, const Mask& mask, MeanDivisor divisor,
-                  const F& f) {
-  const Index heads = means.dim(1), segments = means.dim(2), width = means.dim(3);
-  const Index work = (positions / segments + 1) * width;
-  parallel_for(means.dim(0) * heads * segments, work, [&](Index task) {
+void ForSegments(const Shape& means, Index positions, const Tensor& starts, const Mask& mask, MeanDivisor divisor,
+                 const F& f) {
+  const Index heads = means[1], segments = means[2], width = means[3];
+  const Index work = (positions / std::max<Index>(segments, 1) + 1) * width;
+  parallel_for(means[0] * heads * segments, work, [&](Index task) {
     const Index b = task / segments / heads, h = task / segments % heads, j = task % segments;
     f(Segment(starts, mask, divisor, b, j), b, h, task * width);
   });
 }
 
-}  // namespace
+// dx rows of a segment: the share of the mean at real positions (`share`; null is none), then every use.
+template <class T>
+class Spread {
+ public:
+  Spread(const std::vector<Tensor>& uses, Tensor& dx) : dx_(dx.view<T, 4>()) {
+    for (const Tensor& use : uses) uses_.push_back(use.view<const T, 4>());
+  }
 
-void segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& out) {
+  void operator()(const Segment& segment, Index b, Index h, const T* share) const {
+    const hn::ScalableTag<T> d;
+    const auto divisor = hn::Set(d, segment.empty() ? T(1) : static_cast<T>(segment.divisor()));
+    for (Index i = segment.begin(); i < segment.end(); ++i) {
+      const bool shared = share != nullptr && segment.is_real(i);
+      T* to = &dx_(b, h, i, 0);
+      ForVectors(d, dx_.dim(3), [&](Index c, auto lanes) HWY_ATTR {
+        auto sum = shared ? hn::Div(lanes.Load(share + c), divisor) : hn::Zero(d);
+        for (const View<const T, 4>& use : uses_) sum = hn::Add(sum, lanes.Load(&use(b, h, i, c)));
+        lanes.Store(sum, to + c);
+      });
+    }
+  }
+
+ private:
+  std::vector<View<const T, 4>> uses_;
+  View<T, 4> dx_;
+};
+
+void SegmentMean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& out) {
   visit_float("segment_mean", x.dtype(), [&]<class T>(Type<T>) {
     const auto from = x.view<const T, 4>();
     T* means = out.data<T>();
-    for_segments(out, x.dim(2), starts, mask, divisor, [&](const Segment& segment, Index b, Index h, Index to) {
-      mean_rows(from, b, h, segment, means + to);
-    });
+    const auto one = [&](const Segment& segment, Index b, Index h, Index to) HWY_ATTR {
+      const T* first = segment.begin() < segment.end() ? &from(b, h, segment.begin(), 0) : nullptr;
+      MeanRow(hn::ScalableTag<T>(), segment, first, from.stride(2), from.dim(3), means + to);
+    };
+    ForSegments(out.shape(), x.dim(2), starts, mask, divisor, one);
   });
 }
 
-void segment_mean_grad(const Tensor& dout, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& dx) {
-  visit_float("segment_mean_grad", dout.dtype(), [&]<class T>(Type<T>) {
-    const auto to = dx.view<T, 4>();
-    const T* dmeans = dout.data<T>();
-    for_segments(dout, dx.dim(2), starts, mask, divisor, [&](const Segment& segment, Index b, Index h, Index from) {
-      spread_row(dmeans + from, segment, b, h, to);
-    });
+void SegmentMeanGrad(const MeanGrad& grad, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& dx) {
+  visit_float("segment_mean_grad", dx.dtype(), [&]<class T>(Type<T>) {
+    const Spread<T> spread(grad.uses, dx);
+    const T* shares = grad.dout.defined() ? grad.dout.data<T>() : nullptr;
+    const auto one = [&](const Segment& segment, Index b, Index h, Index from)
+                         HWY_ATTR { spread(segment, b, h, shares == nullptr ? nullptr : shares + from); };
+    ForSegments(dx.shape().with(2, starts.dim(1) - 1), dx.dim(2), starts, mask, divisor, one);
   });
 }
 
-}  // namespace subquad::kernels::cpu
+}  // namespace
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace subquad::kernels {
+HWY_EXPORT(SegmentMean);
+HWY_EXPORT(SegmentMeanGrad);
+
+namespace cpu {
+
+void segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& out) {
+  SUBQUAD_DISPATCH(SegmentMean)(x, starts, mask, divisor, out);
+}
+
+void segment_mean_grad(const MeanGrad& grad, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& dx) {
+  SUBQUAD_DISPATCH(SegmentMeanGrad)(grad, starts, mask, divisor, dx);
+}
+
+}  // namespace cpu
+}  // namespace subquad::kernels
+#endif  // HWY_ONCE

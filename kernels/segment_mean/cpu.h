@@ -2,11 +2,15 @@
 // are contiguous.
 #pragma once
 
+#include <vector>
+
 #include "subquad/kernels/segment_mean/segment_mean.h"
 
 namespace subquad::kernels::cpu {
 
 void segment_mean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& out);
-void segment_mean_grad(const Tensor& dout, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& dx);
+
+// Reads every use once and writes dx once; grad.dout may be undefined.
+void segment_mean_grad(const MeanGrad& grad, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& dx);
 
 }  // namespace subquad::kernels::cpu

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "subquad/core/check.h"
-#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/segment_mean/cpu.h"
 #include "subquad/kernels/segment_mean/cuda.h"
 #include "subquad/kernels/segments/segments.h"
@@ -137,18 +136,7 @@ std::vector<Tensor> segment_means_grad(const std::vector<MeanGrad>& grads, const
   on_device(
       first.device(),
       [&](auto) {
-        for (std::size_t i = 0; i < rows.size(); ++i) {
-          std::vector<Tensor> terms;
-          for (const Tensor& use : rows[i].uses) terms.push_back(use.transpose(1, 2));
-          if (rows[i].dout.defined()) {
-            cpu::segment_mean_grad(rows[i].dout, starts, mask, divisor, dxs[i]);
-          } else {
-            dxs[i] = (terms.size() == 1 ? terms[0].clone() : add(terms[0], terms[1])).transpose(1, 2);
-            terms.erase(terms.begin(), terms.begin() + std::min<std::ptrdiff_t>(2, std::ssize(terms)));
-          }
-          Tensor sum = dxs[i].transpose(1, 2);
-          for (const Tensor& term : terms) add_into(sum, term);
-        }
+        for (std::size_t i = 0; i < rows.size(); ++i) cpu::segment_mean_grad(rows[i], starts, mask, divisor, dxs[i]);
       },
       [&](auto) { cuda::segment_means_grad(rows, starts, mask, divisor, dxs); });
   return dxs;
