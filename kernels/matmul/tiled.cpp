@@ -163,8 +163,8 @@ void TiledDouble(Index m, Index n, Index k, double alpha, Matrix<const double> a
 }
 
 bool TiledWins(Index m, Index n, Index k, bool b_transposed) {
-  constexpr Index kLargest = Index{1} << 19;
-  return HWY_TARGET != HWY_SCALAR && m >= (b_transposed ? 32 : 4) && n >= 16 && k >= 8 && k * n <= kLargest;
+  constexpr Index kSkinny = 512;
+  return HWY_TARGET != HWY_SCALAR && m >= (b_transposed ? 32 : 4) && n >= 16 && k >= 8 && std::min(k, n) <= kSkinny;
 }
 
 }  // namespace subquad::kernels::HWY_NAMESPACE

@@ -23,8 +23,8 @@ void tiled_product(Index m, Index n, Index k, double alpha, Matrix<const double>
 // operand transposed or not) on a Zen 5, those taken here were mostly 1.0 to 1.8 times as fast as with OpenBLAS'
 // AVX-512 kernels (0.7 where both are transposed and small) and 1.0 to 1.2 times as with its AVX2 ones; 400 x 64 x 64
 // ran at 0.95 of the FMA peak. A few columns waste its lanes; packing a transposed b for a few rows costs more than
-// their product; from a b of 2 MiB on a BLAS packs both factors to good effect. The scalar target leaves everything to
-// the BLAS.
+// their product; with k and n above 512 a BLAS packs both factors to good effect. The scalar target leaves everything
+// to the BLAS.
 bool tiled_product_wins(Index m, Index n, Index k, bool b_transposed);
 
 }  // namespace subquad::kernels::cpu
