@@ -3,6 +3,7 @@
 #include "subquad/kernels/span_attention/cpu.h"
 #include "subquad/kernels/simd/targets.h"
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -11,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "subquad/core/allocator.h"
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/dropout/keep.h"
 #include "subquad/kernels/simd/lane_sums-inl.h"
@@ -27,17 +29,12 @@ template <class T>
 inline constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(hn::ScalableTag<T>()));
 
 template <class T>
-HWY_INLINE hn::Vec<hn::ScalableTag<T>> Products(const T* a, const T* b, Index width) {
+HWY_INLINE T DotRows(const T* a, const T* b, Index width) {
   const hn::ScalableTag<T> d;
   auto sum = hn::Zero(d);
   ForVectors(d, width,
              [&](Index c, auto lanes) HWY_ATTR { sum = hn::MulAdd(lanes.Load(a + c), lanes.Load(b + c), sum); });
-  return sum;
-}
-
-template <class T>
-HWY_INLINE T DotRows(const T* a, const T* b, Index width) {
-  return SumLanes(hn::ScalableTag<T>(), Products(a, b, width));
+  return SumLanes(d, sum);
 }
 
 // The rows of one head.
@@ -48,7 +45,31 @@ struct HeadRows {
 
   HeadRows(View<T, 4> x, Index b, Index h) : data(&x(b, h, 0, 0)), step(x.stride(2)) {}
   T* operator[](Index i) const { return data + i * step; }
+
+  // Asks for a row that is read soon: spans come in order, but the heads' rows lie between each other, which processors
+  // do not see through.
+  void fetch_ahead(Index i, Index width) const {
+    constexpr Index kAhead = 32;
+    for (Index c = 0; c < width; c += static_cast<Index>(kAlignment / sizeof(T)))
+      hwy::Prefetch((*this)[i + kAhead] + c);
+  }
 };
+
+// Lane r is row . rows[r], for as many rows as lanes. Unrolled, or the compiler clears the sums in memory first, which
+// takes longer than all the rest.
+template <class T>
+HWY_INLINE hn::Vec<hn::ScalableTag<T>> DotsOfLanes(const T* row, const T* const* rows, Index width) {
+  const hn::ScalableTag<T> d;
+  hn::Vec<decltype(d)> sums[kLanes<T>];
+#pragma GCC unroll 16
+  for (Index r = 0; r < kLanes<T>; ++r) sums[r] = hn::Zero(d);
+  ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
+    const auto left = lanes.Load(row + c);
+#pragma GCC unroll 16
+    for (Index r = 0; r < kLanes<T>; ++r) sums[r] = hn::MulAdd(left, lanes.Load(rows[r] + c), sums[r]);
+  });
+  return AddLanesOf(d, sums);
+}
 
 // dots[a] = factor * row . rows[positions[a]], as many at a time as there are lanes; `beyond` up to a whole vector.
 template <class T>
@@ -57,12 +78,15 @@ HWY_INLINE void DotsOfRows(const T* row, const HeadRows<const T>& rows, const st
   const hn::ScalableTag<T> d;
   const Index count = static_cast<Index>(positions.size());
   for (Index first = 0; first < count; first += kLanes<T>) {
-    hn::Vec<decltype(d)> products[kLanes<T>];
     const Index* some = positions.data() + first;
     const Index rest = std::min(kLanes<T>, count - first);
-    for (Index r = 0; r < rest; ++r) products[r] = Products(row, rows[some[r]], width);
-    for (Index r = rest; r < kLanes<T>; ++r) products[r] = hn::Zero(d);
-    const auto sums = hn::Mul(hn::Set(d, factor), AddLanesOf(d, products));
+    const T* from[kLanes<T>];  // lanes that have no row take the last one again
+    for (Index r = 0; r < kLanes<T>; ++r) {
+      const Index i = some[std::min(r, rest - 1)];
+      rows.fetch_ahead(i, width);
+      from[r] = rows[i];
+    }
+    const auto sums = hn::Mul(hn::Set(d, factor), DotsOfLanes(row, from, width));
     const auto there = hn::FirstN(d, static_cast<std::size_t>(rest));
     hn::StoreU(hn::IfThenElse(there, sums, hn::Set(d, beyond)), d, dots + first);
   }
@@ -145,6 +169,7 @@ void ForwardSpan(const Arguments<T>& args, Index b, Index h, Index s, SpanWeight
   lse(b, h, s) = span.weigh(args, b, h, s);
   if (args.keep) span.drop(args, b, h, s, span.weights);
   const HeadRows<const T> v(args.v, b, h);
+  for (const Index i : span.positions) v.fetch_ahead(i, out.dim(3));
   ForVectors(d, out.dim(3), [&](Index c, auto lanes) HWY_ATTR {
     auto sum = hn::Zero(d);
     for (std::size_t a = 0; a < span.positions.size(); ++a)
@@ -181,6 +206,10 @@ void BackwardSpan(const Arguments<T>& args, const GradViews<T>& views, Index b, 
 
   const HeadRows<const T> k(args.k, b, h);
   const HeadRows<T> dk(views.dk, b, h), dv(views.dv, b, h);
+  for (const Index i : span.positions) {
+    dk.fetch_ahead(i, args.q.dim(3));
+    dv.fetch_ahead(i, value_width);
+  }
   ForVectors(d, value_width, [&](Index c, auto lanes) HWY_ATTR {
     const auto up = lanes.Load(dout + c);
     for (std::size_t a = 0; a < span.positions.size(); ++a) {
