@@ -215,5 +215,14 @@ TEST_CASE("devices are asked for by name") {
   CHECK_THROWS_AS(parse_device("cuda:99"), DeviceError);
 }
 
+TEST_CASE("fill writes zeros over what was there, and keeps the sign of a negative one") {
+  Tensor t = full({37}, 5, kFloat32, kCpu);
+  Tensor inner = t.slice(0, 1, 36);
+  fill(inner, 0);
+  for (Index i = 0; i < 37; ++i) CHECK(t.data<float>()[i] == (i == 0 || i == 36 ? 5 : 0));
+  fill(t, -0.0);
+  CHECK(std::signbit(t.data<float>()[36]));
+}
+
 }  // namespace
 }  // namespace subquad
