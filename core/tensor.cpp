@@ -235,6 +235,16 @@ Tensor Tensor::reshape(const Shape& shape) const {
   return out;
 }
 
+Tensor Tensor::bytes_as(DType dtype, const Shape& shape) const {
+  if (!is_contiguous())
+    throw ShapeError(cat("bytes_as: shape ", shape_, " with strides ", strides_, ", expected a contiguous tensor"));
+  const auto old_bytes = static_cast<Index>(dtype_bytes(dtype_)), new_bytes = static_cast<Index>(dtype_bytes(dtype));
+  if (shape.size() * new_bytes != shape_.size() * old_bytes || offset_ * old_bytes % new_bytes != 0)
+    throw ShapeError(cat("bytes_as: ", shape_.size() * old_bytes, " bytes of ", shape_, ' ', dtype_name(dtype_),
+                         " from byte ", offset_ * old_bytes, " on are not ", shape, ' ', dtype_name(dtype)));
+  return {storage_, dtype, shape, row_major_strides(shape), offset_ * old_bytes / new_bytes};
+}
+
 Tensor as_shape(const Tensor& t, const Shape& shape) {
   Shape strides;
   return (reshaped_strides(t.shape(), t.strides(), shape, strides) ? t : t.contiguous()).reshape(shape);

@@ -101,6 +101,9 @@ class Tensor {
   Tensor squeeze(int dim) const;             // takes away a dimension of extent 1
   Tensor expand(const Shape& shape) const;   // broadcasts extents of 1 with stride 0
   Tensor reshape(const Shape& shape) const;  // one extent may be -1; ShapeError where only a copy could do it
+  // The same bytes, of a contiguous tensor, as elements of another dtype in row-major order; ShapeError where they do
+  // not fill the shape or do not begin at a multiple of an element's size.
+  Tensor bytes_as(DType dtype, const Shape& shape) const;
 
   // Copies.
   Tensor clone() const;       // always a new contiguous tensor

@@ -11,7 +11,7 @@ Variable ifft(const Variable& x, int axis);            // complex -> complex
 Variable rfft(const Variable& x, int axis);            // real [.., n, ..] -> complex [.., n/2 + 1, ..]
 Variable irfft(const Variable& x, Index n, int axis);  // complex [.., n/2 + 1, ..] -> real [.., n, ..]
 
-// Complex [...] as real [..., 2], (re, im), and back, so that spectra can be worked on by ops of real numbers.
+// Complex [...] as real [..., 2], (re, im), and back: views, so that spectra can be worked on by ops of real numbers.
 Variable complex_to_pairs(const Variable& x);
 Variable pairs_to_complex(const Variable& x);
 

@@ -1,7 +1,7 @@
 #include "subquad/kernels/fft/fft.h"
 
 #include <algorithm>
-#include <memory>
+#include <cstdint>
 
 #include "subquad/core/check.h"
 #include "subquad/kernels/fft/cpu.h"
@@ -90,14 +90,12 @@ Tensor inverse_real_transform(const char* op, const char* name, const Tensor& x,
   return out;
 }
 
-// A copy of x whose bytes are seen as another shape and dtype.
-Tensor bytes_as(const Tensor& x, const Shape& shape, DType dtype, const char* op) {
-  const auto bytes = static_cast<std::size_t>(x.size()) * dtype_bytes(x.dtype());
-  const auto storage = std::make_shared<Storage>(bytes, x.device(), op);
-  Tensor same(storage, x.dtype(), x.shape(), row_major_strides(x.shape()), 0);
-  const auto run = [&](auto) { copy(x, same); };
-  on_device(x.device(), run, run, op);
-  return {storage, dtype, shape, row_major_strides(shape), 0};
+// A view, or of numbers that stand across the boundaries of complex ones a copy.
+Tensor as_complex_numbers(const Tensor& x) {
+  const DType complex = complex_of(x.dtype());
+  const auto address = reinterpret_cast<std::uintptr_t>(x.bytes());
+  const bool aligned = address % dtype_bytes(complex) == 0;
+  return (aligned ? x : x.clone()).bytes_as(complex, x.shape().without(x.rank() - 1));
 }
 
 }  // namespace
@@ -137,7 +135,7 @@ Tensor irfft_grad(const Tensor& dout, int axis) {
 Tensor complex_to_pairs(const Tensor& x) {
   check_complex("complex_to_pairs", "x", x);
   check_contiguous("complex_to_pairs", "x", x);
-  return bytes_as(x, x.shape().inserted(x.rank(), 2), real_of(x.dtype()), "complex_to_pairs");
+  return x.bytes_as(real_of(x.dtype()), x.shape().inserted(x.rank(), 2));
 }
 
 Tensor pairs_to_complex(const Tensor& x) {
@@ -145,7 +143,7 @@ Tensor pairs_to_complex(const Tensor& x) {
   check_contiguous("pairs_to_complex", "x", x);
   if (x.rank() == 0 || x.dim(-1) != 2)
     throw ShapeError(cat("pairs_to_complex: x is ", describe(x), ", expected a last extent of 2: (re, im)"));
-  return bytes_as(x, x.shape().without(x.rank() - 1), complex_of(x.dtype()), "pairs_to_complex");
+  return as_complex_numbers(x);
 }
 
 }  // namespace subquad::kernels

@@ -57,7 +57,8 @@ Tensor ifft_grad(const Tensor& dout, int axis);
 Tensor rfft_grad(const Tensor& dout, Index n, int axis);  // n: the extent of rfft's argument
 Tensor irfft_grad(const Tensor& dout, int axis);
 
-// Complex [...] as real [..., 2], (re, im), and back: copies.
+// Complex [...] as real [..., 2], (re, im), and back: views of the same bytes (of pairs that begin at an odd place of
+// their memory a copy).
 Tensor complex_to_pairs(const Tensor& x);
 Tensor pairs_to_complex(const Tensor& x);
 

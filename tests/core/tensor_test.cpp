@@ -68,6 +68,21 @@ TEST_CASE("an empty slice is legal, one outside is not") {
   CHECK_THROWS_WITH_AS(a.expand({3}), "expand: shape [2, 3] does not expand to [3]", ShapeError);
 }
 
+TEST_CASE("bytes_as is a view of whole elements") {
+  const Tensor a = counting({3, 4});
+  const Tensor wide = a.bytes_as(kComplex64, {3, 2});
+  CHECK(wide.shares_storage_with(a));
+  CHECK_EQ(wide.shape(), Shape{3, 2});
+  CHECK_EQ(test::at(wide.select(0, 1).bytes_as(kFloat32, {4}), {3}), 7);
+  CHECK_EQ(a.slice(0, 0, 0).bytes_as(kFloat64, {5, 0}).shape(), Shape{5, 0});
+  CHECK_THROWS_WITH_AS(a.bytes_as(kComplex64, {3, 4}),
+                       "bytes_as: 48 bytes of [3, 4] float32 from byte 0 on are not [3, 4] complex64", ShapeError);
+  CHECK_THROWS_WITH_AS(a.reshape({12}).slice(0, 1, 5).bytes_as(kFloat64, {2}),
+                       "bytes_as: 16 bytes of [4] float32 from byte 4 on are not [2] float64", ShapeError);
+  CHECK_THROWS_WITH_AS(a.transpose(0, 1).bytes_as(kFloat64, {6}),
+                       "bytes_as: shape [4, 3] with strides [1, 4], expected a contiguous tensor", ShapeError);
+}
+
 TEST_CASE("reshape is a view wherever strides allow") {
   const Tensor a = counting({2, 3, 4});
   CHECK_EQ(a.reshape({6, -1}).shape(), Shape{6, 4});

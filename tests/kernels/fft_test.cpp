@@ -300,6 +300,15 @@ TEST_CASE("fft gives the same bits for any thread count") {
 }
 
 TEST_SUITE("cpu") {  // the door is the same on every device
+  TEST_CASE("complex_to_pairs and pairs_to_complex are views") {
+    const Tensor pairs = normal({3, 4, 2}, kFloat32, 1), z = kernels::pairs_to_complex(pairs);
+    CHECK(z.shares_storage_with(pairs));
+    CHECK_EQ(z.shape(), Shape{3, 4});
+    CHECK_EQ(at(kernels::complex_to_pairs(z.select(0, 2)), {1, 1}), at(pairs, {2, 1, 1}));
+    const Tensor odd = pairs.reshape({24}).slice(0, 1, 7).reshape({3, 2});  // no complex number begins there
+    CHECK_EQ(at(kernels::complex_to_pairs(kernels::pairs_to_complex(odd)), {2, 1}), at(odd, {2, 1}));
+  }
+
   TEST_CASE("fft names what is wrong") {
     const Tensor x = zeros({2, 5}, kFloat32, kCpu), z = zeros({2, 5}, kComplex64, kCpu);
     CHECK_THROWS_WITH_AS(kernels::fft(x, 0), "fft: x is [2, 5] float32 cpu, expected complex64 or complex128",

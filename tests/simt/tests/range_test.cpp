@@ -52,7 +52,7 @@ std::vector<Op> every_op() {
          count = zeros({1}, kInt64, kCuda);
   const AttentionOutput attended = attention(heads, heads, heads);
   const Tensor z = zeros({4, 4}, kComplex64, kCuda), half = zeros({4, 3}, kComplex64, kCuda);
-  const Tensor pairs = zeros({4, 2}, kFloat32, kCuda), rows = full({4, 4, 4}, 0.5, kFloat32, kCuda);
+  const Tensor rows = full({4, 4, 4}, 0.5, kFloat32, kCuda);
   return {
       {"add", [=] { add(x, x); }},
       {"sub", [=] { sub(x, x); }},
@@ -142,8 +142,6 @@ std::vector<Op> every_op() {
       {"rfft_grad", [=] { rfft_grad(half, 4, 1); }},
       {"irfft", [=] { irfft(half, 4, 1); }},
       {"irfft_grad", [=] { irfft_grad(x, 1); }},
-      {"complex_to_pairs", [=] { complex_to_pairs(z); }},
-      {"pairs_to_complex", [=] { pairs_to_complex(pairs); }},
       {"circular_convolve", [=] { circular_convolve(rows, rows); }},
       {"circular_correlate", [=] { circular_correlate(rows, rows); }},
       {"circular_convolve_grad", [=] { circular_convolve_grad(rows, rows, rows); }},
