@@ -41,8 +41,9 @@
 // One dtype (float32, float64), one device; any strides (copied where the last is not 1); `out` and gradients lie in
 // memory as [B, N, H, E]. Deterministic: the same bits for any number of threads. Work: 2 (E + C) flops per query and
 // entry forward, 2 (3 E + 2 C) backward, where queries of a line (segment, row, column, 32 neighbours) take 32 at a
-// time whatever one of them sees. Memory: one line's entries per thread; in backward, gradients of the rows that
-// several lines see (spans of fixed, large blocks of logsparse, rims of window) once more for each of eight chunks.
+// time whatever one of them sees (16 where a line has no more). Memory: one line's entries per thread, in backward
+// with their gradients; gradients of the rows that several lines see (spans of fixed, large blocks of logsparse, rims
+// of window) once more for each of eight chunks.
 //
 // On CUDA a query, and in backward a row of a table, has one owner, which walks over all that it sees or that see it:
 // 2 (4 E + 3 C) flops backward. One number per query is kept in backward, and with a mask that is no prefix one byte
