@@ -287,39 +287,29 @@ void ZeroRows(const LagColumnHead<T>& head, Index begin, Index end) {
 
 template <class T>
 void LagColumnGrad(const LagColumnBackward<T>& args) {
-  const Index positions = args.q.dim(2), count = args.q.dim(0) * args.q.dim(1);
-  std::vector<LagColumnHead<T>> heads;
-  std::vector<Shifted<T>> q, k, v, dout;
-  heads.reserve(static_cast<std::size_t>(count));
-  for (Index head = 0; head < count; ++head) {
-    const LagColumnHead<T>& now = heads.emplace_back(args, head);
-    const Index needed = now.lags() == 0 ? 0 : now.chosen.n;
-    q.emplace_back(args.q, now.b, now.h, needed, args.scale);
-    k.emplace_back(args.k, now.b, now.h, needed);
-    v.emplace_back(args.v, now.b, now.h, needed);
-    dout.emplace_back(args.dout, now.b, now.h, needed);
-  }
-  const Buffer<T> memory[] = {PackAll(q), PackAll(k), PackAll(v), PackAll(dout)};
-  parallel_for(count, positions * args.v.dim(3),
-               [&](Index head) { heads[static_cast<std::size_t>(head)].fill_rows(); });
-
-  const Index ranges = RangeCount(positions), slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
+  const Index positions = args.q.dim(2), ranges = RangeCount(positions);
+  const Index slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
   const Index work = kRange * (slots * (args.q.dim(3) + args.v.dim(3)) / 4 + 1);
-  parallel_for(count * 2 * ranges, work, [&](Index task) {  // all queries of a head, then its keys: two packs at a time
-    const auto number = static_cast<std::size_t>(task / 2 / ranges);
-    const LagColumnHead<T>& head = heads[number];
-    const bool queries = task / ranges % 2 == 0;
-    const Index range = task % ranges, begin = range * kRange, stop = std::min(positions, begin + kRange);
-    if (begin < head.positions()) {
-      if (queries)
-        QueryRange<T>(head, k[number], v[number], range).differentiate();
-      else
-        DifferentiateKeys(head, q[number], dout[number], range);
-    }
-    if (queries) ZeroRows(head, std::clamp(head.positions(), begin, stop), stop);
+  ForHeads(args.q.dim(0) * args.q.dim(1), 2 * ranges * work, [&](Index number) {
+    LagColumnHead<T> head(args, number);
+    head.fill_rows();
+    const Index b = head.b, h = head.h, needed = head.lags() == 0 ? 0 : head.chosen.n;
+    const auto walk = [&](Shifted<T> first, Shifted<T> second, const auto& range) {
+      Shifted<T> rows[] = {first, second};
+      const Buffer<T> memory = PackAll(std::span<Shifted<T>>(rows));
+      parallel_for(ranges, work, [&](Index x) { range(rows[0], rows[1], x); });
+    };
+    walk({args.k, b, h, needed}, {args.v, b, h, needed}, [&](const auto& k, const auto& v, Index range) {
+      const Index begin = range * kRange, stop = std::min(positions, begin + kRange);
+      if (begin < head.positions()) QueryRange<T>(head, k, v, range).differentiate();
+      ZeroRows(head, std::clamp(head.positions(), begin, stop), stop);
+    });
+    walk({args.q, b, h, needed, args.scale}, {args.dout, b, h, needed},
+         [&](const auto& q, const auto& dout, Index range) {
+           if (range * kRange < head.positions()) DifferentiateKeys(head, q, dout, range);
+         });
+    AddRanges(head);
   });
-  const Index sums = args.chosen.columns.dim(2) * (args.q.dim(3) + args.v.dim(3)) + args.chosen.lags.dim(2);
-  parallel_for(count, ranges * sums, [&](Index head) { AddRanges(heads[static_cast<std::size_t>(head)]); });
 }
 
 }  // namespace

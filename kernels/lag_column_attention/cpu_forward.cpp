@@ -127,25 +127,21 @@ void LagColumnRange(const LagColumnForward<T>& args, const Chosen<T>& chosen, co
 
 template <class T>
 void LagColumn(const LagColumnForward<T>& args) {
-  const Index heads = args.q.dim(1), positions = args.q.dim(2), all_heads = args.q.dim(0) * heads;
-  std::vector<Chosen<T>> chosen;
-  std::vector<Shifted<T>> k, v;
-  for (Index head = 0; head < all_heads; ++head) {
-    chosen.emplace_back(args.chosen, args.scores, args.mask, positions, head);
-    const Index needed = chosen.back().lags.empty() ? 0 : chosen.back().n;
-    k.emplace_back(args.k, head / heads, head % heads, needed);
-    v.emplace_back(args.v, head / heads, head % heads, needed);
-  }
-  const Buffer<T> k_memory = PackAll(k), v_memory = PackAll(v);
-  const Index ranges = RangeCount(positions), slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
+  const Index heads = args.q.dim(1), positions = args.q.dim(2), ranges = RangeCount(positions);
+  const Index slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
   const Index work = kRange * (slots * (args.q.dim(3) + args.v.dim(3)) / 8 + 1);
-  parallel_for(all_heads * ranges, work, [&](Index task) {
-    const Index head = task / ranges, b = head / heads, h = head % heads, begin = task % ranges * kRange;
-    const auto number = static_cast<std::size_t>(head);
-    const Index stop = std::min(positions, begin + kRange);
-    const Index end = chosen[number].empty() ? begin : std::clamp(chosen[number].n, begin, stop);
-    if (begin < end) LagColumnRange(args, chosen[number], k[number], v[number], b, h, {begin, end});
-    SeeNothing(args, b, h, end, stop);
+  ForHeads(args.q.dim(0) * heads, ranges * work, [&](Index head) {
+    const Index b = head / heads, h = head % heads;
+    const Chosen<T> chosen(args.chosen, args.scores, args.mask, positions, head);
+    const Index needed = chosen.lags.empty() ? 0 : chosen.n;
+    Shifted<T> rows[] = {{args.k, b, h, needed}, {args.v, b, h, needed}};
+    const Buffer<T> memory = PackAll(std::span<Shifted<T>>(rows));
+    parallel_for(ranges, work, [&](Index range) {
+      const Index begin = range * kRange, stop = std::min(positions, begin + kRange);
+      const Index end = chosen.empty() ? begin : std::clamp(chosen.n, begin, stop);
+      if (begin < end) LagColumnRange(args, chosen, rows[0], rows[1], b, h, {begin, end});
+      SeeNothing(args, b, h, end, stop);
+    });
   });
 }
 

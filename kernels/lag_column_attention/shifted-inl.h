@@ -78,28 +78,29 @@ class Shifted {
   T* data_ = nullptr;
 };
 
-// Fills all heads, whose rows lie in what it returns: one block, which is large enough for large pages where there are
-// many rows.
+// Fills tensors of one head, whose rows lie in what it returns.
 template <class T>
-Buffer<T> PackAll(std::vector<Shifted<T>>& heads) {
-  Index most = 0, size = 0;
-  for (const Shifted<T>& head : heads) {
-    most = std::max(most, head.count());
-    size += head.size();
-  }
+Buffer<T> PackAll(std::span<Shifted<T>> all) {
+  Index size = 0;
+  for (const Shifted<T>& one : all) size += one.size();
   Buffer<T> memory(size);
   T* next = memory.data();
-  for (Shifted<T>& head : heads) {
-    head.place(next);
-    next += head.size();
+  for (Shifted<T>& one : all) {
+    one.place(next);
+    next += one.size();
+    parallel_chunks(one.count(), kRange, one.width(), [&](Index begin, Index end) { one.pack(begin, end); });
   }
-  const Index tasks = (most + kRange - 1) / kRange;
-  parallel_for(static_cast<Index>(heads.size()) * tasks, kRange * 8, [&](Index task) {
-    Shifted<T>& head = heads[static_cast<std::size_t>(task / tasks)];
-    const Index begin = task % tasks * kRange;
-    head.pack(begin, std::max(begin, std::min(head.count(), begin + kRange)));
-  });
   return memory;
+}
+
+// Heads side by side where there are enough of them for the threads, else one after the other with threads inside; the
+// bits are the same. What is packed of a head is used before the next one's is.
+template <class F>
+void ForHeads(Index heads, Index work, const F& f) {
+  if (heads >= num_threads())
+    parallel_for(heads, work, f);
+  else
+    for (Index head = 0; head < heads; ++head) f(head);
 }
 
 // What one head has chosen.
