@@ -25,6 +25,11 @@ std::vector<int> memory_order(const Tensor& t) {
   return order;
 }
 
+// Nobody else can write to them, and writing one leaves the others as they are.
+bool has_own_elements(const Tensor& t) {
+  return t.is_alone() && t.permute(memory_order(t)).is_contiguous();
+}
+
 // a + b as a new tensor that lies in memory as they do, where they lie alike: gradients of heads [B, H, N, E] are
 // stored as [B, N, H, E], which is what the merged heads before them want.
 Tensor add_as_they_lie(const Tensor& a, const Tensor& b) {
@@ -307,23 +312,28 @@ std::vector<Tensor> grad(const std::vector<Variable>& outputs, const std::vector
                          const std::vector<Tensor>& upstream, BackwardOptions options) {
   if (!upstream.empty() && upstream.size() != outputs.size())
     throw Error(cat("grad: ", upstream.size(), " upstream gradients for ", outputs.size(), " outputs"));
-  Leaves leaves(false);
-  Walk walk(leaves, options, false);
-  for (const Variable& input : inputs) {
-    if (!input.requires_grad()) throw Error("grad: an input does not require a gradient");
-    if (input.is_leaf())
-      leaves.keep(input.impl()->slot);
-    else
-      walk.capture(input);
-  }
-  for (std::size_t i = 0; i < outputs.size(); ++i)
-    walk.seed(outputs[i], upstream_of("grad", outputs[i], upstream.empty() ? Tensor() : upstream[i]));
-  walk.run();
   std::vector<Tensor> results;
-  for (const Variable& input : inputs) {
-    const Tensor result = input.is_leaf() ? leaves.kept(input.impl()->slot) : walk.captured(input);
-    results.push_back(result.defined() ? result.clone() : zeros_like(input.value()));  // never an alias of another
-  }
+  {
+    Leaves leaves(false);
+    Walk walk(leaves, options, false);
+    for (const Variable& input : inputs) {
+      if (!input.requires_grad()) throw Error("grad: an input does not require a gradient");
+      if (input.is_leaf())
+        leaves.keep(input.impl()->slot);
+      else
+        walk.capture(input);
+    }
+    for (std::size_t i = 0; i < outputs.size(); ++i)
+      walk.seed(outputs[i], upstream_of("grad", outputs[i], upstream.empty() ? Tensor() : upstream[i]));
+    walk.run();
+    for (const Variable& input : inputs)
+      results.push_back(input.is_leaf() ? leaves.kept(input.impl()->slot) : walk.captured(input));
+  }  // what else held the results is gone
+  for (std::size_t i = 0; i < results.size(); ++i)
+    if (!results[i].defined())
+      results[i] = zeros_like(inputs[i].value());
+    else if (!has_own_elements(results[i]))
+      results[i] = results[i].clone();
   return results;
 }
 

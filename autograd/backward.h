@@ -20,7 +20,8 @@ struct BackwardOptions {
 void backward(const Variable& output, const Tensor& upstream = {}, BackwardOptions options = {});
 
 // d sum_i <outputs[i], upstream[i]> / d inputs[j], without touching any leaf's gradient. Inputs may be inner values.
-// An input that no output depends on gets zeros. `upstream` may be empty when every output holds one element.
+// An input that no output depends on gets zeros. `upstream` may be empty when every output holds one element. Each result
+// has memory of its own, in the order of its dimensions that the op before it chose.
 std::vector<Tensor> grad(const std::vector<Variable>& outputs, const std::vector<Variable>& inputs,
                          const std::vector<Tensor>& upstream = {}, BackwardOptions options = {});
 

@@ -56,6 +56,7 @@ class Tensor {
   Device device() const;
   bool is_contiguous() const;  // row-major without gaps
   bool shares_storage_with(const Tensor& other) const { return storage_ == other.storage_; }
+  bool is_alone() const { return storage_.use_count() == 1; }  // no other handle sees its storage
 
   // First element. DTypeError when T is not the tensor's dtype. The elements are contiguous only if is_contiguous().
   // The pointers, spans and views of a CUDA tensor are for kernels: only its device can read them.

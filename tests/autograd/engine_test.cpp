@@ -178,6 +178,18 @@ TEST_CASE("grad returns tensors that share nothing") {
   CHECK(grad({sum(a)}, {a})[0].is_contiguous());
 }
 
+TEST_CASE("grad copies only what is shared") {
+  const Variable x = test::leaf({2, 3, 5}, 4);
+  const Tensor above = test::normal({3, 2, 5}, kFloat64, 5);
+  const Tensor moved = grad({mul_scalar(transpose(x, 0, 1), 2)}, {x}, {above})[0];  // lies as `above` does
+  CHECK_FALSE(moved.is_contiguous());
+  CHECK(moved.is_alone());
+  CHECK_CLOSE(moved, kernels::mul_scalar(above.transpose(0, 1), 2), 0);
+  const Tensor passed = grad({add_scalar(x, 1)}, {x}, {above.transpose(0, 1)})[0];
+  CHECK_FALSE(passed.shares_storage_with(above));
+  CHECK_CLOSE(passed, above.transpose(0, 1), 0);
+}
+
 TEST_CASE("grad sums over several outputs with their upstream gradients") {
   const Variable x = scalar(3);
   const auto grads =
