@@ -19,12 +19,12 @@ void tiled_product(Index m, Index n, Index k, float alpha, Matrix<const float> a
 void tiled_product(Index m, Index n, Index k, double alpha, Matrix<const double> a, Matrix<const double> b,
                    const double* bias, double beta, Matrix<double> c);
 
-// Whether it is faster than OpenBLAS 0.3.21 for such a product. Of 1,800 shapes (m <= 256, n <= 512, k <= 1024, each
-// operand transposed or not) on a Zen 5, those taken here were mostly 1.0 to 1.8 times as fast as with OpenBLAS'
-// AVX-512 kernels (0.7 where both are transposed and small) and 1.0 to 1.2 times as with its AVX2 ones; 400 x 64 x 64
-// ran at 0.95 of the FMA peak. A few columns waste its lanes; packing a transposed b for a few rows costs more than
-// their product; with k and n above 512 a BLAS packs both factors to good effect. The scalar target leaves everything
-// to the BLAS.
+// Whether it is mostly faster than OpenBLAS 0.3.21 for such a product. Of 1,800 shapes (m <= 256, n <= 512, k <= 1024,
+// each operand transposed or not) on a Zen 5, those taken here were mostly 1.0 to 1.8 times as fast as with OpenBLAS'
+// AVX-512 kernels; 0.6 where both are transposed and small, 0.4 to 0.8 at n = 512 and k = 8 to 16. Of 50 shapes with AVX2
+// most were 1.0 to 1.2 times as fast, 32 x 1024 x 64 0.7. 400 x 64 x 64 ran at 0.95 of the FMA peak. A few columns
+// waste its lanes; packing a transposed b for a few rows costs more than their product; with k and n above 512 a BLAS
+// packs both factors to good effect. The scalar target leaves everything to the BLAS.
 bool tiled_product_wins(Index m, Index n, Index k, bool b_transposed);
 
 }  // namespace subquad::kernels::cpu
