@@ -62,7 +62,7 @@ class Rows {
  public:
   Rows(View<const T, 4> x, const bool* real, const Chunk& chunk, Index first, Index count)
       : width_((x.dim(3) + kLanes<T> - 1) / kLanes<T> * kLanes<T>) {
-    const bool inside = first >= 0 && first + count <= x.dim(2);
+    const bool inside = x.dim(3) > 0 && first >= 0 && first + count <= x.dim(2);
     if (inside && width_ == x.dim(3) && (real == nullptr || std::all_of(real + first, real + first + count, IsReal))) {
       rows_ = &x(chunk.b, chunk.h, first, 0);
       step_ = x.stride(2);

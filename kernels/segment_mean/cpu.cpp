@@ -104,6 +104,7 @@ class Spread {
 };
 
 void SegmentMean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& out) {
+  if (out.size() == 0) return;
   visit_float("segment_mean", x.dtype(), [&]<class T>(Type<T>) {
     const auto from = x.view<const T, 4>();
     T* means = out.data<T>();
@@ -116,6 +117,7 @@ void SegmentMean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDi
 }
 
 void SegmentMeanGrad(const MeanGrad& grad, const Tensor& starts, const Mask& mask, MeanDivisor divisor, Tensor& dx) {
+  if (dx.size() == 0) return;
   visit_float("segment_mean_grad", dx.dtype(), [&]<class T>(Type<T>) {
     const Spread<T> spread(grad.uses, dx);
     const T* shares = grad.dout.defined() ? grad.dout.data<T>() : nullptr;

@@ -77,6 +77,19 @@ HWY_INLINE hn::Vec<D> AddLanesOf(D d, const hn::Vec<D>* v) {
   return AddBlocksOf(d, inside);
 }
 
+// The same of vectors that stand one behind the other in aligned memory.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> AddLanesOf(D d, const T* from) {
+  constexpr Index kLanes = hn::MaxLanes(D()), kTogether = kPerBlock<T>;
+  hn::Vec<D> inside[kBlocksOf<T>];
+  for (Index g = 0; g < kBlocksOf<T>; ++g) {
+    hn::Vec<D> group[kTogether];
+    for (Index r = 0; r < kTogether; ++r) group[r] = hn::Load(d, from + (g * kTogether + r) * kLanes);
+    inside[g] = AddInsideBlocks(d, group);
+  }
+  return AddBlocksOf(d, inside);
+}
+
 }  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
