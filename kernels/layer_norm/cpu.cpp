@@ -55,7 +55,7 @@ struct PerRow {
   HWY_INLINE PerRow(const PartialSums<T>& partial, Index count, const F& f) {
     const hn::ScalableTag<T> d;
     for (Index row = 0; row < count; row += kLanesOf<T>)
-      hn::Store(f(AddLanesOf(d, partial.lanes + row * kLanesOf<T>)), d, of + row);
+      hn::Store(f(AddLanesOfEach(d, partial.lanes + row * kLanesOf<T>)), d, of + row);
   }
   HWY_ALIGN T of[kBlockRows<T>];
 };

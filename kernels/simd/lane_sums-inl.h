@@ -77,9 +77,9 @@ HWY_INLINE hn::Vec<D> AddLanesOf(D d, const hn::Vec<D>* v) {
   return AddBlocksOf(d, inside);
 }
 
-// The same of vectors that stand one behind the other in aligned memory.
+// The same of vectors that stand one behind the other at `from`, aligned.
 template <class D, class T = hn::TFromD<D>>
-HWY_INLINE hn::Vec<D> AddLanesOf(D d, const T* from) {
+HWY_INLINE hn::Vec<D> AddLanesOfEach(D d, const T* from) {
   constexpr Index kLanes = hn::MaxLanes(D()), kTogether = kPerBlock<T>;
   hn::Vec<D> inside[kBlocksOf<T>];
   for (Index g = 0; g < kBlocksOf<T>; ++g) {
