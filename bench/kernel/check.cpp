@@ -41,7 +41,8 @@ double difference(const Tensor& a, const Tensor& b) {
   double most = 0;
   for (Index i = 0; i < x.size(); ++i) {
     const double d = std::fabs(x.data<double>()[i] - y.data<double>()[i]);
-    if (!(d <= most)) most = d;
+    if (std::isnan(d)) return d;
+    most = std::max(most, d);
   }
   return most;
 }

@@ -14,6 +14,7 @@ as long as the fastest is timed once; a row without any way that agrees ends the
 import argparse
 import json
 import logging
+import math
 import os
 import pathlib
 import re
@@ -25,7 +26,7 @@ import warnings
 
 import mkl_kernels
 
-MKL = mkl_kernels.allow()  # before PyTorch is loaded
+MKL = mkl_kernels.allow() if __name__ == "__main__" else "its own choice"  # before PyTorch is loaded
 
 import torch
 
@@ -146,13 +147,17 @@ def peer_of(op):
 
 
 def largest_difference(peer, tensors, scale_of):
-    """Of any result or gradient, relative to the largest element of its kind; a missing one is infinitely different."""
+    """Of any result or gradient, relative to the largest element of its kind, and where it is. One that is missing, or NaN on one side,
+    differs infinitely."""
     results, worst, where = {name: torch.as_tensor(value) for name, value in peer.results().items()}, 0.0, "nothing"
     for name in peer.outs + ["grad." + n for n in peer.names]:
-        ours = tensors[name].double()
-        theirs = results[name].double() if name in results else torch.zeros_like(ours)
-        difference = (ours - theirs).abs().max().item() / max(scale_of(name, ours), 1e-30)
-        if not difference <= worst:
+        if name not in results:
+            return math.inf, f"{name}, which is missing"
+        ours, theirs = tensors[name].double(), results[name].double()
+        difference = (ours - theirs).abs().max().item() / max(scale_of(name, ours), 1e-30) if ours.numel() else 0.0
+        if math.isnan(difference):
+            return math.inf, f"{name}, which is not a number"
+        if difference > worst:
             worst, where = difference, name
     return worst, where
 

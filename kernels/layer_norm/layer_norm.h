@@ -9,9 +9,10 @@
 //   x, residual, out, dout, dx [..., D]   gamma, beta, dgamma, dbeta [D]   mean, rstd [...]
 //   contiguous, one dtype (float32, float64), one device; any extent may be 0; eps > 0
 //
-// The variance is taken in two steps (mean first), so a constant row gives exactly beta and a large offset costs no
-// digits. Squares are taken as they are: this holds while D (x - mean)^2 stays within the dtype, which is for |x| up to
-// 1e17 in float32 and 1e150 in float64 and any D up to 1e4. Beyond it a row may come out as beta, or as NaN.
+// The variance is taken in two steps (mean first), so a large offset costs no more digits than the mean's rounding does:
+// a constant row c gives beta as long as that, some |c| 2^-24 in float32, is small beside sqrt(eps). Squares are taken
+// as they are: this holds while D (x - mean)^2 stays within the dtype, which is for |x| up to 1e17 in float32 and 1e150
+// in float64 and any D up to 1e4. Beyond it a row may come out as beta, or as NaN.
 //
 // Deterministic: one writer per row; dgamma and dbeta are summed over chunks of rows, and the chunks in order.
 // Reads each input once from memory and writes each output once, a block of rows at a time; add_layer_norm moves 16

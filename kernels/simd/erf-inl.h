@@ -53,14 +53,14 @@ HWY_INLINE hn::Vec<D> Erf(D d, hn::Vec<D> x) {
 template <class D>
 inline constexpr bool kLooksUp = std::is_same_v<hn::TFromD<D>, float>&& hn::MaxLanes(D()) == 16;
 
-// 1/2 + F(z) of an odd function F with the limits -1/2 and 1/2, for finite z: absolute error that of the table and 7e-8
+// 1/2 + F(z) of an odd function F with the limits -1/2 and 1/2: absolute error that of the table and 7e-8
 // of roundings.
 template <class D>
 HWY_INLINE hn::Vec<D> HalfAndPieces(D d, hn::Vec<D> z, const simd::HalvedPieces& pieces) {
   const hn::RebindToSigned<D> di;
   const auto to_place = hn::Set(d, 1 / pieces.step);
   const auto round = hn::Set(d, 0x1.8p23f);  // a sum with it holds the nearest integer in its low bits
-  const auto distance = hn::Min(hn::Abs(z), hn::Set(d, 15 * pieces.step));  // of a NaN: 15 steps
+  const auto distance = hn::Min(hn::Set(d, 15 * pieces.step), hn::Abs(z));  // in this order a NaN is kept
   const auto rounded = hn::MulAdd(distance, to_place, round);
   const auto index = hn::IndicesFromVec(d, hn::And(hn::BitCast(di, rounded), hn::Set(di, 15)));
   const auto t = hn::MulSub(distance, to_place, hn::Sub(rounded, round));

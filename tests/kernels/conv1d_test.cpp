@@ -1,4 +1,5 @@
 #include "subquad/kernels/conv1d/conv1d.h"
+#include "subquad/kernels/copy/copy.h"
 
 #include <doctest/doctest.h>
 
@@ -144,6 +145,36 @@ TEST_CASE("conv1d reads views where they lie") {
   const auto want = kernels::conv1d_grad(dout.contiguous(), x.contiguous(), taps);
   CHECK(same_bits(got.dx, want.dx));
   CHECK(same_bits(got.dtaps, want.dtaps));
+}
+
+// Whole vectors of features in chunks that are all inside and real are read in place, others are packed.
+TEST_CASE("conv1d in place equals the loop, and packed rows bit by bit" * doctest::test_suite("cpu")) {
+  for_each_simd_target([] {
+    for (const Index width : {16, 64})
+      for (const Index tap_count : {1, 5, 35}) {
+        CAPTURE(width);
+        CAPTURE(tap_count);
+        const auto heads = [&](std::uint64_t seed) {
+          return normal({1, 800, 3, width}, kFloat32, seed).transpose(1, 2);
+        };
+        const Tensor x = heads(1), base = heads(2), dout = heads(3), taps = normal({3, tap_count}, kFloat32, 4);
+        const auto of_length = [](Index length) {
+          return Mask::from_lengths(tensor<Index>({length}, {1}), 800).to(device());
+        };
+        for (const Mask& mask : {Mask(), of_length(650)}) {
+          const Slow want = slow_conv1d(x, taps, mask, base, dout);
+          const Tensor out = kernels::conv1d(x, taps, mask, base);
+          const auto got = kernels::conv1d_grad(dout, x, taps, mask);
+          CHECK_CLOSE(out, want.out, dot_tolerance(kFloat32, tap_count));
+          CHECK_CLOSE(got.dx, want.dx, dot_tolerance(kFloat32, tap_count));
+          CHECK_CLOSE(got.dtaps, want.dtaps, dot_tolerance(kFloat32, x.size()));
+        }
+        // Features beside others of the same rows: no whole vector more, so all rows are packed.
+        const auto wider = [&](const Tensor& t) { return kernels::concat({t, t.slice(3, 0, 1)}, 3); };
+        CHECK(same_bits(kernels::conv1d(wider(x), taps, {}, wider(base)).slice(3, 0, width).contiguous(),
+                        kernels::conv1d(x, taps, {}, base).contiguous()));
+      }
+  });
 }
 
 // Neither what stands at padded positions nor how many there are changes a bit.

@@ -245,6 +245,10 @@ TEST_CASE("elementwise: far from zero curves reach their limits, and a NaN stays
       for (const auto curve : {kernels::exp, kernels::tanh, kernels::sigmoid, kernels::gelu})
         for (const Index count : {1, 16, 17})
           CHECK(std::isnan(at(curve(full({count}, nan, dtype, device())), count - 1)));
+      for (const Index count : {1, 16, 17}) {
+        const Tensor one = full({count}, 1, dtype, device()), x_nan = full({count}, nan, dtype, device());
+        CHECK(std::isnan(at(kernels::gelu_grad(one, x_nan), count - 1)));
+      }
     });
   });
 }
