@@ -52,7 +52,7 @@ TEST_SUITE("cpu") {
       CHECK(runner.work().forward_count.flops > 0);
       CHECK(runner.work().forward_count.bytes > 0);
       CHECK((runner.work().backward_count.flops > 0) == runner.has_backward());
-      CHECK(runner.memory().peak > 0);
+      if (c.op != "adamw") CHECK(runner.memory().peak > 0);  // which works in place
       for (const auto& [name, tensor] : runner.results()) {
         CAPTURE(name);
         if (tensor.dtype() != kFloat32) continue;
