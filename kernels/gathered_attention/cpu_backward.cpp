@@ -196,7 +196,7 @@ template <class T>
 void GatheredGrad(const GatheredBackward<T>& args) {
   const Index queries = args.q.dim(2), keys = args.k.dim(2), slot_count = args.index.dim(3);
   const Index row_work = slot_count * (args.q.dim(3) + args.v.dim(3)) / 2 + 1;
-  ForHeads(args.q.dim(0) * args.q.dim(1), queries * row_work, [&](Index number) {
+  for_heads(args.q.dim(0) * args.q.dim(1), queries * row_work, [&](Index number) {
     const GatheredHead<T> head(args, number);
     T* dbias = args.dbias == nullptr ? nullptr : args.dbias + number * queries * slot_count;
     parallel_chunks(queries, kQueriesPerTask, row_work, [&](Index begin, Index end) {

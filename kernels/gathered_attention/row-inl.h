@@ -14,6 +14,7 @@
 
 #include "subquad/kernels/attention/strip-inl.h"
 #include "subquad/kernels/gathered_attention/slots.h"
+#include "subquad/kernels/simd/heads.h"
 #include "subquad/kernels/simd/lane_sums-inl.h"
 #include "subquad/kernels/simd/row-inl.h"
 
@@ -118,16 +119,6 @@ bool WorthPrefetching(Index rows, Index width, Index value_width) {
 }
 
 inline constexpr Index kQueriesPerTask = 64;
-
-// Heads side by side where there are enough of them for the threads, else one after the other with threads inside; the
-// bits are the same.
-template <class F>
-void ForHeads(Index heads, Index work, const F& f) {
-  if (heads >= num_threads())
-    parallel_for(heads, work, f);
-  else
-    for (Index head = 0; head < heads; ++head) f(head);
-}
 
 }  // namespace
 }  // namespace subquad::kernels::HWY_NAMESPACE

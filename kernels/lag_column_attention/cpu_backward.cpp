@@ -290,7 +290,7 @@ void LagColumnGrad(const LagColumnBackward<T>& args) {
   const Index positions = args.q.dim(2), ranges = RangeCount(positions);
   const Index slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
   const Index work = kRange * (slots * (args.q.dim(3) + args.v.dim(3)) / 4 + 1);
-  ForHeads(args.q.dim(0) * args.q.dim(1), 2 * ranges * work, [&](Index number) {
+  for_heads(args.q.dim(0) * args.q.dim(1), 2 * ranges * work, [&](Index number) {
     LagColumnHead<T> head(args, number);
     head.fill_rows();
     const Index b = head.b, h = head.h, needed = head.lags() == 0 ? 0 : head.chosen.n;

@@ -130,7 +130,7 @@ void LagColumn(const LagColumnForward<T>& args) {
   const Index heads = args.q.dim(1), positions = args.q.dim(2), ranges = RangeCount(positions);
   const Index slots = args.chosen.lags.dim(2) + args.chosen.columns.dim(2);
   const Index work = kRange * (slots * (args.q.dim(3) + args.v.dim(3)) / 8 + 1);
-  ForHeads(args.q.dim(0) * heads, ranges * work, [&](Index head) {
+  for_heads(args.q.dim(0) * heads, ranges * work, [&](Index head) {
     const Index b = head / heads, h = head % heads;
     const Chosen<T> chosen(args.chosen, args.scores, args.mask, positions, head);
     const Index needed = chosen.lags.empty() ? 0 : chosen.n;

@@ -17,6 +17,7 @@
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/attention/strip-inl.h"
 #include "subquad/kernels/lag_column_attention/lag_column_attention.h"
+#include "subquad/kernels/simd/heads.h"
 #include "subquad/kernels/simd/lane_sums-inl.h"
 #include "subquad/kernels/simd/row-inl.h"
 
@@ -91,16 +92,6 @@ Buffer<T> PackAll(std::span<Shifted<T>> all) {
     parallel_chunks(one.count(), kRange, one.width(), [&](Index begin, Index end) { one.pack(begin, end); });
   }
   return memory;
-}
-
-// Heads side by side where there are enough of them for the threads, else one after the other with threads inside; the
-// bits are the same. What is packed of a head is used before the next one's is.
-template <class F>
-void ForHeads(Index heads, Index work, const F& f) {
-  if (heads >= num_threads())
-    parallel_for(heads, work, f);
-  else
-    for (Index head = 0; head < heads; ++head) f(head);
 }
 
 // What one head has chosen.
