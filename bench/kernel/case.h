@@ -41,6 +41,7 @@ struct Case {
   std::vector<Setting> settings;
   std::function<Work(const Settings&, const nn::Place&)> make;  // place: seed, dtype and device
   bool turns_on_rounding = false;  // a choice that float32 and float64 may make differently
+  bool has_backward = true;
 };
 
 std::vector<Case> product_cases();    // matrix products

@@ -52,6 +52,7 @@ TEST_SUITE("cpu") {
       CHECK(runner.work().forward_count.flops > 0);
       CHECK(runner.work().forward_count.bytes > 0);
       CHECK((runner.work().backward_count.flops > 0) == runner.has_backward());
+      CHECK(runner.has_backward() == c.has_backward);
       if (c.op != "adamw") CHECK(runner.memory().peak > 0);  // which works in place
       for (const auto& [name, tensor] : runner.results()) {
         CAPTURE(name);
