@@ -124,18 +124,16 @@ Quartiles quartiles(std::vector<double> values) {
 }
 
 std::vector<Repetition> repeat(Runner& runner, const Effort& effort) {
-  const auto wall = [](const Repetition& r) { return r.forward.wall + r.backward.wall; };
-  if (wall(runner.run()) < 1) runner.run();
+  const Repetition first = runner.run();
+  if (first.forward.wall + first.backward.wall < 1) runner.run();
   std::vector<Repetition> all;
-  double spent = 0;
+  const Seconds start = now();
   const auto enough = [&] {
     const int done = static_cast<int>(all.size());
+    const double spent = (now() - start).wall;
     return (done >= effort.repetitions && spent >= effort.seconds) || (done >= 3 && spent >= effort.most);
   };
-  while (!enough()) {
-    all.push_back(runner.run());
-    spent += wall(all.back());
-  }
+  while (!enough()) all.push_back(runner.run());
   return all;
 }
 

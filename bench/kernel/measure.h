@@ -56,7 +56,7 @@ struct Quartiles {
 Quartiles quartiles(std::vector<double> values);
 
 struct Effort {
-  double seconds = 0.3;  // at least so long,
+  double seconds = 0.3;  // at least so long, what empties the caches included,
   int repetitions = 5;   // and so often, ...
   double most = 60;      // ... but no longer than this, if there were three
 };
