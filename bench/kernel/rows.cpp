@@ -30,8 +30,8 @@ const Target kBiasGelu = {"bias and GELU", 0.7, 0.7, 1.5, false};
 const Target kLoss = {"loss", 0.7, 0.7, 3, false};
 const Target kAdamW = {"AdamW", 0.7, 0, 3, false};
 const Target kLayer = {"encoder layer", 0.55, 0.55, 2, false};
-const Target kSoftmaxStep = {"training step, softmax", 0.5, 0.5, 1.4, false};
-const Target kStep = {"training step", 0.5, 0.5, 2, false};
+const Target kSoftmaxStep = {"training step, softmax", 0.5, 0, 1.4, false};
+const Target kStep = {"training step", 0.5, 0, 2, false};
 
 class Table {
  public:
