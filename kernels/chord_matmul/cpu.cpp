@@ -68,17 +68,6 @@ struct Chain {
   }
 };
 
-// How far apart a row and a column that it links may stand, going round.
-Index reach(const Links& links, Index positions) {
-  Index most = 0;
-  if (positions == 0) return most;
-  for (const Index offset : links.offsets) {
-    const Index ahead = links.rule == LinkRule::flip ? offset : (offset % positions + positions) % positions;
-    most = std::max(most, links.rule == LinkRule::flip ? ahead : std::min(ahead, positions - ahead));
-  }
-  return most;
-}
-
 // Numbers from the caching allocator.
 template <class T>
 class Buffer {
@@ -164,47 +153,14 @@ struct Step {
   T* dweights;
 };
 
-// dweights of rows [begin, end): each row of `up` times the rows that its links address.
-template <class T>
-void DotRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index end) {
-  const hn::ScalableTag<T> d;
-  constexpr Index kLanes = hn::MaxLanes(d);
-  std::vector<Index> row_at;
-  HWY_ALIGN T dots[kLanes];
-  for (Runs run(chain.pattern(step.m), begin, end, step.n); run.next();) {
-    row_at.clear();
-    for (const Index distance : run.distances()) row_at.push_back(distance * chain.width);
-    while (row_at.size() % kPerBlock<T> != 0) row_at.push_back(row_at.back());
-    const bool all = run.count() == chain.links;
-    Index i = run.begin();
-    if constexpr (HWY_TARGET != HWY_SCALAR)
-      for (; all && chain.links == 2 && i + kLanes / 2 <= run.end(); i += kLanes / 2)
-        hn::StoreU(DotPairs(d, step.up + i * chain.width, step.from + i * chain.width, row_at.data(), chain.width), d,
-                   step.dweights + 2 * i);
-    for (; i < run.end(); ++i) {
-      T* to = step.dweights + i * chain.links;
-      if (!all) std::fill_n(to, chain.links, T(0));
-      ForVectors(d, run.count(), [&](Index a, auto lanes) HWY_ATTR {
-        const Index groups = std::min(kLanes, static_cast<Index>(row_at.size()) - a) / kPerBlock<T>;
-        const auto sums = DotVector(d, step.up + i * chain.width, step.from + i * chain.width, row_at.data() + a,
-                                    groups, chain.width);
-        if (all) {
-          lanes.Store(sums, to + a);
-        } else {
-          hn::Store(sums, d, dots);
-          for (Index x = a; x < std::min(run.count(), a + kLanes); ++x)
-            to[run.links()[static_cast<std::size_t>(x)]] = dots[x - a];
-        }
-      });
-    }
-  }
-}
-
-// Rows [begin, end) of the transposed factor times `up`, plus those of `start`.
+// Rows [begin, end) of the transposed factor times `up`, plus those of `start`, and every gradient of a weight that
+// leads to one of them.
 template <class T>
 void BackwardRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index end) {
   const hn::ScalableTag<T> d;
   const bool past = PastCaches(step.to, step.n, chain.width);
+  const Buffer<T> dots(chain.links + static_cast<Index>(hn::MaxLanes(d)));
+  std::fill_n(dots.data(), chain.links, T(0));  // stay so where rows have no width
   std::vector<Index> row_at, weight_at;
   row_at.reserve(static_cast<std::size_t>(chain.links));
   weight_at.reserve(static_cast<std::size_t>(chain.links));
@@ -215,12 +171,24 @@ void BackwardRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index
       row_at.push_back(run.distances()[a] * chain.width);
       weight_at.push_back(run.distances()[a] * chain.links + run.links()[a]);
     }
-    WeighRange(d,
-               Weighing<T>{run.count(), chain.weights_of(step.m, step.b), chain.links, weight_at.data(), step.up,
-                           chain.width, row_at.data(), step.start, step.to, past},
-               run.begin(), run.end());
+    const Returning<T> rows{run.count(),      chain.weights_of(step.m, step.b),
+                            step.dweights,    chain.links,
+                            weight_at.data(), step.up,
+                            chain.width,      row_at.data(),
+                            step.from,        step.start,
+                            step.to,          past};
+    for (Index j = run.begin(); j < run.end(); ++j) ReturnRow(d, rows, j, dots.data());
   }
   if (past) hwy::FlushStream();
+}
+
+// Zeros for the links that drop out and for padding: nobody returns along them.
+template <class T>
+void ZeroAbsent(const Chain<T>& chain, const Step<T>& step) {
+  if (chain.pattern(step.m).rule == LinkRule::flip)
+    for (Runs run(chain.pattern(step.m), 0, step.n, step.n); run.next();)
+      if (run.count() < chain.links) ZeroRows(step.dweights, run.begin(), run.end(), chain.links);
+  ZeroRows(step.dweights, step.n, chain.positions, chain.links);
 }
 
 template <class T>
@@ -241,16 +209,11 @@ void Backward(const Chain<T>& chain, const T* dout, const T* kept, T* dweights, 
       if (m == 0 && total != nullptr) start = total;
       T* to = m > 0 ? buffers[(chain.factors - 1 - m) % 2].data() : last;
       const Step<T> step{m, b, n, up, from, start, to, dweights + (m * chain.batch + b) * weight_size};
-      // Side by side where links are short, so that `up` is read once; else one after the other, so that far rows of
-      // one matrix only, first `from`, then `up`, are wanted in the caches.
-      const bool near = reach(chain.pattern(m), n) < kRows;
-      if (!near) chain.for_rows(n, [&](Index begin, Index end) HWY_ATTR { DotRows(chain, step, begin, end); });
+      ZeroAbsent(chain, step);
       chain.for_rows(n, [&](Index begin, Index end) HWY_ATTR {
-        if (near) DotRows(chain, step, begin, end);
         if (total != nullptr) AddRows(up, begin, end, chain.width, total);
         BackwardRows(chain, step, begin, end);
       });
-      ZeroRows(step.dweights, n, chain.positions, chain.links);
       up = to;
     }
     ZeroRows(last, n, chain.positions, chain.width);

@@ -1,5 +1,6 @@
-// What a factor does to one row: sums of weighted rows, and products of one row with many. Include inside the
-// per-target part of a kernel (after targets.h and hwy/highway.h); everything lives in subquad::kernels::HWY_NAMESPACE.
+// What a factor does to a row, and what its transpose does: sums of weighted rows, and products of one row with many.
+// Include inside the per-target part of a kernel (after targets.h and hwy/highway.h); everything lives in
+// subquad::kernels::HWY_NAMESPACE.
 #if defined(SUBQUAD_KERNELS_CHORD_MATMUL_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SUBQUAD_KERNELS_CHORD_MATMUL_ROWS_INL_H_
 #undef SUBQUAD_KERNELS_CHORD_MATMUL_ROWS_INL_H_
@@ -84,17 +85,21 @@ template <int kRows, int kVectors, class Lanes, class D, class T = hn::TFromD<D>
 HWY_INLINE void WeighTile(D d, const Lanes& lanes, const Weighing<T>& w, Index i, Index c) {
   constexpr Index kLanes = hn::MaxLanes(d);
   const Index at = i * w.width + c;
+  const T *weights[kRows], *from[kRows];  // of every row, so that links add one index to both
+  for (int r = 0; r < kRows; ++r) {
+    weights[r] = w.weights + (i + r) * w.weight_row;
+    from[r] = w.from + at + r * w.width;
+  }
   hn::Vec<D> sum[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v)
       sum[r][v] = w.start != nullptr ? lanes.Load(w.start + at + r * w.width + v * kLanes) : hn::Zero(d);
   for (Index a = 0; a < w.count; ++a) {
-    const T* weight = w.weights + i * w.weight_row + w.weight_at[a];
-    const T* row = w.from + at + w.row_at[a];
+    const Index weight_at = w.weight_at[a], row_at = w.row_at[a];
     for (int r = 0; r < kRows; ++r) {
-      const auto factor = hn::Set(d, weight[r * w.weight_row]);
+      const auto factor = hn::Set(d, weights[r][weight_at]);
       for (int v = 0; v < kVectors; ++v)
-        sum[r][v] = hn::MulAdd(factor, lanes.Load(row + r * w.width + v * kLanes), sum[r][v]);
+        sum[r][v] = hn::MulAdd(factor, lanes.Load(from[r] + row_at + v * kLanes), sum[r][v]);
     }
   }
   for (int r = 0; r < kRows; ++r)
@@ -131,41 +136,86 @@ HWY_INLINE void WeighRange(D d, const Weighing<T>& w, Index begin, Index end) {
   for (; i < end; ++i) WeighRows<1>(d, w, i);
 }
 
-// Products of kRows neighbouring rows with as many rows of `other` each, kPerBlock in all. Inside every block of the
-// result, lane r (kPerBlock / kRows) + k is what that block adds to sum_c row[r width + c] other[row_at[k] + r width +
-// c].
-template <int kRows, class D, class T = hn::TFromD<D>>
-HWY_INLINE hn::Vec<D> DotGroup(D d, const T* row, const T* other, const Index* row_at, Index width) {
-  constexpr Index kEach = kPerBlock<T> / kRows;
-  hn::Vec<D> sums[kPerBlock<T>];
-  for (auto& sum : sums) sum = hn::Zero(d);
-  ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
-    for (Index r = 0; r < kRows; ++r) {
-      const auto left = lanes.Load(row + r * width + c);
-      for (Index k = 0; k < kEach; ++k)
-        sums[r * kEach + k] = hn::MulAdd(left, lanes.Load(other + row_at[k] + r * width + c), sums[r * kEach + k]);
+// Rows of the transposed factor, and of its gradient. What link a of row j weighs is row row_at[a] further on in `up`,
+// by a weight weight_at[a] further on than row j's:
+//   to[j] = start[j] + sum_a weight(j, a) up(j, a)      no start is 0
+//   dweight(j, a) = sum_c up(j, a)[c] from[j][c]
+// A row of `up` is read once for both, and only rows of `up` stand far apart.
+template <class T>
+struct Returning {
+  Index count;
+  const T* weights;
+  T* dweights;
+  Index weight_row;
+  const Index* weight_at;
+  const T* up;
+  Index width;
+  const Index* row_at;
+  const T* from;
+  const T* start;
+  T* to;
+  bool past_caches;  // as in Weighing
+};
+
+// The links [a, a + kLinks) of a strip of row j: `sum` of what they weigh, `dot` of their products with `value`.
+template <int kLinks, class Strip, class D, class T = hn::TFromD<D>>
+HWY_INLINE void ReturnLinks(D d, const Strip& strip, const Returning<T>& r, Index j, Index column, Index a,
+                            const hn::Vec<D>* value, hn::Vec<D>* sum, hn::Vec<D>* dot) {
+  const T* weights = r.weights + j * r.weight_row;
+  const T* rows = r.up + j * r.width + column;
+  for (int k = 0; k < kLinks; ++k) {
+    const auto weight = hn::Set(d, weights[r.weight_at[a + k]]);
+    const T* row = rows + r.row_at[a + k];
+    for (int v = 0; v < Strip::kVectors; ++v) {
+      const auto up = strip.Load(row, v);
+      sum[v] = hn::MulAdd(weight, up, sum[v]);
+      dot[k] = v == 0 ? hn::Mul(up, value[v]) : hn::MulAdd(up, value[v], dot[k]);
     }
+  }
+}
+
+// As many of the next kMost links as there are; lane k of every block of the result belongs to link a + k.
+template <int kMost, class Strip, class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> ReturnBlock(D d, const Strip& strip, const Returning<T>& r, Index j, Index column, Index a,
+                                  const hn::Vec<D>* value, hn::Vec<D>* sum) {
+  if constexpr (kMost == 0) {
+    return hn::Zero(d);
+  } else {
+    if (r.count - a < kMost) return ReturnBlock<kMost - 1>(d, strip, r, j, column, a, value, sum);
+    hn::Vec<D> dot[kPerBlock<T>];
+    for (Index k = kMost; k < kPerBlock<T>; ++k) dot[k] = hn::Zero(d);
+    ReturnLinks<kMost>(d, strip, r, j, column, a, value, sum, dot);
+    return AddInsideBlocks(d, dot);
+  }
+}
+
+// dots: room for whole vectors of `count` numbers, aligned.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE void ReturnRow(D d, const Returning<T>& r, Index j, T* dots) {
+  constexpr Index kLanes = hn::MaxLanes(d);
+  ForStrips(d, r.width, [&](Index c, auto strip) HWY_ATTR {
+    constexpr int kVectors = decltype(strip)::kVectors;
+    const Index at = j * r.width + c;
+    hn::Vec<D> value[kVectors], sum[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      value[v] = strip.Load(r.from + at, v);
+      sum[v] = r.start != nullptr ? strip.Load(r.start + at, v) : hn::Zero(d);
+    }
+    for (Index a = 0; a < r.count; a += kLanes) {
+      hn::Vec<D> inside[kBlocksOf<T>];
+      for (Index g = 0; g < kBlocksOf<T>; ++g)
+        inside[g] = ReturnBlock<kPerBlock<T>>(d, strip, r, j, c, a + g * kPerBlock<T>, value, sum);
+      const auto total = AddBlocksOf(d, inside);
+      hn::Store(c == 0 ? total : hn::Add(total, hn::Load(d, dots + a)), d, dots + a);
+    }
+    for (int v = 0; v < kVectors; ++v)
+      if (r.past_caches)
+        hn::Stream(sum[v], d, r.to + at + v * kLanes);
+      else
+        strip.Store(sum[v], r.to + at, v);
   });
-  return AddInsideBlocks(d, sums);
-}
-
-// Lane a is sum_c row[c] other[row_at[a] + c] for the first `groups` times kPerBlock lanes, at most a whole vector.
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE hn::Vec<D> DotVector(D d, const T* row, const T* other, const Index* row_at, Index groups, Index width) {
-  hn::Vec<D> inside[kBlocksOf<T>];
-  for (Index g = 0; g < kBlocksOf<T>; ++g)
-    inside[g] = g < groups ? DotGroup<1>(d, row, other, row_at + g * kPerBlock<T>, width) : hn::Zero(d);
-  return AddBlocksOf(d, inside);
-}
-
-// Two links a row: half as many neighbouring rows as lanes; lane 2 r + k is row r with its link k.
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE hn::Vec<D> DotPairs(D d, const T* row, const T* other, const Index* row_at, Index width) {
-  constexpr Index kRows = kPerBlock<T> / 2;
-  hn::Vec<D> inside[kBlocksOf<T>];
-  for (Index g = 0; g < kBlocksOf<T>; ++g)
-    inside[g] = DotGroup<kRows>(d, row + g * kRows * width, other + g * kRows * width, row_at, width);
-  return AddBlocksOf(d, inside);
+  T* dweights = r.dweights + j * r.weight_row;
+  for (Index a = 0; a < r.count; ++a) dweights[r.weight_at[a]] = dots[a];
 }
 
 }  // namespace
