@@ -1,60 +1,128 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/kernels/landmark_softmax/cpu.cpp"
 #include "subquad/kernels/landmark_softmax/cpu.h"
+#include "subquad/kernels/simd/targets.h"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
 
 #include <limits>
+#include <vector>
 
 #include "subquad/core/parallel.h"
-#include "subquad/kernels/softmax/cpu.h"
+#include "subquad/kernels/softmax/rows-inl.h"
 
-namespace subquad::kernels::cpu {
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
-// f(first element, row of its matrix, is it left out, which columns count or null) for every row.
-template <class F>
-void for_rows(const Tensor& x, const Tensor& counts, const Tensor& none, const F& f) {
-  const Index size = x.dim(2), rows = x.dim(0) * x.dim(1) * size;
-  parallel_for(rows, 4 * size, [&](Index row) {
-    const Index b = row / size / x.dim(1), i = row % size;
-    const bool left_out = none.defined() && none.data<bool>()[b];
-    const bool* columns = counts.defined() ? counts.data<bool>() + b * size : nullptr;
-    f(row * size, i, left_out || (columns != nullptr && !columns[i]), columns);
+// Some rows of one matrix, and which of its landmarks count.
+template <class T>
+struct LandmarkRows {
+  Index begin, end, width, first_element;
+  std::vector<T> counts;  // [M]: 1, or 0 where a landmark does not
+
+  template <class D>
+  HWY_INLINE auto counted(D d, Index c) const {
+    return hn::Ne(hn::LoadU(d, counts.data() + c), hn::Zero(d));
+  }
+  bool left_out(Index i) const { return counts[static_cast<std::size_t>(i)] == 0; }
+};
+
+// f(LandmarkRows) of all matrices, 64 rows at a time.
+template <class T, class F>
+void ForLandmarkRows(const Tensor& x, const Tensor& counts, const Tensor& none, const F& f) {
+  constexpr Index kRows = 64;
+  const Index width = x.dim(2), parts = (width + kRows - 1) / kRows, heads = x.dim(1);
+  parallel_for(x.dim(0) * heads * parts, kRows * width * 8, [&](Index task) {
+    const Index matrix = task / parts, b = matrix / heads, begin = task % parts * kRows;
+    LandmarkRows<T> rows{begin, std::min(width, begin + kRows), width, (matrix * width + begin) * width, {}};
+    const bool all = !none.defined() || !none.data<bool>()[b];
+    const Index padded = width + static_cast<Index>(hn::MaxLanes(hn::ScalableTag<T>()));  // whole vectors
+    rows.counts.assign(static_cast<std::size_t>(padded), T(all ? 1 : 0));
+    if (all && counts.defined())
+      std::transform(counts.data<bool>() + b * width, counts.data<bool>() + (b + 1) * width, rows.counts.begin(),
+                     [](bool counted) { return T(counted ? 1 : 0); });
+    f(rows);
   });
+}
+
+// Logits that say what is left out.
+template <class T>
+void LandmarkLogits(const LandmarkRows<T>& rows, const T* x, const LandmarkSoftmaxOptions& options, T* logits) {
+  const hn::ScalableTag<T> d;
+  const auto scale = hn::Set(d, static_cast<T>(options.scale));
+  for (Index i = rows.begin; i < rows.end; ++i, x += rows.width, logits += rows.width) {
+    if (rows.left_out(i)) {
+      const bool uniform = options.left_out == LeftOutRows::uniform;
+      std::fill_n(logits, rows.width, uniform ? T(0) : -std::numeric_limits<T>::infinity());
+      logits[i] = 0;
+    } else {
+      ForVectors(d, rows.width, [&](Index c, auto lanes) HWY_ATTR {
+        lanes.Store(hn::IfThenElse(rows.counted(d, c), hn::Mul(scale, lanes.Load(x + c)), NoLogit(d)), logits + c);
+      });
+    }
+  }
+}
+
+// dx [rows] times scale where row and column count, else 0.
+template <class T>
+void ScaleCounted(const LandmarkRows<T>& rows, const LandmarkSoftmaxOptions& options, T* dx) {
+  const hn::ScalableTag<T> d;
+  const auto scale = hn::Set(d, static_cast<T>(options.scale));
+  for (Index i = rows.begin; i < rows.end; ++i, dx += rows.width) {
+    if (rows.left_out(i))
+      std::fill_n(dx, rows.width, T(0));
+    else
+      ForVectors(d, rows.width, [&](Index c, auto lanes) HWY_ATTR {
+        lanes.Store(hn::IfThenElseZero(rows.counted(d, c), hn::Mul(scale, lanes.Load(dx + c))), dx + c);
+      });
+  }
 }
 
 }  // namespace
 
-// The rows of softmax, from logits that say what is left out.
-void landmark_softmax(const Tensor& x, const Tensor& counts, const Tensor& none, const LandmarkSoftmaxOptions& options,
-                      Tensor& y) {
+void LandmarkSoftmax(const Tensor& x, const Tensor& counts, const Tensor& none, const LandmarkSoftmaxOptions& options,
+                     Tensor& y) {
   visit_float("landmark_softmax", x.dtype(), [&]<class T>(Type<T>) {
-    constexpr T kNever = -std::numeric_limits<T>::infinity();
-    Tensor logits = empty_like(x);
-    const T* from = x.data<T>();
-    T* to = logits.data<T>();
-    const T scale = static_cast<T>(options.scale);
-    for_rows(x, counts, none, [&](Index first, Index i, bool left_out, const bool* columns) {
-      for (Index j = 0; j < x.dim(2); ++j) {
-        const bool counted = columns == nullptr || columns[j];
-        if (left_out)
-          to[first + j] = options.left_out == LeftOutRows::uniform || i == j ? T(0) : kNever;
-        else
-          to[first + j] = counted ? scale * from[first + j] : kNever;
-      }
+    ForLandmarkRows<T>(x, counts, none, [&](const LandmarkRows<T>& rows) HWY_ATTR {
+      T* to = y.data<T>() + rows.first_element;
+      LandmarkLogits(rows, x.data<T>() + rows.first_element, options, to);
+      SoftmaxOfRows(hn::ScalableTag<T>(), rows.end - rows.begin, rows.width, to, to);
     });
-    softmax(logits, y);
   });
 }
 
-void landmark_softmax_grad(const Tensor& dout, const Tensor& y, const Tensor& counts, const Tensor& none,
-                           const LandmarkSoftmaxOptions& options, Tensor& dx) {
-  softmax_grad(dout, y, dx);
+void LandmarkSoftmaxGrad(const Tensor& dout, const Tensor& y, const Tensor& counts, const Tensor& none,
+                         const LandmarkSoftmaxOptions& options, Tensor& dx) {
   visit_float("landmark_softmax_grad", y.dtype(), [&]<class T>(Type<T>) {
-    T* to = dx.data<T>();
-    const T scale = static_cast<T>(options.scale);
-    for_rows(y, counts, none, [&](Index first, Index, bool left_out, const bool* columns) {
-      for (Index j = 0; j < y.dim(2); ++j)
-        to[first + j] = left_out || (columns != nullptr && !columns[j]) ? T(0) : scale * to[first + j];
+    ForLandmarkRows<T>(y, counts, none, [&](const LandmarkRows<T>& rows) HWY_ATTR {
+      const Index first = rows.first_element;
+      SoftmaxGradOfRows(hn::ScalableTag<T>(), rows.end - rows.begin, rows.width, dout.data<T>() + first,
+                        y.data<T>() + first, dx.data<T>() + first);
+      ScaleCounted(rows, options, dx.data<T>() + first);
     });
   });
 }
 
-}  // namespace subquad::kernels::cpu
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace subquad::kernels {
+
+HWY_EXPORT(LandmarkSoftmax);
+HWY_EXPORT(LandmarkSoftmaxGrad);
+
+void cpu::landmark_softmax(const Tensor& x, const Tensor& counts, const Tensor& none,
+                           const LandmarkSoftmaxOptions& options, Tensor& y) {
+  SUBQUAD_DISPATCH(LandmarkSoftmax)(x, counts, none, options, y);
+}
+
+void cpu::landmark_softmax_grad(const Tensor& dout, const Tensor& y, const Tensor& counts, const Tensor& none,
+                                const LandmarkSoftmaxOptions& options, Tensor& dx) {
+  SUBQUAD_DISPATCH(LandmarkSoftmaxGrad)(dout, y, counts, none, options, dx);
+}
+
+}  // namespace subquad::kernels
+#endif  // HWY_ONCE

@@ -9,35 +9,30 @@
 #include <cmath>
 #include <limits>
 
-#include "subquad/kernels/softmax/exponentials-inl.h"
+#include "subquad/kernels/softmax/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 
+// Some 4096 elements to a task, but whole groups of rows.
+template <class F>
+void ForRowRanges(Index rows, Index width, Index work, const F& f) {
+  constexpr Index kElements = 4096, kGroup = 16;
+  parallel_chunks(rows, std::max<Index>(1, kElements / (kGroup * width)) * kGroup, width * work, f);
+}
+
 template <class T>
 void SoftmaxRows(Index rows, Index width, const T* x, T* y) {
-  ForRows(rows, width, 8, [=](Index row) HWY_ATTR {
-    const hn::ScalableTag<T> d;
-    const T* in = x + row * width;
-    T* out = y + row * width;
-    const T sum = ExponentialsOfRow(d, in, RowShift(d, in, width), width, out);
-    ScaleRow(d, sum == 0 ? T(0) : 1 / sum, width, out);
+  ForRowRanges(rows, width, 8, [=](Index begin, Index end) HWY_ATTR {
+    SoftmaxOfRows(hn::ScalableTag<T>(), end - begin, width, x + begin * width, y + begin * width);
   });
 }
 
 template <class T>
 void SoftmaxGradRows(Index rows, Index width, const T* dout, const T* y, T* dx) {
-  ForRows(rows, width, 4, [=](Index row) HWY_ATTR {
-    const hn::ScalableTag<T> d;
-    const T *up = dout + row * width, *p = y + row * width;
-    T* out = dx + row * width;
-    auto sum = hn::Zero(d);
-    ForVectors(d, width,
-               [&](Index c, auto lanes) HWY_ATTR { sum = hn::MulAdd(lanes.Load(up + c), lanes.Load(p + c), sum); });
-    const auto dot = hn::SumOfLanes(d, sum);
-    ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
-      lanes.Store(hn::Mul(lanes.Load(p + c), hn::Sub(lanes.Load(up + c), dot)), out + c);
-    });
+  ForRowRanges(rows, width, 4, [=](Index begin, Index end) HWY_ATTR {
+    const Index first = begin * width;
+    SoftmaxGradOfRows(hn::ScalableTag<T>(), end - begin, width, dout + first, y + first, dx + first);
   });
 }
 

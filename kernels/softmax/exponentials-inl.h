@@ -19,21 +19,31 @@ HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> NoLogit(D d) {
+  return hn::Set(d, -std::numeric_limits<T>::infinity());
+}
+
+// The largest logit of a row is the largest lane.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> TopLanes(D d, const T* logits, Index width) {
+  auto top = NoLogit(d);
+  ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR { top = hn::Max(top, lanes.Load(logits + c, NoLogit(d))); });
+  return top;
+}
+
 // What is taken from every logit before the exponential: the row's maximum, or 0 where that is -inf, so that
 // -inf minus it is no NaN.
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE T RowShift(D d, const T* logits, Index width) {
-  const auto nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
-  auto top = nothing;
-  ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR { top = hn::Max(top, lanes.Load(logits + c, nothing)); });
-  const T max = hn::GetLane(hn::MaxOfLanes(d, top));
+  const T max = hn::GetLane(hn::MaxOfLanes(d, TopLanes(d, logits, width)));
   return max == -std::numeric_limits<T>::infinity() ? T(0) : max;
 }
 
-// Returns sum_c exp(logits[c] - shift), and writes the terms to `exponentials` unless that is null. A NaN among the
+// The lanes sum up to sum_c exp(logits[c] - shift); the terms go to `exponentials` unless that is null. A NaN among the
 // logits makes the sum a NaN.
 template <class D, class T = hn::TFromD<D>>
-HWY_INLINE T ExponentialsOfRow(D d, const T* logits, T shift, Index width, T* exponentials) {
+HWY_INLINE hn::Vec<D> ExponentialLanes(D d, const T* logits, T shift, Index width, T* exponentials) {
   const auto log2_e = hn::Set(d, std::numbers::log2e_v<T>);
   auto sum = hn::Zero(d);
   ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
@@ -41,7 +51,12 @@ HWY_INLINE T ExponentialsOfRow(D d, const T* logits, T shift, Index width, T* ex
     if (exponentials != nullptr) lanes.Store(e, exponentials + c);
     sum = hn::Add(sum, lanes.OrZero(e));
   });
-  return SumLanes(d, sum);
+  return sum;
+}
+
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE T ExponentialsOfRow(D d, const T* logits, T shift, Index width, T* exponentials) {
+  return SumLanes(d, ExponentialLanes(d, logits, shift, width, exponentials));
 }
 
 template <class D, class T = hn::TFromD<D>>
