@@ -52,7 +52,7 @@ Work gathered_attention_work(const Settings& s, const nn::Place& place) {
   return {.inputs = {{"q", q}, {"k", k}, {"v", v}, {"index", Variable(index)}},
           .forward = [=]() -> std::vector<Variable> { return {gathered_attention(q, k, v, index).out}; },
           .forward_count = {4 * pairs * width, 4 * bytes + 8 * pairs, rows},
-          .backward_count = {14 * pairs * width, 8 * bytes + 16 * pairs, 2 * rows}};  // the index, also sorted by keys
+          .backward_count = {10 * pairs * width, 8 * bytes + 16 * pairs, 2 * rows}};  // the index, also sorted by keys
 }
 
 // Of training step 1 on the first samples of a data set.

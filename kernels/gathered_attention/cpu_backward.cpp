@@ -9,8 +9,8 @@
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/gathered_attention/row-inl.h"
 
-// Two walks over the live slots: by queries for dq and dbias, by keys for dk and dv. Each makes p and ds of its slots
-// anew, so that neither stands in memory.
+// Two walks over the live slots: by queries for dq and dbias, which leaves p and ds of each behind, and by keys for dk
+// and dv, which reads them: 8 bytes of float32 where the products made again would cost two rows more.
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
@@ -30,166 +30,131 @@ struct GatheredBackward {
   Slots slots(Index head) const { return {index, keys, k.dim(2), options, head}; }
 };
 
-// What forward left of a query, side by side: a key's queries lie anywhere, and so each costs one line of the cache.
-template <class T>
-struct QuerySums {
-  T lse, lse_rest, delta, unused;
-};
-
-// One head: its rows, and the sums of each query.
+// One head.
 template <class T>
 struct GatheredHead {
   const GatheredBackward<T>& args;
   Slots slots;
-  Index b, h, width, value_width;
-  bool far;  // rows are worth prefetching
-  HeadRows<const T> q, k, v, dout;
+  Index b, h;
+  HeadRows<T> q, k, v, dout;
+  bool far_keys, far_queries;  // rows are worth prefetching
   const T* bias;
+  T* dbias;
   T scale;
-  Buffer<T> sums_memory;
-  QuerySums<T>* sums;  // [Nq]
+  Index row;       // live slots of a query, in whole vectors
+  Buffer<T> p_ds;  // [Nq][row][2]: p and ds, side by side
+  Buffer<T> deltas;
 
   GatheredHead(const GatheredBackward<T>& a, Index head)
       : args(a),
         slots(a.slots(head)),
         b(head / a.q.dim(1)),
         h(head % a.q.dim(1)),
-        width(a.q.dim(3)),
-        value_width(a.v.dim(3)),
-        far(WorthPrefetching<T>(std::max(a.q.dim(2), a.k.dim(2)), width, value_width)),
-        q(a.q, b, h),
-        k(a.k, b, h),
-        v(a.v, b, h),
-        dout(a.dout, b, h),
+        q(a.q, b, h, [&](Index i) { return !slots.skipped(i); }),
+        k(a.k, b, h, [&](Index j) { return slots.is_real(j); }),
+        v(a.v, b, h, [&](Index j) { return slots.is_real(j); }),
+        dout(a.dout, b, h, [&](Index i) { return !slots.skipped(i); }),
+        far_keys(WorthPrefetching(a.k.dim(2), k.rows(), v.rows())),
+        far_queries(WorthPrefetching(a.q.dim(2), q.rows(), dout.rows())),
         bias(a.bias == nullptr ? nullptr : a.bias + head * slots.queries * slots.count),
+        dbias(a.dbias == nullptr ? nullptr : a.dbias + head * slots.queries * slots.count),
         scale(static_cast<T>(a.options.scale)),
-        sums_memory(4 * slots.queries),
-        sums(reinterpret_cast<QuerySums<T>*>(sums_memory.data())) {
-    const HeadRows<const T> out(a.out, b, h);
-    for (Index i = 0; i < slots.queries; ++i) {
-      if (slots.skipped(i)) continue;
-      T delta = RowDot(dout[i], out[i], value_width);
-      if (a.dlse.defined()) delta -= a.dlse.template view<const T, 3>()(b, h, i);
-      sums[i] = {a.lse(b, h, i), a.lse_rest(b, h, i), delta, 0};
-    }
-  }
-};
-
-// Up to kBlock live slots that share a query (its rows of q and dout) or a key (its rows of k and v); p and ds of all
-// of them are worked out together from the other two rows of each.
-template <class T>
-class SlotBlock {
- public:
-  SlotBlock(const GatheredHead<T>& head, const T* first, const T* second)
-      : head_(head), first_(first), second_(second) {}
-
-  bool full() const { return count_ == kBlock; }
-  Index count() const { return count_; }
-  Index slot(Index a) const { return slots_[a]; }
-  const T* const* first_rows() const { return first_rows_; }
-  const T* const* second_rows() const { return second_rows_; }
-  const T* p() const { return p_; }
-  const T* ds() const { return ds_; }
-  void clear() { count_ = 0; }
-
-  void add(const QuerySums<T>& sums, const T* first, const T* second, Index slot) {
-    first_rows_[count_] = first;
-    second_rows_[count_] = second;
-    slots_[count_] = slot;
-    lse_[count_] = sums.lse;
-    rest_[count_] = sums.lse_rest;
-    delta_[count_++] = sums.delta;
-  }
-
-  // p = exp(s - lse), which no forward result can make larger than 1, and ds = p (dp - delta). Lanes beyond the last
-  // slot hold old numbers, whose results nobody reads.
-  void differentiate() {
-    const Vector<T> d;
-    RowLogits(first_, first_rows_, count_, head_.width, head_.scale, p_);
-    RowLogits(second_, second_rows_, count_, head_.value_width, T(1), ds_);
-    for (Index a = 0; head_.bias != nullptr && a < count_; ++a) p_[a] += head_.bias[slots_[a]];
-    for (Index a = 0; a < count_; a += kLanes<T>) {
-      const auto log_p = hn::Sub(hn::Sub(hn::Load(d, p_ + a), hn::Load(d, lse_ + a)), hn::Load(d, rest_ + a));
-      const auto log2_p = hn::Mul(log_p, Log2E(d));
-      const auto p = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
-      hn::Store(p, d, p_ + a);
-      hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds_ + a), hn::Load(d, delta_ + a))), d, ds_ + a);
-    }
+        row(WholeVectors<T>(slots.count)),
+        p_ds(2 * slots.queries * row),
+        deltas(slots.queries) {
+    parallel_chunks(slots.queries, 512, args.v.dim(3), [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i)
+        if (!slots.skipped(i)) deltas.data()[i] = delta(i);
+    });
   }
 
  private:
-  const GatheredHead<T>& head_;
-  const T *first_, *second_;
-  HWY_ALIGN T p_[kBlock] = {}, ds_[kBlock] = {}, lse_[kBlock] = {}, rest_[kBlock] = {}, delta_[kBlock] = {};
-  const T *first_rows_[kBlock], *second_rows_[kBlock];
-  Index slots_[kBlock];
-  Index count_ = 0;
+  T delta(Index i) const {
+    const T sum = RowDot(&args.dout(b, h, i, 0), &args.out(b, h, i, 0), args.v.dim(3));
+    return args.dlse.defined() ? sum - args.dlse.template view<const T, 3>()(b, h, i) : sum;
+  }
 };
 
+// The walk over queries.
 template <class T>
-void Scale(T* row, Index width, T scale) {
-  for (Index e = 0; e < width; ++e) row[e] *= scale;
-}
+class QueryGradients {
+ public:
+  explicit QueryGradients(const GatheredHead<T>& head)
+      : head_(head), live_(head.slots.count), p_(head.row), ds_(head.row) {}
 
-template <class T>
-void QueryGradient(const GatheredHead<T>& head, Index i, T* dbias) {
-  T* dq = HeadRows<T>(head.args.dq, head.b, head.h)[i];
-  std::fill_n(dq, head.width, T(0));
-  if (dbias != nullptr) std::fill_n(dbias + i * head.slots.count, head.slots.count, T(0));
-  if (head.slots.skipped(i)) return;
-  SlotBlock<T> block(head, head.q[i], head.dout[i]);
-  const auto flush = [&] {
-    block.differentiate();
-    AddWeightedSum(block.ds(), block.count(), block.first_rows(), head.width, dq);
-    for (Index a = 0; dbias != nullptr && a < block.count(); ++a) dbias[block.slot(a)] = block.ds()[a];
-    block.clear();
-  };
-  const bool prefetch = head.far && i + 1 < head.slots.queries && !head.slots.skipped(i + 1);
-  for (Index t = 0; t < head.slots.count; ++t) {
-    if (const Index next = prefetch ? head.slots.key(i + 1, t) : -1; next >= 0) {
-      PrefetchRow(head.k[next], head.width);
-      PrefetchRow(head.v[next], head.value_width);
-    }
-    const Index j = head.slots.key(i, t);
-    if (j < 0) continue;
-    block.add(head.sums[i], head.k[j], head.v[j], i * head.slots.count + t);
-    if (block.full()) flush();
+  void differentiate(Index i) {
+    const Slots& slots = head_.slots;
+    if (head_.far_keys) PrefetchKeys(slots, i + 1, head_.k.rows(), head_.v.rows());
+    live_.find(slots, i);
+    const Index count = live_.count();
+    if (count > 0) weigh(i);
+    WeightedSum<false>(ds_.data(), live_.keys(), count, head_.k.rows(), head_.args.q.dim(3), head_.scale,
+                       &head_.args.dq(head_.b, head_.h, i, 0));
+    if (head_.dbias == nullptr) return;
+    T* dbias = head_.dbias + i * slots.count;
+    std::fill_n(dbias, slots.count, T(0));
+    for (Index a = 0; a < count; ++a) dbias[live_.number(a)] = ds_.data()[a];
   }
-  flush();
-  Scale(dq, head.width, head.scale);
-}
 
-inline constexpr Index kSlotsAhead = 32;  // whose rows are asked for: some 0.4 us of work
+ private:
+  // p = exp(s - lse), which no forward result can make larger than 1, and ds = p (dp - delta).
+  void weigh(Index i) {
+    const Vector<T> d;
+    const Index count = live_.count();
+    T *p = p_.data(), *ds = ds_.data(), *kept = head_.p_ds.data() + 2 * i * head_.row;
+    RowLogits(head_.q[i], head_.k.rows(), live_.keys(), count, head_.scale, p);
+    RowLogits(head_.dout[i], head_.v.rows(), live_.keys(), count, T(1), ds);
+    for (Index a = 0; head_.bias != nullptr && a < count; ++a)
+      p[a] += head_.bias[i * head_.slots.count + live_.number(a)];
+    const auto lse = hn::Set(d, head_.args.lse(head_.b, head_.h, i));
+    const auto rest = hn::Set(d, head_.args.lse_rest(head_.b, head_.h, i));
+    const auto delta = hn::Set(d, head_.deltas.data()[i]);
+    for (Index a = 0; a < count; a += kLanes<T>) {
+      const auto log2_p = hn::Mul(hn::Sub(hn::Sub(hn::Load(d, p + a), lse), rest), Log2E(d));
+      const auto weight = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
+      const auto gradient = hn::Mul(weight, hn::Sub(hn::Load(d, ds + a), delta));
+      hn::Store(gradient, d, ds + a);
+      hn::StoreInterleaved2(weight, gradient, d, kept + 2 * a);
+    }
+  }
 
+  const GatheredHead<T>& head_;
+  LiveSlots<T> live_;
+  Buffer<T> p_, ds_;
+};
+
+// The walk over keys: dk and dv of one.
 template <class T>
 void KeyGradient(const GatheredHead<T>& head, const SlotsByKey& by_key, Index j) {
-  T* dk = HeadRows<T>(head.args.dk, head.b, head.h)[j];
-  T* dv = HeadRows<T>(head.args.dv, head.b, head.h)[j];
-  std::fill_n(dk, head.width, T(0));
-  std::fill_n(dv, head.value_width, T(0));
+  constexpr Index kSlotsAhead = 32;  // whose rows are asked for
+  const GatheredBackward<T>& args = head.args;
+  T *dk = &args.dk(head.b, head.h, j, 0), *dv = &args.dv(head.b, head.h, j, 0);
+  std::fill_n(dk, args.k.dim(3), T(0));
+  std::fill_n(dv, args.v.dim(3), T(0));
   const Index* start = by_key.starts.data<Index>() + j;
-  SlotBlock<T> block(head, head.k[j], head.v[j]);
-  const auto flush = [&] {
-    block.differentiate();
-    AddWeightedSum(block.ds(), block.count(), block.first_rows(), head.width, dk);
-    AddWeightedSum(block.p(), block.count(), block.second_rows(), head.value_width, dv);
-    block.clear();
-  };
   const Index* entries = by_key.entries.data<Index>();
   const Index entry_count = by_key.entries.size();
-  for (Index entry = start[0]; entry < start[1]; ++entry) {
-    if (head.far && entry + kSlotsAhead < entry_count) {  // of this key or of one of the next
-      const Index next = by_key.query(entries[entry + kSlotsAhead]);
-      PrefetchRow(head.q[next], head.width);
-      PrefetchRow(head.dout[next], head.value_width);
-      hwy::Prefetch(head.sums + next);
+  const auto p_ds_of = [&](Index entry) {
+    return head.p_ds.data() + 2 * (by_key.query(entry) * head.row + by_key.live_slot(entry));
+  };
+  HWY_ALIGN T p[kBlock], ds[kBlock];
+  Index query[kBlock];
+  for (Index first = start[0]; first < start[1]; first += kBlock) {
+    const Index count = std::min(kBlock, start[1] - first);
+    for (Index a = 0; a < count; ++a) {
+      if (head.far_queries && first + a + kSlotsAhead < entry_count) {  // of this key or of one of the next
+        const Index ahead = entries[first + a + kSlotsAhead];
+        PrefetchRow(head.q.rows(), by_key.query(ahead));
+        PrefetchRow(head.dout.rows(), by_key.query(ahead));
+        hwy::Prefetch(p_ds_of(ahead));
+      }
+      query[a] = by_key.query(entries[first + a]);
+      p[a] = p_ds_of(entries[first + a])[0];
+      ds[a] = p_ds_of(entries[first + a])[1];
     }
-    const Index i = by_key.query(entries[entry]);
-    block.add(head.sums[i], head.q[i], head.dout[i], i * head.slots.count + by_key.slot(entries[entry]));
-    if (block.full()) flush();
+    WeightedSum<true>(ds, query, count, head.q.rows(), args.k.dim(3), head.scale, dk);
+    WeightedSum<true>(p, query, count, head.dout.rows(), args.v.dim(3), T(1), dv);
   }
-  flush();
-  Scale(dk, head.width, head.scale);
 }
 
 template <class T>
@@ -198,9 +163,9 @@ void GatheredGrad(const GatheredBackward<T>& args) {
   const Index row_work = slot_count * (args.q.dim(3) + args.v.dim(3)) / 2 + 1;
   for_heads(args.q.dim(0) * args.q.dim(1), queries * row_work, [&](Index number) {
     const GatheredHead<T> head(args, number);
-    T* dbias = args.dbias == nullptr ? nullptr : args.dbias + number * queries * slot_count;
     parallel_chunks(queries, kQueriesPerTask, row_work, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) QueryGradient(head, i, dbias);
+      QueryGradients<T> some(head);
+      for (Index i = begin; i < end; ++i) some.differentiate(i);
     });
     const SlotsByKey by_key(head.slots, keys);
     parallel_chunks(keys, kQueriesPerTask, row_work, [&](Index begin, Index end) {

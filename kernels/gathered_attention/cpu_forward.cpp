@@ -8,7 +8,6 @@
 
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/gathered_attention/row-inl.h"
@@ -46,70 +45,76 @@ std::pair<T, T> Exponentials(T* weights, Index count) {
   return {hn::GetLane(top), SumLanes(d, sums)};
 }
 
-// The live slots of one query, in whole vectors.
+// One head.
 template <class T>
-struct LiveSlots {
-  std::vector<const T*> k, v;
-  std::vector<Index> slot;
-  Buffer<T> weights;
+struct GatheredHead {
+  const GatheredForward<T>& args;
+  Index b, h;
+  Slots slots;
+  HeadRows<T> q, k, v;
+  bool far;  // rows of k and v are worth prefetching
+  const T* bias;
 
-  explicit LiveSlots(Index slots)
-      : k(static_cast<std::size_t>(slots + kLanes<T>)), v(k.size()), slot(k.size()), weights(slots + kLanes<T>) {}
+  GatheredHead(const GatheredForward<T>& a, Index head)
+      : args(a),
+        b(head / a.q.dim(1)),
+        h(head % a.q.dim(1)),
+        slots(a.index, a.keys, a.k.dim(2), a.options, head),
+        q(a.q, b, h, [&](Index i) { return !slots.skipped(i); }),
+        k(a.k, b, h, [&](Index j) { return slots.is_real(j); }),
+        v(a.v, b, h, [&](Index j) { return slots.is_real(j); }),
+        far(WorthPrefetching(a.k.dim(2), k.rows(), v.rows())),
+        bias(a.bias == nullptr ? nullptr : a.bias + head * slots.queries * slots.count) {}
+};
+
+// Some of its queries, one after the other.
+template <class T>
+class GatheredQueries {
+ public:
+  explicit GatheredQueries(const GatheredHead<T>& head)
+      : head_(head), live_(head.slots.count), weights_(WholeVectors<T>(head.slots.count)) {}
+
+  void attend(Index i) {
+    const GatheredForward<T>& args = head_.args;
+    if (head_.far) PrefetchKeys(head_.slots, i + 1, head_.k.rows(), head_.v.rows());
+    live_.find(head_.slots, i);
+    const Index count = live_.count();
+    T *weights = weights_.data(), *out = &args.out(head_.b, head_.h, i, 0);
+    if (count == 0) {
+      std::fill_n(out, args.v.dim(3), T(0));
+      return store_lse(i, -std::numeric_limits<T>::infinity(), 0);
+    }
+    RowLogits(head_.q[i], head_.k.rows(), live_.keys(), count, static_cast<T>(args.options.scale), weights);
+    for (Index a = 0; head_.bias != nullptr && a < count; ++a)
+      weights[a] += head_.bias[i * head_.slots.count + live_.number(a)];
+    const auto [top, sum] = Exponentials(weights, count);
+    WeightedSum<false>(weights, live_.keys(), count, head_.v.rows(), args.v.dim(3), 1 / sum, out);
+    const double highest = static_cast<double>(top), rest = std::log(static_cast<double>(sum));
+    const T lse = static_cast<T>(highest + rest);
+    store_lse(i, lse, static_cast<T>(highest - static_cast<double>(lse) + rest));
+  }
+
+ private:
+  void store_lse(Index i, T lse, T rest) const {
+    head_.args.lse(head_.b, head_.h, i) = lse;
+    head_.args.lse_rest(head_.b, head_.h, i) = rest;
+  }
+
+  const GatheredHead<T>& head_;
+  LiveSlots<T> live_;
+  Buffer<T> weights_;
 };
 
 template <class T>
-void GatheredQuery(const GatheredForward<T>& args, const Slots& slots, Index head, Index i, LiveSlots<T>& live) {
-  const Index b = head / args.q.dim(1), h = head % args.q.dim(1), width = args.q.dim(3), value_width = args.v.dim(3);
-  const HeadRows<const T> q(args.q, b, h), k(args.k, b, h), v(args.v, b, h);
-  T* out = HeadRows<T>(args.out, b, h)[i];
-  std::size_t found = 0;
-  const bool prefetch =
-      WorthPrefetching<T>(args.k.dim(2), width, value_width) && i + 1 < slots.queries && !slots.skipped(i + 1);
-  const Index seen = slots.skipped(i) ? 0 : slots.count;
-  for (Index t = 0; t < seen; ++t) {
-    if (const Index next = prefetch ? slots.key(i + 1, t) : -1; next >= 0) {
-      PrefetchRow(k[next], width);
-      PrefetchRow(v[next], value_width);
-    }
-    const Index j = slots.key(i, t);
-    if (j < 0) continue;
-    live.k[found] = k[j];
-    live.v[found] = v[j];
-    live.slot[found++] = t;
-  }
-  std::fill_n(out, value_width, T(0));
-  if (found == 0) {
-    args.lse(b, h, i) = -std::numeric_limits<T>::infinity();
-    args.lse_rest(b, h, i) = 0;
-    return;
-  }
-  const auto count = static_cast<Index>(found);
-  T* weights = live.weights.data();
-  RowLogits(q[i], live.k.data(), count, width, static_cast<T>(args.options.scale), weights);
-  if (args.bias != nullptr) {
-    const T* bias = args.bias + (head * slots.queries + i) * slots.count;
-    for (std::size_t a = 0; a < found; ++a) weights[a] += bias[live.slot[a]];
-  }
-  const auto [top, sum] = Exponentials(weights, count);
-  for (Index t = 0; t < count; ++t) weights[t] /= sum;
-  AddWeightedSum(weights, count, live.v.data(), value_width, out);
-  const double highest = static_cast<double>(top), rest = std::log(static_cast<double>(sum));
-  const T lse = static_cast<T>(highest + rest);
-  args.lse(b, h, i) = lse;
-  args.lse_rest(b, h, i) = static_cast<T>(highest - static_cast<double>(lse) + rest);
-}
-
-template <class T>
 void Gathered(const GatheredForward<T>& args) {
-  const Index heads = args.q.dim(0) * args.q.dim(1), queries = args.q.dim(2), slot_count = args.index.dim(3);
-  const Index tasks = (queries + kQueriesPerTask - 1) / kQueriesPerTask;
-  const Index work = kQueriesPerTask * (slot_count * (args.q.dim(3) + args.v.dim(3)) / 8 + 1);
-  parallel_for(heads * tasks, work, [&](Index task) {
-    const Index head = task / tasks, begin = task % tasks * kQueriesPerTask;
-    const Slots slots(args.index, args.keys, args.k.dim(2), args.options, head);
-    LiveSlots<T> live(slot_count);
-    for (Index i = begin; i < std::min(queries, begin + kQueriesPerTask); ++i)
-      GatheredQuery(args, slots, head, i, live);
+  const Index queries = args.q.dim(2), slot_count = args.index.dim(3);
+  const Index row_work = slot_count * (args.q.dim(3) + args.v.dim(3)) / 8 + 1;
+  for_heads(args.q.dim(0) * args.q.dim(1), queries * row_work, [&](Index number) {
+    const GatheredHead<T> head(args, number);
+    parallel_chunks(queries, kQueriesPerTask, row_work, [&](Index begin, Index end) {
+      GatheredQueries<T> some(head);
+      for (Index i = begin; i < end; ++i) some.attend(i);
+    });
   });
 }
 

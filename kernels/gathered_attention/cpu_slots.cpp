@@ -12,8 +12,9 @@ SlotsByKey::SlotsByKey(const Slots& slots, Index key_count)
   const auto for_live = [&](const auto& f) {
     for (Index i = 0; i < slots.queries; ++i) {
       if (slots.skipped(i)) continue;
+      Index entry = i << shift;
       for (Index t = 0; t < slots.count; ++t)
-        if (const Index j = slots.key(i, t); j >= 0) f(j, (i << shift) + t);
+        if (const Index j = slots.key(i, t); j >= 0) f(j, entry++);
     }
   };
   Index* start = starts.data<Index>();
@@ -31,8 +32,12 @@ void cpu::check_gathered_index(const char* op, const Tensor& index, const Mask& 
     const Slots slots(index, keys, key_count, options, head);
     for (Index i = 0; i < slots.queries; ++i) {
       if (slots.skipped(i)) continue;
+      const Index* row = slots.index + i * slots.count;
+      Index bad = 0;  // one look at a row without branches
       for (Index t = 0; t < slots.count; ++t)
-        if (const Index j = slots.index[i * slots.count + t]; j < -1 || j >= key_count)
+        bad += static_cast<std::uint64_t>(row[t]) + 1 > static_cast<std::uint64_t>(key_count) ? 1 : 0;
+      for (Index t = 0; bad > 0 && t < slots.count; ++t)
+        if (const Index j = row[t]; j < -1 || j >= key_count)
           throw Error(cat(op, ": index[", head / index.dim(1), ", ", head % index.dim(1), ", ", i, ", ", t, "] is ", j,
                           ", expected a key 0 <= j < ", key_count, ", or -1 for an empty slot"));
     }

@@ -16,12 +16,14 @@
 // on CUDA, where to look would be to wait for the device, it is an empty slot.
 //
 // Deterministic: one writer per element, the same bits for any number of threads. Work: 2 Nq K (E + Ev) flops per head
-// forward, 2 Nq K (4 E + 3 Ev) backward (products are made again for dk and dv, which each key adds up alone), plus Nq
-// K exponentials, twice in backward. Memory in backward: the index by keys, 8 Nq K bytes per head. On CUDA eight lanes
-// have a query and a warp a key; a row of k and of v per slot, and in backward again one of q and of dout, from the
-// second-level cache take most of the time. The index by keys is made there by a radix sort, 40 Nq K bytes per head
-// while it lasts; a key that more than 512 slots have is shared by as many warps as it has 512 of them, which leaves
-// two rows of sums for every 512 slots; sums of products are in the tensors' own dtype, whatever precision() is.
+// forward, 2 Nq K (3 E + 2 Ev) backward, plus Nq K exponentials each; a row of k and of v per slot, and in backward
+// again one of q and of dout, for the key that adds up its own dk and dv, from the second-level cache or beyond take
+// most of the time. On CPUs rows are read where they stand if E and Ev are whole vectors, else copied once; memory in
+// backward: the index by keys, p and ds, 8 + 2 sizeof T bytes for each of Nq K slots of the heads at work, one per
+// thread. On CUDA eight lanes have a query and a warp a key, and products are made again for dk and dv, 2 Nq K (4 E + 3
+// Ev) flops; the index by keys is made there by a radix sort, 40 Nq K bytes per head while it lasts, 8 after it; a key
+// that more than 512 slots have is shared by as many warps as it has 512 of them, which leaves two rows of sums for
+// every 512 slots; sums of products are in the tensors' own dtype, whatever precision() is.
 // Source: Vaswani et al. 2017, equation 1, over the keys of the index.
 #pragma once
 

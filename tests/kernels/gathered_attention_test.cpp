@@ -178,6 +178,24 @@ TEST_CASE("gathered_attention takes any head size") {
   for (const Index width : {48, 64, 100, 132, 260}) check({.slots = 3, .width = width, .value_width = width - 4});
 }
 
+TEST_CASE("gathered_attention reads rows wherever they stand, and few or all slots alike") {
+  for_each_simd_target([] {
+    for (const Index width : {16, 32, 40}) {  // whole vectors are read in place, others from a copy
+      const Case c{.queries = 37, .keys = 37, .slots = 19, .width = width, .value_width = 32};
+      Inputs in = make_inputs(c, kFloat32);
+      Tensor all = in.index.to(kCpu);
+      for (Index a = 0; a < all.size() / 2; ++a) all.data<Index>()[a] = (a * 5 + a / 19) % 37;  // a sample without gaps
+      in.index = here(all);
+      const std::vector<Tensor> want = run(in, {}).all();
+      for (Tensor* t : {&in.q, &in.k, &in.v, &in.dout})  // as memory [B, N, H, E]
+        *t = t->transpose(1, 2).contiguous().transpose(1, 2);
+      const std::vector<Tensor> got = run(in, {}).all();
+      for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i].contiguous(), want[i].contiguous()));
+      CHECK_CLOSE(got[0], slow(c, in).out, dot_tolerance(kFloat32, 4 * width));
+    }
+  });
+}
+
 TEST_CASE("gathered_attention with keys that very many slots have") {
   const Case few{.batch = 1, .heads = 2, .queries = 500, .keys = 3, .slots = 4, .width = 8, .value_width = 12};
   check(few);
