@@ -11,6 +11,7 @@
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/factor_mlp/strip-inl.h"
 #include "subquad/kernels/reduce/reduce.h"
+#include "subquad/kernels/simd/row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
@@ -40,18 +41,32 @@ void Forward(const Sizes& s, const Tensor& x, const FactorMlp& mlp, const Mask& 
   parallel_for(s.strips(), s.strip_work(), [&](Index number) HWY_ATTR {
     const Vector<T> d;
     const Strip strip(number, mask, s.positions);
-    const Rows<T> in(strip.count, s.inputs), hidden(strip.count, s.hidden), result(strip.count, s.outputs);
-    ReadRows(strip, rows + strip.sample * s.positions * s.inputs, s.inputs, in.panel());
+    const Rows<T> copy(strip.count, s.inputs), hidden(strip.count, s.hidden);
+    const Left<T> in = LeftRows(strip, rows + strip.sample * s.positions * s.inputs, s.inputs, copy);
+    const Left<T> activated{hidden.data(), hidden.stride(), 1};
     for (Index m = 0; m < s.factors; ++m) {
-      FillRows(strip.count, first_bias.of(m), hidden.panel());
-      Multiply<true>(strip.count, Left<T>{in.data(), in.stride(), 1}, first.of(m), s.inputs, hidden.panel());
+      Multiply(strip.count, in, first.of(m), s.inputs, FromBias<T>{first_bias.of(m).data}, Whole<T>{hidden.panel()});
       for (Index i = 0; i < strip.count * hidden.stride(); i += kLanes<T>)
         hn::Store(Gelu(d, hn::Load(d, hidden.data() + i)), d, hidden.data() + i);
-      FillRows(strip.count, second_bias.of(m), result.panel());
-      Multiply<true>(strip.count, Left<T>{hidden.data(), hidden.stride(), 1}, second.of(m), s.hidden, result.panel());
-      WriteRows(strip, Panel<const T>{result.data(), result.stride()}, out + s.sample(m, strip.sample), s.outputs);
+      T* to = out + s.sample(m, strip.sample);
+      ZeroPadding(strip, to, s.outputs);
+      Multiply(strip.count, activated, second.of(m), s.hidden, FromBias<T>{second_bias.of(m).data},
+               Narrow<T>{to, strip.position, s.outputs});
     }
   });
+}
+
+// Row k of the result is column k of the rows.
+template <class T>
+Left<T> Transposed(Left<T> rows) {
+  return {rows.data, rows.step, rows.row};
+}
+
+// The strip's rows of matrix [positions, width]; padding becomes 0.
+template <class T>
+HWY_INLINE void WriteRows(const Strip& strip, const Rows<T>& rows, T* matrix, Index width) {
+  ZeroPadding(strip, matrix, width);
+  for (Index r = 0; r < strip.count; ++r) std::copy_n(rows.row(r), width, matrix + strip.position[r] * width);
 }
 
 // Gradients of one perceptron's parameters, side by side: dA [I][H], da [H], dC transposed [O][H], dc [O], every row
@@ -86,13 +101,12 @@ struct GradLayout {
 
 // sum[:] += rows[0][:] + rows[1][:] + ..., in this order
 template <class T>
-HWY_INLINE void AddRows(Index count, Panel<const T> rows, T* sum) {
-  const Vector<T> d;
-  for (Index i = 0; i < rows.row; i += kLanes<T>) {
-    auto total = hn::Load(d, sum + i);
-    for (Index r = 0; r < count; ++r) total = hn::Add(total, hn::Load(d, rows.data + r * rows.row + i));
-    hn::Store(total, d, sum + i);
-  }
+HWY_INLINE void AddRows(Index count, Left<T> rows, Index width, T* sum) {
+  ForVectors(Vector<T>(), width, [&](Index c, auto lanes) HWY_ATTR {
+    auto total = lanes.Load(sum + c);
+    for (Index r = 0; r < count; ++r) total = hn::Add(total, lanes.Load(rows.data + r * rows.row + c));
+    lanes.Store(total, sum + c);
+  });
 }
 
 template <class T>
@@ -113,31 +127,32 @@ void StripBackward(const BackwardArguments<T>& args, Index number, T* grads) {
   const Sizes& s = args.s;
   const Strip strip(number, args.mask, s.positions);
   const Index count = strip.count;
-  const Rows<T> in(count, s.inputs), hidden(count, s.hidden), dhidden(count, s.hidden), up(count, s.outputs);
+  const Rows<T> in_copy(count, s.inputs), up_copy(count, s.outputs), hidden(count, s.hidden), dhidden(count, s.hidden);
   const Rows<T> down(count, s.inputs);
+  const Whole<T> dx{down.panel()};
   std::fill_n(down.data(), count * down.stride(), T(0));
   const Index sample = strip.sample * s.positions * s.inputs;
-  ReadRows(strip, args.x + sample, s.inputs, in.panel());
+  const Left<T> in = LeftRows(strip, args.x + sample, s.inputs, in_copy);
+  const Left<T> dz{dhidden.data(), dhidden.stride(), 1};
+  const Panel<const T> activated{hidden.data(), hidden.stride()};
   for (Index m = 0; m < s.factors; ++m) {
-    ReadRows(strip, args.dout + s.sample(m, strip.sample), s.outputs, up.panel());
-    FillRows(count, args.first_bias.of(m), hidden.panel());
-    Multiply<true>(count, Left<T>{in.data(), in.stride(), 1}, args.first.of(m), s.inputs, hidden.panel());
-    Multiply<false>(count, Left<T>{up.data(), up.stride(), 1}, args.second_back.of(m), s.outputs, dhidden.panel());
+    const Left<T> up = LeftRows(strip, args.dout + s.sample(m, strip.sample), s.outputs, up_copy);
+    Multiply(count, in, args.first.of(m), s.inputs, FromBias<T>{args.first_bias.of(m).data}, Whole<T>{hidden.panel()});
+    Multiply(count, up, args.second_back.of(m), s.outputs, FromZero<T>(), Whole<T>{dhidden.panel()});
     for (Index i = 0; i < count * hidden.stride(); i += kLanes<T>) {  // z becomes gelu(z), and its gradient dz
       const auto z = hn::Load(d, hidden.data() + i);
       hn::Store(hn::Mul(hn::Load(d, dhidden.data() + i), GeluSlope(d, z)), d, dhidden.data() + i);
       hn::Store(Gelu(d, z), d, hidden.data() + i);
     }
-    const Panel<const T> dz{dhidden.data(), dhidden.stride()}, r{hidden.data(), hidden.stride()};
     T* to = grads + m * args.layout.size();
-    Multiply<true>(s.inputs, Left<T>{in.data(), 1, in.stride()}, dz, count, Panel<T>{to, dz.row});
-    AddRows(count, dz, to + args.layout.first_bias());
-    Multiply<true>(s.outputs, Left<T>{up.data(), 1, up.stride()}, r, count, Panel<T>{to + args.layout.second(), r.row});
-    AddRows(count, Panel<const T>{up.data(), up.stride()}, to + args.layout.second_bias());
-    if (args.dx != nullptr)
-      Multiply<true>(count, Left<T>{dz.data, dz.row, 1}, args.first_back.of(m), s.hidden, down.panel());
+    const Whole<T> dfirst{{to, dz.row}}, dsecond{{to + args.layout.second(), activated.row}};
+    Multiply(s.inputs, Transposed(in), Panel<const T>{dz.data, dz.row}, count, dfirst, dfirst);
+    AddRows(count, dz, dz.row, to + args.layout.first_bias());
+    Multiply(s.outputs, Transposed(up), activated, count, dsecond, dsecond);
+    AddRows(count, up, s.outputs, to + args.layout.second_bias());
+    if (args.dx != nullptr) Multiply(count, dz, args.first_back.of(m), s.hidden, dx, dx);
   }
-  if (args.dx != nullptr) WriteRows(strip, Panel<const T>{down.data(), down.stride()}, args.dx + sample, s.inputs);
+  if (args.dx != nullptr) WriteRows(strip, down, args.dx + sample, s.inputs);
 }
 
 // Chunks of strips that have a set of gradients each: cut by shape, so that threads do not matter.

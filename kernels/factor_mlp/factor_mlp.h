@@ -13,7 +13,8 @@
 // over chunks of at least 512 rows, cut by shape, and the chunks in order: the same bits for any number of threads.
 // Work: 2 M B N H (I + O) flops and M B N H erf forward; three times that backward, which computes z anew. Memory:
 // beside results, the parameters once more, some 64 rows per thread, and one set of gradients per chunk (at most 64
-// sets, and 64 MiB where there is more than one).
+// sets, and 64 MiB where there is more than one). On the CPU x and dout are read in place, out is written from registers
+// and hidden values stay in L1; only strips of 64 rows with padding among them are copied.
 //
 // On CUDA float32 with I, O <= 128 is multiplied on tensor cores in precision() (core/precision.h), the rest by plain
 // loops. Backward computes z once for dx and once more for the gradients of the parameters; beside results it holds the

@@ -11,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "subquad/core/mask.h"
 #include "subquad/kernels/simd/erf-inl.h"
@@ -70,19 +71,80 @@ class Panels {
   Rows<T> rows_;
 };
 
-// c[r][:] (+)= sum_k a(r, k) b[k][:] for rows of `c.row` numbers, whole vectors.
-template <bool kAdd, class T>
-HWY_INLINE void Multiply(Index rows, Left<T> a, Panel<const T> b, Index depth, Panel<T> c) {
+// What a product starts from, and what becomes of it: vectors of row r from column c on.
+template <class T>
+struct FromZero {
+  HWY_INLINE hn::Vec<Vector<T>> Load(Index /*r*/, Index /*c*/) const { return hn::Zero(Vector<T>()); }
+};
+template <class T>
+struct FromBias {
+  const T* bias;
+  HWY_INLINE hn::Vec<Vector<T>> Load(Index /*r*/, Index c) const { return hn::Load(Vector<T>(), bias + c); }
+};
+template <class T>
+struct Whole {  // rows of whole vectors
+  Panel<T> rows;
+  HWY_INLINE hn::Vec<Vector<T>> Load(Index r, Index c) const { return hn::Load(Vector<T>(), At(r, c)); }
+  HWY_INLINE void Store(Index r, Index c, hn::Vec<Vector<T>> v) const { hn::Store(v, Vector<T>(), At(r, c)); }
+  HWY_INLINE T* At(Index r, Index c) const { return rows.data + r * rows.row + c; }
+};
+template <class T>
+struct Narrow {  // `width` numbers in each of the rows at positions[r]
+  T* matrix;
+  const Index* positions;
+  Index width;
+  HWY_INLINE void Store(Index r, Index c, hn::Vec<Vector<T>> v) const {
+    const Vector<T> d;
+    T* to = matrix + positions[r] * width + c;
+    if (c + kLanes<T> <= width)
+      hn::StoreU(v, d, to);
+    else
+      hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(width - c)), d, to);
+  }
+};
+
+// start + sum_k a(r, k) b[k][c, ...) for R rows from `row` on and V vectors from column c on, held in registers.
+template <int R, int V, class T, class From, class To>
+HWY_INLINE void Tile(Index row, Index column, Left<T> a, Panel<const T> b, Index depth, const From& start,
+                     const To& to) {
   const Vector<T> d;
-  Index at = 0;
-  for (; at + 2 * kLanes<T> <= c.row; at += 2 * kLanes<T>)
-    Product<2, kAdd>(d, rows, a, Panel<const T>{b.data + at, b.row}, depth, Panel<T>{c.data + at, c.row});
-  if (at < c.row) Product<1, kAdd>(d, rows, a, Panel<const T>{b.data + at, b.row}, depth, Panel<T>{c.data + at, c.row});
+  hn::Vec<Vector<T>> sum[R][V];
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) sum[r][v] = start.Load(row + r, column + v * kLanes<T>);
+  const T *left = a.data + row * a.row, *right = b.data + column;
+  for (Index k = 0; k < depth; ++k) {
+    hn::Vec<Vector<T>> term[V];
+    for (int v = 0; v < V; ++v) term[v] = hn::Load(d, right + k * b.row + v * kLanes<T>);
+    for (int r = 0; r < R; ++r) {
+      const auto factor = hn::Set(d, left[r * a.row + k * a.step]);
+      for (int v = 0; v < V; ++v) sum[r][v] = hn::MulAdd(factor, term[v], sum[r][v]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) to.Store(row + r, column + v * kLanes<T>, sum[r][v]);
 }
 
-template <class T>
-HWY_INLINE void FillRows(Index rows, Panel<const T> bias, Panel<T> to) {
-  for (Index r = 0; r < rows; ++r) std::copy_n(bias.data, to.row, to.data + r * to.row);
+// All rows of V vectors.
+template <int V, class T, class From, class To>
+HWY_INLINE void Tiles(Index rows, Index column, Left<T> a, Panel<const T> b, Index depth, const From& start,
+                      const To& to) {
+  Index r = 0;
+  const auto of_height = [&]<int R>(std::integral_constant<int, R>) HWY_ATTR {
+    for (; r + R <= rows; r += R) Tile<R, V>(r, column, a, b, depth, start, to);
+  };
+  of_height(std::integral_constant<int, kTileRows>());
+  if constexpr (kTileRows > 4) of_height(std::integral_constant<int, 4>());
+  of_height(std::integral_constant<int, 3>());
+  of_height(std::integral_constant<int, 2>());
+  of_height(std::integral_constant<int, 1>());
+}
+
+// to[r][:] = start[r][:] + sum_k a(r, k) b[k][:]. Each element is one chain of multiply-adds in the order of k.
+template <class T, class From, class To>
+HWY_INLINE void Multiply(Index rows, Left<T> a, Panel<const T> b, Index depth, const From& start, const To& to) {
+  Index c = 0;
+  for (; c + 2 * kLanes<T> <= b.row; c += 2 * kLanes<T>) Tiles<2>(rows, c, a, b, depth, start, to);
+  if (c < b.row) Tiles<1>(rows, c, a, b, depth, start, to);
 }
 
 // The real ones among up to kStripRows neighbouring positions of one sample.
@@ -101,24 +163,24 @@ struct Strip {
       if (real == nullptr || real[i]) position[count++] = i;
   }
 
+  bool whole() const { return count == end - begin; }
+
   static Index number_of(Index batch, Index positions) { return batch * ((positions + kStripRows - 1) / kStripRows); }
 };
 
-// to[r] = the strip's rows of matrix [positions, width]
+// The strip's rows of matrix [positions, width] as a left factor: in place or, where padding is among them, from
+// `copy`, room for them in whole vectors.
 template <class T>
-HWY_INLINE void ReadRows(const Strip& strip, const T* matrix, Index width, Panel<T> to) {
-  for (Index r = 0; r < strip.count; ++r) {
-    std::copy_n(matrix + strip.position[r] * width, width, to.data + r * to.row);
-    std::fill(to.data + r * to.row + width, to.data + (r + 1) * to.row, T(0));
-  }
+HWY_INLINE Left<T> LeftRows(const Strip& strip, const T* matrix, Index width, const Rows<T>& copy) {
+  if (strip.whole()) return {matrix + strip.begin * width, width, 1};
+  for (Index r = 0; r < strip.count; ++r) std::copy_n(matrix + strip.position[r] * width, width, copy.row(r));
+  return {copy.data(), copy.stride(), 1};
 }
 
-// The opposite; padded positions become 0.
+// What padded positions of matrix [positions, width] get.
 template <class T>
-HWY_INLINE void WriteRows(const Strip& strip, Panel<const T> rows, T* matrix, Index width) {
-  if (strip.count < strip.end - strip.begin) std::fill(matrix + strip.begin * width, matrix + strip.end * width, T(0));
-  for (Index r = 0; r < strip.count; ++r)
-    std::copy_n(rows.data + r * rows.row, width, matrix + strip.position[r] * width);
+HWY_INLINE void ZeroPadding(const Strip& strip, T* matrix, Index width) {
+  if (!strip.whole()) std::fill(matrix + strip.begin * width, matrix + strip.end * width, T(0));
 }
 
 }  // namespace
