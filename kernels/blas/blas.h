@@ -1,4 +1,4 @@
-// The BLAS behind large matrix products: OpenBLAS built with OpenMP, opened at first use.
+// The BLAS behind matrix products that are not for tiles of ours (matmul/tiled.h): OpenBLAS built with OpenMP, opened at first use.
 //
 // It is opened by hand, not linked, for two reasons. OpenBLAS picks its kernels in its constructor, before main, and
 // does not know every processor (version 0.3.21 runs SSE3 code, "Prescott", on recent Intel ones): we choose by CPUID

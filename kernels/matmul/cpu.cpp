@@ -40,14 +40,14 @@ struct Piece {
   Index depth_index;
 };
 
-// How a batch of products is cut, by shape alone. Each piece packs its operands anew, which costs a BLAS at 512^3 on
-// one thread 1.5 % with 256 rows in a piece and 5 % with 128. Depth is cut only where the output alone would not feed
-// the threads and is small enough to be held once per piece of depth.
+// How a batch of products is cut, by shape alone. Each piece packs its operands anew, which costs at 512^3 on one
+// thread 1.5 % with 256 rows in a piece and 5 % with 128. Depth is cut only where the output alone would not feed the
+// threads and is small enough to be held once per piece of depth.
 class Plan {
  public:
   Plan(Index batch, Index m, Index n, Index k) : batch_(batch), m_(m), n_(n), k_(k) {
     constexpr Index kLargestSum = 1 << 16;
-    rows_ = cut(m, 192, 384);
+    rows_ = cut(m, 192, is_large_product(n, k) ? 768 : 384);
     columns_ = rows_.count > 1 ? cut(n, 4096, 2048) : cut(n, 384, 384);
     const Index pieces = rows_.count * columns_.count;
     depth_ = batch == 1 && m * n <= kLargestSum && pieces <= 8 ? cut(k, 2048, 1024, 16 / pieces) : Pieces{1, k};

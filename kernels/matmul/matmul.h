@@ -8,11 +8,11 @@
 // the transpose of row-major (slices of rows or columns, transpose(-2, -1)): they are read where they lie. An operand
 // of any other layout is copied first. K = 0 gives zeros.
 //
-// CPU: the work is cut by shape into pieces, each of which one thread multiplies by itself, skinny and small ones with
-// tiles of ours (tiled.h says which), others with a BLAS; where the output is small and K is long, K is cut too and the
-// partial sums are added in order. CUDA: cuBLAS, or one kernel of ours where
-// float32 matrices [B, H, M, N] have M, N, K <= 128, whose bits depend on no B or H; operands are used as precision()
-// says (core/precision.h), sums are float32 always. Deterministic. Work: 2*M*N*K flops per matrix.
+// CPU: the work is cut by shape into pieces, each of which one thread multiplies by itself with tiles of ours
+// (tiled.h), or, where a few rows, columns or terms would waste them and with the scalar target, with a BLAS; where the
+// output is small and K is long, K is cut too and the partial sums are added in order. CUDA: cuBLAS, or one kernel of
+// ours where float32 matrices [B, H, M, N] have M, N, K <= 128, whose bits depend on no B or H; operands are used as
+// precision() says (core/precision.h), sums are float32 always. Deterministic. Work: 2*M*N*K flops per matrix.
 #pragma once
 
 #include "subquad/core/tensor.h"

@@ -10,22 +10,17 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "subquad/core/tensor.h"
+#include "subquad/kernels/matmul/pack-inl.h"
 #include "subquad/kernels/simd/row-inl.h"
 #include "subquad/kernels/simd/tile-inl.h"
-#include "subquad/kernels/simd/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
-template <class T>
-using Vector = hn::ScalableTag<T>;
-template <class T>
-inline constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(Vector<T>()));
-
-inline constexpr Index kDepth = 256;                          // of a panel
-inline constexpr int kRows = HWY_TARGET == HWY_AVX3 ? 8 : 6;  // of a tile: 16 and 12 sums of 32 and 16 registers
-inline constexpr Index kFewRows = 64;                         // that do not repay packing a row-major b
+inline constexpr Index kDepth = 256;   // terms of a panel of b that stays in L1
+inline constexpr Index kFewRows = 64;  // that do not repay packing a row-major b
 
 // What becomes of a tile's sums: c = alpha sum + bias, or alpha sum + beta c.
 template <class T>
@@ -34,6 +29,10 @@ struct Finish {
   const T* bias;
   Matrix<T> c;
 
+  void add_to_c() {  // for the terms after the first ones
+    beta = 1;
+    bias = nullptr;
+  }
   Finish from_row(Index i) const { return {alpha, beta, bias, c.from(i, 0)}; }
   Finish from_column(Index j) const { return {alpha, beta, bias == nullptr ? nullptr : bias + j, c.from(0, j)}; }
 
@@ -48,11 +47,18 @@ struct Finish {
       value = hn::MulAdd(hn::Set(d, beta), lanes.Load(to), value);
     lanes.Store(value, to);
   }
+
+  // Asks for a tile of R rows, to be there when its sums are.
+  template <int R>
+  HWY_INLINE void Prefetch() const {
+    for (int r = 0; r < R; ++r)
+      for (Index column = 0; column < kPanel<T>; column += kLine<T>) __builtin_prefetch(c.at(r, column), 1, 2);
+  }
 };
 
 // R rows and V vectors of c, of which `last` says how much of the last one is there.
-template <int R, int V, class Lanes, class T>
-HWY_INLINE void Tile(Left<T> a, Panel<const T> b, Index depth, Lanes last, const Finish<T>& finish) {
+template <int R, int V, class Lanes, class Rows, class T>
+HWY_INLINE void Tile(Rows a, Panel<const T> b, Index depth, Lanes last, const Finish<T>& finish) {
   const Vector<T> d;
   hn::Vec<Vector<T>> sum[R][V];
   for (int r = 0; r < R; ++r)
@@ -65,10 +71,42 @@ HWY_INLINE void Tile(Left<T> a, Panel<const T> b, Index depth, Lanes last, const
       for (int v = 0; v < V; ++v) sum[r][v] = hn::MulAdd(left, right[v], sum[r][v]);
     }
   }
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v + 1 < V; ++v) finish.Write(WholeVector<Vector<T>>(), r, v * kLanes<T>, sum[r][v]);
     finish.Write(last, r, (V - 1) * kLanes<T>, sum[r][V - 1]);
   }
+}
+
+template <int kValue>
+using Count = std::integral_constant<int, kValue>;
+
+// f(R, i) for tiles of R rows from row i on: as high as can be, at most kHighest.
+template <int kHighest, class F>
+HWY_INLINE void ForHeights(Index m, const F& f) {
+  Index i = 0;
+  const auto of_height = [&]<int R>(Count<R> height) HWY_ATTR {
+    for (; i + R <= m; i += R) f(height, i);
+  };
+  of_height(Count<kHighest>());
+  if constexpr (kHighest > 8) of_height(Count<8>());
+  of_height(Count<4>());
+  of_height(Count<2>());
+  of_height(Count<1>());
+}
+
+// f(V, last) for the vectors that hold `width` columns, two at most.
+template <class T, class F>
+HWY_INLINE void ForVectorsOf(Index width, const F& f) {
+  const PartVector<Vector<T>> part{hn::FirstN(Vector<T>(), static_cast<std::size_t>((width - 1) % kLanes<T> + 1))};
+  if (width >= 2 * kLanes<T>)
+    f(Count<2>(), WholeVector<Vector<T>>());
+  else if (width > kLanes<T>)
+    f(Count<2>(), part);
+  else if (width == kLanes<T>)
+    f(Count<1>(), WholeVector<Vector<T>>());
+  else
+    f(Count<1>(), part);
 }
 
 // Asks for R rows of a. The processor does not foresee them: a tile reads all its rows at once. With x and out of a
@@ -79,75 +117,77 @@ HWY_INLINE void PrefetchRows(Left<T> a, Index depth) {
     for (Index k = 0; k < depth; k += kLanes<T>) hwy::Prefetch(a.data + r * a.row + k);
 }
 
-// All rows of V vectors of c. `cold`: nobody has read these terms of a yet.
-template <int V, class Lanes, class T>
-HWY_INLINE void Tiles(Index m, Left<T> a, bool cold, Panel<const T> b, Index depth, Lanes last,
-                      const Finish<T>& finish) {
-  Index i = 0;
-  const auto of_height = [&]<int R>(std::integral_constant<int, R>) HWY_ATTR {
-    for (; i + R <= m; i += R) {
-      if (cold && a.step == 1 && i + 2 * R <= m) PrefetchRows<R>(a.from_row(i + R), depth);
-      Tile<R, V>(a.from_row(i), b, depth, last, finish.from_row(i));
+// c (+)= a b for the terms of one panel, a read where it lies.
+template <class T>
+void LeftInPlace(Index m, Index n, Index depth, Left<T> a, Matrix<const T> b, const Finish<T>& finish) {
+  constexpr int kRows = HWY_TARGET == HWY_AVX3 ? 8 : 6;
+  HWY_ALIGN T memory[kDepth * kPanel<T>];
+  for (Index j = 0; j < n; j += kPanel<T>) {
+    const Index width = std::min(kPanel<T>, n - j);
+    Panel<const T> panel{b.at(0, j), b.ld};
+    if (width < kPanel<T> || b.transposed || m > kFewRows) {
+      PackRight(b.from(0, j), depth, width, memory);
+      panel = {memory, kPanel<T>};
     }
-  };
-  of_height(std::integral_constant<int, kRows>());
-  of_height(std::integral_constant<int, 4>());
-  of_height(std::integral_constant<int, 2>());
-  of_height(std::integral_constant<int, 1>());
-}
-
-// Rows [0, depth) of b's first `width` columns, V vectors in a row. Lanes beyond hold anything.
-template <int V, class T>
-HWY_INLINE void Pack(Matrix<const T> b, Index depth, Index width, Panel<T> panel) {
-  const Vector<T> d;
-  for (Index first = 0; first < V * kLanes<T>; first += kLanes<T>) {
-    T* to = panel.data + first;
-    const auto copy = [&](auto lanes) HWY_ATTR {
-      for (Index k = 0; k < depth; ++k) hn::Store(lanes.Load(b.at(k, first)), d, to + k * panel.row);
-    };
-    if (b.transposed) {
-      const T* columns[kLanes<T>];
-      for (Index lane = 0; lane < kLanes<T>; ++lane) columns[lane] = b.at(0, std::min(first + lane, width - 1));
-      RowsToLanes(d, columns, depth, hn::Set(d, T(1)), to, panel.row);
-    } else if (first + kLanes<T> <= width) {
-      copy(WholeVector<Vector<T>>());
-    } else {
-      copy(PartVector<Vector<T>>{hn::FirstN(d, static_cast<std::size_t>(width - first))});
-    }
+    ForVectorsOf<T>(width, [&]<int V>(Count<V>, auto last) HWY_ATTR {
+      ForHeights<kRows>(m, [&]<int R>(Count<R>, Index i) HWY_ATTR {
+        if (j == 0 && a.step == 1 && i + 2 * R <= m) PrefetchRows<R>(a.from_row(i + R), depth);
+        Tile<R, V>(a.from_row(i), panel, depth, last, finish.from_row(i).from_column(j));
+      });
+    });
   }
 }
 
-// `width` columns of c, which V vectors just hold.
-template <int V, class T>
-HWY_INLINE void Columns(Index m, Index width, Index depth, Left<T> a, bool cold, Matrix<const T> b, T* memory,
-                        const Finish<T>& finish) {
-  const bool whole = width == V * kLanes<T>;
-  Panel<const T> panel{b.data, b.ld};
-  if (!whole || b.transposed || m > kFewRows) {
-    panel = {memory, V * kLanes<T>};
-    Pack<V>(b, depth, width, Panel<T>{memory, V * kLanes<T>});
+// c (+)= a b for a block of each as PackLeft and PackRight leave it.
+template <class T>
+void Block(Index m, Index n, Index depth, const T* a, const T* b, const Finish<T>& finish) {
+  ForHeights<kHeight>(m, [&]<int R>(Count<R>, Index i) HWY_ATTR {
+    const Index inside = i % kHeight;
+    const PackedRows<T> rows{a + (i - inside) * depth + inside};
+    for (Index j = 0; j < n; j += kPanel<T>) {
+      const Finish<T> tile = finish.from_row(i).from_column(j);
+      tile.template Prefetch<R>();
+      const Panel<const T> panel{b + j * depth, kPanel<T>};
+      ForVectorsOf<T>(n - j, [&]<int V>(Count<V>, auto last) HWY_ATTR { Tile<R, V>(rows, panel, depth, last, tile); });
+    }
+  });
+}
+
+// [0, extent) in equal steps of at most `most`, multiples of `unit`.
+Index EqualSteps(Index extent, Index most, Index unit) {
+  const Index steps = (extent + most - 1) / most;
+  return ((extent + steps - 1) / steps + unit - 1) / unit * unit;
+}
+
+template <class T>
+void BothPacked(Index m, Index n, Index k, Left<T> a, Matrix<const T> b, Finish<T> finish) {
+  const Index height = EqualSteps(m, kBlockRows, kHeight), depth = EqualSteps(k, kBlockDepth, 1);
+  const Index left_size = (height * depth / kLanes<T> + 2) * kLanes<T>;
+  Tensor memory = empty({left_size + kBlockColumns<T> * depth}, dtype_of<T>(), kCpu);
+  T *left = memory.data<T>(), *right = left + left_size;
+  for (Index p = 0; p < k; p += depth) {
+    const Index terms = std::min(depth, k - p);
+    for (Index i = 0; i < m; i += height) {
+      const Index rows = std::min(height, m - i);
+      PackLeft(Left<T>{a.data + i * a.row + p * a.step, a.row, a.step}, rows, terms, left);
+      for (Index j = 0; j < n; j += kBlockColumns<T>) {
+        const Index columns = std::min(kBlockColumns<T>, n - j);
+        PackRight(b.from(p, j), terms, columns, right);
+        Block<T>(rows, columns, terms, left, right, finish.from_row(i).from_column(j));
+      }
+    }
+    finish.add_to_c();
   }
-  if (whole) return Tiles<V>(m, a, cold, panel, depth, WholeVector<Vector<T>>(), finish);
-  const auto there = hn::FirstN(Vector<T>(), static_cast<std::size_t>(width - (V - 1) * kLanes<T>));
-  Tiles<V>(m, a, cold, panel, depth, PartVector<Vector<T>>{there}, finish);
 }
 
 template <class T>
 void Run(Index m, Index n, Index k, Matrix<const T> a, Matrix<const T> b, Finish<T> finish) {
-  HWY_ALIGN T memory[kDepth * 2 * kLanes<T>];
   const Left<T> left{a.data, a.transposed ? 1 : a.ld, a.transposed ? a.ld : 1};
+  if (m > kFewRows && cpu::is_large_product(n, k)) return BothPacked(m, n, k, left, b, finish);
   for (Index p = 0; p < k; p += kDepth) {
-    const Index depth = std::min(kDepth, k - p);
     const Left<T> terms{left.data + p * left.step, left.row, left.step};
-    for (Index j = 0; j < n; j += 2 * kLanes<T>) {
-      const Index width = std::min(2 * kLanes<T>, n - j);
-      if (width > kLanes<T>)
-        Columns<2>(m, width, depth, terms, j == 0, b.from(p, j), memory, finish.from_column(j));
-      else
-        Columns<1>(m, width, depth, terms, j == 0, b.from(p, j), memory, finish.from_column(j));
-    }
-    finish.beta = 1;  // further terms are added
-    finish.bias = nullptr;
+    LeftInPlace(m, n, std::min(kDepth, k - p), terms, b.from(p, 0), finish);
+    finish.add_to_c();
   }
 }
 
@@ -163,8 +203,7 @@ void TiledDouble(Index m, Index n, Index k, double alpha, Matrix<const double> a
 }
 
 bool TiledWins(Index m, Index n, Index k, bool b_transposed) {
-  constexpr Index kSkinny = 512;
-  return HWY_TARGET != HWY_SCALAR && m >= (b_transposed ? 32 : 4) && n >= 16 && k >= 8 && std::min(k, n) <= kSkinny;
+  return HWY_TARGET != HWY_SCALAR && m >= (b_transposed ? 16 : 4) && n >= 16 && k >= 8;
 }
 
 }  // namespace subquad::kernels::HWY_NAMESPACE

@@ -9,6 +9,7 @@
 #include "subquad/core/graph.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/precision.h"
+#include "subquad/core/runtime.h"
 #include "subquad/tests/support/compare.h"
 
 namespace subquad::test {
@@ -96,7 +97,7 @@ std::vector<Sizes> sizes() {
   for (const Index k : {255, 256, 257, 513}) out.push_back({{37, k}, {k, 64}});  // panels of terms
   out.push_back({{66, 300}, {300, 64}});                                         // panels packed
   out.push_back({{2, 70, 300}, {2, 300, 49}});
-  out.push_back({{40, 513}, {513, 513}});  // the first for the BLAS again
+  out.push_back({{3, 40}, {40, 40}});  // for the BLAS again
   return out;
 }
 
@@ -197,6 +198,39 @@ TEST_CASE("matmul_into scales, accumulates and writes into parts") {
 }
 
 TEST_SUITE("cpu") {
+  // Both factors are packed, in blocks of 14 or 6 rows, of 512 terms, of 256 or 128 columns.
+  TEST_CASE("matmul of large matrices equals the triple loop") {
+    for_each_float([](DType dtype) {
+      for (const auto& [m, k, n] : std::vector<std::array<Index, 3>>{
+               {65, 512, 2048}, {70, 513, 2049}, {71, 1023, 1030}, {84, 2047, 513}, {83, 1025, 1039}}) {
+        CAPTURE(m);
+        const Tensor a = normal({m + 1, k + 3}, dtype, 1).slice(0, 1, m + 1).slice(1, 2, k + 2);  // rows with gaps
+        const Tensor b = normal({k, n + 5}, dtype, 2).slice(1, 3, n + 3);
+        const double tolerance = dot_tolerance(dtype, k);
+        const Tensor expected = slow_matmul(a, b);
+        CHECK_CLOSE(matmul(transposed_copy(a), transposed_copy(b)), expected, tolerance);
+        Tensor whole = full({m + 2, n + 2}, 42, dtype, kCpu), part = whole.slice(0, 1, m + 1).slice(1, 1, n + 1);
+        fill(part, std::numeric_limits<double>::quiet_NaN());
+        matmul_into(a, b, part);
+        CHECK_CLOSE(part, expected, tolerance);
+        matmul_into(a, b, part, -0.5, 2);
+        CHECK_CLOSE(part, slow_matmul(a, b, 1.5), 3 * tolerance);
+        fill(part, 42);
+        CHECK_CLOSE(whole, full({m + 2, n + 2}, 42, dtype, kCpu), 0);  // nothing beside it was written
+      }
+    });
+  }
+
+  TEST_CASE("matmul of large matrices: how rows and columns are cut does not change a bit") {
+    if (simd_target() == "scalar") return;  // there a BLAS does them
+    const Tensor a = normal({2300, 700}, kFloat32, 1), b = normal({700, 1600}, kFloat32, 2);
+    const Tensor whole = matmul(a, b);
+    CHECK(same_bits(matmul(a.slice(0, 1000, 1300), b), whole.slice(0, 1000, 1300).contiguous()));
+    CHECK(same_bits(matmul(a.slice(0, 0, 201), b.slice(1, 31, 1560)),
+                    whole.slice(0, 0, 201).slice(1, 31, 1560).contiguous()));
+    CHECK_CLOSE(whole.slice(0, 2200, 2300), slow_matmul(a.slice(0, 2200, 2300), b), dot_tolerance(kFloat32, 700));
+  }
+
   TEST_CASE("matmul gives the same bits with any number of threads") {
     const int before = num_threads();
     for_each_float([](DType dtype) {
@@ -204,7 +238,8 @@ TEST_SUITE("cpu") {
                                                {{7, 512}, {512, 1000}},
                                                {{64, 9001}, {9001, 64}},
                                                {{6, 130, 64}, {6, 64, 130}},
-                                               {{3, 301, 100}, {100, 777}}}) {
+                                               {{3, 301, 100}, {100, 777}},
+                                               {{1100, 1030}, {1030, 1100}}}) {
         CAPTURE(s.a);
         CAPTURE(s.b);
         const Tensor a = normal(s.a, dtype, 1), b = normal(s.b, dtype, 2);
