@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <limits>
 
-#include "subquad/bench/roofs/bandwidth.h"
 #include "subquad/kernels/blas/blas.h"
+#include "subquad/kernels/peak/bandwidth.h"
 #include "subquad/kernels/peak/peak.h"
 
 namespace subquad::bench {
@@ -38,9 +38,9 @@ Roofs measure_roofs() {
   const std::size_t l2 = cache_size(_SC_LEVEL2_CACHE_SIZE, kMiB);
   const std::size_t l3 = std::min(std::max(cache_size(_SC_LEVEL3_CACHE_SIZE, 16 * kMiB), 2 * l2), 32 * kMiB);
   return {.flops_per_second = kernels::fma_peak(kFloat32),
-          .levels = {{"L2", l2, bandwidth(l2 / 2)},
-                     {"L3", l3, bandwidth(std::max(2 * l2, l3 / 4))},
-                     {"memory", std::numeric_limits<std::size_t>::max(), bandwidth(256 * kMiB)}}};
+          .levels = {{"L2", l2, kernels::bandwidth(l2 / 2)},
+                     {"L3", l3, kernels::bandwidth(std::max(2 * l2, l3 / 4))},
+                     {"memory", std::numeric_limits<std::size_t>::max(), kernels::bandwidth(256 * kMiB)}}};
 }
 
 void say_chosen_blas() {

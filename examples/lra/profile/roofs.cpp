@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <functional>
 #include <iomanip>
 #include <limits>
@@ -11,6 +10,7 @@
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/matmul/matmul.h"
+#include "subquad/kernels/peak/bandwidth.h"
 #include "subquad/kernels/peak/peak.h"
 
 namespace subquad::lra {
@@ -34,39 +34,27 @@ double least_seconds(int runs, const std::function<void()>& work) {
   return least;
 }
 
-double cpu_flops() {
-  std::vector<double> peaks(static_cast<std::size_t>(num_threads()));
-  constexpr Index kMuch = 1 << 30;  // of work: each thread measures at the same time as the others
-  parallel_for(num_threads(), kMuch,
-               [&](Index i) { peaks[static_cast<std::size_t>(i)] = kernels::fma_peak(kFloat32); });
-  return std::accumulate(peaks.begin(), peaks.end(), 0.0);
+// What all threads measure at the same time, added up.
+double sum_over_threads(const std::function<double()>& measure) {
+  std::vector<double> rates(static_cast<std::size_t>(num_threads()));
+  constexpr Index kMuch = 1 << 30;  // of work: or the loop would be serial
+  parallel_for(num_threads(), kMuch, [&](Index i) { rates[static_cast<std::size_t>(i)] = measure(); });
+  return std::accumulate(rates.begin(), rates.end(), 0.0);
 }
 
-// Each thread copies a part of its own; small copies are made by one thread, as the kernels do.
-Bandwidth cpu_copy(std::size_t bytes) {
-  const std::size_t half = bytes / 2;
-  const std::vector<unsigned char> from(half, 1);
-  std::vector<unsigned char> to(half, 2);
-  const auto copies = [&](Index parts, int times) {
-    constexpr Index kMuch = 1 << 30;
-    parallel_for(parts, kMuch, [&](Index i) {
-      const std::size_t begin = half * static_cast<std::size_t>(i) / static_cast<std::size_t>(parts);
-      const std::size_t end = half * static_cast<std::size_t>(i + 1) / static_cast<std::size_t>(parts);
-      for (int t = 0; t < times; ++t) std::memcpy(to.data() + begin, from.data() + begin, end - begin);
-    });
-  };
-  const int times = static_cast<int>(std::max<std::size_t>(1, (std::size_t{16} << 20) / bytes));
-  double least = std::numeric_limits<double>::infinity();
-  for (const Index parts : {Index{1}, static_cast<Index>(num_threads())})
-    least = std::min(least, least_seconds(3, [&] { copies(parts, times); }) / times);
-  return {static_cast<double>(bytes), static_cast<double>(bytes) / least};
+// Each thread moves bytes of its own; what fits one thread's cache may be moved faster by one alone.
+Bandwidth cpu_bandwidth(std::size_t bytes) {
+  const auto threads = static_cast<std::size_t>(num_threads());
+  const double alone = kernels::bandwidth(bytes);
+  const double together = threads > 1 ? sum_over_threads([&] { return kernels::bandwidth(bytes / threads); }) : alone;
+  return {static_cast<double>(bytes), std::max(alone, together)};
 }
 
 Roofs cpu_roofs() {
   Roofs roofs;
-  roofs.flops = cpu_flops();
+  roofs.flops = sum_over_threads([] { return kernels::fma_peak(kFloat32); });
   for (std::size_t bytes = std::size_t{16} << 10; bytes <= std::size_t{256} << 20; bytes *= 4)
-    roofs.copies.push_back(cpu_copy(bytes));
+    roofs.levels.push_back(cpu_bandwidth(bytes));
   return roofs;
 }
 
@@ -108,17 +96,17 @@ std::string size_text(double bytes) {
 }  // namespace
 
 double Roofs::seconds(double operations, double bytes) const {
-  if (copies.empty()) return 0;
-  const auto fits = [&](const Bandwidth& copy) { return bytes <= copy.bytes; };
-  const auto found = std::find_if(copies.begin(), copies.end(), fits);
-  const double rate = found == copies.end() ? copies.back().rate : found->rate;
+  if (levels.empty()) return 0;
+  const auto fits = [&](const Bandwidth& level) { return bytes <= level.bytes; };
+  const auto found = std::find_if(levels.begin(), levels.end(), fits);
+  const double rate = found == levels.end() ? levels.back().rate : found->rate;
   return std::max(bytes / rate, flops > 0 ? operations / flops : 0);
 }
 
 std::string Roofs::text() const {
   std::ostringstream out;
-  out << std::fixed << std::setprecision(0) << flops * 1e-9 << " GFLOP/s; GB/s copied, by size:";
-  for (const Bandwidth& copy : copies) out << "  " << size_text(copy.bytes) << ' ' << copy.rate * 1e-9;
+  out << std::fixed << std::setprecision(0) << flops * 1e-9 << " GFLOP/s; GB/s moved, by size:";
+  for (const Bandwidth& level : levels) out << "  " << size_text(level.bytes) << ' ' << level.rate * 1e-9;
   return out.str();
 }
 

@@ -10,14 +10,15 @@
 namespace subquad::lra {
 
 struct Bandwidth {
-  double bytes = 0;  // that were read and written
+  double bytes = 0;  // that were read or written
   double rate = 0;   // per second
 };
 
 struct Roofs {
   double flops = 0;  // per second: multiply-add chains in all threads; on CUDA a product of matrices
-  // Of a copy again and again, from small to large: what fits a cache comes from there. On CUDA one size, of memory.
-  std::vector<Bandwidth> copies;
+  // Of bytes moved again and again (kernels/peak/bandwidth.h), from small to large: what fits a cache comes from there.
+  // On CUDA a copy of one size, of memory.
+  std::vector<Bandwidth> levels;
 
   // The least time that so much work can take.
   double seconds(double operations, double bytes) const;

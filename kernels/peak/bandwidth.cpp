@@ -1,6 +1,6 @@
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "subquad/bench/roofs/bandwidth.cpp"
-#include "subquad/bench/roofs/bandwidth.h"
+#define HWY_TARGET_INCLUDE "subquad/kernels/peak/bandwidth.cpp"
+#include "subquad/kernels/peak/bandwidth.h"
 #include "subquad/kernels/simd/targets.h"
 
 #include <hwy/cache_control.h>
@@ -8,7 +8,7 @@
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
-namespace subquad::bench::HWY_NAMESPACE {
+namespace subquad::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr std::size_t kUnrolled = 8;  // vectors under way at a time
@@ -39,7 +39,7 @@ void CopyAll(const float* from, float* to, std::size_t count, bool stream) {
   hwy::FlushStream();
 }
 
-}  // namespace subquad::bench::HWY_NAMESPACE
+}  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
@@ -49,7 +49,7 @@ HWY_AFTER_NAMESPACE();
 
 #include "subquad/core/tensor.h"
 
-namespace subquad::bench {
+namespace subquad::kernels {
 
 HWY_EXPORT(ReadAll);
 HWY_EXPORT(CopyAll);
@@ -85,6 +85,6 @@ double bandwidth(std::size_t bytes) {
   return best;
 }
 
-}  // namespace subquad::bench
+}  // namespace subquad::kernels
 
 #endif  // HWY_ONCE
