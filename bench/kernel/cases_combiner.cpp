@@ -8,6 +8,8 @@
 #include "subquad/autograd/ops/span_pool.h"
 #include "subquad/autograd/ops/summary_attention.h"
 #include "subquad/bench/kernel/case.h"
+#include "subquad/kernels/span_attention/span_attention.h"
+#include "subquad/kernels/span_pool/span_pool.h"
 #include "subquad/kernels/spans/spans.h"
 #include "subquad/nn/choice.h"
 
@@ -30,11 +32,11 @@ Work span_pool_work(const Settings& s, const nn::Place& place) {
   const Variable x = normal_input(place, "x", {s.size("batch"), s.size("n"), s.size("d")});
   const Tensor spans = kernels::segment_spans(x.dim(1), segment_of(s), place.device());
   const double bytes = bytes_of({x.shape(), {x.dim(0), spans.dim(1), x.dim(2)}}, place.dtype());
-  const auto elements = static_cast<double>(x.value().size());
+  const double flops = kernels::span_pool_work(x.shape(), kernels::segment_spans(x.dim(1), segment_of(s), kCpu)).count;
   return {.inputs = {{"x", x}, {"spans", Variable(spans)}},
           .forward = [=]() -> std::vector<Variable> { return {span_pool(x, spans, pool)}; },
-          .forward_count = {elements, bytes},
-          .backward_count = {elements, bytes}};
+          .forward_count = {flops, bytes},
+          .backward_count = {flops, bytes}};
 }
 
 Work running_max_work(const Settings& s, const nn::Place& place) {
@@ -54,12 +56,12 @@ Work span_attention_work(const Settings& s, const nn::Place& place) {
   const Variable k = head_input(place, "k", s), v = head_input(place, "v", s);
   const Tensor spans = kernels::segment_spans(k.dim(2), segment_of(s), place.device());
   const Variable q = normal_input(place, "q", {k.dim(0), k.dim(1), spans.dim(1), k.dim(3)});
-  const auto elements = static_cast<double>(k.value().size());
+  const Tensor counted = kernels::segment_spans(k.dim(2), segment_of(s), kCpu);
   const double bytes = bytes_of({k.shape(), q.shape()}, place.dtype());
   return {.inputs = {{"q", q}, {"k", k}, {"v", v}, {"spans", Variable(spans)}},
           .forward = [=]() -> std::vector<Variable> { return {span_attention(q, k, v, spans)}; },
-          .forward_count = {4 * elements, 2 * bytes},
-          .backward_count = {10 * elements, 4 * bytes}};
+          .forward_count = {kernels::span_attention_work(q.shape(), v.shape(), counted).count, 2 * bytes},
+          .backward_count = {kernels::span_attention_grad_work(q.shape(), v.shape(), counted).count, 4 * bytes}};
 }
 
 // Maxima of q and k, local expectations of v, and attention to tokens and summaries: what `fixed` is made of.

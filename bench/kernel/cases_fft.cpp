@@ -1,10 +1,9 @@
 // Fourier transforms along n of [batch, n, d] or of [batch, d, n], and cyclic products along n of [batch, n, d].
-#include <algorithm>
-#include <cmath>
-
 #include "subquad/autograd/ops/circular.h"
 #include "subquad/autograd/ops/fft.h"
 #include "subquad/bench/kernel/case.h"
+#include "subquad/kernels/circular/circular.h"
+#include "subquad/kernels/fft/fft.h"
 
 namespace subquad::bench {
 
@@ -14,10 +13,9 @@ Shape shape_of(const Settings& s) {
   return {s.size("batch"), s.size("n"), s.size("d")};
 }
 
-// The nominal 5/2 n log2 n of one real transform, for every channel.
+// Of a real transform of every channel.
 double transform_flops(const Shape& shape) {
-  const double n = static_cast<double>(shape[1]), channels = static_cast<double>(shape[0] * shape[2]);
-  return channels * 2.5 * n * std::log2(std::max(n, 2.0));
+  return kernels::real_transforms(shape[0] * shape[2], shape[1]).count;
 }
 
 // What a transform is made along: x is [batch, n, d] for --axis 1 and [batch, d, n], with n last, for --axis 2.
@@ -69,7 +67,6 @@ Work irfft_work(const Settings& s, const nn::Place& place) {
           .backward_count = count};
 }
 
-// Two transforms and one back; backward the spectrum of the gradient and those of both inputs, two back.
 Work circular_work(const Settings& s, const nn::Place& place,
                    Variable (*op)(const Variable&, const Variable&, const Mask&)) {
   const Shape shape = shape_of(s);
@@ -77,8 +74,8 @@ Work circular_work(const Settings& s, const nn::Place& place,
   const double bytes = bytes_of({shape}, place.dtype());
   return {.inputs = {{"a", a}, {"b", b}},
           .forward = [=]() -> std::vector<Variable> { return {op(a, b, {})}; },
-          .forward_count = {3 * transform_flops(shape), 3 * bytes},
-          .backward_count = {5 * transform_flops(shape), 5 * bytes}};
+          .forward_count = {kernels::circular_work(shape).count, 3 * bytes},
+          .backward_count = {kernels::circular_grad_work(shape).count, 5 * bytes}};
 }
 
 }  // namespace

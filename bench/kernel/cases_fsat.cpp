@@ -1,28 +1,25 @@
 // What chooses FSAT's keys: the hidden-state cross, the score heads, the largest scores.
-#include <cmath>
-
 #include "subquad/autograd/ops/hidden_cross.h"
 #include "subquad/autograd/ops/score_heads.h"
 #include "subquad/autograd/ops/top_k.h"
 #include "subquad/bench/kernel/case.h"
+#include "subquad/kernels/hidden_cross/hidden_cross.h"
 
 namespace subquad::bench {
 
 namespace {
 
-// Three real transforms of length n per pair of channels forward, five backward (kernels/hidden_cross).
 Work hidden_cross_work(const Settings& s, const nn::Place& place) {
   const Shape shape = {s.size("batch"), s.size("n"), s.size("d")};
   const Variable a = normal_input(place, "a", shape), b = normal_input(place, "b", shape);
-  const auto n = static_cast<double>(shape[1]), channels = static_cast<double>(shape[0] * shape[2]);
-  const double transform = channels * 2.5 * n * std::log2(std::max(n, 2.0)), bytes = bytes_of({shape}, place.dtype());
+  const double bytes = bytes_of({shape}, place.dtype());
   return {.inputs = {{"a", a}, {"b", b}},
           .forward = [=]() -> std::vector<Variable> {
             const HiddenCross cross = hidden_cross(a, b);
             return {cross.lag, cross.col};
           },
-          .forward_count = {3 * transform + 8 * n * channels, 4 * bytes},
-          .backward_count = {5 * transform + 16 * n * channels, 6 * bytes}};
+          .forward_count = {kernels::hidden_cross_work(shape).count, 4 * bytes},
+          .backward_count = {kernels::hidden_cross_grad_work(shape).count, 6 * bytes}};
 }
 
 Work score_heads_work(const Settings& s, const nn::Place& place) {

@@ -4,6 +4,7 @@
 #include "subquad/core/prefix_mask.h"
 #include "subquad/kernels/circular/cpu.h"
 #include "subquad/kernels/circular/cuda.h"
+#include "subquad/kernels/fft/fft.h"
 
 namespace subquad::kernels {
 namespace {
@@ -22,7 +23,7 @@ Tensor circular(const char* op, const Tensor& a, const Tensor& b, const Mask& ma
   Tensor out = empty(a.shape(), a.dtype(), a.device(), op);
   on_device(
       a.device(), [&](auto) { cpu::circular(a, b, mask, correlate, out); },
-      [&](auto) { cuda::circular(a, b, mask, correlate, out); }, op);
+      [&](auto) { cuda::circular(a, b, mask, correlate, out); }, circular_work(a.shape()), op);
   return out;
 }
 
@@ -38,7 +39,7 @@ CircularGrads circular_grad(const char* op, const Tensor& dout, const Tensor& a,
         correlate ? cuda::circular(dout, b, mask, true, grads.da) : cuda::circular(b, dout, mask, true, grads.da);
         correlate ? cuda::circular(dout, a, mask, false, grads.db) : cuda::circular(a, dout, mask, true, grads.db);
       },
-      op);
+      circular_grad_work(a.shape()), op);
   return grads;
 }
 
@@ -58,6 +59,14 @@ CircularGrads circular_convolve_grad(const Tensor& dout, const Tensor& a, const 
 
 CircularGrads circular_correlate_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask) {
   return circular_grad("circular_correlate_grad", dout, a, b, mask, true);
+}
+
+Flops circular_work(const Shape& shape) {
+  return real_transforms(3 * shape[0] * shape[2], shape[1]);
+}
+
+Flops circular_grad_work(const Shape& shape) {
+  return real_transforms(5 * shape[0] * shape[2], shape[1]);
 }
 
 }  // namespace subquad::kernels

@@ -40,4 +40,8 @@ struct CircularGrads {
 CircularGrads circular_convolve_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask = {});
 CircularGrads circular_correlate_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask = {});
 
+// Nominal work on sequences [B, N, D]: three transforms of length N forward, five backward.
+Flops circular_work(const Shape& shape);
+Flops circular_grad_work(const Shape& shape);
+
 }  // namespace subquad::kernels

@@ -1,6 +1,7 @@
 #include "subquad/kernels/fft/fft.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "subquad/core/check.h"
@@ -14,6 +15,8 @@ namespace {
 struct Around {
   int axis;
   Shape shape;
+
+  Index signals() const { return shape[0] * shape[2]; }
 };
 
 Around check_axis(const char* op, const char* name, const Tensor& x, int axis) {
@@ -51,7 +54,8 @@ Tensor complex_transform(const char* op, const char* name, const Tensor& x, int 
   const double scale = divide ? 1 / static_cast<double>(around.shape[1]) : 1;
   on_device(
       x.device(), [&](auto) { cpu::fft(lines, backward, scale, seen); },
-      [&](auto) { cuda::fft(lines, backward, scale, seen); }, op);
+      [&](auto) { cuda::fft(lines, backward, scale, seen); }, real_transforms(2 * around.signals(), around.shape[1]),
+      op);
   return out;
 }
 
@@ -68,7 +72,7 @@ Tensor real_transform(const char* op, const char* name, const Tensor& x, int axi
   const double scale = transposed ? 1 / static_cast<double>(n) : 1, inside = transposed ? 2 : 1;
   on_device(
       x.device(), [&](auto) { cpu::rfft(lines, scale, inside, seen); },
-      [&](auto) { cuda::rfft(lines, scale, inside, seen); }, op);
+      [&](auto) { cuda::rfft(lines, scale, inside, seen); }, real_transforms(around.signals(), n), op);
   return out;
 }
 
@@ -86,7 +90,7 @@ Tensor inverse_real_transform(const char* op, const char* name, const Tensor& x,
   const double scale = transposed ? 1 : 1 / static_cast<double>(n), inside = transposed ? 0.5 : 1;
   on_device(
       x.device(), [&](auto) { cpu::irfft(lines, scale, inside, seen); },
-      [&](auto) { cuda::irfft(lines, scale, inside, seen); }, op);
+      [&](auto) { cuda::irfft(lines, scale, inside, seen); }, real_transforms(around.signals(), n), op);
   return out;
 }
 
@@ -144,6 +148,11 @@ Tensor pairs_to_complex(const Tensor& x) {
   if (x.rank() == 0 || x.dim(-1) != 2)
     throw ShapeError(cat("pairs_to_complex: x is ", describe(x), ", expected a last extent of 2: (re, im)"));
   return as_complex_numbers(x);
+}
+
+Flops real_transforms(Index signals, Index n) {
+  const auto length = static_cast<double>(n);
+  return {static_cast<double>(signals) * 2.5 * length * std::log2(std::max(length, 2.0))};
 }
 
 }  // namespace subquad::kernels

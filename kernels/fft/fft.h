@@ -62,4 +62,8 @@ Tensor irfft_grad(const Tensor& dout, int axis);
 Tensor complex_to_pairs(const Tensor& x);
 Tensor pairs_to_complex(const Tensor& x);
 
+// The nominal work of `signals` real transforms of length n, whatever way they go: 5/2 n log2 n each. Complex ones have
+// twice as much.
+Flops real_transforms(Index signals, Index n);
+
 }  // namespace subquad::kernels

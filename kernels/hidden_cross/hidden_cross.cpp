@@ -2,6 +2,7 @@
 
 #include "subquad/core/check.h"
 #include "subquad/core/prefix_mask.h"
+#include "subquad/kernels/fft/fft.h"
 #include "subquad/kernels/hidden_cross/cpu.h"
 #include "subquad/kernels/hidden_cross/cuda.h"
 
@@ -33,7 +34,7 @@ HiddenCross hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, con
   HiddenCross out = {empty_like(a), empty_like(a)};
   on_device(
       a.device(), [&](auto) { cpu::hidden_cross(a, b, mask, shift, out); },
-      [&](auto) { cuda::hidden_cross(a, b, mask, shift, out); });
+      [&](auto) { cuda::hidden_cross(a, b, mask, shift, out); }, hidden_cross_work(a.shape()));
   return out;
 }
 
@@ -48,8 +49,16 @@ HiddenCrossGrads hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const
   const auto or_zeros = [&](const Tensor& dout) { return dout.defined() ? dout : zeros_like(a); };
   on_device(
       a.device(), [&](auto) { cpu::hidden_cross_grad(or_zeros(dlag), or_zeros(dcol), a, b, mask, shift, grads); },
-      [&](auto) { cuda::hidden_cross_grad(dlag, dcol, a, b, mask, shift, grads); });
+      [&](auto) { cuda::hidden_cross_grad(dlag, dcol, a, b, mask, shift, grads); }, hidden_cross_grad_work(a.shape()));
   return grads;
+}
+
+Flops hidden_cross_work(const Shape& shape) {
+  return {real_transforms(3 * shape[0] * shape[2], shape[1]).count + 8 * static_cast<double>(shape.size())};
+}
+
+Flops hidden_cross_grad_work(const Shape& shape) {
+  return {real_transforms(5 * shape[0] * shape[2], shape[1]).count + 16 * static_cast<double>(shape.size())};
 }
 
 }  // namespace subquad::kernels

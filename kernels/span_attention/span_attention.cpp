@@ -68,6 +68,11 @@ struct Backward {
   }
 };
 
+// Positions of all spans, in every head.
+double head_positions(const Shape& q, const Shape& v, const Tensor& spans) {
+  return static_cast<double>(q[1]) * spanned_positions(spans, q[0], v[2]);
+}
+
 // to += grad, both as they lie in memory: by positions.
 void add_heads(Tensor& to, const Tensor& grad) {
   Tensor rows = to.transpose(1, 2);
@@ -88,7 +93,8 @@ SpanAttentionOutput span_attention(const Tensor& q, const Tensor& k, const Tenso
       [&](auto) {
         result.lse_rest = empty(result.lse.shape(), q.dtype(), q.device());
         cuda::span_attention(q_rows, k_rows, v_rows, spans, mask, scaled, result);
-      });
+      },
+      span_attention_work(q.shape(), v.shape(), spans));
   return result;
 }
 
@@ -103,7 +109,8 @@ SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, cons
       [&](auto) {
         grads = {empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
         cuda::span_attention_grad(in.dout, in.q, in.k, in.v, spans, in.forward, mask, in.options, false, grads);
-      });
+      },
+      span_attention_grad_work(q.shape(), v.shape(), spans));
   return grads;
 }
 
@@ -132,8 +139,17 @@ Tensor span_attention_add_grads(const Tensor& dout, const Tensor& q, const Tenso
         dk.bump_version();
         dv.bump_version();
         dq = grads.dq;
-      });
+      },
+      span_attention_grad_work(q.shape(), v.shape(), spans));
   return dq;
+}
+
+Flops span_attention_work(const Shape& q, const Shape& v, const Tensor& spans) {
+  return {2 * head_positions(q, v, spans) * static_cast<double>(q[3] + v[3])};
+}
+
+Flops span_attention_grad_work(const Shape& q, const Shape& v, const Tensor& spans) {
+  return {2 * head_positions(q, v, spans) * static_cast<double>(3 * q[3] + 2 * v[3])};
 }
 
 }  // namespace subquad::kernels

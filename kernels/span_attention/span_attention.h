@@ -61,4 +61,8 @@ Tensor span_attention_add_grads(const Tensor& dout, const Tensor& q, const Tenso
                                 const Tensor& spans, const SpanAttentionOutput& forward, Tensor& dk, Tensor& dv,
                                 const Mask& mask = {}, const SpanAttentionOptions& options = {});
 
+// The work named above, for q [B, H, S, E] and v [B, H, N, C]; 0 where the table is on a GPU.
+Flops span_attention_work(const Shape& q, const Shape& v, const Tensor& spans);
+Flops span_attention_grad_work(const Shape& q, const Shape& v, const Tensor& spans);
+
 }  // namespace subquad::kernels

@@ -60,7 +60,8 @@ SpanPooled span_pool(const Tensor& x, const Tensor& spans, SpanPool pool, const 
       x.device(), [&](auto) { cpu::span_pool(rows, spans, pool, mask, result); },
       [&](auto) {
         cuda::span_pool({&rows, 1}, spans, pool, mask, {&result, 1});
-      });
+      },
+      span_pool_work(x.shape(), spans));
   return result;
 }
 
@@ -75,7 +76,8 @@ std::array<SpanPooled, 2> span_pool(const std::array<Tensor, 2>& xs, const Tenso
       [&](auto) {
         for (std::size_t i = 0; i < 2; ++i) cpu::span_pool(rows[i], spans, pool, mask, results[i]);
       },
-      [&](auto) { cuda::span_pool(rows, spans, pool, mask, results); });
+      [&](auto) { cuda::span_pool(rows, spans, pool, mask, results); },
+      Flops{2 * span_pool_work(xs[0].shape(), spans).count});
   return results;
 }
 
@@ -89,7 +91,8 @@ Tensor span_pool_grad(const Tensor& dout, const Tensor& x, const Tensor& spans, 
       [&](auto) {
         grad.dx = empty(x.shape(), x.dtype(), x.device());
         cuda::span_pool_grad({&grad, 1}, spans, pool, mask, false);
-      });
+      },
+      span_pool_work(x.shape(), spans));
   return grad.dx;
 }
 
@@ -110,7 +113,12 @@ void span_pool_add_grads(std::array<SpanPoolGrad, 2>& grads, const Tensor& spans
       [&](auto) {
         cuda::span_pool_grad(grads, spans, pool, mask, true);
         for (SpanPoolGrad& grad : grads) grad.dx.bump_version();
-      });
+      },
+      Flops{2 * span_pool_work(grads[0].x.shape(), spans).count});
+}
+
+Flops span_pool_work(const Shape& x, const Tensor& spans) {
+  return {spanned_positions(spans, x[0], x[1]) * static_cast<double>(x[2])};
 }
 
 }  // namespace subquad::kernels

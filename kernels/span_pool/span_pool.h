@@ -54,4 +54,7 @@ struct SpanPoolGrad {
 };
 void span_pool_add_grads(std::array<SpanPoolGrad, 2>& grads, const Tensor& spans, SpanPool pool, const Mask& mask = {});
 
+// Work of each direction on one x [B, N, C]: an operation for each element of each span; 0 where the table is on a GPU.
+Flops span_pool_work(const Shape& x, const Tensor& spans);
+
 }  // namespace subquad::kernels

@@ -98,4 +98,15 @@ Span span_at(const Tensor& spans, Index b, Index s, Index positions) {
   return {std::min(bounds[0], positions), std::min(bounds[1], positions)};
 }
 
+double spanned_positions(const Tensor& spans, Index batch, Index positions) {
+  if (!spans.device().is_cpu()) return 0;
+  Index held = 0;
+  for (Index b = 0; b < spans.dim(0); ++b)
+    for (Index s = 0; s < spans.dim(1); ++s) {
+      const Span span = span_at(spans, b, s, positions);
+      held += span.end - span.begin;
+    }
+  return static_cast<double>(spans.dim(0) == 1 ? held * batch : held);
+}
+
 }  // namespace subquad::kernels

@@ -41,4 +41,8 @@ struct Span {
 };
 Span span_at(const Tensor& spans, Index b, Index s, Index positions);
 
+// How many positions the spans of all samples hold together, for counts of work. Of tables on the CPU: of another,
+// whose numbers nobody looks at, 0, which is no count.
+double spanned_positions(const Tensor& spans, Index batch, Index positions);
+
 }  // namespace subquad::kernels

@@ -9,6 +9,12 @@
 #include "subquad/examples/lra/learner.h"
 #include "subquad/examples/lra/profile/table.h"
 #include "subquad/examples/lra/profile/trace.h"
+#include "subquad/kernels/circular/circular.h"
+#include "subquad/kernels/fft/fft.h"
+#include "subquad/kernels/hidden_cross/hidden_cross.h"
+#include "subquad/kernels/span_attention/span_attention.h"
+#include "subquad/kernels/span_pool/span_pool.h"
+#include "subquad/kernels/spans/spans.h"
 #include "subquad/nn/attention/attention.h"
 #include "subquad/tests/examples/train_lra_runs.h"
 #include "subquad/tests/support/compare.h"
@@ -174,6 +180,29 @@ TEST_CASE("profile: a steady step of each attention asks the system for no memor
     };
     CHECK_EQ(lines(copies), lines(expected));
   }
+}
+
+TEST_CASE("profile: transforms and spans say how much work they are") {
+  const Tensor x = full({2, 8, 4}, 0.5, kFloat32, kCpu), heads = full({2, 2, 8, 4}, 0.5, kFloat32, kCpu);
+  const Tensor spans = kernels::segment_spans(8, 3, kCpu), queries = full({2, 2, 3, 4}, 0.5, kFloat32, kCpu);
+  const Profile profile(kCpu);
+  kernels::irfft(kernels::rfft(x, 1), 8, 1);
+  kernels::circular_convolve(x, x);
+  kernels::hidden_cross(x, x);
+  kernels::span_pool(x, spans, kernels::SpanPool::max);
+  kernels::span_attention(queries, heads, heads, spans);
+  std::map<std::string, double> flops;
+  for (const OpRecord& op : profile.records()) {
+    flops[op.name] = op.flops;
+    if (op.flops > 0) CHECK_GT(op.bytes, 0);
+  }
+  constexpr double kTransforms = 2 * 4 * 2.5 * 8 * 3;  // one of each channel
+  CHECK_EQ(flops["rfft"], kTransforms);
+  CHECK_EQ(flops["irfft"], kTransforms);
+  CHECK_EQ(flops["circular_convolve"], 3 * kTransforms);
+  CHECK_EQ(flops["hidden_cross"], 3 * kTransforms + 8 * 64);
+  CHECK_EQ(flops["span_pool"], 64);
+  CHECK_EQ(flops["span_attention"], 4 * 128);
 }
 
 TEST_CASE("train_lra --profile: a table, and a trace whose ops lie within their steps; the run computes the same") {

@@ -47,6 +47,13 @@ TEST_CASE("spans fall into runs without overlaps") {
   CHECK(kernels::disjoint_runs(tensor<Index>({0, 4, 3, 5, 4, 6}, {1, 3, 2}), 0) == Runs{{0, 1}, {1, 2}, {2, 3}});
 }
 
+TEST_CASE("spans: positions that they hold, for counts of work") {
+  CHECK_EQ(kernels::spanned_positions(kernels::segment_spans(7, 3, kCpu), 4, 7), 28);
+  CHECK_EQ(kernels::spanned_positions(kernels::level_spans(5, kCpu), 1, 5), 10);
+  CHECK_EQ(kernels::spanned_positions(kernels::segment_spans(0, 3, kCpu), 4, 0), 0);
+  CHECK_EQ(kernels::spanned_positions(tensor<Index>({0, 4, 3, 5, 1, 1, 2, 9}, {2, 2, 2}), 2, 5), 9);
+}
+
 TEST_SUITE_END();
 
 TEST_CASE("spans name what does not fit") {
