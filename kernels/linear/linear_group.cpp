@@ -1,6 +1,5 @@
 #include "subquad/kernels/linear/linear_group.h"
 
-#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/linear/cpu.h"
 #include "subquad/kernels/linear/cuda.h"
 #include "subquad/kernels/linear/linear.h"
@@ -68,27 +67,21 @@ Tensor linear_group_grad_input(const std::vector<Tensor>& douts, const std::vect
     check_linear_map(kOp, douts[s], weights[s].transpose(0, 1), {});
     check_shape(kOp, "a weight", weights[s], weights[0].shape());
   }
-  const Shape shape = douts[0].shape().with(douts[0].rank() - 1, weights[0].dim(0));
-  return on_device(
-      douts[0].device(),
+  Tensor dx = empty({as_rows(douts[0]).dim(0), weights[0].dim(0)}, product_dtype(douts[0]), douts[0].device(), kOp);
+  const auto add_products = [&](const auto& matmul) {
+    for (std::size_t s = douts.size(); s-- > 0;)
+      matmul(as_rows(douts[s]), weights[s].transpose(0, 1), s + 1 < douts.size() ? 1 : 0);
+  };
+  on_device(
+      dx.device(),
       [&](auto) {
-        Tensor dx;
-        for (std::size_t s = douts.size(); s-- > 0;) {
-          const Tensor own = linear(douts[s], weights[s].transpose(0, 1), {});
-          if (!dx.defined())
-            dx = own;
-          else
-            add_into(dx, own);
-        }
-        return dx;
+        add_products([&](const Tensor& a, const Tensor& b, double beta) { cpu::matmul(a, b, {}, 1, beta, dx); });
       },
       [&](auto) {
-        Tensor dx =
-            empty({as_rows(douts[0]).dim(0), weights[0].dim(0)}, product_dtype(douts[0]), douts[0].device(), kOp);
-        for (std::size_t s = douts.size(); s-- > 0;)
-          cuda::matmul(as_rows(douts[s]), weights[s].transpose(0, 1), 1, s + 1 < douts.size() ? 1 : 0, dx);
-        return dx.reshape(shape);
-      });
+        add_products([&](const Tensor& a, const Tensor& b, double beta) { cuda::matmul(a, b, 1, beta, dx); });
+      },
+      Flops{2 * static_cast<double>(dx.size()) * static_cast<double>(weights[0].dim(1) * std::ssize(weights))});
+  return dx.reshape(douts[0].shape().with(douts[0].rank() - 1, weights[0].dim(0)));
 }
 
 std::vector<Tensor> linear_group_grad_weights(const std::vector<Tensor>& douts, const Tensor& x) {
