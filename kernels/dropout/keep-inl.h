@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include <array>
+#include <cstring>
 
 #include "subquad/kernels/dropout/keep.h"
 
@@ -94,6 +95,29 @@ void KeepFactors(const cpu::Keep& keep, Index sample, Index position, Index firs
 }
 
 #endif
+
+// The bits of a vector of features of a row (KeptBits), from `feature` on, a multiple of the lanes. Stored in the order
+// of the features.
+template <class D>
+HWY_INLINE void StoreKept(D d, hn::Mask<D> kept, std::uint8_t* row, Index feature) {
+  constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(D()));
+  std::uint8_t bits[8];
+  hn::StoreMaskBits(d, kept, bits);
+  std::uint8_t* to = row + feature / 8;
+  if constexpr (kLanes >= 8)
+    std::memcpy(to, bits, kLanes / 8);
+  else
+    *to = static_cast<std::uint8_t>((feature % 8 == 0 ? 0 : *to) | bits[0] << feature % 8);
+}
+
+template <class D>
+HWY_INLINE hn::Mask<D> LoadKept(D d, const std::uint8_t* row, Index feature) {
+  constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(D()));
+  std::uint8_t bits[8] = {};
+  std::memcpy(bits, row + feature / 8, kLanes < 8 ? 1 : kLanes / 8);
+  if constexpr (kLanes < 8) bits[0] = static_cast<std::uint8_t>(bits[0] >> feature % 8);
+  return hn::LoadMaskBits(d, bits);
+}
 
 }  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstdint>
 
 #include "subquad/core/rng.h"
 
@@ -19,6 +20,15 @@ inline double keep_scale(double probability) {
 }
 
 namespace cpu {
+
+// Which features of some rows were kept, a bit each: 64 features to a word.
+struct KeptBits {
+  std::uint8_t* data = nullptr;  // null: nobody wants to know, or nobody does
+  Index row_bytes = 0;
+
+  static Index row_bytes_of(Index width) { return (width + 63) / 64 * 8; }
+  std::uint8_t* row(Index r) const { return data + r * row_bytes; }
+};
 
 struct Keep {
   // `random` must stay alive; probability > 0.

@@ -140,6 +140,14 @@ TEST_CASE("bias_act_dropout_grad equals the loop") {
             const auto unbiased = kernels::bias_act_dropout_grad(dout, x, {}, activation, p, rng);
             CHECK_CLOSE(unbiased.dx, reference(x, {}, factors, dout, slope, activation), pointwise_tolerance(dtype));
             CHECK_FALSE(unbiased.dbias.defined());
+
+            kernels::KeptMask mask;
+            const Tensor out = kernels::bias_act_dropout(x, bias, activation, p, rng, {}, &mask);
+            CHECK(same_bits(out, kernels::bias_act_dropout(x, bias, activation, p, rng)));
+            CHECK_EQ(mask.bits.defined(), device().is_cpu() && p > 0 && x.size() > 0);
+            const auto known = kernels::bias_act_dropout_grad(dout, x, bias, activation, p, rng, mask);
+            CHECK(same_bits(known.dx, got.dx));
+            CHECK(same_bits(known.dbias, got.dbias));
           }
     });
   });
