@@ -1,10 +1,58 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/kernels/copy/cpu_rows.cpp"
+#include "subquad/kernels/copy/rows.h"
+#include "subquad/kernels/simd/targets.h"
+
+#include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
 #include <algorithm>
 #include <cstring>
 
 #include "subquad/core/parallel.h"
-#include "subquad/kernels/copy/rows.h"
+#include "subquad/kernels/simd/row-inl.h"
 
-namespace subquad::kernels::cpu {
+HWY_BEFORE_NAMESPACE();
+namespace subquad::kernels::HWY_NAMESPACE {
+
+// sum = the rows of x at `count` places, one after the other. They lie wherever the places say, so the processor does
+// not foresee them: those that come next are asked for.
+template <class T>
+void AddPlaces(const T* x, Index width, const Index* place, Index count, T* sum) {
+  constexpr Index kAhead = 16;
+  const hn::ScalableTag<T> d;
+  ForStrips(d, width, [&](Index c, auto strip) HWY_ATTR {
+    constexpr Index kVectors = decltype(strip)::kVectors, kLanes = hn::MaxLanes(hn::ScalableTag<T>());
+    hn::Vec<decltype(d)> total[kVectors];
+    for (Index v = 0; v < kVectors; ++v) total[v] = hn::Zero(d);
+    for (Index p = 0; p < count; ++p) {
+      const T *row = x + place[p] * width + c, *next = x + place[std::min(p + kAhead, count - 1)] * width + c;
+      for (Index v = 0; v < kVectors; ++v) {
+        total[v] = hn::Add(total[v], strip.Load(row, v));
+        hwy::Prefetch(next + v * kLanes);
+      }
+    }
+    for (Index v = 0; v < kVectors; ++v) strip.Store(total[v], sum + c, v);
+  });
+}
+
+void AddPlacesFloat(const float* x, Index width, const Index* place, Index count, float* sum) {
+  AddPlaces(x, width, place, count, sum);
+}
+void AddPlacesDouble(const double* x, Index width, const Index* place, Index count, double* sum) {
+  AddPlaces(x, width, place, count, sum);
+}
+
+}  // namespace subquad::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace subquad::kernels {
+HWY_EXPORT(AddPlacesFloat);
+HWY_EXPORT(AddPlacesDouble);
+
+namespace cpu {
 namespace {
 
 constexpr Index kPiece = 256;  // rows added one after the other
@@ -40,6 +88,13 @@ Tensor cut_into_pieces(const Tensor& first) {
   return out;
 }
 
+void add_places(const float* x, Index width, const Index* place, Index count, float* sum) {
+  SUBQUAD_DISPATCH(AddPlacesFloat)(x, width, place, count, sum);
+}
+void add_places(const double* x, Index width, const Index* place, Index count, double* sum) {
+  SUBQUAD_DISPATCH(AddPlacesDouble)(x, width, place, count, sum);
+}
+
 template <class T>
 void add_row(const T* from, Index width, T* to) {
   for (Index k = 0; k < width; ++k) to[k] += from[k];
@@ -55,9 +110,7 @@ void add_slab(const T* x, Index width, const Places& places, const Tensor& piece
   parallel_for(pieces[rows], kPiece * width, [&](Index piece) {
     const Index row = std::upper_bound(pieces, pieces + rows + 1, piece) - pieces - 1;
     const Index begin = first[row] + (piece - pieces[row]) * kPiece, end = std::min(begin + kPiece, first[row + 1]);
-    T* sum = sums + piece * width;
-    std::fill_n(sum, width, T(0));
-    for (Index p = begin; p < end; ++p) add_row(x + sorted[p] * width, width, sum);
+    add_places(x, width, sorted + begin, end - begin, sums + piece * width);
   });
   parallel_for(rows, width, [&](Index row) {
     T* to = out + row * width;
@@ -94,4 +147,6 @@ void add_rows(const Tensor& x, const Tensor& index, Tensor& out) {
   });
 }
 
-}  // namespace subquad::kernels::cpu
+}  // namespace cpu
+}  // namespace subquad::kernels
+#endif  // HWY_ONCE

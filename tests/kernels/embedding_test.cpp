@@ -28,23 +28,25 @@ const EmbeddingCase kCases[] = {
 }  // namespace
 
 TEST_CASE("embedding and its gradient equal the slow loop") {
-  for_each_float([](DType dtype) {
-    for (const EmbeddingCase& c : kCases) {
-      CAPTURE(c.ids);
-      const Tensor table = normal({c.rows, c.width}, dtype, 1), ids = skewed_ids(c.ids, c.rows, 2);
-      const Shape shape = c.ids.inserted(c.ids.rank(), c.width);
-      const Tensor dout = normal(shape, dtype, 3);
-      Tensor want = zeros(shape, kFloat64, kCpu), want_grad = zeros(table.shape(), kFloat64, kCpu);
-      const Tensor rows = doubles(table), upstream = doubles(dout), tokens = ids.to(kCpu);
-      for (Index i = 0; i < ids.size(); ++i)
-        for (Index d = 0; d < c.width; ++d) {
-          const Index source = tokens.data<Index>()[i] * c.width + d;
-          want.data<double>()[i * c.width + d] = at(rows, source);
-          want_grad.data<double>()[source] += at(upstream, i * c.width + d);
-        }
-      CHECK_CLOSE(kernels::embedding(table, ids), want, 0.0);
-      CHECK_CLOSE(kernels::embedding_grad(dout, ids, c.rows), want_grad, dot_tolerance(dtype, ids.size()));
-    }
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const EmbeddingCase& c : kCases) {
+        CAPTURE(c.ids);
+        const Tensor table = normal({c.rows, c.width}, dtype, 1), ids = skewed_ids(c.ids, c.rows, 2);
+        const Shape shape = c.ids.inserted(c.ids.rank(), c.width);
+        const Tensor dout = normal(shape, dtype, 3);
+        Tensor want = zeros(shape, kFloat64, kCpu), want_grad = zeros(table.shape(), kFloat64, kCpu);
+        const Tensor rows = doubles(table), upstream = doubles(dout), tokens = ids.to(kCpu);
+        for (Index i = 0; i < ids.size(); ++i)
+          for (Index d = 0; d < c.width; ++d) {
+            const Index source = tokens.data<Index>()[i] * c.width + d;
+            want.data<double>()[i * c.width + d] = at(rows, source);
+            want_grad.data<double>()[source] += at(upstream, i * c.width + d);
+          }
+        CHECK_CLOSE(kernels::embedding(table, ids), want, 0.0);
+        CHECK_CLOSE(kernels::embedding_grad(dout, ids, c.rows), want_grad, dot_tolerance(dtype, ids.size()));
+      }
+    });
   });
 }
 
