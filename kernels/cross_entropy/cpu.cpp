@@ -28,17 +28,39 @@ struct Losses {
   const std::int64_t* label;
   T *loss, *dlogits;  // dlogits may be null
 
-  void Row(Index b) const {
+  // At most a vector of rows of many classes, which stay in L1 from one loop over them to the next: what ends a row,
+  // sums over lanes, a logarithm and a division, so serves all of them or waits for none.
+  void LongRows(Index first, Index count) const {
     const hn::ScalableTag<T> d;
-    const T* row = logits + b * classes;
-    T* drow = dlogits != nullptr ? dlogits + b * classes : nullptr;
-    const T shift = RowShift(d, row, classes);
-    const T sum = ExponentialsOfRow(d, row, shift, classes, drow);
-    const bool possible = sum != 0;  // false when every logit is -inf; true for a NaN
-    loss[b] = possible ? std::log(sum) - (row[label[b]] - shift) : std::numeric_limits<T>::infinity();
-    if (drow == nullptr || !possible) return;  // the exponentials of an impossible row are the zeros it should have
-    ScaleRow(d, 1 / sum, classes, drow);
-    drow[label[b]] -= 1;
+    constexpr Index kLanes = hn::MaxLanes(d);
+    HWY_ALIGN T shifts[kLanes] = {}, sums[kLanes] = {}, own[kLanes] = {}, scales[kLanes];
+    const T* rows = logits + first * classes;
+    for (Index r = 0; r < count; ++r) shifts[r] = RowShift(d, rows + r * classes, classes);
+    for (Index r = 0; r < count; ++r) {
+      T* terms = dlogits != nullptr ? dlogits + (first + r) * classes : nullptr;
+      sums[r] = ExponentialsOfRow(d, rows + r * classes, shifts[r], classes, terms);
+      own[r] = rows[r * classes + label[first + r]] - shifts[r];
+    }
+    hn::Store(WriteLosses(first, count, hn::Load(d, sums), hn::Load(d, own)), d, scales);
+    for (Index r = 0; dlogits != nullptr && r < count; ++r) {
+      if (scales[r] == 0) continue;  // the exponentials of an impossible row are the zeros it should have
+      T* drow = dlogits + (first + r) * classes;
+      ScaleRow(d, scales[r], classes, drow);
+      drow[label[first + r]] -= 1;
+    }
+  }
+
+  // Of a vector of rows, with their sums of exponentials and their own logits, both less the shift. Returns what the
+  // exponentials are scaled by: 1 / sum, or 0 where every logit is -inf.
+  HWY_INLINE hn::Vec<hn::ScalableTag<T>> WriteLosses(Index first, Index count, hn::Vec<hn::ScalableTag<T>> sum,
+                                                     hn::Vec<hn::ScalableTag<T>> own) const {
+    const hn::ScalableTag<T> d;
+    const auto impossible = hn::Eq(sum, hn::Zero(d));
+    const auto log_sum = hn::IfThenElse(hn::Eq(sum, sum), hn::Log(d, sum), sum);
+    const auto infinite = hn::Set(d, std::numeric_limits<T>::infinity());
+    const auto there = hn::FirstN(d, static_cast<std::size_t>(count));
+    hn::BlendedStore(hn::IfThenElse(impossible, infinite, hn::Sub(log_sum, own)), there, d, loss + first);
+    return hn::IfThenZeroElse(impossible, hn::Div(hn::Set(d, 1), sum));
   }
 
   // A vector of rows of few classes; where there are fewer rows, the last lanes do the last row again.
@@ -65,13 +87,8 @@ struct Losses {
       hn::Store(e, d, columns + c * kLanes);
       sum = hn::Add(sum, e);
     }
-    const auto impossible = hn::Eq(sum, hn::Zero(d));  // every logit is -inf
-    const auto log_sum = hn::IfThenElse(hn::Eq(sum, sum), hn::Log(d, sum), sum);
-    const auto losses = hn::Sub(log_sum, hn::Sub(hn::Load(d, own), shift));
-    const auto there = hn::FirstN(d, static_cast<std::size_t>(count));
-    hn::BlendedStore(hn::IfThenElse(impossible, hn::Neg(nothing), losses), there, d, loss + first);
-    if (dlogits == nullptr) return;
-    Gradients(first, count, columns, hn::IfThenZeroElse(impossible, hn::Div(hn::Set(d, 1), sum)));
+    const auto scale = WriteLosses(first, count, sum, hn::Sub(hn::Load(d, own), shift));
+    if (dlogits != nullptr) Gradients(first, count, columns, scale);
   }
 
   HWY_INLINE void Gradients(Index first, Index count, const T* exponentials, hn::Vec<hn::ScalableTag<T>> scale) const {
@@ -106,11 +123,15 @@ void CrossEntropyRows(const Tensor& logits, const Tensor& labels, Tensor& losses
   const Index classes = logits.dim(1);
   const Losses<T> rows = {classes, logits.data<T>(), labels.data<std::int64_t>(), losses.data<T>(),
                           dlogits.defined() ? dlogits.data<T>() : nullptr};
-  if (classes == 0 || classes > kFewClasses)
-    return ForRows(logits.dim(0), classes, 8, [&](Index b) HWY_ATTR { rows.Row(b); });
   constexpr Index kLanes = hn::MaxLanes(hn::ScalableTag<T>()), kBlocks = 16;  // of a task
+  const bool few = classes > 0 && classes <= kFewClasses;
+  constexpr Index kInL1 = 4096;  // logits, and as many gradients
+  const Index block = few ? kLanes : std::clamp<Index>(kInL1 / std::max<Index>(classes, 1), 1, kLanes);
   parallel_chunks(logits.dim(0), kBlocks * kLanes, classes * 8, [&](Index begin, Index end) HWY_ATTR {
-    for (Index first = begin; first < end; first += kLanes) rows.Block(first, std::min(kLanes, end - first));
+    for (Index first = begin; first < end; first += block) {
+      const Index count = std::min(block, end - first);
+      few ? rows.Block(first, count) : rows.LongRows(first, count);
+    }
   });
 }
 

@@ -40,8 +40,9 @@ Tensor labels_for(Index batch, Index classes) {
 TEST_CASE("cross_entropy equals the loop") {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
-      const std::vector<Shape> shapes = {{0, 4},   {1, 1},  {1, 2},   {3, 10}, {7, 16},  {5, 17},  {2, 61},
-                                         {3, 256}, {15, 3}, {16, 10}, {17, 4}, {33, 64}, {16, 65}, {40, 7}};
+      const std::vector<Shape> shapes = {{0, 4},   {1, 1},   {1, 2},   {3, 10},   {7, 16},   {5, 17},
+                                         {2, 61},  {3, 256}, {15, 3},  {16, 10},  {17, 4},   {33, 64},
+                                         {16, 65}, {40, 7},  {17, 65}, {15, 255}, {33, 257}, {2, 4097}};
       for (const Shape& shape : with_row_shapes(shapes, {600, 31})) {
         CAPTURE(shape);
         const Tensor logits = uniform(shape, dtype, -8, 8, 11), labels = labels_for(shape[0], shape[1]);
