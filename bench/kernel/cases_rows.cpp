@@ -19,15 +19,19 @@ Variable rows(const Settings& s, const nn::Place& place) {
   return normal_input(place, "x", {s.size("batch"), s.size("n"), s.size("d")});
 }
 
-// `flops` per element forward and backward; x is read and the result written, backward reads both gradients, too.
+// `flops` per element forward and backward; x is read and the result written, backward reads both gradients, too. So
+// are parameters and what is kept of each row, `kept` numbers, and backward writes the parameters' gradients.
 Work row_work(const Variable& x, std::map<std::string, Variable> inputs, double flops, double flops_backward,
-              std::function<Variable()> op) {
+              std::function<Variable()> op, double kept = 0) {
   const double bytes = bytes_of({x.shape()}, x.dtype()), elements = static_cast<double>(x.value().size());
+  double more = kept * bytes / static_cast<double>(x.dim(2)), parameters = 0;
+  for (const auto& [name, parameter] : inputs) parameters += bytes_of({parameter.shape()}, x.dtype());
+  more += parameters;
   inputs["x"] = x;
   return {.inputs = std::move(inputs),
           .forward = [op = std::move(op)]() -> std::vector<Variable> { return {op()}; },
-          .forward_count = {flops * elements, 2 * bytes},
-          .backward_count = {flops_backward * elements, 3 * bytes}};
+          .forward_count = {flops * elements, 2 * bytes + more},
+          .backward_count = {flops_backward * elements, 3 * bytes + more + parameters}};
 }
 
 Work softmax_work(const Settings& s, const nn::Place& place) {
@@ -38,7 +42,8 @@ Work softmax_work(const Settings& s, const nn::Place& place) {
 Work layer_norm_work(const Settings& s, const nn::Place& place) {
   const Variable x = rows(s, place);
   const Variable gamma = normal_input(place, "gamma", {x.dim(2)}), beta = normal_input(place, "beta", {x.dim(2)});
-  return row_work(x, {{"gamma", gamma}, {"beta", beta}}, 8, 14, [=] { return layer_norm(x, gamma, beta, 1e-5); });
+  return row_work(
+      x, {{"gamma", gamma}, {"beta", beta}}, 8, 14, [=] { return layer_norm(x, gamma, beta, 1e-5); }, 2);
 }
 
 Work bias_gelu_work(const Settings& s, const nn::Place& place) {
@@ -55,11 +60,11 @@ Work cross_entropy_work(const Settings& s, const nn::Place& place) {
   for (std::int64_t& label : drawn.span<std::int64_t>()) label = rng.below(classes);
   const Tensor labels = drawn.to(place.device());
   const double bytes = bytes_of({logits.shape()}, place.dtype()), elements = static_cast<double>(rows * classes);
-  const double losses = bytes_of({labels.shape()}, place.dtype());
+  const double losses = bytes_of({labels.shape()}, place.dtype());  // and their gradients
   return {.inputs = {{"logits", logits}, {"labels", Variable(labels)}},
           .forward = [=]() -> std::vector<Variable> { return {cross_entropy(logits, labels)}; },
           .forward_count = {4 * elements, 2 * bytes + losses + 8 * static_cast<double>(rows)},
-          .backward_count = {elements, 2 * bytes}};
+          .backward_count = {elements, 2 * bytes + losses}};
 }
 
 // Steps from param, m and v on, each with the same gradient; the step's number stays 1.
