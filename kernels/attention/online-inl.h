@@ -70,6 +70,14 @@ HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index va
   });
 }
 
+// lse as attention.h has it: rounded to T, and what the rounding lost.
+template <class T>
+HWY_INLINE void RoundLse(T top, T sum, T* lse, T* lse_rest) {
+  const double highest = static_cast<double>(top), rest = std::log(static_cast<double>(sum));
+  *lse = static_cast<T>(highest + rest);
+  *lse_rest = static_cast<T>(highest - static_cast<double>(*lse) + rest);
+}
+
 // A strip's results when every key has been weighed; each lane has seen one at least.
 template <class T>
 struct StripSums {
@@ -84,12 +92,7 @@ struct StripSums {
     }
   }
 
-  // lse as attention.h has it: rounded to T, and what the rounding lost.
-  void store_lse(std::size_t lane, T* lse, T* lse_rest) const {
-    const double highest = static_cast<double>(top[lane]), rest = std::log(static_cast<double>(sum[lane]));
-    *lse = static_cast<T>(highest + rest);
-    *lse_rest = static_cast<T>(highest - static_cast<double>(*lse) + rest);
-  }
+  void store_lse(std::size_t lane, T* lse, T* lse_rest) const { RoundLse(top[lane], sum[lane], lse, lse_rest); }
 };
 
 template <class T>

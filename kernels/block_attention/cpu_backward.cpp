@@ -7,7 +7,7 @@
 #include <hwy/highway.h>
 
 #include "subquad/core/parallel.h"
-#include "subquad/kernels/block_attention/line_grad-inl.h"
+#include "subquad/kernels/block_attention/columns_grad-inl.h"
 
 // Who computes which lines: tasks of a few lines each, or chunks of a head where lines share rows of a table.
 HWY_BEFORE_NAMESPACE();
@@ -90,6 +90,11 @@ void Backward(const GradArguments<T>& args) {
   if (args.sight.shares_rows()) return BackwardShared(args, n * work);
   for (int stage = 0; stage < args.sight.stages(); ++stage) {
     const Index lines = args.sight.lines(stage);
+    if (GoAbreast<T>(args.sight, stage)) {
+      ForColumns<T>(args.sight, stage, args.q.dim(0), heads, kQueries * work,
+                    [&](Index b, Index h, const Columns& columns) { BackwardAbreast(args, b, h, stage, columns); });
+      continue;
+    }
     const Index per_task = std::max<Index>(1, kQueries / args.sight.line_length(stage));
     const Index tasks = (lines + per_task - 1) / per_task;
     parallel_for(args.q.dim(0) * heads * tasks, kQueries * work, [&](Index task) {

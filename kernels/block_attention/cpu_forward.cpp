@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "subquad/core/parallel.h"
-#include "subquad/kernels/block_attention/line-inl.h"
+#include "subquad/kernels/block_attention/columns_forward-inl.h"
 
 // Lanes are queries of one line, as in kernels/attention; the keys are the line's entries, packed, 64 at a time:
 //
@@ -21,17 +21,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
-
-template <class T>
-struct ForwardArguments {
-  View<const T, 4> q;
-  Tables<T> tables;
-  const Sight& sight;
-  T scale;
-  DirectDropout dropout;
-  View<T, 4> out;
-  View<T, 3> lse, lse_rest;
-};
 
 template <class T>
 struct ForwardMemory {
@@ -84,15 +73,6 @@ void PutDown(const ForwardArguments<T>& args, Index b, Index h, std::span<const 
 }
 
 template <class T>
-void PutNothing(const ForwardArguments<T>& args, Index b, Index h, const std::vector<Index>& blind) {
-  for (const Index i : blind) {
-    std::fill_n(&args.out(b, h, i, 0), args.out.dim(3), T(0));
-    args.lse(b, h, i) = -std::numeric_limits<T>::infinity();
-    args.lse_rest(b, h, i) = 0;
-  }
-}
-
-template <class T>
 struct PackedEntries {
   const T *k, *v;  // [entries][whole vectors]
 };
@@ -127,7 +107,7 @@ void ForwardStrip(const ForwardArguments<T>& args, Index b, Index h, int stage, 
     Product<halves, true>(d, value_width, Left<T>{packed.v + begin * v_row, 1, v_row}, Panel<const T>{block, kStrip<T>},
                           count, out);
   });
-  PutDown(args, b, h, strip.positions, stage + 1 == args.sight.stages(), online, out_strip, spare);
+  PutDown(args, b, h, strip.positions, args.finishes(stage), online, out_strip, spare);
 }
 
 template <class T>
@@ -150,6 +130,11 @@ void Forward(const ForwardArguments<T>& args) {
   const Index heads = args.q.dim(1), n = args.q.dim(2);
   for (int stage = 0; stage < args.sight.stages(); ++stage) {
     const Index lines = args.sight.lines(stage);
+    if (GoAbreast<T>(args.sight, stage) && n > 0) {
+      ForColumns<T>(args.sight, stage, args.q.dim(0), heads, kQueries * 64 * (args.q.dim(3) + args.out.dim(3)) / 8,
+                    [&](Index b, Index h, const Columns& columns) { ForwardAbreast(args, b, h, stage, columns); });
+      continue;
+    }
     const Index per_task = std::max<Index>(1, kQueries / std::max<Index>(1, args.sight.line_length(stage)));
     const Index tasks = (lines + per_task - 1) / per_task;
     const Index work = kQueries * 64 * (args.q.dim(3) + args.out.dim(3)) / 8;
@@ -158,7 +143,7 @@ void Forward(const ForwardArguments<T>& args) {
       ForwardMemory<T> memory;
       for (Index number = begin; number < std::min(lines, begin + per_task); ++number) {
         args.sight.find(b, stage, number, memory.line);
-        if (stage == 0) PutNothing(args, b, h, memory.line.blind);
+        if (stage == 0) args.put_nothing(b, h, memory.line.blind);
         if (!memory.line.entries.empty()) ForwardLine(args, b, h, stage, memory);
       }
     });

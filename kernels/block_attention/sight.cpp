@@ -142,6 +142,31 @@ void Sight::find(Index b, int stage, Index number, Line& line) const {
   line.numbers.clear();
 }
 
+Columns Sight::find_columns(Index b, int stage, Index first, Index lanes) const {
+  const Steps along = steps(stage);
+  Columns columns;
+  columns.first = first;
+  columns.lanes = lanes;
+  columns.between = along.step;
+  columns.queries.resize(static_cast<std::size_t>(along.length));
+  Line line;
+  for (Index lane = 0; lane < lanes; ++lane) {
+    const std::uint32_t bit = std::uint32_t{1} << lane;
+    find(b, stage, first + lane, line);
+    columns.blind.insert(columns.blind.end(), line.blind.begin(), line.blind.end());
+    for (const Index row : line.numbers) columns.queries[static_cast<std::size_t>(row)] |= bit;
+    for (const Entry& entry : line.entries) {
+      auto table = std::find_if(columns.tables.begin(), columns.tables.end(),
+                                [&](const Columns::Table& t) { return t.table == entry.table; });
+      if (table == columns.tables.end())
+        table = columns.tables.insert(table, {entry.table, std::vector<Columns::Cells>(columns.queries.size())});
+      Columns::Cells& cells = table->rows[static_cast<std::size_t>(entry.row / along.step)];
+      cells = {cells.alive | bit, entry.low, entry.high, entry.inverted};
+    }
+  }
+  return columns;
+}
+
 void Sight::see(Index b, int stage, Index number, Line& line) const {
   const Steps along = steps(stage);
   const auto is_real = [&](Index i) { return real(b, i); };

@@ -36,6 +36,30 @@ struct Line {
   Index to_next_of(const Entry& entry) const { return entry.table == 0 || summaries_follow ? to_next : 0; }
 };
 
+// Neighbouring lines that are columns of a grid, one to a lane: what their cells of one row have in common, and which
+// of them are queries and entries. A bit stands for a lane.
+struct Columns {
+  struct Cells {  // a row of a table that the columns see, as a number: a query sees them as it sees an Entry
+    std::uint32_t alive = 0;
+    Index low = 0, high = 0;
+    bool inverted = false;
+
+    bool seen_by(Index number) const { return (low <= number && number < high) != inverted; }
+  };
+  struct Table {
+    int table = 0;
+    std::vector<Cells> rows;
+  };
+  Index first = 0, lanes = 0, between = 0;  // the first column, how many, and positions from one row to the next
+  std::vector<std::uint32_t> queries;       // of each row of the grid
+  std::vector<Index> blind;                 // as of a Line
+  std::vector<Table> tables;
+
+  Index rows() const { return static_cast<Index>(queries.size()); }
+  Index position(Index row) const { return row * between + first; }  // of the first lane
+  std::uint32_t all() const { return static_cast<std::uint32_t>((std::uint64_t{1} << lanes) - 1); }
+};
+
 // Rows first ... first + count - 1 of a table; of no table where it is -1.
 struct RowRange {
   int table = -1;
@@ -58,6 +82,9 @@ class Sight {
                        Index last_line) const;  // that lines from first to before last see, and others
   Index extent(Index b) const;                  // positions up to the last real one
   void find(Index b, int stage, Index number, Line& line) const;  // line number `number` of a stage
+  bool in_columns(int stage) const { return stage == 1 || pattern_.kind == BlockKind::column; }  // of a grid
+  Columns find_columns(Index b, int stage, Index first, Index lanes) const;  // lines first, first + 1, ... of a stage
+  Index samples() const { return masked_ ? static_cast<Index>(counts_.size()) / (n_ + 1) : 1; }  // that may differ
 
  private:
   struct Steps {  // line g holds the positions g * between + t * step, t < length

@@ -65,6 +65,35 @@ TEST_CASE("block_attention equals the double loop for every pattern, length and 
   });
 }
 
+TEST_CASE("block_attention of columns abreast equals the double loop around whole vectors and blocks of rows") {
+  std::vector<std::pair<Index, Index>> sizes;  // columns around half a vector and one, rows around 8, 16 and 64
+  for (const auto& [columns, rows] : std::vector<std::pair<Index, Index>>{
+           {3, 9}, {4, 8}, {7, 17}, {8, 16}, {9, 7}, {17, 9}, {33, 3}, {8, 64}, {8, 65}})
+    sizes.emplace_back(columns * rows, columns), sizes.emplace_back(columns * rows - columns / 2, columns);
+  if (interpreted()) sizes = {{27, 3}, {130, 8}};
+  for_each_simd_target([&] {
+    for (const Padding padding : {Padding::none, Padding::prefix, Padding::scattered})
+      for (const auto& [n, columns] : sizes) {
+        const std::vector<BlockPattern> patterns = {
+            {.kind = BlockKind::vertical, .size = columns, .causal = true},
+            {.kind = BlockKind::mixture, .size = columns},
+            {.kind = BlockKind::rowmajor, .size = columns, .own_span = true},
+            {.kind = BlockKind::column, .size = columns},
+            {.kind = BlockKind::column, .size = columns, .sight = LineSight::before},
+            {.kind = BlockKind::column, .size = columns, .sight = LineSight::after}};
+        for (const BlockPattern& pattern : patterns)
+          check_case({.pattern = pattern,
+                      .batch = padding == Padding::none ? 1 : 2,
+                      .heads = 1,
+                      .n = n,
+                      .width = 5,
+                      .value_width = 18,
+                      .padding = padding},
+                     kFloat32);
+      }
+  });
+}
+
 TEST_CASE("block_attention takes any head size, empty batches and no tokens") {
   for_each_simd_target([] {
     for (const BlockPattern& pattern : all_patterns(6)) {
