@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "subquad/core/parallel.h"
+#include "subquad/kernels/chord_matmul/butterfly-inl.h"
 #include "subquad/kernels/chord_matmul/rows-inl.h"
 
 // A chain runs sample by sample, so that the values of one factor are still in L2 when the next one reads them. Many
@@ -114,6 +115,20 @@ void ForwardRows(const Chain<T>& chain, Index m, Index b, Index n, const T* from
 }
 
 template <class T>
+void ForwardFactor(const Chain<T>& chain, Index m, Index b, Index n, const T* from, const T* start, T* to) {
+  const Pairs pairs(chain.pattern(m), n);
+  if (pairs.distance == 0)
+    return chain.for_rows(
+        n, [&](Index begin, Index end) HWY_ATTR { ForwardRows(chain, m, b, n, from, start, to, begin, end); });
+  const bool past = PastCaches(to, n, chain.width);
+  const Mixing<T> mixing{chain.weights_of(m, b), from, start, to, chain.width, past};
+  chain.for_rows(pairs.count(), [&](Index begin, Index end) HWY_ATTR {
+    MixPairs(hn::ScalableTag<T>(), mixing, pairs, begin, end);
+    if (past) hwy::FlushStream();
+  });
+}
+
+template <class T>
 void Forward(const Chain<T>& chain, T* kept, T* out) {
   const Index size = chain.positions * chain.width;
   chain.for_samples([&](Index b) HWY_ATTR {
@@ -129,8 +144,7 @@ void Forward(const Chain<T>& chain, T* kept, T* out) {
         to = spare.data();
       const T* start = chain.args.residual == MixResidual::running ? from : nullptr;
       if (chain.args.residual == MixResidual::fixed) start = chain.values_of(b);
-      chain.for_rows(
-          n, [&](Index begin, Index end) HWY_ATTR { ForwardRows(chain, m, b, n, from, start, to, begin, end); });
+      ForwardFactor(chain, m, b, n, from, start, to);
       if (to != spare.data()) ZeroRows(to, n, chain.positions, chain.width);
       from = to;
     }
@@ -182,13 +196,29 @@ void BackwardRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index
   if (past) hwy::FlushStream();
 }
 
-// Zeros for the links that drop out and for padding: nobody returns along them.
+// Zeros for the links that drop out: nobody returns along them.
 template <class T>
-void ZeroAbsent(const Chain<T>& chain, const Step<T>& step) {
-  if (chain.pattern(step.m).rule == LinkRule::flip)
-    for (Runs run(chain.pattern(step.m), 0, step.n, step.n); run.next();)
-      if (run.count() < chain.links) ZeroRows(step.dweights, run.begin(), run.end(), chain.links);
+void ZeroDropped(const Chain<T>& chain, const Step<T>& step) {
+  if (chain.pattern(step.m).rule != LinkRule::flip) return;
+  for (Runs run(chain.pattern(step.m), 0, step.n, step.n); run.next();)
+    if (run.count() < chain.links) ZeroRows(step.dweights, run.begin(), run.end(), chain.links);
+}
+
+template <class T>
+void BackwardFactor(const Chain<T>& chain, const Step<T>& step) {
   ZeroRows(step.dweights, step.n, chain.positions, chain.links);
+  const Pairs pairs(chain.pattern(step.m), step.n);
+  if (pairs.distance == 0) {
+    ZeroDropped(chain, step);
+    return chain.for_rows(step.n, [&](Index begin, Index end) HWY_ATTR { BackwardRows(chain, step, begin, end); });
+  }
+  const bool past = PastCaches(step.to, step.n, chain.width);
+  const Mixing<T> mixing{chain.weights_of(step.m, step.b), step.up, step.start, step.to, chain.width, past};
+  const Unmixing<T> unmixing{mixing, step.from, step.dweights};
+  chain.for_rows(pairs.count(), [&](Index begin, Index end) HWY_ATTR {
+    UnmixPairs(hn::ScalableTag<T>(), unmixing, pairs, begin, end);
+    if (past) hwy::FlushStream();
+  });
 }
 
 template <class T>
@@ -209,11 +239,9 @@ void Backward(const Chain<T>& chain, const T* dout, const T* kept, T* dweights, 
       if (m == 0 && total != nullptr) start = total;
       T* to = m > 0 ? buffers[(chain.factors - 1 - m) % 2].data() : last;
       const Step<T> step{m, b, n, up, from, start, to, dweights + (m * chain.batch + b) * weight_size};
-      ZeroAbsent(chain, step);
-      chain.for_rows(n, [&](Index begin, Index end) HWY_ATTR {
-        if (total != nullptr) AddRows(up, begin, end, chain.width, total);
-        BackwardRows(chain, step, begin, end);
-      });
+      if (total != nullptr)
+        chain.for_rows(n, [&](Index begin, Index end) HWY_ATTR { AddRows(up, begin, end, chain.width, total); });
+      BackwardFactor(chain, step);
       up = to;
     }
     ZeroRows(last, n, chain.positions, chain.width);

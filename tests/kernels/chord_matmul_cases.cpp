@@ -156,7 +156,9 @@ std::vector<ChordCase> cases() {
       {.batch = 1, .positions = 300, .width = 96, .links = {kernels::cdil_links(3, 9)}},
       {.positions = 8, .width = 5, .links = cdil(3, 9)},  // coinciding columns
       {.positions = 6, .width = 100, .links = {{LinkRule::flip, {0, 1, 2, 5, 8}}}},
-      {.batch = 1, .positions = 45, .width = 20, .links = butterfly(5)},  // pairs of links, whole vectors and a rest
+      {.batch = 1, .positions = 45, .width = 20, .links = butterfly(5)},
+      {.positions = 23, .width = 100, .links = butterfly(6), .residual = MixResidual::fixed, .lengths = {23, 16}},
+      {.positions = 11, .width = 20, .links = {{LinkRule::flip, {0, 3}}, {LinkRule::flip, {4, 0}}}},  // no pairs
       {.batch = 1, .positions = 600, .width = 3, .links = {kernels::cdil_links(120, 5), kernels::cdil_links(130, 5)}},
       {.batch = 0},
       {.positions = 0},
