@@ -8,6 +8,7 @@
 #include "subquad/kernels/block_attention/cpu.h"
 #include "subquad/kernels/block_attention/cuda.h"
 #include "subquad/kernels/dropout/dropout.h"
+#include "subquad/kernels/elementwise/elementwise.h"
 
 namespace subquad::kernels {
 namespace {
@@ -157,6 +158,47 @@ BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse,
       },
       Flops{2.5 * work(q, v, pattern).count});
   return grads;
+}
+
+Tensor block_attention_add_grads(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                                 const BlockAttentionOutput& forward, const BlockPattern& pattern, Tensor& dk,
+                                 Tensor& dv, const Mask& mask, const BlockAttentionOptions& options) {
+  constexpr const char* kOp = "block_attention_add_grads";
+  check_inputs(kOp, q, k, v, {}, pattern, mask, options);
+  for (const auto& [name, grad, of] : {std::tuple{"dk", &dk, &k}, {"dv", &dv, &v}}) {
+    check_shape(kOp, name, *grad, of->shape());
+    check_same_kind(kOp, "q", q, name, *grad);
+    if (grad->strides()[3] != 1) throw ShapeError(cat(kOp, ": ", name, " has rows that are not contiguous"));
+  }
+  const Shape rows = q.shape().without(3), out_shape = {q.dim(0), q.dim(1), q.dim(2), v.dim(3)};
+  for (const auto& [name, t, shape] : {std::tuple{"dout", &dout, &out_shape},
+                                       {"out", &forward.out, &out_shape},
+                                       {"lse", &forward.lse, &rows},
+                                       {"lse_rest", &forward.lse_rest, &rows}}) {
+    check_shape(kOp, name, *t, *shape);
+    check_same_kind(kOp, "q", q, name, *t);
+  }
+  Tensor dq;
+  on_device(
+      q.device(),
+      [&](auto) {
+        BlockAttentionGrads grads{empty_heads(kOp, q, q.dim(3)), dk, dv, {}};
+        cpu::block_attention_grad(with_unit_stride(dout), {}, with_unit_stride(q), with_unit_stride(k),
+                                  with_unit_stride(v), {},
+                                  {with_unit_stride(forward.out), forward.lse, forward.lse_rest}, pattern, mask,
+                                  with_scale(options, q.dim(3)), grads);
+        dk.bump_version();
+        dv.bump_version();
+        dq = grads.dq;
+      },
+      [&](auto) {
+        const BlockAttentionGrads grads = block_attention_grad(dout, {}, q, k, v, {}, forward, pattern, mask, options);
+        add_into(dk, grads.dk);
+        add_into(dv, grads.dv);
+        dq = grads.dq;
+      },
+      Flops{2.5 * work(q, v, pattern).count});
+  return dq;
 }
 
 }  // namespace subquad::kernels

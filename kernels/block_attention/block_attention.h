@@ -41,9 +41,10 @@
 // One dtype (float32, float64), one device; any strides (copied where the last is not 1); `out` and gradients lie in
 // memory as [B, N, H, E]. Deterministic: the same bits for any number of threads. Work: 2 (E + C) flops per query and
 // entry forward, 2 (3 E + 2 C) backward, where queries of a line (segment, row, column, 32 neighbours) take 32 at a
-// time whatever one of them sees (16 where a line has no more). Memory: one line's entries per thread, in backward
-// with their gradients; gradients of the rows that several lines see (spans of fixed, large blocks of logsparse, rims
-// of window) once more for each of eight chunks.
+// time whatever one of them sees (16 where a line has no more). Columns of up to 64 cells go 16 abreast, each query
+// taking four rows of keys at a time. Memory: one line's entries per thread (of columns abreast, those of 16), in
+// backward with their gradients; gradients of the rows that several lines see (spans of fixed, large blocks of
+// logsparse, rims of window) once more for each of eight chunks.
 //
 // On CUDA a query, and in backward a row of a table, has one owner, which walks over all that it sees or that see it:
 // 2 (4 E + 3 C) flops backward. One number per query is kept in backward, and with a mask that is no prefix one byte
@@ -116,5 +117,11 @@ BlockAttentionGrads block_attention_grad(const Tensor& dout, const Tensor& dlse,
                                          const Tensor& v, const std::vector<Summaries>& summaries,
                                          const BlockAttentionOutput& forward, const BlockPattern& pattern,
                                          const Mask& mask = {}, const BlockAttentionOptions& options = {});
+
+// Of patterns without summaries: the same with dk and dv added to what stands there, [B, H, N, .] with any strides
+// (last 1), nobody else's memory. Returns dq.
+Tensor block_attention_add_grads(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
+                                 const BlockAttentionOutput& forward, const BlockPattern& pattern, Tensor& dk,
+                                 Tensor& dv, const Mask& mask = {}, const BlockAttentionOptions& options = {});
 
 }  // namespace subquad::kernels

@@ -9,7 +9,7 @@ void block_attention(const Tensor& q, const Tensor& k, const Tensor& v, const st
                      const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
                      BlockAttentionOutput& result);
 
-// All gradients but dq come zeroed: shares are added to them.
+// All gradients but dq come zeroed, or with what is to be added to: shares are added to them.
 void block_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k, const Tensor& v,
                           const std::vector<Summaries>& summaries, const BlockAttentionOutput& forward,
                           const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,

@@ -91,13 +91,17 @@ void RunLineBack(View<const T, 3> dout, View<const T, 3> x, View<const T, 3> out
       auto rest = lanes.Load(sum + c);
       if (takes) {
         const auto attained = hn::Gt(lanes.Load(row + c), lanes.Load(before + c));
-        lanes.Store(hn::IfThenElseZero(attained, rest), to + c);
+        lanes.Store(hn::Add(lanes.Load(to + c), hn::IfThenElseZero(attained, rest)), to + c);
         rest = hn::IfThenZeroElse(attained, rest);
       }
       lanes.Store(hn::Add(rest, lanes.Load(up + c)), sum + c);
     });
   }
-  if (first_real < run.length) std::copy_n(sum, width, &dx(b, run.cell(first_real), 0));
+  if (first_real == run.length) return;
+  T* const to = &dx(b, run.cell(first_real), 0);
+  ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
+    lanes.Store(hn::Add(lanes.Load(to + c), lanes.Load(sum + c)), to + c);
+  });
 }
 
 // f(b, run, width of a cell) for all lines of all samples of cells [B, cells, C], those that run abreast together.

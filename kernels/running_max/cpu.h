@@ -1,5 +1,5 @@
-// The CPU kernels behind running_max.h. Arguments are checked, x's last stride is 1, columns <= max(N, 1), dx comes
-// zeroed.
+// The CPU kernels behind running_max.h. Arguments are checked, x's last stride is 1, columns <= max(N, 1); the
+// gradient is added to what stands in dx.
 #pragma once
 
 #include "subquad/kernels/running_max/running_max.h"

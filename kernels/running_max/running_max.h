@@ -36,4 +36,8 @@ Tensor running_max(const Tensor& x, const RunningMaxOptions& options, const Mask
 Tensor running_max_grad(const Tensor& dout, const Tensor& x, const Tensor& out, const RunningMaxOptions& options,
                         const Mask& mask = {});
 
+// The same added to what stands in dx [B, N, C], any strides (last 1), nobody else's memory.
+void running_max_add_grad(const Tensor& dout, const Tensor& x, const Tensor& out, const RunningMaxOptions& options,
+                          Tensor& dx, const Mask& mask = {});
+
 }  // namespace subquad::kernels

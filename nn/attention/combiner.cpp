@@ -4,9 +4,9 @@
 
 #include "subquad/autograd/check.h"
 #include "subquad/autograd/ops/elementwise.h"
+#include "subquad/autograd/ops/grid_attention.h"
 #include "subquad/autograd/ops/layer_norm.h"
 #include "subquad/autograd/ops/linear.h"
-#include "subquad/autograd/ops/running_max.h"
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/autograd/ops/summary_attention.h"
 #include "subquad/kernels/spans/spans.h"
@@ -87,11 +87,6 @@ class Combining {
     return {.kind = kind, .size = config_.segment, .causal = causal_, .own_span = config_.own_span && !causal_};
   }
 
-  BlockAttentionResult join(BlockKind kind, const std::vector<BlockSummaries>& summaries) const {
-    return block_attention(q_, k_, v_, summaries, block_pattern(kind), mask_,
-                           dropped(kind == BlockKind::horizontal ? "horizontal" : "direct"));
-  }
-
   // What is pooled in place of queries or keys; undefined: themselves.
   Variable pooled(const Variable& x, const Variable& weight) const {  // [B, H, N, E]
     if (!is_deepset(config_.pool) && !is_relu(config_.pool)) return {};
@@ -112,29 +107,22 @@ class Combining {
     return {r.out, r.lse, r.q_span, r.k_span, r.v_span};
   }
 
-  // Of what stands before or after each cell on its line: running maxima, and attention with them as queries.
-  BlockSummaries running(GridAxis axis, bool after, std::string_view use) const {
-    const RunningMaxOptions run{.columns = config_.segment, .along = axis, .after = after};
-    const auto maxima = [&](const Variable& x) {  // [B, H, N, E] -> [B, H, cells, E]
-      return split_heads(running_max(merge_heads(x), run, mask_), x.dim(1));
-    };
-    const BlockPattern line{.kind = axis == GridAxis::row ? BlockKind::row : BlockKind::column,
-                            .size = config_.segment,
-                            .sight = after ? LineSight::after : LineSight::before};
-    return {maxima(k_), block_attention(maxima(q_), k_, v_, {}, line, mask_, dropped(use)).out};
-  }
-
+  // Summaries of what stands before or after each cell on its line.
   CombinerResult over_grid(BlockKind kind) const {
-    std::vector<BlockSummaries> summaries;
+    std::vector<GridRun> runs;
+    const auto run = [&](GridAxis along, bool after, std::string_view use) {
+      runs.push_back({.along = along, .after = after, .attention = dropped(use)});
+    };
     if (kind != BlockKind::horizontal) {
-      summaries.push_back(running(GridAxis::column, false, "above"));
-      if (!causal_) summaries.push_back(running(GridAxis::column, true, "below"));
+      run(GridAxis::column, false, "above");
+      if (!causal_) run(GridAxis::column, true, "below");
     }
     if (kind != BlockKind::vertical) {
-      summaries.push_back(running(GridAxis::row, false, "left"));
-      summaries.push_back(running(GridAxis::row, true, "right"));
+      run(GridAxis::row, false, "left");
+      run(GridAxis::row, true, "right");
     }
-    const BlockAttentionResult joint = join(kind, summaries);
+    const BlockAttentionResult joint = grid_attention(q_, k_, v_, runs, block_pattern(kind), mask_,
+                                                      dropped(kind == BlockKind::horizontal ? "horizontal" : "direct"));
     return {.out = joint.out, .lse = joint.lse, .q_span = {}, .k_span = {}, .v_span = {}};
   }
 
@@ -162,7 +150,8 @@ class Combining {
       const bool same = !learned_.values.defined() || learned_.values.impl() == v_.impl();
       k_span = projected(same ? v_span : row_attention(learned_.values));
     }
-    const BlockAttentionResult joint = join(BlockKind::rowmajor, {{k_span, v_span}});
+    const BlockAttentionResult joint =
+        block_attention(q_, k_, v_, {{k_span, v_span}}, block_pattern(BlockKind::rowmajor), mask_, dropped("direct"));
     return {joint.out, joint.lse, {}, k_span, v_span};
   }
 

@@ -5,6 +5,7 @@
 #include "subquad/core/allocator.h"
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/attention/attention.h"
+#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/tests/kernels/block_attention_cases.h"
 #include "subquad/tests/support/threads.h"
 
@@ -309,6 +310,27 @@ TEST_CASE("block_attention drops direct weights alone, by sample, position and h
   fill(few.summaries[0].v, 1);
   CHECK_CLOSE(run(fixed, few, {.dropout = 0.9, .random = random({1})}).forward.out,
               full({1, 1, 50, 3}, 49.0 / 50, kFloat64, kCpu), 1e-12);
+}
+
+TEST_CASE("block_attention_add_grads adds the gradients of keys and values") {
+  for (const BlockKind kind : {BlockKind::row, BlockKind::column})
+    for (const LineSight sight : {LineSight::all, LineSight::before, LineSight::after})
+      for (const Padding padding : {Padding::none, Padding::scattered}) {
+        const BlockCase c{
+            .pattern = {.kind = kind, .size = 9, .sight = sight}, .batch = 3, .n = 50, .padding = padding};
+        CAPTURE(c);
+        BlockInputs in = make_inputs(c, kFloat32);
+        in.dlse = {};
+        const BlockResults want = run(c, in);
+        Tensor dk = normal({3, c.n, 2, c.width}, kFloat32, 20), dv = normal({3, c.n, 2, c.value_width}, kFloat32, 21);
+        const Tensor k_before = doubles(dk.transpose(1, 2)), v_before = doubles(dv.transpose(1, 2));
+        Tensor dk_heads = dk.transpose(1, 2), dv_heads = dv.transpose(1, 2);
+        const Tensor dq = kernels::block_attention_add_grads(in.dout, in.q, in.k, in.v, want.forward, c.pattern,
+                                                             dk_heads, dv_heads, in.mask);
+        CHECK(same_bits(dq, want.grads.dq));
+        CHECK_CLOSE(dk.transpose(1, 2), kernels::add(k_before, doubles(want.grads.dk)), dot_tolerance(kFloat32, 8));
+        CHECK_CLOSE(dv.transpose(1, 2), kernels::add(v_before, doubles(want.grads.dv)), dot_tolerance(kFloat32, 8));
+      }
 }
 
 TEST_SUITE("cpu") {

@@ -1,5 +1,7 @@
 #include "subquad/kernels/running_max/running_max.h"
 
+#include "subquad/kernels/elementwise/elementwise.h"
+
 #include <limits>
 
 #include "subquad/tests/kernels/span_cases.h"
@@ -114,6 +116,21 @@ TEST_CASE("running_max reads no padded position, not even NaN") {
                       kernels::running_max_grad(out, clean, out, options, real)));
     }
   }
+}
+
+TEST_CASE("running_max_add_grad adds running_max_grad, whatever the strides of what it adds to") {
+  const Index n = 23;
+  for (const Mask& mask : span_masks(n))
+    for (const RunningMaxOptions& options : all_options(5)) {
+      const Tensor x = normal({2, n, 19}, kFloat32, 1), before = normal({2, n, 20}, kFloat32, 2);
+      const Tensor out = kernels::running_max(x, options, mask.to(device()));
+      const Tensor dout = normal(out.shape(), kFloat32, 3);
+      Tensor sum = before.clone(), dx = sum.slice(2, 0, 19);
+      kernels::running_max_add_grad(dout, x, out, options, dx, mask.to(device()));
+      const Tensor want = kernels::running_max_grad(dout, x, out, options, mask.to(device()));
+      CHECK(same_bits(dx, kernels::add(before.slice(2, 0, 19), want)));
+      CHECK(same_bits(sum.slice(2, 19, 20), before.slice(2, 19, 20)));
+    }
 }
 
 TEST_CASE("running_max gives the same bits for any number of threads") {
