@@ -88,7 +88,7 @@ Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
             return {lag_column_attention(q, k, v, chosen, {lag, col}, ScoreMode::straight_through, {}, options).out};
           },
           .forward_count = {4 * rows * (lags + columns) * width, 4 * bytes, along},
-          .backward_count = {rows * (14 * lags + 10 * columns) * width, 8 * bytes + 2 * scores, 2 * along}};
+          .backward_count = {10 * rows * (lags + columns) * width, 8 * bytes + 2 * scores, 2 * along}};
 }
 
 std::vector<Setting> with_heads(std::vector<Setting> more) {

@@ -3,19 +3,25 @@
 #include "subquad/kernels/lag_column_attention/cpu.h"
 #include "subquad/kernels/simd/targets.h"
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <memory>
+#include <vector>
+
+#include "subquad/kernels/attention/online-inl.h"
 #include "subquad/kernels/lag_column_attention/dropout-inl.h"
 #include "subquad/kernels/lag_column_attention/shifted-inl.h"
 
-// Two walks over ranges of positions, each with p and ds made anew in blocks of 64 columns or 16 lags:
+// Sixteen lags at a time, two walks over ranges of positions:
 //
-//   a strip is queries: dq, the sums of ds per slot, and what the range gives to dk and dv of the columns
-//   a strip is keys: dk and dv along the lags, whose queries are a shift away just as keys are from queries
+//   a strip is queries: p and ds of the lags, which are kept, and from them dq and the sums of ds per lag
+//   a strip is keys: dk and dv, whose queries, with what was kept of them, are a shift away just as keys are from
+//   queries
 //
-// then each head adds up what its ranges gave to columns and scores, in order. The logits are forward's, bit for bit:
-// along lags the same sums over the features of the scaled query and the key, which may change places.
+// then a walk over the ranges for the columns: dq, sums of ds, and what the range gives to dk and dv of the columns;
+// last, each head adds up what its ranges gave to columns and scores, in order. The logits are forward's, bit for bit.
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
@@ -42,8 +48,7 @@ struct LagColumnHead {
   Chosen<T> chosen;
   Index width, value_width;
   Index padded_width, padded_value_width;  // whole vectors
-  // Of each query, and once more behind the end as in Shifted: log-sum-exp, its rest to base 2, and delta.
-  Buffer<T> lse, lse_rest, delta;
+  Buffer<T> lse, lse_rest, delta;          // of each query: log-sum-exp, its rest to base 2, and delta
   // Of each range: sums of ds per lag and per column, dk and dv of the columns.
   Index range_size;
   Buffer<T> range_sums;
@@ -57,7 +62,7 @@ struct LagColumnHead {
         value_width(a.v.dim(3)),
         padded_width(WholeVectors<T>(width)),
         padded_value_width(WholeVectors<T>(value_width)),
-        lse(WrappedRows<T>(chosen.n)),
+        lse(chosen.n),
         lse_rest(lse.size()),
         delta(lse.size()),
         range_size(WholeVectors<T>(lags() + columns()) + columns() * (padded_width + padded_value_width)),
@@ -75,17 +80,60 @@ struct LagColumnHead {
   T* column_dv(Index range) const { return column_dk(range) + columns() * padded_width; }
 
   void fill_rows() {
-    for (Index x = 0; x < lse.size() && positions() > 0; ++x) {
-      const Index i = x % chosen.n;
-      T sum = 0;
-      const T *dout = &args.dout(b, h, i, 0), *out = &args.out(b, h, i, 0);
-      for (Index c = 0; c < value_width; ++c) sum += dout[c] * out[c];
+    for (Index i = 0; i < positions(); ++i) {
+      T sum = Dot(&args.dout(b, h, i, 0), &args.out(b, h, i, 0), value_width);
       if (args.dlse.defined()) sum -= args.dlse.template view<const T, 3>()(b, h, i);
-      delta.data()[x] = sum;
-      lse.data()[x] = args.lse(b, h, i);
-      lse_rest.data()[x] = args.lse_rest(b, h, i) * std::numbers::log2e_v<T>;
+      delta.data()[i] = sum;
+      lse.data()[i] = args.lse(b, h, i);
+      lse_rest.data()[i] = args.lse_rest(b, h, i) * std::numbers::log2e_v<T>;
     }
   }
+};
+
+// p and ds of up to kLagsAtOnce lags: rows of all positions, and the first ones once more as in Shifted.
+template <class T>
+class KeptWeights {
+ public:
+  explicit KeptWeights(Index n)
+      : n_(n),
+        row_size_((WrappedRows<T>(n) + kStrip<T> - 1) / kStrip<T> * kStrip<T>),
+        memory_(2 * kLagsAtOnce * row_size_) {}
+
+  T* p() const { return memory_.data(); }
+  T* ds() const { return p() + kLagsAtOnce * row_size_; }
+  Index row_size() const { return row_size_; }
+
+  // The strip of queries at `first`, in whole strips.
+  HWY_INLINE void keep(const T* p_block, const T* ds_block, Index count, Index first) {
+    const Vector<T> d;
+    for (Index s = 0; s < count; ++s)
+      for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>) {
+        const Index from = s * kStrip<T> + lane, to = s * row_size_ + first + lane;
+        hn::Store(hn::Load(d, p_block + from), d, p() + to);
+        hn::Store(hn::Load(d, ds_block + from), d, ds() + to);
+      }
+  }
+
+  // Asks for what the strip behind this one needs: two lines of the cache per lag, in as many streams as no prefetcher
+  // of the processor follows.
+  HWY_INLINE void prefetch_behind(const Starts& starts) const {
+    for (Index s = 0; s < starts.count; ++s)
+      for (const T* row : {p(), ds()})
+        for (Index lane = kStrip<T>; lane < 2 * kStrip<T>; lane += kLanes<T>)
+          hwy::Prefetch(row + s * row_size_ + starts.at[s] + lane);
+  }
+
+  // When all strips are kept.
+  void wrap() {
+    for (Index s = 0; s < 2 * kLagsAtOnce; ++s) {
+      T* row = memory_.data() + s * row_size_;
+      for (Index x = n_; x < WrappedRows<T>(n_); ++x) row[x] = row[x % n_];
+    }
+  }
+
+ private:
+  Index n_, row_size_;
+  Buffer<T> memory_;
 };
 
 // LagColumnHead's three rows, or what stands there for one strip.
@@ -142,18 +190,14 @@ HWY_INLINE void AddLanes(const T* block, Index count, T* sums) {
 template <class T>
 class QueryRange {
  public:
-  QueryRange(const LagColumnHead<T>& head, const Shifted<T>& k, const Shifted<T>& v, Index number)
+  QueryRange(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T>& dout, Index number)
       : head_(head),
-        k_(k),
-        v_(v),
+        q_(q),
+        dout_(dout),
         number_(number),
         range_{number * kRange, std::min(head.positions(), (number + 1) * kRange)},
         dropout_(head.dropout()),
-        q_(head.width),
-        dout_(head.value_width),
         dq_(head.width) {
-    q_.load(head.args.q, head.b, head.h, range_, head.args.scale);
-    dout_.load(head.args.dout, head.b, head.h, range_, T(1));
     dq_.zero();
     std::fill_n(head.lag_sums(number), head.range_size, T(0));
     for (Index r = 0; r < kRange; ++r) {
@@ -164,29 +208,24 @@ class QueryRange {
     }
   }
 
-  void differentiate() {
-    for (Index s = 0; s < head_.lags(); s += kLagsAtOnce)
-      for (Index first = range_.begin; first < range_.end; first += kStrip<T>) along_lags(s, first);
-    if (head_.columns() > 0) along_columns();
-    for (Index i = range_.begin; i < range_.end; ++i)
-      dq_.store(i - range_.begin, head_.args.scale, &head_.args.dq(head_.b, head_.h, i, 0), head_.width);
-  }
-
- private:
-  QueryRows<T> sums() const { return {lse_, lse_rest_, delta_}; }
-
-  HWY_INLINE void along_lags(Index s, Index first) {
+  // The lags from number s on.
+  void along_lags(const Shifted<T>& k, const Shifted<T>& v, Index s, KeptWeights<T>& kept) {
     const Chosen<T>& chosen = head_.chosen;
-    const Index r = first - range_.begin;
     const Index* lags = chosen.lags.data() + s;
-    const Starts starts(chosen.lags, s, first, 1, chosen.n);
-    ShiftedDots(q_.row(r), k_, starts, p_);
-    AddScores(chosen.lag_score, lags, starts.count, p_);
-    ShiftedDots(dout_.row(r), v_, starts, ds_);
-    for (Index l = 0; l < starts.count; ++l)
-      DifferentiateSlot(dropout_, LagBits(lags[l]), first, p_ + l * kStrip<T>, ds_ + l * kStrip<T>, sums(), r);
-    ShiftedSums(ds_, k_, starts, dq_.row(r));
-    AddLanes(ds_, starts.count, head_.lag_sums(number_) + s);
+    HWY_ALIGN T p[kLagsAtOnce * kStrip<T>], ds[kLagsAtOnce * kStrip<T>];
+    const LagWeights<T> weights(ds);
+    for (Index first = range_.begin; first < range_.end; first += kStrip<T>) {
+      const Index r = first - range_.begin;
+      const Starts starts(chosen.lags, s, first, 1, chosen.n);
+      ShiftedDots(q_.row(first), k, starts, p);
+      AddScores(chosen.lag_score, lags, starts.count, p);
+      ShiftedDots(dout_.row(first), v, starts, ds);
+      for (Index l = 0; l < starts.count; ++l)
+        DifferentiateSlot(dropout_, LagBits(lags[l]), first, p + l * kStrip<T>, ds + l * kStrip<T>, sums(), r);
+      kept.keep(p, ds, starts.count, first);
+      ShiftedSums(weights, k, starts, dq_.row(r));
+      AddLanes(ds, starts.count, head_.lag_sums(number_) + s);
+    }
   }
 
   void along_columns() {
@@ -194,71 +233,82 @@ class QueryRange {
     const Chosen<T>& chosen = head_.chosen;
     const PaddedRows<T> k_rows(head_.args.k, head_.b, head_.h, chosen.columns);
     const PaddedRows<T> v_rows(head_.args.v, head_.b, head_.h, chosen.columns);
+    HWY_ALIGN T p[kBlock * kStrip<T>], ds[kBlock * kStrip<T>];
     const Buffer<T> q_strip(head_.width * kStrip<T>), dout_strip(head_.value_width * kStrip<T>);
     for (Index first = range_.begin; first < range_.end; first += kStrip<T>) {
       const Index r = first - range_.begin;
-      TurnStrip<T>(q_.row(r), q_.width(), head_.width, q_strip.data());
-      TurnStrip<T>(dout_.row(r), dout_.width(), head_.value_width, dout_strip.data());
+      TurnStrip<T>(q_.row(first), q_.width(), head_.width, q_strip.data());
+      TurnStrip<T>(dout_.row(first), dout_.width(), head_.value_width, dout_strip.data());
       for (Index s = 0; s < head_.columns(); s += kBlock) {
         const Index count = std::min(kBlock, head_.columns() - s);
-        ColumnLogits(chosen, s, count, first, k_rows, q_strip.data(), head_.width, p_);
+        ColumnLogits(chosen, s, count, first, k_rows, q_strip.data(), head_.width, p);
         Product<2, false>(d, count, Left<T>{v_rows.row(s), v_rows.width, 1},
-                          Panel<const T>{dout_strip.data(), kStrip<T>}, head_.value_width, Panel<T>{ds_, kStrip<T>});
+                          Panel<const T>{dout_strip.data(), kStrip<T>}, head_.value_width, Panel<T>{ds, kStrip<T>});
         for (Index c = 0; c < count; ++c)
           DifferentiateSlot(dropout_, ColumnBits(chosen.columns[static_cast<std::size_t>(s + c)]), first,
-                            p_ + c * kStrip<T>, ds_ + c * kStrip<T>, sums(), r);
-        ColumnSums(ds_, k_rows, s, count, dq_.row(r));
-        AddLanes(ds_, count, head_.column_sums(number_) + s);
-        AddWeightedRows(ds_, count, kStrip<T>, q_.row(r), q_.width(), head_.column_dk(number_) + s * q_.width());
-        AddWeightedRows(p_, count, kStrip<T>, dout_.row(r), dout_.width(),
+                            p + c * kStrip<T>, ds + c * kStrip<T>, sums(), r);
+        ColumnSums(ds, k_rows, s, count, dq_.row(r));
+        AddLanes(ds, count, head_.column_sums(number_) + s);
+        AddWeightedRows(ds, count, kStrip<T>, q_.row(first), q_.width(), head_.column_dk(number_) + s * q_.width());
+        AddWeightedRows(p, count, kStrip<T>, dout_.row(first), dout_.width(),
                         head_.column_dv(number_) + s * dout_.width());
       }
     }
   }
 
+  void store() const {
+    for (Index i = range_.begin; i < range_.end; ++i)
+      dq_.store(i - range_.begin, head_.args.scale, &head_.args.dq(head_.b, head_.h, i, 0), head_.width);
+  }
+
+ private:
+  QueryRows<T> sums() const { return {lse_, lse_rest_, delta_}; }
+
   const LagColumnHead<T>& head_;
-  const Shifted<T>&k_, &v_;
+  const Shifted<T>&q_, &dout_;
   Index number_;
   Range range_;
   HeadDropout dropout_;
-  RangeRows<T> q_, dout_, dq_;
+  RangeRows<T> dq_;
   HWY_ALIGN T lse_[kRange], lse_rest_[kRange], delta_[kRange];
-  HWY_ALIGN T p_[kBlock * kStrip<T>], ds_[kBlock * kStrip<T>];
 };
 
-// Keys of range number `number`: dk and dv along the lags, overwriting. q is scaled, and so dk is.
+// Keys of a range: dk and dv along the lags. q is scaled, and so dk is.
 template <class T>
-void DifferentiateKeys(const LagColumnHead<T>& head, const Shifted<T>& q, const Shifted<T>& dout, Index number) {
-  const Chosen<T>& chosen = head.chosen;
-  const LagColumnBackward<T>& args = head.args;
-  const HeadDropout dropout = head.dropout();
-  const Range range{number * kRange, std::min(head.positions(), (number + 1) * kRange)};
-  RangeRows<T> k(head.width), v(head.value_width), dk(head.width), dv(head.value_width);
-  k.load(args.k, head.b, head.h, range, T(1));
-  v.load(args.v, head.b, head.h, range, T(1));
-  dk.zero();
-  dv.zero();
-  HWY_ALIGN T p[kLagsAtOnce * kStrip<T>], ds[kLagsAtOnce * kStrip<T>];
-  const QueryRows<T> queries{head.lse.data(), head.lse_rest.data(), head.delta.data()};
-  for (Index s = 0; s < head.lags(); s += kLagsAtOnce)
-    for (Index first = range.begin; first < range.end; first += kStrip<T>) {
-      const Starts starts(chosen.lags, s, first, -1, chosen.n);
-      const Index* lags = chosen.lags.data() + s;
-      const Index r = first - range.begin;
-      ShiftedDots(k.row(r), q, starts, p);
-      AddScores(chosen.lag_score, lags, starts.count, p);
-      ShiftedDots(v.row(r), dout, starts, ds);
-      for (Index l = 0; l < starts.count; ++l)
-        DifferentiateSlot(dropout, LagBits(lags[l]), starts.at[l], p + l * kStrip<T>, ds + l * kStrip<T>, queries,
-                          starts.at[l]);
-      ShiftedSums(ds, q, starts, dk.row(r));
-      ShiftedSums(p, dout, starts, dv.row(r));
-    }
-  for (Index i = range.begin; i < range.end; ++i) {
-    dk.store(i - range.begin, T(1), &args.dk(head.b, head.h, i, 0), head.width);
-    dv.store(i - range.begin, T(1), &args.dv(head.b, head.h, i, 0), head.value_width);
+class KeyRange {
+ public:
+  KeyRange(const LagColumnHead<T>& head, Index number)
+      : head_(head),
+        range_{number * kRange, std::min(head.positions(), (number + 1) * kRange)},
+        dk_(head.width),
+        dv_(head.value_width) {
+    dk_.zero();
+    dv_.zero();
   }
-}
+
+  // The lags from number s on, whose p and ds are kept.
+  void along_lags(const Shifted<T>& q, const Shifted<T>& dout, Index s, const KeptWeights<T>& kept) {
+    for (Index first = range_.begin; first < range_.end; first += kStrip<T>) {
+      const Starts starts(head_.chosen.lags, s, first, -1, head_.chosen.n);
+      const Index r = first - range_.begin;
+      kept.prefetch_behind(starts);
+      ShiftedSums(LagWeights<T>(kept.ds(), kept.row_size(), starts), q, starts, dk_.row(r));
+      ShiftedSums(LagWeights<T>(kept.p(), kept.row_size(), starts), dout, starts, dv_.row(r));
+    }
+  }
+
+  void store() const {
+    for (Index i = range_.begin; i < range_.end; ++i) {
+      dk_.store(i - range_.begin, T(1), &head_.args.dk(head_.b, head_.h, i, 0), head_.width);
+      dv_.store(i - range_.begin, T(1), &head_.args.dv(head_.b, head_.h, i, 0), head_.value_width);
+    }
+  }
+
+ private:
+  const LagColumnHead<T>& head_;
+  Range range_;
+  RangeRows<T> dk_, dv_;
+};
 
 // The sums that the ranges left behind, in order.
 template <class T>
@@ -285,6 +335,37 @@ void ZeroRows(const LagColumnHead<T>& head, Index begin, Index end) {
     for (Index i = begin; i < end; ++i) std::fill_n(&x(head.b, head.h, i, 0), x.dim(3), T(0));
 }
 
+// All but what the ranges leave behind; rows of positions that see nothing stay as they are.
+template <class T>
+void DifferentiateLagsAndColumns(const LagColumnHead<T>& head, Index work) {
+  const LagColumnBackward<T>& args = head.args;
+  const Index b = head.b, h = head.h, n = head.positions(), along_lags = head.lags() == 0 ? 0 : n,
+              ranges = head.ranges();
+  Shifted<T> rows[] = {
+      {args.k, b, h, along_lags}, {args.v, b, h, along_lags}, {args.q, b, h, n, args.scale}, {args.dout, b, h, n}};
+  const Buffer<T> memory = PackAll(std::span<Shifted<T>>(rows));
+  std::vector<std::unique_ptr<QueryRange<T>>> queries;
+  std::vector<std::unique_ptr<KeyRange<T>>> keys;
+  for (Index range = 0; range < ranges; ++range) {
+    queries.push_back(std::make_unique<QueryRange<T>>(head, rows[2], rows[3], range));
+    keys.push_back(std::make_unique<KeyRange<T>>(head, range));
+  }
+  const auto for_ranges = [&](const auto& ranges_of, const auto& f) {
+    parallel_for(ranges, work, [&](Index range) { f(*ranges_of[static_cast<std::size_t>(range)]); });
+  };
+  KeptWeights<T> kept(along_lags);
+  for (Index s = 0; s < head.lags(); s += kLagsAtOnce) {
+    for_ranges(queries, [&](QueryRange<T>& range) { range.along_lags(rows[0], rows[1], s, kept); });
+    kept.wrap();
+    for_ranges(keys, [&](KeyRange<T>& range) { range.along_lags(rows[2], rows[3], s, kept); });
+  }
+  for_ranges(queries, [&](QueryRange<T>& range) {
+    if (head.columns() > 0) range.along_columns();
+    range.store();
+  });
+  for_ranges(keys, [&](KeyRange<T>& range) { range.store(); });
+}
+
 template <class T>
 void LagColumnGrad(const LagColumnBackward<T>& args) {
   const Index positions = args.q.dim(2), ranges = RangeCount(positions);
@@ -293,21 +374,11 @@ void LagColumnGrad(const LagColumnBackward<T>& args) {
   for_heads(args.q.dim(0) * args.q.dim(1), 2 * ranges * work, [&](Index number) {
     LagColumnHead<T> head(args, number);
     head.fill_rows();
-    const Index b = head.b, h = head.h, needed = head.lags() == 0 ? 0 : head.chosen.n;
-    const auto walk = [&](Shifted<T> first, Shifted<T> second, const auto& range) {
-      Shifted<T> rows[] = {first, second};
-      const Buffer<T> memory = PackAll(std::span<Shifted<T>>(rows));
-      parallel_for(ranges, work, [&](Index x) { range(rows[0], rows[1], x); });
-    };
-    walk({args.k, b, h, needed}, {args.v, b, h, needed}, [&](const auto& k, const auto& v, Index range) {
+    DifferentiateLagsAndColumns(head, work);
+    for (Index range = 0; range < ranges; ++range) {
       const Index begin = range * kRange, stop = std::min(positions, begin + kRange);
-      if (begin < head.positions()) QueryRange<T>(head, k, v, range).differentiate();
       ZeroRows(head, std::clamp(head.positions(), begin, stop), stop);
-    });
-    walk({args.q, b, h, needed, args.scale}, {args.dout, b, h, needed},
-         [&](const auto& q, const auto& dout, Index range) {
-           if (range * kRange < head.positions()) DifferentiateKeys(head, q, dout, range);
-         });
+    }
     AddRanges(head);
   });
 }

@@ -98,6 +98,7 @@ void LagColumnRange(const LagColumnForward<T>& args, const Chosen<T>& chosen, co
   q.load(args.q, b, h, range, args.scale);
   RangeSums<T> sums(args.v.dim(3));
   HWY_ALIGN T block[kBlock * kStrip<T>];
+  const LagWeights<T> weights(block);
   for (Index s = 0; s < lags; s += kLagsAtOnce)
     for (Index first = range.begin; first < range.end; first += kStrip<T>) {
       const Starts starts(chosen.lags, s, first, 1, chosen.n);
@@ -106,7 +107,7 @@ void LagColumnRange(const LagColumnForward<T>& args, const Chosen<T>& chosen, co
       AddScores(chosen.lag_score, chosen.lags.data() + s, starts.count, block);
       sums.weigh(block, starts.count, r);
       if (dropout.active()) Drop(dropout, LagBits, chosen.lags.data() + s, starts.count, first, block);
-      ShiftedSums(block, v, starts, sums.out.row(r));
+      ShiftedSums(weights, v, starts, sums.out.row(r));
     }
 
   const PaddedRows<T> k_rows(args.k, b, h, chosen.columns), v_rows(args.v, b, h, chosen.columns);

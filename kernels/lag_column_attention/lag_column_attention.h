@@ -25,15 +25,15 @@
 // of position (2 column + 1) H + h for a column: it depends on nothing else that is chosen, nor on any slot's number.
 //
 // No N x K array exists, in forward or backward. Work, with K = Kl + Kc: 2 N K (E + Ev) flops per head forward, 2 N K
-// (3 E + 2 Ev) backward, plus 2 N Kl (E + Ev) more there (a lag's products are made twice, for its queries and for its
-// keys, so that each adds up its own gradient), and N K exponentials. Memory: k and v once more, in backward q and
-// dout, too, and Kc rows for every 512 positions; on CPUs of the heads at work alone, one per thread. On CUDA one
-// launch forward and three backward, where columns' products, too, are made twice: eight lanes have a query (or a key,
-// or a column), neighbours of which read neighbouring rows along a lag: N Kl (E + Ev) sizeof T bytes from the
-// second-level cache per head, twice in backward, take most of the time. Memory there: Kl + Kc numbers for every 32
-// positions and Kc rows for every 256. Sums are in the tensors' own dtype. In Precision::bf16 q, k, v and dout of
-// float32 heads up to 64 wide (divisible by 4) are rounded to bfloat16 first, in one launch more, which halves those
-// bytes; other precisions change nothing.
+// (3 E + 2 Ev) backward, and N K exponentials each. Memory: k and v once more, in backward q and dout, their gradients,
+// and p and ds of sixteen lags, too, and Kc rows for every 512 positions; on CPUs of the heads at work alone, one per
+// thread. On CUDA one launch forward and three backward, where products are made twice, 2 N K (E + Ev) flops more, for
+// queries and for keys (or columns), so that each adds up its own gradient: eight lanes have a query (or a key, or a
+// column), neighbours of which read neighbouring rows along a lag: N Kl (E + Ev) sizeof T bytes from the second-level
+// cache per head, twice in backward, take most of the time. Memory there: Kl + Kc numbers for every 32 positions and Kc
+// rows for every 256. Sums are in the tensors' own dtype. In Precision::bf16 q, k, v and dout of float32 heads up to 64
+// wide (divisible by 4) are rounded to bfloat16 first, in one launch more, which halves those bytes; other precisions
+// change nothing.
 // Source: our reconstruction of FSAT, nn/attention/fsat.h.
 #pragma once
 

@@ -174,10 +174,24 @@ HWY_NOINLINE void ShiftedDotsOf(const T* strip, const Shifted<T>& rows, const St
   }
 }
 
-// sums[lane][e] += sum_s block[s][lane] rows(starts[s] + lane, e), in the order of s, for R lanes and V vectors of e.
+// The weights of a strip, a row of lanes for each of its lags.
+template <class T>
+struct LagWeights {
+  const T* of[kLagsAtOnce];
+
+  explicit LagWeights(const T* block) {
+    for (Index s = 0; s < kLagsAtOnce; ++s) of[s] = block + s * kStrip<T>;
+  }
+  // Those that stand in rows of all positions, from `starts` on.
+  LagWeights(const T* rows, Index row_size, const Starts& starts) {
+    for (Index s = 0; s < starts.count; ++s) of[s] = rows + s * row_size + starts.at[s];
+  }
+};
+
+// sums[lane][e] += sum_s weights[s][lane] rows(starts[s] + lane, e), in the order of s, for R lanes and V vectors of e.
 template <int R, int V, class T>
-HWY_INLINE void ShiftedSumsTile(const T* block, const Shifted<T>& rows, const Starts& starts, Index width, Index lane,
-                                Index e, T* sums) {
+HWY_INLINE void ShiftedSumsTile(const LagWeights<T>& weights, const Shifted<T>& rows, const Starts& starts, Index width,
+                                Index lane, Index e, T* sums) {
   const Vector<T> d;
   const T* from = rows.row(0) + lane * width + e;
   T* to = sums + lane * width + e;
@@ -186,7 +200,7 @@ HWY_INLINE void ShiftedSumsTile(const T* block, const Shifted<T>& rows, const St
     for (int v = 0; v < V; ++v) sum[r][v] = hn::Load(d, to + r * width + v * kLanes<T>);
   for (Index s = 0; s < starts.count; ++s) {
     const T* row = from + starts.at[s] * width;
-    const T* weight = block + s * kStrip<T> + lane;
+    const T* weight = weights.of[s] + lane;
     for (int r = 0; r < R; ++r) {
       const auto factor = hn::Set(d, weight[r]);
       for (int v = 0; v < V; ++v)
@@ -198,14 +212,14 @@ HWY_INLINE void ShiftedSumsTile(const T* block, const Shifted<T>& rows, const St
 }
 
 template <int kVectors, class T>
-HWY_NOINLINE void ShiftedSumsOf(const T* block, const Shifted<T>& rows, const Starts& starts, T* sums) {
+HWY_NOINLINE void ShiftedSumsOf(const LagWeights<T>& weights, const Shifted<T>& rows, const Starts& starts, T* sums) {
   constexpr int kTogether = kStrip<T> < 4 ? 2 : 4;  // with two vectors as many chains of sums as hide their latency
   const Index width = kVectors > 0 ? kVectors * kLanes<T> : rows.width();
   for (Index lane = 0; lane < kStrip<T>; lane += kTogether) {
     Index e = 0;
     for (; e + kStrip<T> <= width; e += kStrip<T>)
-      ShiftedSumsTile<kTogether, 2>(block, rows, starts, width, lane, e, sums);
-    if (e < width) ShiftedSumsTile<kTogether, 1>(block, rows, starts, width, lane, e, sums);
+      ShiftedSumsTile<kTogether, 2>(weights, rows, starts, width, lane, e, sums);
+    if (e < width) ShiftedSumsTile<kTogether, 1>(weights, rows, starts, width, lane, e, sums);
   }
 }
 
@@ -220,12 +234,12 @@ HWY_INLINE void ShiftedDots(const T* strip, const Shifted<T>& rows, const Starts
 }
 
 template <class T>
-HWY_INLINE void ShiftedSums(const T* block, const Shifted<T>& rows, const Starts& starts, T* sums) {
+HWY_INLINE void ShiftedSums(const LagWeights<T>& weights, const Shifted<T>& rows, const Starts& starts, T* sums) {
   switch (rows.width() / kLanes<T>) {
-    case 1: return ShiftedSumsOf<1>(block, rows, starts, sums);
-    case 2: return ShiftedSumsOf<2>(block, rows, starts, sums);
-    case 4: return ShiftedSumsOf<4>(block, rows, starts, sums);
-    default: return ShiftedSumsOf<0>(block, rows, starts, sums);
+    case 1: return ShiftedSumsOf<1>(weights, rows, starts, sums);
+    case 2: return ShiftedSumsOf<2>(weights, rows, starts, sums);
+    case 4: return ShiftedSumsOf<4>(weights, rows, starts, sums);
+    default: return ShiftedSumsOf<0>(weights, rows, starts, sums);
   }
 }
 
@@ -298,17 +312,16 @@ class RangeRows {
   explicit RangeRows(Index width) : width_(WholeVectors<T>(width)), memory_(kRange * width_) {}
 
   void load(View<const T, 4> x, Index b, Index h, Range range, T scale) {
-    memory_.zero();
-    for (Index i = range.begin; i < range.end; ++i) {
-      const T* from = &x(b, h, i, 0);
-      T* to = memory_.data() + (i - range.begin) * width_;
-      for (Index e = 0; e < x.dim(3); ++e) to[e] = scale * from[e];
-    }
+    for (Index i = range.begin; i < range.end; ++i) PackRow(&x(b, h, i, 0), x.dim(3), scale, row(i - range.begin));
+    std::fill_n(row(range.end - range.begin), (kRange - (range.end - range.begin)) * width_, T(0));
   }
   void zero() { memory_.zero(); }
   void store(Index r, T scale, T* to, Index width) const {
+    const Vector<T> d;
     const T* from = row(r);
-    for (Index e = 0; e < width; ++e) to[e] = scale * from[e];
+    const auto factor = hn::Set(d, scale);
+    ForVectors(d, width,
+               [&](Index e, auto lanes) HWY_ATTR { lanes.Store(hn::Mul(factor, lanes.Load(from + e)), to + e); });
   }
   T* row(Index r) const { return memory_.data() + r * width_; }
   Index width() const { return width_; }
