@@ -5,6 +5,8 @@
 #   bench/compare.sh --only peers        some of them, with commas between
 #   bench/compare.sh --rows nystrom      roofs, cold, peers, growth: rows whose titles match a regular expression (grep -E)
 #   bench/compare.sh --quick             under 10 minutes: N = 1024, PyTorch without torch.compile, growth up to 2^13, memory at 2^17
+#   bench/compare.sh --n 1024,4096       these lengths alone, of roofs, cold and peers
+#   bench/compare.sh --seconds 0.4       at least so long for a row beside peers, a quarter of it for one of roofs
 #   bench/compare.sh --out DIR           where results go; else build/compare
 #   bench/compare.sh --bin PROGRAM       a bench_kernel that is built already, bench_primitives and its kin beside it; else
 #                                        build/release is brought up to date
@@ -14,7 +16,7 @@
 # peers: the same rows beside the same work in PyTorch (eager and compiled) and JAX, results compared first (bench/peers). PyTorch comes
 # from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers, JAX with it; without JAX, PyTorch is the only peer.
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
-# 2^16, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
+# 2^17, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
 # memory: forward and backward of an encoder layer with each attention at a million positions, B = 1, H = 1, E = 32, which shall take
 # under 16 GiB, and how time grows from 2^10 on.
 # threads: wall time of the attentions on one thread and on all processors, for information.
@@ -31,7 +33,7 @@ ways=()
 seconds=2
 least=0.5
 lengths=1024,4096,16384
-largest=65536
+largest=131072
 long=1048576
 
 stop() { echo "compare: $1" >&2; exit "${2:-1}"; }
@@ -42,14 +44,19 @@ while [ $# -gt 0 ]; do
     --rows) rows=${2:?compare: --rows needs a regular expression}; shift ;;
     --bin) bin=${2:?compare: --bin needs the program bench_kernel}; shift ;;
     --out) out=${2:?compare: --out needs a folder}; shift ;;
+    --n) lengths=${2:?compare: --n needs lengths with commas between}; shift ;;
+    --seconds) seconds=${2:?compare: --seconds needs a number} least=$(awk -v s="$2" 'BEGIN { print s / 4 }'); shift ;;
     --quick) seconds=0.3 least=0.05 lengths=1024 largest=8192 long=131072 ways=(--eager) ;;
-    *) stop "unknown option $1; there are --only, --rows, --bin, --out and --quick" 2 ;;
+    *) stop "unknown option $1; there are --only, --rows, --n, --seconds, --quick, --out and --bin" 2 ;;
   esac
   shift
 done
+[[ $parts =~ [a-z] ]] || stop "--only names no part; there are ${all//,/, }" 2
 for part in ${parts//,/ }; do
   [[ ,$all, == *,$part,* ]] || stop "no part is called $part; there are ${all//,/, }" 2
 done
+[[ $lengths =~ ^(1024|4096|16384)(,(1024|4096|16384))*$ ]] || stop "--n $lengths: the rows have lengths 1024, 4096 and 16384" 2
+[[ $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || stop "--seconds $seconds is no number" 2
 
 processors=$(env -u OMP_NUM_THREADS nproc)
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
@@ -61,7 +68,7 @@ if [ -z "$bin" ]; then
     stop "the build failed; see build/compare.log"
 fi
 [ -f "$bin" ] && [ -x "$bin" ] || stop "--bin $bin: there is no such program" 2
-ops=$("$bin" --list | sed -n 's/^\([a-z0-9_]*\):.*/\1/p') || stop "$bin cannot list its ops"
+ops=$("$bin" --list | sed -n 's/^\([a-z0-9_]*\):.*/\1/p') && [ -n "$ops" ] || stop "$bin cannot list its ops: is it bench_kernel?" 2
 mkdir -p "$out"
 status=0
 measured=no
@@ -93,6 +100,7 @@ time_rows() {
   rm -f "$out/$name.json"
   names=$(wanted_names | paste -sd'|')
   [ -n "$names" ] || return 0
+  [ -x "$(dirname "$bin")/bench_$family" ] || stop "no bench_$family stands beside $bin"
   "$(dirname "$bin")/bench_$family" --benchmark_filter="^($names)/(forward|backward)" --benchmark_min_time="$least" \
     --benchmark_out="$out/$name.json" "$@" >"$out/$name.txt" 2>"$out/$name.log" || status=1
   if grep ERROR "$out/$name.txt"; then status=1; fi

@@ -153,7 +153,7 @@ fi
 for folder in kernels examples nn autograd bench golden house core; do
   select_cases "test_$folder" cpu || continue
   targets=("$best")
-  case $preset-$folder in release-kernels | release-autograd | release-nn) targets=("${simd_targets[@]}") ;; esac
+  case $preset-$folder in release-kernels | release-autograd | release-nn | release-golden) targets=("${simd_targets[@]}") ;; esac
   for target in "${targets[@]}"; do start "test_$folder" cpu "$target" "$filter"; done
 done
 while [ ${#running[@]} -gt 0 ]; do report_next; done

@@ -6,6 +6,8 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <vector>
@@ -19,6 +21,10 @@ using kernels::gemm;
 using kernels::Matrix;
 
 namespace {
+
+int threads_of_this_process() {
+  return static_cast<int>(std::distance(std::filesystem::directory_iterator("/proc/self/task"), {}));
+}
 
 // The core that fits this processor; "" where the choice is left to OpenBLAS.
 std::string expected_core() {
@@ -88,6 +94,19 @@ TEST_SUITE("cpu") {
     gemm(1, 1, 1, 1.0f, {&a, 1}, {&b, 1}, 0.0f, {&c, 1});
     CHECK_EQ(c, 6);
     CHECK_EQ(omp_get_max_threads(), before);
+  }
+
+  TEST_CASE("blas works on the calling thread: a large product starts no others") {
+    constexpr std::size_t kSize = 512;
+    const std::vector<float> a(kSize * kSize, 1), b(kSize * kSize, 2);
+    std::vector<float> c(kSize * kSize);
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(threads_of_this_process() + 6);  // more than OpenMP has started so far
+    const int started = threads_of_this_process();
+    gemm(kSize, kSize, kSize, 1.0f, {a.data(), kSize}, {b.data(), kSize}, 0.0f, {c.data(), kSize});
+    CHECK_EQ(threads_of_this_process(), started);
+    omp_set_num_threads(before);
+    CHECK_EQ(c.back(), 2 * kSize);
   }
 
   TEST_CASE("blas says what is wrong with a library and what to install") {
