@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <optional>
 #include <vector>
 
@@ -20,7 +21,8 @@
 #include "subquad/kernels/softmax/exponentials-inl.h"
 #include "subquad/kernels/spans/spans.h"
 
-// Rows are read in place, features are lanes; a span's weights stand in one array.
+// Rows are read in place, features are lanes; a span's weights stand in one array, those of short neighbouring spans in
+// one vector: a span of two tokens would cost as much as one of sixteen.
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
@@ -55,41 +57,20 @@ struct HeadRows {
   }
 };
 
-// Lane r is row . rows[r], for as many rows as lanes. Unrolled, or the compiler clears the sums in memory first, which
-// takes longer than all the rest.
-template <class T>
-HWY_INLINE hn::Vec<hn::ScalableTag<T>> DotsOfLanes(const T* row, const T* const* rows, Index width) {
+// Lane r is left(r) . rows[r], for as many rows as lanes. Unrolled, or the compiler clears the sums in memory first,
+// which takes longer than all the rest.
+template <class T, class Lefts>
+HWY_INLINE hn::Vec<hn::ScalableTag<T>> DotsOfLanes(const Lefts& left, const T* const* rows, Index width) {
   const hn::ScalableTag<T> d;
   hn::Vec<decltype(d)> sums[kLanes<T>];
 #pragma GCC unroll 16
   for (Index r = 0; r < kLanes<T>; ++r) sums[r] = hn::Zero(d);
   ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
-    const auto left = lanes.Load(row + c);
 #pragma GCC unroll 16
-    for (Index r = 0; r < kLanes<T>; ++r) sums[r] = hn::MulAdd(left, lanes.Load(rows[r] + c), sums[r]);
+    for (Index r = 0; r < kLanes<T>; ++r)
+      sums[r] = hn::MulAdd(lanes.Load(left(r) + c), lanes.Load(rows[r] + c), sums[r]);
   });
   return AddLanesOf(d, sums);
-}
-
-// dots[a] = factor * row . rows[positions[a]], as many at a time as there are lanes; `beyond` up to a whole vector.
-template <class T>
-HWY_INLINE void DotsOfRows(const T* row, const HeadRows<const T>& rows, const std::vector<Index>& positions,
-                           Index width, T factor, T beyond, T* dots) {
-  const hn::ScalableTag<T> d;
-  const Index count = static_cast<Index>(positions.size());
-  for (Index first = 0; first < count; first += kLanes<T>) {
-    const Index* some = positions.data() + first;
-    const Index rest = std::min(kLanes<T>, count - first);
-    const T* from[kLanes<T>];  // lanes that have no row take the last one again
-    for (Index r = 0; r < kLanes<T>; ++r) {
-      const Index i = some[std::min(r, rest - 1)];
-      rows.fetch_ahead(i, width);
-      from[r] = rows[i];
-    }
-    const auto sums = hn::Mul(hn::Set(d, factor), DotsOfLanes(row, from, width));
-    const auto there = hn::FirstN(d, static_cast<std::size_t>(rest));
-    hn::StoreU(hn::IfThenElse(there, sums, hn::Set(d, beyond)), d, dots + first);
-  }
 }
 
 template <class T>
@@ -122,60 +103,146 @@ struct Arguments {
   }
 };
 
-// A span's real positions and their weights p(j | S).
+// The real positions of neighbouring spans, and their weights p(j | S): of as many spans as fill a vector, or of one
+// that is longer.
 template <class T>
-struct SpanWeights {
+class SpanWeights {
+ public:
+  struct Part {  // positions [begin, end) are those of span s
+    Index s;
+    std::size_t begin, end;
+  };
+  std::vector<Part> parts;
   std::vector<Index> positions;
   std::vector<T> weights, slopes;  // whole vectors: a short span stays out of masked loads and stores
 
-  void find(const Arguments<T>& args, Index b, Index s) {
-    positions.clear();
-    const Span span = span_at(args.spans, b, s, args.k.dim(2));
+  // Takes spans from `first` on, the last one before `end`; returns the one behind.
+  Index find(const Arguments<T>& args, Index b, Index first, Index end) {
     const bool* real = args.mask.defined() ? args.mask.real.template data<bool>() + b * args.k.dim(2) : nullptr;
-    for (Index i = span.begin; i < span.end; ++i)
-      if (real == nullptr || real[i]) positions.push_back(i);
+    parts.clear();
+    positions.clear();
+    Index s = first;
+    for (; s < end; ++s) {
+      const Span span = span_at(args.spans, b, s, args.k.dim(2));
+      if (s > first && count() + span.end - span.begin > kLanes<T>) break;
+      const std::size_t begin = positions.size();
+      for (Index i = span.begin; i < span.end; ++i)
+        if (real == nullptr || real[i]) positions.push_back(i);
+      parts.push_back({s, begin, positions.size()});
+    }
     const auto whole = static_cast<std::size_t>((count() + kLanes<T> - 1) / kLanes<T> * kLanes<T>);
     weights.resize(whole);
     slopes.resize(whole);
+    return s;
   }
-  // Returns lse. Backward makes the same bits again, rather than trust a large lse that has been rounded.
-  T weigh(const Arguments<T>& args, Index b, Index h, Index s) {
+
+  // dots[a] = factor * left(part) . row of position a.
+  template <class Lefts>
+  HWY_INLINE void dots(const Lefts& left, const HeadRows<const T>& rows, Index width, T factor, T* to) const {
     const hn::ScalableTag<T> d;
-    constexpr T kNever = -std::numeric_limits<T>::infinity();
+    if (parts.size() == 1) {
+      const T* only = left(parts[0].s);
+      for (Index first = 0; first < count(); first += kLanes<T>)
+        dots_of_some([only](Index) { return only; }, rows, first, width, hn::Set(d, factor), to);
+      return;
+    }
+    const T* lefts[kLanes<T>];
+    std::fill(lefts, lefts + kLanes<T>, left(parts[0].s));
+    for (const Part& part : parts) std::fill(lefts + part.begin, lefts + part.end, left(part.s));
+    dots_of_some([&lefts](Index r) { return lefts[r]; }, rows, 0, width, hn::Set(d, factor), to);
+  }
+
+  // lse(span) is stored where `put` says. Backward makes the same bits again, rather than trust a large lse that has
+  // been rounded.
+  template <class Put>
+  HWY_INLINE void weigh(const Arguments<T>& args, Index b, Index h, const Put& put) {
+    dots([&](Index s) { return &args.q(b, h, s, 0); }, HeadRows<const T>(args.k, b, h), args.q.dim(3), args.scale,
+         weights.data());
+    if (count() > kLanes<T>)
+      put(parts[0].s, weigh_long());
+    else
+      weigh_short(put);
+  }
+  void drop(const Arguments<T>& args, Index b, Index h, std::vector<T>& of) const {
+    for (const Part& part : parts)
+      for (std::size_t a = part.begin; a < part.end; ++a) of[a] *= args.factor(b, h, part.s, positions[a]);
+  }
+  Index count() const { return static_cast<Index>(positions.size()); }
+
+ private:
+  // Of positions first, first + 1, ...: as many as there are lanes; lanes that have none take the last one again.
+  template <class Lefts>
+  HWY_INLINE void dots_of_some(const Lefts& left, const HeadRows<const T>& rows, Index first, Index width,
+                               hn::Vec<hn::ScalableTag<T>> factor, T* to) const {
+    const hn::ScalableTag<T> d;
+    const Index* some = positions.data() + first;
+    const Index rest = std::min(kLanes<T>, count() - first);
+    const T* from[kLanes<T>];
+    for (Index r = 0; r < kLanes<T>; ++r) {
+      const Index i = some[std::min(r, rest - 1)];
+      rows.fetch_ahead(i, width);
+      from[r] = rows[i];
+    }
+    hn::StoreU(hn::Mul(factor, DotsOfLanes(left, from, width)), d, to + first);
+  }
+
+  // One span of several vectors.
+  T weigh_long() {
+    const hn::ScalableTag<T> d;
     const Index whole = static_cast<Index>(weights.size());
     T* p = weights.data();
-    DotsOfRows(&args.q(b, h, s, 0), HeadRows<const T>(args.k, b, h), positions, args.q.dim(3), args.scale, kNever, p);
+    std::fill(p + count(), p + whole, -std::numeric_limits<T>::infinity());
     const T shift = RowShift(d, p, whole), sum = ExponentialsOfRow(d, p, shift, whole, p);
     ScaleRow(d, 1 / sum, whole, p);
     return shift + std::log(sum);
   }
-  void drop(const Arguments<T>& args, Index b, Index h, Index s, std::vector<T>& of) const {
-    for (std::size_t a = 0; a < positions.size(); ++a) of[a] *= args.factor(b, h, s, positions[a]);
+
+  // Spans that share a vector: one exponential for all. A span's bits do not depend on its neighbours.
+  template <class Put>
+  HWY_INLINE void weigh_short(const Put& put) {
+    const hn::ScalableTag<T> d;
+    HWY_ALIGN T shifts[kLanes<T>] = {}, factors[kLanes<T>] = {};
+    T* p = weights.data();
+    std::fill(p + count(), p + kLanes<T>, T(0));
+    for (const Part& part : parts) {
+      T top = -std::numeric_limits<T>::infinity();
+      for (std::size_t a = part.begin; a < part.end; ++a) top = std::max(top, p[a]);
+      std::fill(shifts + part.begin, shifts + part.end, top == -std::numeric_limits<T>::infinity() ? T(0) : top);
+    }
+    const auto log2_e = hn::Set(d, std::numbers::log2e_v<T>);
+    hn::StoreU(Exp2(d, hn::Mul(hn::Sub(hn::LoadU(d, p), hn::Load(d, shifts)), log2_e)), d, p);
+    for (const Part& part : parts) {
+      if (part.begin == part.end) continue;
+      T sum = 0;
+      for (std::size_t a = part.begin; a < part.end; ++a) sum += p[a];
+      std::fill(factors + part.begin, factors + part.end, 1 / sum);
+      put(part.s, shifts[part.begin] + std::log(sum));
+    }
+    hn::StoreU(hn::Mul(hn::LoadU(d, p), hn::Load(d, factors)), d, p);
   }
-  Index count() const { return static_cast<Index>(positions.size()); }
 };
 
+// Spans from `first` on, as many as `span` takes at a time; returns the one behind.
 template <class T>
-void ForwardSpan(const Arguments<T>& args, Index b, Index h, Index s, SpanWeights<T>& span, View<T, 4> out,
-                 View<T, 3> lse) {
+Index ForwardSpans(const Arguments<T>& args, Index b, Index h, Index first, Index end, SpanWeights<T>& span,
+                   View<T, 4> out, View<T, 3> lse) {
   const hn::ScalableTag<T> d;
-  span.find(args, b, s);
-  T* to = &out(b, h, s, 0);
-  lse(b, h, s) = -std::numeric_limits<T>::infinity();
-  if (span.count() == 0) {
-    std::fill_n(to, out.dim(3), T(0));
-    return;
-  }
-  lse(b, h, s) = span.weigh(args, b, h, s);
-  if (args.keep) span.drop(args, b, h, s, span.weights);
+  const Index next = span.find(args, b, first, end);
+  for (Index s = first; s < next; ++s) lse(b, h, s) = -std::numeric_limits<T>::infinity();
+  if (span.count() > 0) span.weigh(args, b, h, [&](Index s, T known) { lse(b, h, s) = known; });
+  if (args.keep) span.drop(args, b, h, span.weights);
   const HeadRows<const T> v(args.v, b, h);
   for (const Index i : span.positions) v.fetch_ahead(i, out.dim(3));
-  ForVectors(d, out.dim(3), [&](Index c, auto lanes) HWY_ATTR {
-    auto sum = hn::Zero(d);
-    for (std::size_t a = 0; a < span.positions.size(); ++a)
-      sum = hn::MulAdd(hn::Set(d, span.weights[a]), lanes.Load(v[span.positions[a]] + c), sum);
-    lanes.Store(sum, to + c);
-  });
+  for (const auto& part : span.parts) {
+    T* const to = &out(b, h, part.s, 0);
+    ForVectors(d, out.dim(3), [&](Index c, auto lanes) HWY_ATTR {
+      auto sum = hn::Zero(d);
+      for (std::size_t a = part.begin; a < part.end; ++a)
+        sum = hn::MulAdd(hn::Set(d, span.weights[a]), lanes.Load(v[span.positions[a]] + c), sum);
+      lanes.Store(sum, to + c);
+    });
+  }
+  return next;
 }
 
 template <class T>
@@ -184,51 +251,70 @@ struct GradViews {
   View<T, 4> dq, dk, dv;
 };
 
+// ds of every position from its dp, in place.
 template <class T>
-void BackwardSpan(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, Index s,
-                  SpanWeights<T>& span) {
+void Differentiate(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, SpanWeights<T>& span) {
   const hn::ScalableTag<T> d;
-  const Index value_width = args.v.dim(3);
-  span.find(args, b, s);
-  if (span.count() == 0) return;
-  span.weigh(args, b, h, s);
   std::vector<T>&p = span.weights, &ds = span.slopes;
-  const T *dout = &views.dout(b, h, s, 0), *q = &args.q(b, h, s, 0);
-  const T delta = DotRows(dout, &views.out(b, h, s, 0), value_width);
-  DotsOfRows(dout, HeadRows<const T>(args.v, b, h), span.positions, value_width, T(1), T(0), ds.data());
-  if (args.keep) span.drop(args, b, h, s, ds);
-  ForVectors(d, static_cast<Index>(ds.size()), [&](Index a, auto lanes) HWY_ATTR {
-    const auto slope = hn::Sub(lanes.Load(&ds[static_cast<std::size_t>(a)]), hn::Set(d, delta));
-    const auto weight = hn::Mul(hn::Set(d, args.scale), lanes.Load(&p[static_cast<std::size_t>(a)]));
-    lanes.Store(hn::Mul(weight, slope), &ds[static_cast<std::size_t>(a)]);
-  });
-  if (args.keep) span.drop(args, b, h, s, p);
+  const Index value_width = args.v.dim(3);
+  for (const auto& part : span.parts) {
+    if (part.begin == part.end) continue;
+    const T delta = DotRows(&views.dout(b, h, part.s, 0), &views.out(b, h, part.s, 0), value_width);
+    ForVectors(d, static_cast<Index>(part.end - part.begin), [&](Index a, auto lanes) HWY_ATTR {
+      const std::size_t at = part.begin + static_cast<std::size_t>(a);
+      const auto slope = hn::Sub(lanes.Load(&ds[at]), hn::Set(d, delta));
+      lanes.Store(hn::Mul(hn::Mul(hn::Set(d, args.scale), lanes.Load(&p[at])), slope), &ds[at]);
+    });
+  }
+}
 
+// What one span gives to its positions, and to its query.
+template <class T>
+void AddPart(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, const SpanWeights<T>& span,
+             const typename SpanWeights<T>::Part& part) {
+  const hn::ScalableTag<T> d;
   const HeadRows<const T> k(args.k, b, h);
   const HeadRows<T> dk(views.dk, b, h), dv(views.dv, b, h);
-  for (const Index i : span.positions) {
-    dk.fetch_ahead(i, args.q.dim(3));
-    dv.fetch_ahead(i, value_width);
-  }
-  ForVectors(d, value_width, [&](Index c, auto lanes) HWY_ATTR {
+  const T *dout = &views.dout(b, h, part.s, 0), *q = &args.q(b, h, part.s, 0);
+  ForVectors(d, args.v.dim(3), [&](Index c, auto lanes) HWY_ATTR {
     const auto up = lanes.Load(dout + c);
-    for (std::size_t a = 0; a < span.positions.size(); ++a) {
+    for (std::size_t a = part.begin; a < part.end; ++a) {
       T* to = dv[span.positions[a]] + c;
-      lanes.Store(hn::MulAdd(hn::Set(d, p[a]), up, lanes.Load(to)), to);
+      lanes.Store(hn::MulAdd(hn::Set(d, span.weights[a]), up, lanes.Load(to)), to);
     }
   });
-  T* dq = &views.dq(b, h, s, 0);
+  T* dq = &views.dq(b, h, part.s, 0);
   ForVectors(d, args.q.dim(3), [&](Index c, auto lanes) HWY_ATTR {
     const auto query = lanes.Load(q + c);
     auto sum = lanes.Load(dq + c);
-    for (std::size_t a = 0; a < span.positions.size(); ++a) {
+    for (std::size_t a = part.begin; a < part.end; ++a) {
       T* to = dk[span.positions[a]] + c;
-      const auto slope = hn::Set(d, ds[a]);
+      const auto slope = hn::Set(d, span.slopes[a]);
       lanes.Store(hn::MulAdd(slope, query, lanes.Load(to)), to);
       sum = hn::MulAdd(slope, lanes.Load(k[span.positions[a]] + c), sum);
     }
     lanes.Store(sum, dq + c);
   });
+}
+
+template <class T>
+Index BackwardSpans(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, Index first, Index end,
+                    SpanWeights<T>& span) {
+  const Index next = span.find(args, b, first, end), value_width = args.v.dim(3);
+  if (span.count() == 0) return next;
+  span.weigh(args, b, h, [](Index, T) {});
+  span.dots([&](Index s) { return &views.dout(b, h, s, 0); }, HeadRows<const T>(args.v, b, h), value_width, T(1),
+            span.slopes.data());
+  if (args.keep) span.drop(args, b, h, span.slopes);
+  Differentiate(args, views, b, h, span);
+  if (args.keep) span.drop(args, b, h, span.weights);
+  const HeadRows<T> dk(views.dk, b, h), dv(views.dv, b, h);
+  for (const Index i : span.positions) {
+    dk.fetch_ahead(i, args.q.dim(3));
+    dv.fetch_ahead(i, value_width);
+  }
+  for (const auto& part : span.parts) AddPart(args, views, b, h, span, part);
+  return next;
 }
 
 // Spans of a task: some 256 positions of them. All heads of a task's positions come one after the other: their rows
@@ -245,7 +331,8 @@ void Forward(const Arguments<T>& args, View<T, 4> out, View<T, 3> lse) {
   parallel_for(args.q.dim(0) * heads * tasks, work, [&](Index task) {
     const Index b = task / heads / tasks, h = task % heads, begin = task / heads % tasks * per_task;
     SpanWeights<T> span;
-    for (Index s = begin; s < std::min(count, begin + per_task); ++s) ForwardSpan(args, b, h, s, span, out, lse);
+    const Index end = std::min(count, begin + per_task);
+    for (Index s = begin; s < end;) s = ForwardSpans(args, b, h, s, end, span, out, lse);
   });
 }
 
@@ -257,19 +344,21 @@ void Backward(const Arguments<T>& args, const GradViews<T>& views) {
   const Index work = (3 * args.q.dim(3) + 2 * args.v.dim(3)) / 4;  // of a position
   const auto spans = [&](Index b, Index h, Index begin, Index end) {
     SpanWeights<T> span;
-    for (Index s = begin; s < end; ++s) BackwardSpan(args, views, b, h, s, span);
+    for (Index s = begin; s < end;) s = BackwardSpans(args, views, b, h, s, end, span);
   };
   if (args.spans.dim(0) != 1) {
     parallel_for(batch * heads, args.k.dim(2) * work, [&](Index head) { spans(head / heads, head % heads, 0, count); });
     return;
   }
-  for (const auto& run : disjoint_runs(args.spans, 0)) {
-    const Index tasks = (run.second - run.first + per_task - 1) / per_task;
-    parallel_for(batch * heads * tasks, 256 * work, [&](Index task) {
-      const Index begin = run.first + task / heads % tasks * per_task;
-      spans(task / heads / tasks, task % heads, begin, std::min(run.second, begin + per_task));
-    });
-  }
+  const auto runs = disjoint_runs(args.spans, 0);
+  for (Index b = 0; b < batch; ++b)  // a sample's rows stay in a cache from run to run
+    for (const auto& run : runs) {
+      const Index tasks = (run.second - run.first + per_task - 1) / per_task;
+      parallel_for(heads * tasks, 256 * work, [&](Index task) {
+        const Index begin = run.first + task / heads * per_task;
+        spans(b, task % heads, begin, std::min(run.second, begin + per_task));
+      });
+    }
 }
 
 }  // namespace

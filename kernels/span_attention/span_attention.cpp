@@ -6,7 +6,6 @@
 #include "subquad/core/check.h"
 #include "subquad/kernels/attention/arguments.h"
 #include "subquad/kernels/dropout/dropout.h"
-#include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/span_attention/cpu.h"
 #include "subquad/kernels/span_attention/cuda.h"
 #include "subquad/kernels/spans/spans.h"
@@ -60,23 +59,18 @@ struct Backward {
     options = with_scale(given, queries.dim(3));
   }
 
-  SpanAttentionGrads on_cpu(const char* op, const Tensor& spans, const Mask& mask) const {
-    SpanAttentionGrads grads{empty_heads(op, q, q.dim(3)), empty_heads(op, k, k.dim(3)), empty_heads(op, v, v.dim(3))};
-    for (Tensor* grad : {&grads.dq, &grads.dk, &grads.dv}) fill(*grad, 0);
+  // Adds to dk and dv, returns dq.
+  Tensor on_cpu(const char* op, const Tensor& spans, const Mask& mask, const Tensor& dk, const Tensor& dv) const {
+    SpanAttentionGrads grads{empty_heads(op, q, q.dim(3)), dk, dv};
+    fill(grads.dq, 0);
     cpu::span_attention_grad(dout, q, k, v, spans, forward.out, mask, options, grads);
-    return grads;
+    return grads.dq;
   }
 };
 
 // Positions of all spans, in every head.
 double head_positions(const Shape& q, const Shape& v, const Tensor& spans) {
   return static_cast<double>(q[1]) * spanned_positions(spans, q[0], v[2]);
-}
-
-// to += grad, both as they lie in memory: by positions.
-void add_heads(Tensor& to, const Tensor& grad) {
-  Tensor rows = to.transpose(1, 2);
-  add_into(rows, grad.transpose(1, 2));
 }
 
 }  // namespace
@@ -103,11 +97,16 @@ SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, cons
                                        const SpanAttentionOptions& options) {
   constexpr const char* kOp = "span_attention_grad";
   const Backward in(kOp, dout, q, k, v, spans, forward, mask, options);
-  SpanAttentionGrads grads;
+  SpanAttentionGrads grads{{}, empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
   on_device(
-      q.device(), [&](auto) { grads = in.on_cpu(kOp, spans, mask); },
+      q.device(),
       [&](auto) {
-        grads = {empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
+        fill(grads.dk, 0);
+        fill(grads.dv, 0);
+        grads.dq = in.on_cpu(kOp, spans, mask, grads.dk, grads.dv);
+      },
+      [&](auto) {
+        grads.dq = empty_heads(kOp, q, q.dim(3));
         cuda::span_attention_grad(in.dout, in.q, in.k, in.v, spans, in.forward, mask, in.options, false, grads);
       },
       span_attention_grad_work(q.shape(), v.shape(), spans));
@@ -128,10 +127,9 @@ Tensor span_attention_add_grads(const Tensor& dout, const Tensor& q, const Tenso
   on_device(
       q.device(),
       [&](auto) {
-        const SpanAttentionGrads grads = in.on_cpu(kOp, spans, mask);
-        add_heads(dk, grads.dk);
-        add_heads(dv, grads.dv);
-        dq = grads.dq;
+        dq = in.on_cpu(kOp, spans, mask, dk, dv);
+        dk.bump_version();
+        dv.bump_version();
       },
       [&](auto) {
         SpanAttentionGrads grads{empty_heads(kOp, q, q.dim(3)), dk, dv};

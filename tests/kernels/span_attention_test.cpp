@@ -179,6 +179,25 @@ TEST_CASE("span_attention of levels with long spans, three times with the same b
   }
 }
 
+TEST_CASE("span_attention of a short span has the same bits whatever its neighbours are") {
+  for_each_simd_target([] {
+    const Index n = 60;
+    const std::vector<Index> bounds = {0, 2, 2, 2, 2, 5, 5, 20, 20, 21, 21, 37, 37, 54, 54, 60, 3, 18, 1, 2};
+    const Tensor spans = here(tensor(bounds, {1, 10, 2}));
+    const Inputs in = make_inputs(n, 10, 20, 7, kFloat32);
+    const SpanAttentionOutput all = kernels::span_attention(in.q, in.k, in.v, spans);
+    const Tensor dq = kernels::span_attention_grad(in.dout, in.q, in.k, in.v, spans, all).dq;
+    for (Index s = 0; s < 10; ++s) {
+      const auto own = [&](const Tensor& t) { return t.slice(2, s, s + 1).contiguous(); };
+      const Tensor span = spans.slice(1, s, s + 1).contiguous();
+      const SpanAttentionOutput alone = kernels::span_attention(own(in.q), in.k, in.v, span);
+      CHECK(same_bits(alone.out, own(all.out)));
+      CHECK(same_bits(alone.lse, own(all.lse)));
+      CHECK(same_bits(kernels::span_attention_grad(own(in.dout), own(in.q), in.k, in.v, span, alone).dq, own(dq)));
+    }
+  });
+}
+
 TEST_CASE("span_attention of one span is attention of one query, at any size of logits") {
   const Tensor spans = kernels::segment_spans(500, 500, device());
   Inputs in = make_inputs(500, 1, 8, 8, kFloat64);

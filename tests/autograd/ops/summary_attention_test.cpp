@@ -80,12 +80,8 @@ TEST_CASE("summary_attention and its gradients are those of its three parts") {
             CHECK(same_bits(got.lse.value(), want.lse.value()));
             const std::vector<Tensor> grads = gradients(got, in, apart, of_summaries);
             const std::vector<Tensor> expected = gradients(want, in, apart, of_summaries);
-            for (std::size_t i = 0; i < grads.size(); ++i) {
-              if (device().is_cpu())
-                CHECK(same_bits(grads[i], expected[i]));
-              else
-                CHECK_CLOSE(grads[i], expected[i], dot_tolerance(dtype, kPositions));
-            }
+            for (std::size_t i = 0; i < grads.size(); ++i)  // added up in another order
+              CHECK_CLOSE(grads[i], expected[i], dot_tolerance(dtype, kPositions));
           }
   });
 }
