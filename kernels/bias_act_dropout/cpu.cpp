@@ -63,9 +63,8 @@ HWY_INLINE void ForPanels(const Rows& rows, Index begin, Index end, const std::o
     for (Index first = 0; first < rows.width; first += kPanelColumns) {
       const Panel<T> panel = {row, std::min(kPanelRows, end - row), first, std::min(kPanelColumns, rows.width - first),
                               dropout ? factors : nullptr};
-      for (Index r = 0; dropout && r < panel.rows; ++r)
-        KeepFactors(*dropout, (row + r) / rows.positions, (row + r) % rows.positions, first, panel.columns,
-                    factors + r * kPanelColumns);
+      if (dropout)
+        KeepFactorsOfRows(*dropout, rows.positions, row, panel.rows, first, panel.columns, factors, kPanelColumns);
       f(panel);
     }
 }
