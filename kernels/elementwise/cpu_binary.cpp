@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <bit>
 #include <type_traits>
 
@@ -64,6 +65,14 @@ T choose(bool first, T a, T b) {
   return std::bit_cast<T>((std::bit_cast<Bits>(a) & mask) | (std::bit_cast<Bits>(b) & ~mask));
 }
 
+template <class T>
+void copy_run(const T* from, Index step, Index count, T* to) {
+  if (step == 1)
+    std::copy_n(from, count, to);
+  else
+    for (Index i = 0; i < count; ++i) to[i] = from[i * step];
+}
+
 }  // namespace
 
 void binary(Binary function, const Tensor& a, const Tensor& b, Tensor& out) {
@@ -87,6 +96,7 @@ void where(const Tensor& cond, const Tensor& a, const Tensor& b, Tensor& out) {
       const bool* first = chooser + at[1];
       const T* u = left + at[2];
       const T* v = right + at[3];
+      if (c == 0) return copy_run(*first ? u : v, *first ? p : q, count, y);  // a row is one operand's
       // Both operands are read, then one is kept by its bits: a branch on random data would be missed half the time.
       for (Index i = 0; i < count; ++i) y[i] = choose(first[i * c], u[i * p], v[i * q]);
     });
