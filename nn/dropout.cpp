@@ -29,4 +29,14 @@ Variable Dropout::after(const Variable& x, const Variable& bias, kernels::Activa
   return bias_act_dropout(x, bias, activation, p_, rng.with_stream(stream_), residual);
 }
 
+Variable Dropout::after(const Linear& map, const Variable& x, kernels::Activation activation, const RandomState& rng,
+                        const Variable& residual) const {
+  DenseOptions options = {.activation = activation};
+  if (active(rng)) {
+    options.p = p_;
+    options.rng = rng.with_stream(stream_);
+  }
+  return map(x, options, residual);
+}
+
 }  // namespace subquad::nn

@@ -6,6 +6,7 @@
 
 #include "subquad/autograd/ops/bias_act_dropout.h"
 #include "subquad/core/rng.h"
+#include "subquad/nn/linear.h"
 #include "subquad/nn/module.h"
 
 namespace subquad::nn {
@@ -19,6 +20,10 @@ class Dropout : public Module {
 
   // dropout(activation(x + bias)) + residual in one pass; bias [D], residual like x, either may be undefined.
   Variable after(const Variable& x, const Variable& bias, kernels::Activation activation, const RandomState& rng,
+                 const Variable& residual = {}) const;
+
+  // dropout(activation(map(x))) + residual, with the dropout and what stands before it done while a product is near.
+  Variable after(const Linear& map, const Variable& x, kernels::Activation activation, const RandomState& rng,
                  const Variable& residual = {}) const;
 
  private:

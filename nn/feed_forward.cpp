@@ -37,8 +37,8 @@ FeedForward::FeedForward(const Place& place, const FeedForwardConfig& config)
 
 Variable FeedForward::operator()(const Variable& x, const RandomState& rng, const Variable& residual) const {
   const ModuleScope scope = enter();
-  const Variable hidden = hidden_dropout_.after(first_.product(x), first_.bias(), activation_, rng);  // [B, N, hidden]
-  return dropout_.after(second_.product(hidden), second_.bias(), Activation::none, rng, residual);    // [B, N, width]
+  const Variable hidden = hidden_dropout_.after(first_, x, activation_, rng);  // [B, N, hidden]
+  return dropout_.after(second_, hidden, Activation::none, rng, residual);     // [B, N, width]
 }
 
 }  // namespace subquad::nn

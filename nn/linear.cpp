@@ -14,6 +14,11 @@ Variable Linear::operator()(const Variable& x) const {
   return linear(x, weight_, bias_);
 }
 
+Variable Linear::operator()(const Variable& x, const DenseOptions& options, const Variable& residual) const {
+  const ModuleScope scope = enter();
+  return dense(x, weight_, bias_, options, residual);
+}
+
 Variable Linear::product(const Variable& x) const {
   const ModuleScope scope = enter();
   return linear(x, weight_, Variable());

@@ -1,6 +1,7 @@
 // Linear: out = x W + b on the last axis.
 #pragma once
 
+#include "subquad/autograd/ops/dense.h"
 #include "subquad/nn/module.h"
 
 namespace subquad::nn {
@@ -15,8 +16,10 @@ class Linear : public Module {
  public:
   Linear(const Place& place, Index inputs, Index outputs, const LinearOptions& options = {});
 
-  Variable operator()(const Variable& x) const;       // [..., inputs] -> [..., outputs]
-  Variable product(const Variable& x) const;          // x W alone, for callers that fuse the bias with what follows
+  Variable operator()(const Variable& x) const;  // [..., inputs] -> [..., outputs]
+  Variable product(const Variable& x) const;     // x W alone, for callers that fuse the bias with what follows
+  // With activation, dropout and residual behind it, done while a product is near (kernels/dense).
+  Variable operator()(const Variable& x, const DenseOptions& options, const Variable& residual) const;
   const Variable& weight() const { return weight_; }  // [inputs, outputs]
   const Variable& bias() const { return bias_; }      // [outputs], undefined without bias
 

@@ -23,6 +23,10 @@ void check_arguments(const char* op, const Tensor& x, const Tensor& bias, double
   check_dropout(op, p, rng, "x", x);
 }
 
+cpu::RowPlace all_rows(const Tensor& x) {
+  return {0, x.size() == 0 ? 0 : x.size() / x.dim(-1) / x.dim(0)};
+}
+
 // Of the bits that the CPU keeps.
 Shape kept_shape(const Tensor& x) {
   return {x.shape().without(x.rank() - 1).size(), cpu::KeptBits::row_bytes_of(x.dim(-1))};
@@ -42,7 +46,8 @@ Tensor bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activati
       x.device(),
       [&](auto) {
         if (mask != nullptr && p > 0 && x.size() > 0) mask->bits = empty(kept_shape(x), kUInt8, x.device());
-        cpu::bias_act_dropout(x, bias, activation, p, rng, residual, out, mask != nullptr ? mask->bits : Tensor());
+        cpu::bias_act_dropout(x, bias, activation, p, rng, all_rows(x), residual, out,
+                              mask != nullptr ? mask->bits : Tensor());
       },
       [&](auto) { cuda::bias_act_dropout(x, bias, activation, p, rng, residual, out); });
   return out;
@@ -65,7 +70,8 @@ BiasActDropoutGrads bias_act_dropout_grad_parts(const Tensor& dout, const Tensor
     partial = empty({chunks, x.dim(-1)}, x.dtype(), x.device(), op);
   }
   on_device(
-      x.device(), [&](auto) { cpu::bias_act_dropout_grad(dout, x, bias, activation, p, rng, mask.bits, dx, partial); },
+      x.device(),
+      [&](auto) { cpu::bias_act_dropout_grad(dout, x, bias, activation, p, rng, all_rows(x), mask.bits, dx, partial); },
       [&](auto) { cuda::bias_act_dropout_grad(dout, x, bias, activation, p, rng, dx, partial); }, op);
   return {dx, partial};
 }

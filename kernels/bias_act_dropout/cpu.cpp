@@ -39,10 +39,10 @@ HWY_INLINE hn::Vec<D> Slope(D d, hn::Vec<D> z) {
     return hn::IfThenElseZero(hn::Gt(z, hn::Zero(d)), hn::Set(d, 1));
 }
 
-// Where the rows of x stand: row = sample * positions + position.
 struct Rows {
-  explicit Rows(const Tensor& x) : width(x.dim(-1)), count(x.size() / width), positions(count / x.dim(0)) {}
-  Index width, count, positions;
+  Rows(const Tensor& x, cpu::RowPlace at) : width(x.dim(-1)), count(x.size() / width), place(at) {}
+  Index width, count;
+  cpu::RowPlace place;
 };
 
 // A panel of rows `first_row` up and columns `first` up; `factors` is null where nothing is dropped.
@@ -64,7 +64,8 @@ HWY_INLINE void ForPanels(const Rows& rows, Index begin, Index end, const std::o
       const Panel<T> panel = {row, std::min(kPanelRows, end - row), first, std::min(kPanelColumns, rows.width - first),
                               dropout ? factors : nullptr};
       if (dropout)
-        KeepFactorsOfRows(*dropout, rows.positions, row, panel.rows, first, panel.columns, factors, kPanelColumns);
+        KeepFactorsOfRows(*dropout, rows.place.positions, rows.place.first + row, panel.rows, first, panel.columns,
+                          factors, kPanelColumns);
       f(panel);
     }
 }
@@ -181,22 +182,22 @@ cpu::KeptBits BitsIn(Tensor kept) {
 }
 
 void BiasActDropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng,
-                    const Tensor& residual, Tensor& out, Tensor kept) {
+                    cpu::RowPlace place, const Tensor& residual, Tensor& out, Tensor kept) {
   if (x.size() == 0) return;
   const auto dropout = MakeDropout(p, rng);
   WithActivation("bias_act_dropout", x.dtype(), activation, [&]<class T, Activation kActivation>() {
-    Forward<T, kActivation>(Rows(x), x.data<T>(), bias.defined() ? bias.data<T>() : nullptr, dropout,
+    Forward<T, kActivation>(Rows(x, place), x.data<T>(), bias.defined() ? bias.data<T>() : nullptr, dropout,
                             residual.defined() ? residual.data<T>() : nullptr, out.data<T>(), BitsIn(kept));
   });
 }
 
 void BiasActDropoutGrad(const Tensor& dout, const Tensor& x, const Tensor& bias, Activation activation, double p,
-                        const RandomState& rng, const Tensor& kept, Tensor& dx, Tensor& partial) {
+                        const RandomState& rng, cpu::RowPlace place, const Tensor& kept, Tensor& dx, Tensor& partial) {
   if (x.size() == 0) return;
   const auto dropout = MakeDropout(p, rng);
   WithActivation("bias_act_dropout_grad", x.dtype(), activation, [&]<class T, Activation kActivation>() {
-    Backward<T, kActivation>(Rows(x), dout.data<T>(), x.data<T>(), bias.defined() ? bias.data<T>() : nullptr, dropout,
-                             BitsIn(kept), dx.data<T>(), bias.defined() ? partial.data<T>() : nullptr);
+    Backward<T, kActivation>(Rows(x, place), dout.data<T>(), x.data<T>(), bias.defined() ? bias.data<T>() : nullptr,
+                             dropout, BitsIn(kept), dx.data<T>(), bias.defined() ? partial.data<T>() : nullptr);
   });
 }
 
@@ -211,13 +212,13 @@ HWY_EXPORT(BiasActDropoutGrad);
 namespace cpu {
 
 void bias_act_dropout(const Tensor& x, const Tensor& bias, Activation activation, double p, const RandomState& rng,
-                      const Tensor& residual, Tensor& out, Tensor kept) {
-  SUBQUAD_DISPATCH(BiasActDropout)(x, bias, activation, p, rng, residual, out, kept);
+                      RowPlace place, const Tensor& residual, Tensor& out, Tensor kept) {
+  SUBQUAD_DISPATCH(BiasActDropout)(x, bias, activation, p, rng, place, residual, out, kept);
 }
 
 void bias_act_dropout_grad(const Tensor& dout, const Tensor& x, const Tensor& bias, Activation activation, double p,
-                           const RandomState& rng, const Tensor& kept, Tensor& dx, Tensor& partial) {
-  SUBQUAD_DISPATCH(BiasActDropoutGrad)(dout, x, bias, activation, p, rng, kept, dx, partial);
+                           const RandomState& rng, RowPlace place, const Tensor& kept, Tensor& dx, Tensor& partial) {
+  SUBQUAD_DISPATCH(BiasActDropoutGrad)(dout, x, bias, activation, p, rng, place, kept, dx, partial);
 }
 
 }  // namespace cpu

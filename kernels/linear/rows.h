@@ -1,10 +1,12 @@
 // What the doors of this room share.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "subquad/core/as_shape.h"
 #include "subquad/core/check.h"
+#include "subquad/core/parallel.h"
 #include "subquad/kernels/matmul/batched.h"
 
 namespace subquad::kernels {
@@ -41,6 +43,32 @@ inline Tensor as_rows(const Tensor& t) {
   for (int d = 0; d + 1 < t.rank(); ++d) rows *= t.dim(d);
   const Tensor out = as_shape(t, {rows, t.dim(-1)});
   return is_row_major(out) ? out : out.contiguous();
+}
+
+// How many rows of a linear map the CPU works on at a time, so that they stay in L2 from one product to the next: 256,
+// of 128 numbers 128 KiB. All of them where packing the weights for each block would cost too much.
+inline Index rows_in_l2(Index rows, const Tensor& weight) {
+  constexpr Index kRows = 256, kWidest = 512;
+  return std::max(weight.dim(0), weight.dim(1)) <= kWidest ? kRows : (rows + kRows - 1) / kRows * kRows;
+}
+
+// f(begin, end) for each such block of rows.
+template <class F>
+void for_rows_in_l2(Index rows, const Tensor& weight, Index products, const F& f) {
+  constexpr Index kFlopsPerOperation = 32;  // of a product against the scalar operations that parallel_for counts
+  parallel_chunks(rows, std::max<Index>(rows_in_l2(rows, weight), 1), products * weight.size() / kFlopsPerOperation, f);
+}
+
+// The transpose of a weight on the CPU, row-major: packed as it lies by product after product.
+inline Tensor turned(const Tensor& weight) {
+  Tensor out = empty({weight.dim(1), weight.dim(0)}, weight.dtype(), weight.device());
+  visit_float("linear", weight.dtype(), [&]<class T>(Type<T>) {
+    const auto from = weight.view<const T, 2>();
+    auto to = out.view<T, 2>();
+    for (Index o = 0; o < out.dim(0); ++o)
+      for (Index i = 0; i < out.dim(1); ++i) to(o, i) = from(i, o);
+  });
+  return out;
 }
 
 // Matrices [rows, O] that are columns of one, left to right, as that one [rows, S O]; undefined where they are none.

@@ -28,7 +28,7 @@ Heads QkvAttention::project(const AttentionInput& in) const {
 Variable QkvAttention::output(const AttentionInput& in, const Variable& mixed) const {
   const Index batch = mixed.dim(0), positions = mixed.dim(2);
   const Variable merged = reshape(contiguous(transpose(mixed, 1, 2)), {batch, positions, heads() * head_width()});
-  return dropout_.after(out_.product(merged), out_.bias(), kernels::Activation::none, in.rng);  // [B, N, D]
+  return dropout_.after(out_, merged, kernels::Activation::none, in.rng);  // [B, N, D]
 }
 
 }  // namespace subquad::nn
