@@ -18,8 +18,9 @@ namespace subquad::kernels::cpu {
 //
 // Large (is_large_product, from 65 rows on): both factors are packed block by block. Tiles of 14 rows x 2 vectors (6
 // with AVX2) over up to 512 terms: 14 x 512 of a, 28 KiB, in L1 against 512 x 16 vectors of b, 512 KiB, in L2: a term
-// costs 2 loads and 14 broadcasts for 28 multiply-adds. Bytes: b is packed once for each 1036 rows, a once for each 512
-// terms, c read and written once for each 512 terms. Memory: 2.6 MiB. pack-inl.h has the sizes.
+// costs 2 loads and 14 broadcasts for 28 multiply-adds, and asks ahead for what comes from L2 and L3. Bytes: b is
+// packed once for each 1036 rows, a once for each 512 terms, c read and written once for each 512 terms. Memory: 2.6
+// MiB. pack-inl.h has the sizes.
 //
 // Deterministic: an element is one chain of multiply-adds over each run of terms, wherever in c it stands.
 void tiled_product(Index m, Index n, Index k, float alpha, Matrix<const float> a, Matrix<const float> b,
