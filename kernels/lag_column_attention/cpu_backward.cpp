@@ -81,6 +81,8 @@ struct LagColumnHead {
 
   void fill_rows() {
     for (Index i = 0; i < positions(); ++i) {
+      PrefetchBehind(args.dout, b, h, i, positions());
+      PrefetchBehind(args.out, b, h, i, positions());
       T sum = Dot(&args.dout(b, h, i, 0), &args.out(b, h, i, 0), value_width);
       if (args.dlse.defined()) sum -= args.dlse.template view<const T, 3>()(b, h, i);
       delta.data()[i] = sum;

@@ -9,6 +9,7 @@
 #define SUBQUAD_KERNELS_LAG_COLUMN_ATTENTION_SHIFTED_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <limits>
@@ -39,6 +40,15 @@ Index WrappedRows(Index n) {
   return n + kStrip<T>;
 }
 
+// Asks for the row that a loop over a head's rows reaches when it is done with this one and some more: such rows stand
+// apart, and a loop over the vectors of each has no stride that the processor sees.
+template <class T>
+HWY_INLINE void PrefetchBehind(View<const T, 4> x, Index b, Index h, Index i, Index end) {
+  constexpr Index kAhead = 12, kLine = 64 / sizeof(T);
+  const T* row = &x(b, h, std::min(i + kAhead, end - 1), 0);
+  for (Index e = 0; e < x.dim(3); e += kLine) hwy::Prefetch(row + e);
+}
+
 // The rows of one head, [WrappedRows(n)][width]: row x is scale * x[b, h, x mod n, :], filled up with zeros to whole
 // vectors. A strip that starts at any position is contiguous.
 template <class T>
@@ -57,13 +67,11 @@ class Shifted {
   void place(T* memory) { data_ = memory; }
 
   void pack(Index begin, Index end) {
-    const Vector<T> d;
-    const auto scale = hn::Set(d, scale_);
+    Index i = begin % n_;
     for (Index x = begin; x < end; ++x) {
-      const T* row = &from_(b_, h_, x % n_, 0);
-      T* to = data_ + x * width_;
-      ForVectors(d, from_.dim(3),
-                 [&](Index e, auto lanes) HWY_ATTR { hn::Store(hn::Mul(scale, lanes.Load(row + e)), d, to + e); });
+      PrefetchBehind(from_, b_, h_, i, n_);
+      PackRow(&from_(b_, h_, i, 0), from_.dim(3), scale_, data_ + x * width_);
+      i = i + 1 == n_ ? 0 : i + 1;
     }
   }
   Index count() const { return count_; }
@@ -312,7 +320,10 @@ class RangeRows {
   explicit RangeRows(Index width) : width_(WholeVectors<T>(width)), memory_(kRange * width_) {}
 
   void load(View<const T, 4> x, Index b, Index h, Range range, T scale) {
-    for (Index i = range.begin; i < range.end; ++i) PackRow(&x(b, h, i, 0), x.dim(3), scale, row(i - range.begin));
+    for (Index i = range.begin; i < range.end; ++i) {
+      PrefetchBehind(x, b, h, i, range.end);
+      PackRow(&x(b, h, i, 0), x.dim(3), scale, row(i - range.begin));
+    }
     std::fill_n(row(range.end - range.begin), (kRange - (range.end - range.begin)) * width_, T(0));
   }
   void zero() { memory_.zero(); }
