@@ -14,6 +14,7 @@ import json
 import math
 import pathlib
 import re
+import sys
 
 WIDTH, HEIGHT = 760, 460
 LEFT, RIGHT, TOP, BOTTOM = 64, 220, 44, 48
@@ -143,15 +144,30 @@ def draw(series, title):
     return plot.svg(title)
 
 
+def records_of(path):
+    try:
+        return [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]
+    except OSError as error:
+        sys.exit(f"draw_scaling: {path}: {error.strerror}")
+    except ValueError as error:
+        sys.exit(f"draw_scaling: {path}: {error}")
+
+
+def pattern(text):
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no regular expression: {error}") from error
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records")
     parser.add_argument("out")
-    parser.add_argument("--only", default="", help="lines whose label matches this regular expression")
+    parser.add_argument("--only", default="", type=pattern, help="lines whose label matches this regular expression")
     parser.add_argument("--title", default="Forward and backward, one thread")
     options = parser.parse_args()
-    records = [json.loads(line) for line in pathlib.Path(options.records).read_text().splitlines()]
-    series = {label: lines for label, lines in series_of(records).items() if re.search(options.only, label)}
+    series = {label: lines for label, lines in series_of(records_of(options.records)).items() if options.only.search(label)}
     if not series:
         parser.exit(1, "draw_scaling: no line of two lengths or more matches\n")
     beside = "; dashed: the fastest peer" if any(lines["peer"] for lines in series.values()) else ""

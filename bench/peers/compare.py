@@ -5,13 +5,22 @@
 
 The rows are those of `bench_kernel --rows`. Each peer is a file of this folder: the operations of the official code of its paper,
 written anew from the paper, on the inputs and parameters that bench_kernel drew; JAX's, where it is installed, stand in in_jax.py.
-The ways of PyTorch are taken as they are (eager), the fastest of them also through torch.compile. PyTorch's BLAS is made to take its fast
-kernels on every processor (mkl_kernels.py). One thread; processor time; medians of runs that alternate, so that what else the machine
-does meets both alike. Results are compared without dropout, whose masks are everyone's own. A way that differs from ours by more than float32 explains is named and not timed; one that takes more than three times
-as long as the fastest is timed once; a row without any way that agrees ends the program with status 1.
+The ways of PyTorch are taken as they are (eager), those within three times the fastest also through torch.compile, whose dropout is
+PyTorch's own, faster than its compiler's. PyTorch's BLAS is made to take its fast kernels on every processor, and malloc to keep its memory
+(peer_process.py); ours runs with malloc as it is. XLA takes vectors of 512 bits where the processor has them.
+
+One thread; processor time; medians of runs that alternate, so that what else the machine does meets both alike. Below 0.1 ms a peer's time
+is mostly Python's. Results are compared without dropout, whose masks are everyone's own. A way that differs from ours by more than
+float32 explains is named and not timed; one that takes more than three times as long as the fastest is timed once; one that fails, or that
+the compiler refuses, is named in the record ("failed"), and its row then has no verdict of `met`; a row without any way that agrees ends the
+program with status 1.
+
+What torch.compile makes lies in a new folder that is removed at the end, or in --cache DIR, or in TORCHINDUCTOR_CACHE_DIR, and stays there:
+`--seconds 0 --cache DIR` compiles and checks everything and times it once, a second run with the same folder then need not compile.
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import math
@@ -24,14 +33,14 @@ import tempfile
 import time
 import warnings
 
-import mkl_kernels
+import peer_process
 
 if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
     # The process' clock learns of a thread that runs on another processor once in a tick, 4 ms here: JAX's worker seemed to make three
     # products of 64 matrices in less time than one of them, and than a core can.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
-MKL = mkl_kernels.allow() if __name__ == "__main__" else "its own choice"  # before PyTorch is loaded
+PROCESS = peer_process.start() if __name__ == "__main__" else {}  # before PyTorch is loaded
 
 import torch
 
@@ -181,10 +190,23 @@ def median(values):
     return sorted(values)[len(values) // 2]
 
 
-def compiled(function):
-    """For these shapes."""
-    torch._dynamo.reset()  # else a ninth function from the same line of code would silently not be compiled
-    return torch.compile(function, dynamic=False)
+def prepare_compiler():
+    warnings.filterwarnings("ignore", module="torch._inductor")  # that it leaves complex numbers to the eager way
+    warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no GPU
+    torch._inductor.config.fallback_random = True  # dropout's masks: a layer of Paramixer takes 25 ms instead of 35
+    torch._dynamo.config.recompile_limit = 64  # of functions from one line of code, with dropout and without,
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # and one more would fail, not silently stay as it is
+
+
+@contextlib.contextmanager
+def compiler_cache(folder):
+    """Where torch.compile keeps what it makes: the folder, else the environment's, else a new one that is removed in the end. Its own
+    default belongs to every program of a user: a file that another one left half written fails to load."""
+    folder = folder or os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    with contextlib.nullcontext(folder) if folder else tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.abspath(folder)
+        yield
 
 
 def without_dropout(settings):
@@ -192,30 +214,30 @@ def without_dropout(settings):
 
 
 class Contest:
-    """The ways of one row that give our results, on its own settings, and how long each takes at first."""
+    """The ways of one row that give our results, on its own settings, and how long each takes at first; why others failed or differ."""
 
     def __init__(self, row, checked, tensors, tolerance):
         self.row, self.checked, self.tensors, self.tolerance = row, checked, tensors, tolerance
         self.ways, self.peers, self.differences, self.first = {}, {}, {}, {}
+        self.failed, self.unequal = {}, {}
+
+    def refuse(self, name, reasons, reason):
+        reasons[name] = reason
+        print(f"{self.row['title']}: {name} {reason}", file=sys.stderr)
 
     def enter(self, name, make, function):
         """Adds make(function, tensors, settings), unless it differs or cannot be run: that is said."""
-        title, settings = self.row["title"], self.row["shape"]
+        settings = self.row["shape"]
         try:
             difference, where = largest_difference(make(function, self.checked, without_dropout(settings)), self.checked, scales(self.checked))
             if not difference <= self.tolerance:
-                print(f"{title}: {name} differs by {difference:.2g} in {where}: not timed", file=sys.stderr)
-                return
+                return self.refuse(name, self.unequal, f"differs by {difference:.2g} in {where}: not timed")
             peer = make(function, self.tensors, settings)
             peer.run()  # caches, pages, compilers
             self.first[name] = sum(peer.run())
         except Exception as error:  # a way that does not do this row, not in this memory, or that a compiler refuses
-            print(f"{title}: {name} failed: {(str(error) or type(error).__name__).splitlines()[0]}", file=sys.stderr)
-            return
+            return self.refuse(name, self.failed, f"failed: {(str(error) or type(error).__name__).splitlines()[0]}")
         self.ways[name], self.peers[name], self.differences[name] = function, peer, difference
-
-    def fastest(self):
-        return min(self.peers, key=self.first.get)
 
     def close_ones(self):
         """Ways that might be the fastest in the end."""
@@ -227,8 +249,9 @@ def enter_all(contest, op, eager):
     for name, function in ways_of(op).items():
         contest.enter(name, peer_of(op), function)
     if contest.peers and not eager:
-        fastest = contest.fastest()
-        contest.enter(f"{fastest}, compiled", peer_of(op), compiled(contest.ways[fastest]))
+        torch._dynamo.reset()  # of what other rows compiled
+        for name in contest.close_ones():
+            contest.enter(f"{name}, compiled", peer_of(op), torch.compile(contest.ways[name], dynamic=False))
     way = in_jax and in_jax.way_of(op, contest.row["shape"])
     if way and contest.peers:
         like = next(iter(contest.peers.values()))
@@ -237,14 +260,15 @@ def enter_all(contest, op, eager):
 
 
 def alternate(ours, peers, seconds, repetitions):
-    """Times of ours and of each peer, who take turns: one run, or as many as take ours a few milliseconds."""
+    """Times of ours and of each peer, who take turns: one run, or as many as take ours a few milliseconds; for no seconds, one turn."""
     runners = {"ours": ours, **peers}
     for runner in runners.values():  # caches, pages
         runner.run()
     runs = min(max(int(TURN / sum(ours.run())), 1), 100)
     times = {name: [] for name in runners}
     start = time.monotonic()
-    while len(times["ours"]) < repetitions or time.monotonic() - start < seconds:
+    turns = repetitions if seconds > 0 else 1
+    while len(times["ours"]) < turns or time.monotonic() - start < seconds:
         for name, runner in runners.items():
             times[name].append(turn(runner, runs))
     return times, runs
@@ -275,7 +299,7 @@ def compare_row(options, row, folder):
         ours.close()
     total = {name: median([f + b for f, b in runs]) for name, runs in times.items()}
     best = min((name for name in total if name != "ours"), key=total.get)
-    return {**row, "differences": contest.differences,
+    return {**row, "differences": contest.differences, "failed": contest.failed, "unequal": contest.unequal,
             "once_ms": {name: t * 1e3 for name, t in contest.first.items() if name not in total},
             "median_ms": {name: t * 1e3 for name, t in total.items()},
             "forward_ms": {name: median([f for f, _ in runs]) * 1e3 for name, runs in times.items()},
@@ -285,45 +309,85 @@ def compare_row(options, row, folder):
             "reps": len(times["ours"]), "runs_each": runs, "peer": best, "ratio": total[best] / total["ours"]}
 
 
-def main():
+def pattern(text):
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no regular expression: {error}") from error
+
+
+def program(path):
+    if not (os.path.isfile(path) and os.access(path, os.X_OK)):
+        raise argparse.ArgumentTypeError(f"there is no program {path}")
+    return path
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", required=True, help="the program bench_kernel")
-    parser.add_argument("--family", default="", help="rows of this family: primitives, attentions, layers or training")
-    parser.add_argument("--only", default="", help="rows whose title matches this regular expression")
+    parser.add_argument("--bench", required=True, type=program, help="the program bench_kernel")
+    parser.add_argument("--family", choices=["", "primitives", "attentions", "layers", "training"], default="", help="rows of this family")
+    parser.add_argument("--only", default="", type=pattern, help="rows whose title matches this regular expression")
     parser.add_argument("--n", default="1024,4096,16384", help="lengths, with commas between")
-    parser.add_argument("--seconds", type=float, default=5, help="at least so long for each row")
+    parser.add_argument("--seconds", type=float, default=5, help="at least so long for each row; 0: every way once")
     parser.add_argument("--repetitions", type=int, default=5, help="and so often")
     parser.add_argument("--tolerance", type=float, default=2e-4, help="of a difference, relative to the largest element")
-    parser.add_argument("--eager", action="store_true", help="without torch.compile, which takes 10 to 60 seconds for each row")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile, which takes 10 to 60 seconds for each way")
+    parser.add_argument("--cache", help="the folder where torch.compile looks for what it made before, and leaves what it makes")
     parser.add_argument("--json", help="append records to this file")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", module="torch._inductor")  # that it leaves complex numbers to the eager way
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no GPU
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as ours does
+    options.rows = wanted_rows(options)
+    if not options.rows:
+        parser.error(f"no row of the table matches --only '{options.only.pattern}' --family '{options.family}' --n {options.n}")
+    return options
 
+
+def wanted_rows(options):
     lengths = options.n.split(",")
-    rows = [row for row in rows_of(options.bench) if ("length" not in row or str(row["length"]) in lengths)
-            and options.family in ("", row["family"]) and re.search(options.only, row["title"])]
-    wrong = 0
-    beside = f"JAX {in_jax.jax.__version__}" if in_jax else "no JAX"
-    print(f"PyTorch {torch.__version__}{' (eager)' if options.eager else ''}, {torch.backends.cpu.get_cpu_capability()}, MKL's kernels {MKL}, "
-          f"{beside}; one thread, processor time, forward + backward")
+    return [row for row in rows_of(options.bench) if ("length" not in row or str(row["length"]) in lengths)
+            and options.family in ("", row["family"]) and options.only.search(row["title"])]
+
+
+def surroundings(options):
+    """What a record says of the peers' programs and settings, and of the machine."""
+    return {"torch": torch.__version__, "jax": in_jax and in_jax.jax.__version__, "xla_flags": in_jax and os.environ["XLA_FLAGS"],
+            **PROCESS, "dropout_compiled": "PyTorch's own", "eager": options.eager, "threads": 1, "cpu_count": os.cpu_count(),
+            "load": os.getloadavg()[0]}
+
+
+def print_head(options):
+    about = surroundings(options)
+    beside = f"JAX {about['jax']} ({about['xla_flags']})" if in_jax else "no JAX"
+    print(f"PyTorch {torch.__version__}{' (eager)' if options.eager else ''}, {torch.backends.cpu.get_cpu_capability()}, MKL's kernels "
+          f"{about['mkl']}, malloc {about['malloc']}, {beside}; one thread, processor time, forward + backward")
     print(f"| {'case':58} | {'ours ms':>9} | {'peer ms':>9} | {'ratio':>6} | {'differ':>7} | fastest peer |")
     print("|---|---|---|---|---|---|")
-    for row in rows:
-        with tempfile.TemporaryDirectory() as folder:
-            record = compare_row(options, row, folder)
-        if record is None:
-            wrong += 1
-            continue
-        print(f"| {row['title']:58} | {record['median_ms']['ours']:9.2f} | {record['median_ms'][record['peer']]:9.2f} "
-              f"| {record['ratio']:6.2f} | {record['differences'][record['peer']]:7.1e} | {record['peer']} |", flush=True)
-        if options.json:
-            record.update(torch=torch.__version__, jax=in_jax and in_jax.jax.__version__, mkl=MKL, eager=options.eager, threads=1,
-                          cpu_count=os.cpu_count(), load=os.getloadavg()[0])
-            with open(options.json, "a") as file:
-                file.write(json.dumps(record) + "\n")
+
+
+def print_record(record):
+    failed = "".join(f"; failed: {name}" for name in record["failed"])
+    print(f"| {record['title']:58} | {record['median_ms']['ours']:9.2f} | {record['median_ms'][record['peer']]:9.2f} "
+          f"| {record['ratio']:6.2f} | {record['differences'][record['peer']]:7.1e} | {record['peer']}{failed} |", flush=True)
+
+
+def main():
+    options = arguments()
+    prepare_compiler()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as ours does
+    wrong = 0
+    print_head(options)
+    with compiler_cache(options.cache):
+        for row in options.rows:
+            with tempfile.TemporaryDirectory() as folder:
+                record = compare_row(options, row, folder)
+            peer_process.release()
+            if record is None:
+                wrong += 1
+                continue
+            print_record(record)
+            if options.json:
+                with open(options.json, "a") as file:
+                    file.write(json.dumps({**record, **surroundings(options)}) + "\n")
     sys.exit(1 if wrong else 0)
 
 

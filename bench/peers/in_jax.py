@@ -8,7 +8,11 @@ import math
 import os
 import time
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")  # one thread, as the others have
+import peer_process
+
+# One thread, as the others have; vectors as wide as the processor's, where XLA alone would stay at half (bias and GELU: 0.29 ms, not 0.47).
+FLAGS = ["--xla_cpu_multi_thread_eigen=false", *(["--xla_cpu_prefer_vector_width=512"] if peer_process.has_avx512() else [])]
+os.environ["XLA_FLAGS"] = " ".join([*FLAGS, os.environ.get("XLA_FLAGS", "")]).strip()  # the last one counts: the user's
 
 import jax
 import jax.numpy as jnp
