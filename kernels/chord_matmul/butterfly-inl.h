@@ -14,6 +14,7 @@
 #include <bit>
 
 #include "subquad/kernels/chord_matmul/links.h"
+#include "subquad/kernels/chord_matmul/rows-inl.h"
 #include "subquad/kernels/simd/lane_sums-inl.h"
 #include "subquad/kernels/simd/row-inl.h"
 
@@ -42,9 +43,8 @@ struct Mixing {
   const T* weights;  // two for each row
   const T* from;
   const T* start;
-  T* to;
+  Destination<T> to;
   Index width;
-  bool past_caches;  // as in Weighing
 
   template <class Strip, class V>
   HWY_INLINE void Start(const Strip& strip, Index at, V* sum) const {
@@ -53,12 +53,8 @@ struct Mixing {
   }
   template <class Strip, class V>
   HWY_INLINE void Store(const Strip& strip, Index at, const V* sum) const {
-    const hn::DFromV<V> d;
-    for (int v = 0; v < Strip::kVectors; ++v)
-      if (past_caches)
-        hn::Stream(sum[v], d, to + at + v * static_cast<Index>(hn::MaxLanes(d)));
-      else
-        strip.Store(sum[v], to + at, v);
+    constexpr Index kLanes = hn::MaxLanes(hn::DFromV<V>());
+    for (int v = 0; v < Strip::kVectors; ++v) to.Store(strip.lanes, sum[v], at + v * kLanes);
   }
 };
 

@@ -19,7 +19,8 @@
 //
 // Deterministic: every element has one writer and one order of summation. Work per factor: 2 B N L D flops forward, 4 B
 // N L D backward. Memory: forward reads weights and values and writes V_m, B N (L + 2 D) numbers per factor; backward
-// holds two [N, D] beside its results for every thread.
+// holds two [N, D] beside its results for every thread. On the CPU what is kept is written past the caches from 32 MiB
+// on; forward then holds one [N, D] more for every thread.
 //
 // On CUDA, N <= 2^30. A chain is one launch where four columns of a sample fit into shared memory twice (float32: some
 // 7,000 positions on an H100) and M L <= 256, else one launch per factor. The first kind holds the weights once more, in another

@@ -81,13 +81,26 @@ class Buffer {
   T* data_;
 };
 
-// Shall n rows be written at `to` past the caches? Where what is read and what is written do not fit into the last one
-// together, lines that are fetched only to be overwritten cost more than rows that the next factor does not find there.
 template <class T>
-bool PastCaches(const T* to, Index n, Index width) {
-  const auto bytes = static_cast<Index>(sizeof(T)) * width;
-  return n * bytes >= kPastCaches && bytes % HWY_MAX_BYTES == 0 &&
+bool Streams(const T* to, Index width) {
+  return static_cast<Index>(sizeof(T)) * width % HWY_MAX_BYTES == 0 &&
          reinterpret_cast<std::uintptr_t>(to) % HWY_MAX_BYTES == 0;
+}
+
+// Where n rows do not fit into the last cache beside those they are made of, lines that are fetched only to be
+// overwritten cost more than rows that the next factor does not find there.
+template <class T>
+Destination<T> WrittenOnce(T* to, Index n, Index width) {
+  const bool past = n * width * static_cast<Index>(sizeof(T)) >= kPastCaches && Streams(to, width);
+  return past ? Destination<T>{nullptr, to} : Destination<T>{to, nullptr};
+}
+
+// Shall what is kept for backward go past the caches, and the next factor read from a buffer that stays in them?
+template <class T>
+bool KeptAside(const Chain<T>& chain, const T* kept) {
+  const Index one = chain.positions * chain.width * static_cast<Index>(sizeof(T));
+  return kept != nullptr && Streams(kept, chain.width) && one < kPastCaches &&
+         (chain.factors - 1) * chain.batch * one >= 4 * kPastCaches;
 }
 
 template <class T>
@@ -97,10 +110,9 @@ HWY_INLINE void ZeroRows(T* matrix, Index begin, Index end, Index width) {
 
 // Rows [begin, end) of W_m times `from`, plus those of `start`.
 template <class T>
-void ForwardRows(const Chain<T>& chain, Index m, Index b, Index n, const T* from, const T* start, T* to, Index begin,
-                 Index end) {
+void ForwardRows(const Chain<T>& chain, Index m, Index b, Index n, const T* from, const T* start,
+                 const Destination<T>& to, Index begin, Index end) {
   const hn::ScalableTag<T> d;
-  const bool past = PastCaches(to, n, chain.width);
   std::vector<Index> row_at;
   row_at.reserve(static_cast<std::size_t>(chain.links));
   for (Runs run(chain.pattern(m), begin, end, n); run.next();) {
@@ -108,46 +120,47 @@ void ForwardRows(const Chain<T>& chain, Index m, Index b, Index n, const T* from
     for (const Index distance : run.distances()) row_at.push_back(distance * chain.width);
     WeighRange(d,
                Weighing<T>{run.count(), chain.weights_of(m, b), chain.links, run.links().data(), from, chain.width,
-                           row_at.data(), start, to, past},
+                           row_at.data(), start, to},
                run.begin(), run.end());
   }
-  if (past) hwy::FlushStream();
+  if (to.streamed != nullptr) hwy::FlushStream();
 }
 
 template <class T>
-void ForwardFactor(const Chain<T>& chain, Index m, Index b, Index n, const T* from, const T* start, T* to) {
+void ForwardFactor(const Chain<T>& chain, Index m, Index b, Index n, const T* from, const T* start,
+                   const Destination<T>& to) {
   const Pairs pairs(chain.pattern(m), n);
   if (pairs.distance == 0)
     return chain.for_rows(
         n, [&](Index begin, Index end) HWY_ATTR { ForwardRows(chain, m, b, n, from, start, to, begin, end); });
-  const bool past = PastCaches(to, n, chain.width);
-  const Mixing<T> mixing{chain.weights_of(m, b), from, start, to, chain.width, past};
+  const Mixing<T> mixing{chain.weights_of(m, b), from, start, to, chain.width};
   chain.for_rows(pairs.count(), [&](Index begin, Index end) HWY_ATTR {
     MixPairs(hn::ScalableTag<T>(), mixing, pairs, begin, end);
-    if (past) hwy::FlushStream();
+    if (to.streamed != nullptr) hwy::FlushStream();
   });
 }
 
 template <class T>
 void Forward(const Chain<T>& chain, T* kept, T* out) {
   const Index size = chain.positions * chain.width;
+  const bool aside = KeptAside(chain, kept);
   chain.for_samples([&](Index b) HWY_ATTR {
     const Index n = chain.length(b);
-    const Buffer<T> spare(kept == nullptr && chain.factors > 1 ? n * chain.width : 0);
+    const Buffer<T> spare((kept == nullptr || aside) && chain.factors > 1 ? n * chain.width : 0);
     const T* from = chain.values_of(b);
     for (Index m = 0; m < chain.factors; ++m) {
-      // Without `kept` two buffers take turns, so that the last factor writes to `out`.
-      T* to = out + b * size;
-      if (m + 1 < chain.factors && kept != nullptr)
-        to = kept + chain.kept_at(m + 1, b);
-      else if ((chain.factors - m) % 2 == 0)
-        to = spare.data();
+      T* const keep = kept != nullptr && m + 1 < chain.factors ? kept + chain.kept_at(m + 1, b) : nullptr;
+      // Without `kept`, or with it aside, two buffers take turns, so that the last factor writes to `out`.
+      T* to = (chain.factors - m) % 2 == 0 ? spare.data() : out + b * size;
+      if (keep != nullptr && !aside) to = keep;
       const T* start = chain.args.residual == MixResidual::running ? from : nullptr;
       if (chain.args.residual == MixResidual::fixed) start = chain.values_of(b);
-      ForwardFactor(chain, m, b, n, from, start, to);
-      if (to != spare.data()) ZeroRows(to, n, chain.positions, chain.width);
+      const Destination<T> rows = aside ? Destination<T>{to, keep} : WrittenOnce(to, n, chain.width);
+      ForwardFactor(chain, m, b, n, from, start, rows);
+      if (keep != nullptr) ZeroRows(keep, n, chain.positions, chain.width);
       from = to;
     }
+    ZeroRows(out + b * size, n, chain.positions, chain.width);
   });
 }
 
@@ -172,7 +185,7 @@ struct Step {
 template <class T>
 void BackwardRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index end) {
   const hn::ScalableTag<T> d;
-  const bool past = PastCaches(step.to, step.n, chain.width);
+  const Destination<T> to = WrittenOnce(step.to, step.n, chain.width);
   const Buffer<T> dots(chain.links + static_cast<Index>(hn::MaxLanes(d)));
   std::fill_n(dots.data(), chain.links, T(0));  // stay so where rows have no width
   std::vector<Index> row_at, weight_at;
@@ -185,15 +198,20 @@ void BackwardRows(const Chain<T>& chain, const Step<T>& step, Index begin, Index
       row_at.push_back(run.distances()[a] * chain.width);
       weight_at.push_back(run.distances()[a] * chain.links + run.links()[a]);
     }
-    const Returning<T> rows{run.count(),      chain.weights_of(step.m, step.b),
-                            step.dweights,    chain.links,
-                            weight_at.data(), step.up,
-                            chain.width,      row_at.data(),
-                            step.from,        step.start,
-                            step.to,          past};
+    const Returning<T> rows{run.count(),
+                            chain.weights_of(step.m, step.b),
+                            step.dweights,
+                            chain.links,
+                            weight_at.data(),
+                            step.up,
+                            chain.width,
+                            row_at.data(),
+                            step.from,
+                            step.start,
+                            to};
     for (Index j = run.begin(); j < run.end(); ++j) ReturnRow(d, rows, j, dots.data());
   }
-  if (past) hwy::FlushStream();
+  if (to.streamed != nullptr) hwy::FlushStream();
 }
 
 // Zeros for the links that drop out: nobody returns along them.
@@ -212,12 +230,12 @@ void BackwardFactor(const Chain<T>& chain, const Step<T>& step) {
     ZeroDropped(chain, step);
     return chain.for_rows(step.n, [&](Index begin, Index end) HWY_ATTR { BackwardRows(chain, step, begin, end); });
   }
-  const bool past = PastCaches(step.to, step.n, chain.width);
-  const Mixing<T> mixing{chain.weights_of(step.m, step.b), step.up, step.start, step.to, chain.width, past};
+  const Destination<T> to = WrittenOnce(step.to, step.n, chain.width);
+  const Mixing<T> mixing{chain.weights_of(step.m, step.b), step.up, step.start, to, chain.width};
   const Unmixing<T> unmixing{mixing, step.from, step.dweights};
   chain.for_rows(pairs.count(), [&](Index begin, Index end) HWY_ATTR {
     UnmixPairs(hn::ScalableTag<T>(), unmixing, pairs, begin, end);
-    if (past) hwy::FlushStream();
+    if (to.streamed != nullptr) hwy::FlushStream();
   });
 }
 

@@ -8,6 +8,7 @@
 #define SUBQUAD_KERNELS_CHORD_MATMUL_ROWS_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <vector>
@@ -64,6 +65,20 @@ class Runs {
   std::vector<Index> links_there_, distances_;
 };
 
+// Where rows of a result go: into `cached` when there is one, and by streaming stores into `streamed` when there is
+// one, which is aligned and has rows of whole vectors.
+template <class T>
+struct Destination {
+  T* cached;
+  T* streamed;
+
+  template <class Lanes, class V>
+  HWY_INLINE void Store(const Lanes& lanes, V value, Index at) const {
+    if (cached != nullptr) lanes.Store(value, cached + at);
+    if (streamed != nullptr) hn::Stream(value, hn::DFromV<V>(), streamed + at);
+  }
+};
+
 // to[i] = start[i] + sum_a weights[i * weight_row + weight_at[a]] from[i * width + row_at[a]] for rows i of `width`
 // numbers; no start is 0. Each element is one chain of multiply-adds in the order of a.
 template <class T>
@@ -76,8 +91,7 @@ struct Weighing {
   Index width;
   const Index* row_at;
   const T* start;
-  T* to;
-  bool past_caches;  // written by streaming stores: `to` is aligned and `width` is in whole vectors
+  Destination<T> to;
 };
 
 // kRows rows from row i on, kVectors vectors from column c on.
@@ -103,13 +117,7 @@ HWY_INLINE void WeighTile(D d, const Lanes& lanes, const Weighing<T>& w, Index i
     }
   }
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v) {
-      T* to = w.to + at + r * w.width + v * kLanes;
-      if (w.past_caches)
-        hn::Stream(sum[r][v], d, to);
-      else
-        lanes.Store(sum[r][v], to);
-    }
+    for (int v = 0; v < kVectors; ++v) w.to.Store(lanes, sum[r][v], at + r * w.width + v * kLanes);
 }
 
 // All columns of kRows rows, up to four vectors at a time.
@@ -153,8 +161,7 @@ struct Returning {
   const Index* row_at;
   const T* from;
   const T* start;
-  T* to;
-  bool past_caches;  // as in Weighing
+  Destination<T> to;
 };
 
 // The links [a, a + kLinks) of a strip of row j: `sum` of what they weigh, `dot` of their products with `value`.
@@ -189,6 +196,9 @@ HWY_INLINE hn::Vec<D> ReturnBlock(D d, const Strip& strip, const Returning<T>& r
   }
 }
 
+// How many rows of `from` ahead are asked for: among as many streams as links the processor does not foresee that one.
+inline constexpr Index kAhead = 8;
+
 // dots: room for whole vectors of `count` numbers, aligned.
 template <class D, class T = hn::TFromD<D>>
 HWY_INLINE void ReturnRow(D d, const Returning<T>& r, Index j, T* dots) {
@@ -198,6 +208,7 @@ HWY_INLINE void ReturnRow(D d, const Returning<T>& r, Index j, T* dots) {
     const Index at = j * r.width + c;
     hn::Vec<D> value[kVectors], sum[kVectors];
     for (int v = 0; v < kVectors; ++v) {
+      hwy::Prefetch(r.from + at + kAhead * r.width + v * kLanes);
       value[v] = strip.Load(r.from + at, v);
       sum[v] = r.start != nullptr ? strip.Load(r.start + at, v) : hn::Zero(d);
     }
@@ -208,11 +219,7 @@ HWY_INLINE void ReturnRow(D d, const Returning<T>& r, Index j, T* dots) {
       const auto total = AddBlocksOf(d, inside);
       hn::Store(c == 0 ? total : hn::Add(total, hn::Load(d, dots + a)), d, dots + a);
     }
-    for (int v = 0; v < kVectors; ++v)
-      if (r.past_caches)
-        hn::Stream(sum[v], d, r.to + at + v * kLanes);
-      else
-        strip.Store(sum[v], r.to + at, v);
+    for (int v = 0; v < kVectors; ++v) r.to.Store(strip.lanes, sum[v], at + v * kLanes);
   });
   T* dweights = r.dweights + j * r.weight_row;
   for (Index a = 0; a < r.count; ++a) dweights[r.weight_at[a]] = dots[a];

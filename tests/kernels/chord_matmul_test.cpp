@@ -122,6 +122,28 @@ TEST_CASE("chord_chain equals chord_matmul factor by factor") {
   }
 }
 
+// On the CPU 32 MiB go past its caches, while the next factor reads another copy.
+TEST_CASE("chord_chain keeps what does not fit into the caches") {
+  if (!device().is_cpu()) return;
+  for (const std::vector<Links>& links : {butterfly(9), chord(9)}) {
+    const ChordCase c{.batch = 1,
+                      .positions = 16384,
+                      .width = 64,
+                      .links = links,
+                      .residual = MixResidual::running,
+                      .lengths = {16001}};
+    CAPTURE(c);
+    const Inputs in = make_inputs(c, kFloat32);
+    const kernels::ChordChain chain = kernels::chord_chain(in.weights, in.values, c.links, c.residual, c.mask(), true);
+    Tensor v = in.values;
+    for (std::size_t m = 0; m < c.links.size(); ++m) {
+      v = kernels::chord_matmul(in.weights.select(0, static_cast<Index>(m)), v, c.links[m], c.mask(), true);
+      CHECK(same_bits(m + 1 < c.links.size() ? chain.kept.select(0, static_cast<Index>(m)) : chain.out, v));
+    }
+    CHECK(same_bits(kernels::chord_chain(in.weights, in.values, c.links, c.residual, c.mask()).out, v));
+  }
+}
+
 TEST_CASE("butterfly_matmul links i and i XOR distance") {
   const ChordCase c{.positions = 11, .links = {kernels::butterfly_links(4)}, .lengths = {11, 6}};
   const Inputs in = make_inputs(c, kFloat64);
