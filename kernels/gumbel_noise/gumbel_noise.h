@@ -6,9 +6,10 @@
 //   out [B, H, N], float32 or float64, on the device of `random`
 //
 // So a number depends on seed, stream, step, sample number, position and head alone: neither on the batch that a sample
-// is drawn into, nor on the padding behind it, nor on threads; on CUDA it may differ from the CPU's in its last bit.
-// With scale 1 numbers lie in (-2.9, 17.4). On CUDA step and samples are read by the kernel, so that a graph can be
-// replayed. Source: our reconstruction of FSAT, nn/attention/fsat.h, which chooses by scores with such noise on them.
+// is drawn into, nor on the padding behind it, nor on threads; on CUDA, or with another SIMD target, it may differ in
+// its last bit. With scale 1 numbers lie in (-2.9, 17.4). On CUDA step and samples are read by the kernel, so that a
+// graph can be replayed. Source: our reconstruction of FSAT, nn/attention/fsat.h, which chooses by scores with such
+// noise on them.
 #pragma once
 
 #include "subquad/core/rng.h"
