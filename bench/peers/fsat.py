@@ -1,4 +1,5 @@
-"""FSAT, the reconstruction (there is no official code): its operations one after the other, with stored indices and gathers.
+"""FSAT, the reconstruction (there is no official code): its operations one after the other, with stored indices and gathers; the columns,
+which are the same for every query, also as a product.
 
 All positions are real, so that indices run modulo N.
 """
@@ -8,7 +9,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from projections import output, queries_keys_values
+from projections import index_select, output, queries_keys_values
 
 
 def cross(a, b):
@@ -38,38 +39,62 @@ def chosen(keys, count, window):
     return torch.topk(keys, min(count, n), -1).indices.sort(-1).values
 
 
-def keys_of_queries(lags, columns, n):
-    """index [B, H, N, K], and which slots are live: a column that a chosen lag reaches as well is dropped."""
-    i = torch.arange(n)[:, None]
-    by_lag = (i + lags[:, :, None, :]).remainder(n)
-    by_column = columns[:, :, None, :].expand(*columns.shape[:2], n, -1)
+def columns_reached(lags, columns, n):
+    """[B, H, N, columns]: which columns a chosen lag reaches as well."""
     is_lag = torch.zeros(*lags.shape[:2], n, dtype=torch.bool).scatter(2, lags, True)
-    distance = (by_column - i).remainder(n)
-    dropped = is_lag.gather(2, distance.flatten(2)).reshape(distance.shape)
-    return torch.cat([by_lag, by_column], -1), torch.cat([torch.ones_like(by_lag, dtype=torch.bool), ~dropped], -1)
+    distance = (columns[:, :, None, :] - torch.arange(n)[:, None]).remainder(n)
+    return is_lag.gather(2, distance.flatten(2)).reshape(distance.shape)
 
 
-def gathered_attention(q, k, v, index, live, bias):
+def by_lags(lags, n):
+    """[B, H, N, lags]: the keys of each query."""
+    return (torch.arange(n)[:, None] + lags[:, :, None, :]).remainder(n)
+
+
+def straight_through(score, chosen):
+    """[B, H, 1, K]: 0, with the gradient of the scores that were chosen."""
+    bias = score.gather(2, chosen)[:, :, None, :]
+    return bias - bias.detach()
+
+
+def gathered_keys(q, k, v, lags, columns, lag_score, column_score):
+    """Every query gathers all of its keys."""
     batch, heads, n, width = q.shape
+    index = torch.cat([by_lags(lags, n), columns[:, :, None, :].expand(-1, -1, n, -1)], -1)
     flat = index.reshape(batch, heads, -1, 1).expand(-1, -1, -1, width)
     k_at = k.gather(2, flat).reshape(batch, heads, n, -1, width)
     v_at = v.gather(2, flat).reshape(batch, heads, n, -1, width)
+    bias = torch.cat([straight_through(lag_score, lags), straight_through(column_score, columns)], -1)
     logits = torch.einsum("bhne,bhnke->bhnk", q, k_at) / math.sqrt(width) + bias
-    return torch.einsum("bhnk,bhnke->bhne", torch.softmax(logits.masked_fill(~live, -math.inf), -1), v_at)
+    dropped = F.pad(columns_reached(lags, columns, n), (lags.shape[-1], 0))
+    return torch.einsum("bhnk,bhnke->bhne", torch.softmax(logits.masked_fill(dropped, -math.inf), -1), v_at)
 
 
-def operations(t, shape):
-    heads = int(shape["heads"])
-    q, k, v = queries_keys_values(t, shape)
-    n = q.shape[2]
-    x = t["x"].detach()  # truncated gradient
-    lag_feature, column_feature = cross(x @ t["cross_a.weight"] + t["cross_a.bias"], x @ t["cross_b.weight"])
-    lag_score, column_score = scores(t, "lag_head", lag_feature, heads), scores(t, "col_head", column_feature, heads)
-    lags = chosen(lag_score, int(shape["lags"]), int(shape["window"]))
-    columns = chosen(column_score, int(shape["columns"]), -1)
-    index, live = keys_of_queries(lags, columns, n)
-    bias = torch.cat([lag_score.gather(2, lags), column_score.gather(2, columns)], -1)[:, :, None, :]
-    return output(t, gathered_attention(q, k, v, index, live, bias - bias.detach()))
+def column_products(q, k, v, lags, columns, lag_score, column_score):
+    """Queries gather the keys of their lags alone; those of the columns stand in one small matrix."""
+    n, width = q.shape[2:]
+    q = q / math.sqrt(width)
+    k_lag, v_lag = (index_select(x, by_lags(lags, n)) for x in (k, v))  # [B, H, N, lags, E]
+    k_column, v_column = (x.gather(2, columns[..., None].expand(-1, -1, -1, width)) for x in (k, v))  # [B, H, columns, E]
+    of_lags = torch.einsum("bhne,bhnke->bhnk", q, k_lag) + straight_through(lag_score, lags)
+    of_columns = q @ k_column.transpose(-1, -2) + straight_through(column_score, columns)
+    of_columns = of_columns.masked_fill(columns_reached(lags, columns, n), -math.inf)
+    weights = torch.softmax(torch.cat([of_lags, of_columns], -1), -1).split([lags.shape[-1], columns.shape[-1]], -1)
+    return torch.einsum("bhnk,bhnke->bhne", weights[0], v_lag) + weights[1] @ v_column
 
 
-WAYS = {"gathered keys": operations}
+def operations(attend):
+    def forward(t, shape):
+        heads = int(shape["heads"])
+        x = t["x"].detach()  # truncated gradient
+        lag_feature, column_feature = cross(x @ t["cross_a.weight"] + t["cross_a.bias"], x @ t["cross_b.weight"])
+        lag_score, column_score = scores(t, "lag_head", lag_feature, heads), scores(t, "col_head", column_feature, heads)
+        lags = chosen(lag_score, int(shape["lags"]), int(shape["window"]))
+        columns = chosen(column_score, int(shape["columns"]), -1)
+        return output(t, attend(*queries_keys_values(t, shape), lags, columns, lag_score, column_score))
+
+    return forward
+
+
+ATTENDS = {"gathered keys": gathered_keys, "columns as products": column_products}
+WAYS = {name: operations(attend) for name, attend in ATTENDS.items()}

@@ -1,5 +1,6 @@
 """Nystrom attention as the official LRA code does it: scaled queries and keys, means of even segments, three stored softmax
-kernels, six steps of the inverse, (F Z)(B V), and the convolution over the values. N must be a multiple of the landmarks."""
+kernels, six steps of the inverse, (F Z)(B V), and the convolution over the values; the same with fewer operations, F (Z (B V)) and the
+convolution as products. N must be a multiple of the landmarks and of 32."""
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,24 @@ def shifted_sums(v, taps):
     return sum(taps[None, :, i, None, None] * padded[:, :, i:i + n] for i in range(taps.shape[1]))
 
 
-def attention(convolution):
+def banded_products(v, taps):
+    """The same as products: all blocks of 32 rows of a head share one band [32, 32 + K - 1] of taps, which meets the block and its neighbours."""
+    block, (heads, count) = 32, taps.shape
+    reach = block + count - 1
+    rows = F.pad(v, (0, 0, count // 2, count // 2)).unfold(2, reach, block)  # [B, H, G, E, reach]
+    band = F.pad(taps, (0, block)).repeat(1, block)[:, :block * reach].view(heads, 1, block, reach)  # each row one further to the right
+    return (band @ rows.transpose(-1, -2)).flatten(2, 3)
+
+
+def official(rows, inverse, columns, v):
+    return (rows @ inverse) @ (columns @ v)
+
+
+def right_to_left(rows, inverse, columns, v):
+    return rows @ (inverse @ (columns @ v))
+
+
+def attention(multiply, convolution):
     def forward(t, shape):
         q, k, v = queries_keys_values(t, shape)
         width, landmarks = q.shape[-1], int(shape["landmarks"])
@@ -39,10 +57,12 @@ def attention(convolution):
         rows = torch.softmax(q @ k_mean.transpose(-1, -2), -1)
         middle = torch.softmax(q_mean @ k_mean.transpose(-1, -2), -1)
         columns = torch.softmax(q_mean @ k.transpose(-1, -2), -1)
-        mixed = (rows @ inverse(middle, int(shape["iterations"]))) @ (columns @ v)
+        mixed = multiply(rows, inverse(middle, int(shape["iterations"])), columns, v)
         return output(t, mixed + convolution(v, t["conv"]) if int(shape["conv"]) else mixed)
 
     return forward
 
 
-WAYS = {"official operations": attention(conv2d), "convolution as shifted sums": attention(shifted_sums)}
+CONVOLUTIONS = {"conv2d (official)": conv2d, "shifted sums": shifted_sums, "banded products": banded_products}
+WAYS = {"official operations": attention(official, conv2d), "convolution as shifted sums": attention(official, shifted_sums),
+        "F (Z (B V)), convolution as banded products": attention(right_to_left, banded_products)}

@@ -11,6 +11,7 @@ import fsat
 import nystrom
 import paramixer
 from fourier import WAYS as FOURIER
+from projections import index_select
 
 
 def attention_stored(t, shape):
@@ -35,17 +36,8 @@ def gather(x, index):
     return x.gather(2, index.flatten(2)[..., None].expand(-1, -1, -1, x.shape[-1])).unflatten(2, index.shape[2:])
 
 
-def index_select(x, index):
-    """Rows of all heads in one table, picked by number."""
-    batch, heads, n, width = x.shape
-    first = n * torch.arange(batch * heads).reshape(batch, heads, 1, 1)
-    return x.flatten(0, 2).index_select(0, (index + first).flatten()).reshape(*index.shape, width)
-
-
-def lag_column(t, shape):
-    index, live = fsat.keys_of_queries(t["lags"], t["columns"], t["q"].shape[2])
-    bias = torch.cat([t["lag_score"].gather(2, t["lags"]), t["col_score"].gather(2, t["columns"])], -1)[:, :, None, :]
-    return fsat.gathered_attention(t["q"], t["k"], t["v"], index, live, bias - bias.detach())
+def lag_column(attend):
+    return lambda t, shape: attend(*(t[name] for name in ("q", "k", "v", "lags", "columns", "lag_score", "col_score")))
 
 
 def score_heads(t, shape):
@@ -149,6 +141,10 @@ def perceptrons_at_once(t, shape):
     return torch.baddbmm(t["second_bias"][:, None], hidden, t["second"]).unflatten(1, t["x"].shape[:2])
 
 
+def convolution(sums):
+    return lambda t, shape: sums(t["x"], t["filter"])
+
+
 def layer_norm(t, shape):
     return F.layer_norm(t["x"], t["gamma"].shape, t["gamma"], t["beta"], 1e-5)
 
@@ -190,7 +186,7 @@ WAYS = {
     "adamw": {"fused": adamw(fused=True), "foreach": adamw(foreach=True), "one by one": adamw(foreach=False)},
     "attention": {"stored logits": attention_stored, "scaled_dot_product_attention": attention_fused},
     "gathered_attention": {"gather": gathered_attention(gather), "index_select": gathered_attention(index_select)},
-    "lag_column_attention": {"gathered keys": lag_column},
+    "lag_column_attention": {name: lag_column(attend) for name, attend in fsat.ATTENDS.items()},
     "hidden_cross": {"rfft, irfft": lambda t, shape: fsat.cross(t["a"], t["b"])},
     "score_heads": {"einsum": score_heads},
     "top_k": {"topk": lambda t, shape: torch.topk(t["x"], min(int(shape["k"]), t["x"].shape[-1])).values},
@@ -208,7 +204,6 @@ WAYS = {
     "gumbel_noise": {},  # random numbers of another generator, which cannot be compared with ours
     "landmark_softmax": {"softmax": lambda t, shape: torch.softmax(t["x"], -1)},
     "segment_mean": {"mean": lambda t, shape: t["x"].unflatten(2, (int(shape["landmarks"]), -1)).mean(3)},
-    "conv1d": {"conv2d (official)": lambda t, shape: nystrom.conv2d(t["x"], t["filter"]),
-               "shifted sums": lambda t, shape: nystrom.shifted_sums(t["x"], t["filter"])},
+    "conv1d": {name: convolution(sums) for name, sums in nystrom.CONVOLUTIONS.items()},
     "pinv": {"official operations": lambda t, shape: nystrom.inverse(t["a"], int(shape["iterations"]))},
 }
