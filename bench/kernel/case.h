@@ -13,7 +13,9 @@
 
 namespace subquad::bench {
 
-// Work of one pass by the op's contract, not by what an implementation happens to do.
+// Work of one pass by the op's contract, not by what an implementation happens to do. Backward may count on whatever
+// forward came across, so a product takes two more there, one for each factor's gradient. But attention's logits, which
+// are never stored, are made again: five products backward for two forward.
 struct Count {
   double flops = 0;  // of products and sums, multiply and add = 2
   double bytes = 0;  // each input, result, value kept for backward and gradient, read or written once
@@ -31,7 +33,7 @@ struct Work {
   std::map<std::string, Variable> inputs;          // parameters, too; gradients are taken of those that require one
   std::function<std::vector<Variable>()> forward;  // the results
   Count forward_count, backward_count;             // backward: 0 where the op has none
-  std::vector<Part> parts = {};  // of a layer, a step: they add up to the counts, and their floors to its floor
+  std::vector<Part> parts = {};  // where it is many ops: they add up to the counts, and their floors to its floor
   std::function<std::map<std::string, Tensor>()> also = {};  // what the last forward left beside its results
 };
 

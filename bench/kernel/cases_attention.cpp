@@ -76,6 +76,8 @@ Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
   const auto lags = static_cast<double>(std::min(s.size("lags"), within(s)));
   const auto columns = static_cast<double>(std::min(s.size("columns"), q.dim(2)));
   const double bytes = bytes_of({q.shape()}, place.dtype()), scores = bytes_of({scores_shape}, place.dtype());
+  // A column that one of a query's lags meets is no second key.
+  const double keys = rows * (lags + columns) - static_cast<double>(q.dim(0) * q.dim(1)) * lags * columns;
   const double along = 2 * lags * bytes;  // rows of k and v along the lags; in backward those of q and dout, too
   return {.inputs = {{"q", q},
                      {"k", k},
@@ -87,8 +89,8 @@ Work lag_column_attention_work(const Settings& s, const nn::Place& place) {
           .forward = [=]() -> std::vector<Variable> {
             return {lag_column_attention(q, k, v, chosen, {lag, col}, ScoreMode::straight_through, {}, options).out};
           },
-          .forward_count = {4 * rows * (lags + columns) * width, 4 * bytes, along},
-          .backward_count = {10 * rows * (lags + columns) * width, 8 * bytes + 2 * scores, 2 * along}};
+          .forward_count = {4 * keys * width, 4 * bytes, along},
+          .backward_count = {10 * keys * width, 8 * bytes + 2 * scores, 2 * along}};
 }
 
 std::vector<Setting> with_heads(std::vector<Setting> more) {

@@ -70,8 +70,8 @@ Work summary_attention_work(const Settings& s, const nn::Place& place) {
   const Index segment = segment_of(s);
   const SpanSummaries summaries = {.spans = kernels::segment_spans(q.dim(2), segment, place.device())};
   const BlockPattern pattern = {.kind = BlockKind::fixed, .size = segment};
-  const auto elements = static_cast<double>(q.value().size()), n = static_cast<double>(q.dim(2));
-  const double entries = static_cast<double>(segment) + n / static_cast<double>(segment) + 1;
+  const auto elements = static_cast<double>(q.value().size());
+  const double entries = kernels::seen_entries(pattern, q.dim(2)) + 1;  // and once in its own segment's summary
   const double bytes = bytes_of({q.shape()}, place.dtype());
   return {.inputs = {{"q", q}, {"k", k}, {"v", v}},
           .forward = [=]() -> std::vector<Variable> { return {summary_attention(q, k, v, summaries, pattern).out}; },

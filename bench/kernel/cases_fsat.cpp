@@ -3,7 +3,7 @@
 #include "subquad/autograd/ops/score_heads.h"
 #include "subquad/autograd/ops/top_k.h"
 #include "subquad/bench/kernel/case.h"
-#include "subquad/kernels/hidden_cross/hidden_cross.h"
+#include "subquad/kernels/fft/fft.h"
 
 namespace subquad::bench {
 
@@ -12,14 +12,15 @@ namespace {
 Work hidden_cross_work(const Settings& s, const nn::Place& place) {
   const Shape shape = {s.size("batch"), s.size("n"), s.size("d")};
   const Variable a = normal_input(place, "a", shape), b = normal_input(place, "b", shape);
-  const double bytes = bytes_of({shape}, place.dtype());
+  const double bytes = bytes_of({shape}, place.dtype()), elements = static_cast<double>(shape.size());
+  const double transforms = kernels::real_transforms(3 * shape[0] * shape[2], shape[1]).count;
   return {.inputs = {{"a", a}, {"b", b}},
           .forward = [=]() -> std::vector<Variable> {
             const HiddenCross cross = hidden_cross(a, b);
             return {cross.lag, cross.col};
           },
-          .forward_count = {kernels::hidden_cross_work(shape).count, 4 * bytes},
-          .backward_count = {kernels::hidden_cross_grad_work(shape).count, 6 * bytes}};
+          .forward_count = {transforms + 8 * elements, 4 * bytes},
+          .backward_count = {transforms + 16 * elements, 6 * bytes}};  // the spectra of a and b are there
 }
 
 Work score_heads_work(const Settings& s, const nn::Place& place) {
@@ -27,12 +28,12 @@ Work score_heads_work(const Settings& s, const nn::Place& place) {
   const Variable feature = normal_input(place, "feature", {batch, n, h * r}), u = normal_input(place, "u", {h, r});
   const Variable w1 = normal_input(place, "w1", {h, r, m}), b1 = normal_input(place, "b1", {h, m});
   const Variable w2 = normal_input(place, "w2", {h, m});
-  const double flops = static_cast<double>(batch * n * h) * static_cast<double>(4 * r * m + 2 * r + 2 * m);
+  const double flops = static_cast<double>(batch * n * h) * static_cast<double>(2 * r * m + 2 * r + 2 * m);
   const double bytes = bytes_of({feature.shape(), {batch, h, n}}, place.dtype());
   return {.inputs = {{"feature", feature}, {"u", u}, {"w1", w1}, {"b1", b1}, {"w2", w2}},
           .forward = [=]() -> std::vector<Variable> { return {score_heads(feature, u, w1, b1, w2)}; },
           .forward_count = {flops, bytes},
-          .backward_count = {3 * flops, 2 * bytes}};
+          .backward_count = {2 * flops, 2 * bytes}};
 }
 
 Work top_k_work(const Settings& s, const nn::Place& place) {

@@ -37,18 +37,12 @@ Part product(const std::string& name, const Extents& e, double inputs, double ou
 std::vector<Part> layer_parts(const nn::AttentionConfig& attention, const Settings& s, DType dtype) {
   const Extents e = extents_of(s, dtype);
   const double x = e.bytes(e.width), elements = e.rows * e.width;
-  return {{"norm1", {8 * elements, 2 * x}, {14 * elements, 3 * x}},
-          attention_part(attention, s.size("batch"), s.size("n"), dtype),
-          {"norm2", {9 * elements, 4 * x}, {15 * elements, 4 * x}},
-          product("feed_forward.first", e, e.width, e.hidden, 0),
-          product("feed_forward.second", e, e.hidden, e.width, e.width)};
-}
-
-Count sum_of(const std::vector<Part>& parts, Count Part::*pass) {
-  return std::accumulate(parts.begin(), parts.end(), Count(), [&](const Count& sum, const Part& part) {
-    const Count& c = part.*pass;
-    return Count{sum.flops + c.flops, sum.bytes + c.bytes, sum.again + c.again};
-  });
+  std::vector<Part> parts = {{"norm1", {8 * elements, 2 * x}, {14 * elements, 3 * x}}};
+  for (Part& part : attention_parts(attention, s.size("batch"), s.size("n"), dtype)) parts.push_back(std::move(part));
+  parts.push_back({"norm2", {9 * elements, 4 * x}, {15 * elements, 4 * x}});
+  parts.push_back(product("feed_forward.first", e, e.width, e.hidden, 0));
+  parts.push_back(product("feed_forward.second", e, e.hidden, e.width, e.width));
+  return parts;
 }
 
 RandomState first_step(Index samples, const nn::Place& place) {
@@ -197,9 +191,9 @@ std::vector<Case> layer_cases() {
 }
 
 std::vector<Case> step_cases() {
-  std::vector<Case> cases =
-      cases_of("_step", "a step of training the ListOps classifier with ",
-               {kHidden, {"layers", "2", "encoder layers"}, {"dropout", "0.1", "wherever the model has one"}}, step_work);
+  std::vector<Case> cases = cases_of(
+      "_step", "a step of training the ListOps classifier with ",
+      {kHidden, {"layers", "2", "encoder layers"}, {"dropout", "0.1", "wherever the model has one"}}, step_work);
   for (Case& c : cases) c.has_backward = false;  // it is inside
   return cases;
 }

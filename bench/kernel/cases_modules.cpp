@@ -21,13 +21,14 @@ Work module_work(const std::string& kind, const Settings& s, const nn::Place& pl
   const nn::AttentionConfig config = mechanism_config(kind, s);
   const auto module = std::make_shared<Module>(place, config);
   const Variable x = normal_input(place, "x", {s.size("batch"), s.size("n"), config.width});
-  const Part part = attention_part(config, x.dim(0), x.dim(1), place.dtype());
+  std::vector<Part> parts = attention_parts(config, x.dim(0), x.dim(1), place.dtype());
   Work work = {.inputs = {{"x", x}},
                .forward = [=]() -> std::vector<Variable> {
                  return {module->attention->forward({.values = x, .data = x, .mask = {}, .rng = {}})};
                },
-               .forward_count = part.forward,
-               .backward_count = part.backward};
+               .forward_count = sum_of(parts, &Part::forward),
+               .backward_count = sum_of(parts, &Part::backward),
+               .parts = std::move(parts)};
   for (const Variable& parameter : module->attention->parameters()) work.inputs[parameter.name()] = parameter;
   return work;
 }

@@ -34,7 +34,7 @@ Work pinv_work(const Settings& s, const nn::Place& place) {
   return {.inputs = {{"a", a}},
           .forward = [=]() -> std::vector<Variable> { return {pinv(a, options)}; },
           .forward_count = {8 * cube * steps, 2 * bytes + kept},
-          .backward_count = {22 * cube * steps, 3 * bytes + kept}};
+          .backward_count = {16 * cube * steps, 3 * bytes + kept}};
 }
 
 Work landmark_softmax_work(const Settings& s, const nn::Place& place) {

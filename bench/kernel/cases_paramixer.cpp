@@ -89,7 +89,7 @@ Work factor_mlp_work(const Settings& s, const nn::Place& place) {
                      {"second_bias", second_bias}},
           .forward = [=]() -> std::vector<Variable> { return {factor_mlp(x, first, first_bias, second, second_bias)}; },
           .forward_count = {flops, bytes},
-          .backward_count = {3 * flops, 2 * bytes}};
+          .backward_count = {2 * flops, 2 * bytes}};
 }
 
 }  // namespace

@@ -2,6 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+
+#include "subquad/kernels/block_attention/block_attention.h"
+#include "subquad/kernels/fft/fft.h"
+#include "subquad/nn/attention/combiner.h"
 
 namespace subquad::bench {
 
@@ -9,56 +14,84 @@ namespace {
 
 using nn::AttentionConfig;
 
-// One sample through a mechanism, without its projections: flops of the forward, how many times as many the backward
-// takes, and the numbers that it has to keep or write beside x, q, k, v, heads and result.
-struct Mechanics {
-  double flops = 0;
-  double backward = 2;
-  double numbers = 0;
-};
+using Parts = std::vector<Part>;
 
 struct Mechanism {
   std::string kind;
   std::string about;
   std::vector<Setting> settings;
-  void (*choose)(const Settings&, AttentionConfig&);     // fills the mechanism's part of the config
-  Mechanics (*count)(const AttentionConfig&, double n);  // n positions
-  bool projected = true;                                 // has query, key, value and output projections
+  void (*choose)(const Settings&, AttentionConfig&);  // fills the mechanism's part of the config
+  Parts (*count)(const AttentionConfig&, Index n);    // of one sample of n positions; `bytes` and `again` are numbers
+  bool projected = true;                              // has query, key, value and output projections
 };
 
 double size(Index extent) {
   return static_cast<double>(extent);
 }
 
-double log2_of(double n) {
-  return std::max(1.0, std::ceil(std::log2(n)));
+double log2_of(Index n) {
+  return std::max(1.0, std::ceil(std::log2(size(n))));
 }
 
-// --- exact attention: 4 n^2 per feature; keeps log-sum-exps
+// So many multiplications and additions of two factors, each of which gets a gradient by as many. Of one factor alone
+// `gradients` is 1. What is read and written forward comes again in backward, with its gradients.
+Part product(std::string name, double pairs, double numbers, int gradients = 2) {
+  return {std::move(name), {2 * pairs, numbers}, {2 * gradients * pairs, 2 * numbers}};
+}
+
+// Rows through a weight, without the weight's own few numbers.
+Part projection(std::string name, double rows, double inputs, double outputs, int gradients = 2) {
+  return product(std::move(name), rows * inputs * outputs, rows * (inputs + outputs), gradients);
+}
+
+// A query for each of `keys` (all queries' together) takes a logit and a value of `width` features: two products. Only
+// here backward makes one of its own again, the logits, which no attention stores: five products in all.
+Part seen(std::string name, double keys, double width, double numbers, double again = 0) {
+  return {std::move(name), {4 * keys * width, numbers, again}, {10 * keys * width, 2 * numbers, 2 * again}};
+}
+
+// q, k, v, heads and log-sum-exps.
+double head_numbers(const AttentionConfig& c, Index n) {
+  return size(n) * (4 * size(c.width) + size(c.heads));
+}
+
+// --- exact attention: n keys for each query, or those up to its own
 void choose_softmax(const Settings& s, AttentionConfig& config) {
   config.causal = s.flag("causal");
 }
 
-Mechanics count_softmax(const AttentionConfig& c, double n) {
-  return {(c.causal ? 2 : 4) * n * n * size(c.width), 2.5, n * size(c.heads)};
+Parts count_softmax(const AttentionConfig& c, Index n) {
+  const double keys = size(n) * (c.causal ? (size(n) + 1) / 2 : size(n));
+  return {seen("attention", keys, size(c.width), head_numbers(c, n))};
 }
 
-// --- the products of nn/attention/nystrom.h, in the order F (Z (S v))
+// --- nn/attention/nystrom.h, in the order F (Z (S v))
 void choose_nystrom(const Settings& s, AttentionConfig& config) {
   config.nystrom.landmarks = s.size("landmarks");
   config.nystrom.pinv_iterations = static_cast<int>(s.size("iterations"));
   config.nystrom.conv_kernel = s.size("conv");
 }
 
-Mechanics count_nystrom(const AttentionConfig& c, double n) {
-  const double m = size(c.nystrom.landmarks), d = size(c.width), h = size(c.heads), steps = c.nystrom.pinv_iterations;
-  if (m >= n) return count_softmax(c, n);
-  const double flops =
-      8 * n * m * d + 4 * m * m * d + 8 * steps * m * m * m * h + 2 * n * d * size(c.nystrom.conv_kernel);
-  return {flops, 2.5, (n + m) * h + 4 * m * d + (steps + 1) * m * m * h};
+// m landmarks are means of queries and keys; S v has n keys for each of m queries, F (...) m for each of n. A is a
+// product of landmarks, a step of the pseudo-inverse four of matrices m x m, Z (S v) one more.
+Parts count_nystrom(const AttentionConfig& c, Index positions) {
+  const double n = size(positions), m = size(c.nystrom.landmarks), d = size(c.width), h = size(c.heads);
+  const double steps = c.nystrom.pinv_iterations, taps = size(c.nystrom.conv_kernel);
+  if (m >= n) {
+    Parts parts = count_softmax(c, positions);
+    parts.push_back(product("convolution", n * d * taps, n * d));
+    return parts;
+  }
+  return {{"landmarks", {2 * n * d, 2 * (n + m) * d}, {2 * n * d, 2 * (n + m) * d}},
+          product("between", m * m * d, 2 * m * d + m * m * h),
+          product("pinv", 4 * steps * m * m * m * h, (steps + 1) * m * m * h),
+          seen("gathered", n * m, d, 2 * n * d + 2 * m * d + m * h),
+          product("inverse", m * m * d, 2 * m * d + m * m * h),
+          seen("spread", n * m, d, 2 * n * d + 2 * m * d + n * h),
+          product("convolution", n * d * taps, n * d)};
 }
 
-// --- nn/attention/fsat.h: projections a and b, transforms of length 2^p, score heads; then K keys for each query
+// --- nn/attention/fsat.h
 void choose_fsat(const Settings& s, AttentionConfig& config) {
   config.fsat.cross = s.size("cross");
   config.fsat.hidden = s.size("hidden");
@@ -67,29 +100,43 @@ void choose_fsat(const Settings& s, AttentionConfig& config) {
   config.fsat.window = s.size("window", -1);
 }
 
-Mechanics count_fsat(const AttentionConfig& c, double n) {
-  const double r = size(c.fsat.cross), m = size(c.fsat.hidden), h = size(c.heads), d = size(c.width);
-  const double keys = std::min(n, size(c.fsat.lags)) + std::min(n, size(c.fsat.columns));
-  const double predictor = 4 * n * d * h * r + 7.5 * h * r * n * log2_of(n) + 4 * n * h * (r * m + r + m);
-  return {predictor + 4 * n * keys * d, 2.5, 4 * n * h * r + 3 * n * h};
+// The cross takes three real transforms of h r channels forward and, where their spectra are kept, three backward. The
+// two score heads have r m products for each position and head, and r + m more. With `truncate` x gets no gradient of
+// its projections. A column that one of a query's lags meets is no second key, which happens lags * columns times.
+Parts count_fsat(const AttentionConfig& c, Index positions) {
+  const double n = size(positions), d = size(c.width), h = size(c.heads);
+  const double r = size(c.fsat.cross), m = size(c.fsat.hidden), channels = h * r;
+  const double lags = std::min(n, size(c.fsat.lags)), columns = std::min(n, size(c.fsat.columns));
+  const double transforms = kernels::real_transforms(3 * c.heads * c.fsat.cross, positions).count;
+  const double keys = n * (lags + columns) - lags * columns;
+  return {
+      projection("cross.projections", n, d, 2 * channels, c.fsat.truncate ? 1 : 2),
+      {"cross", {transforms + 8 * n * channels, 4 * n * channels}, {transforms + 16 * n * channels, 6 * n * channels}},
+      product("score_heads", 2 * n * h * (r * m + r + m), 2 * n * (channels + h)),
+      {"choice", {2 * n * h, 2 * n * h}, {}},
+      seen("attention", keys, d, head_numbers(c, positions), 2 * lags * n * d)};
 }
 
-// --- as nn/attention/paramixer.h counts
+// --- nn/attention/paramixer.h
 void choose_paramixer(const Settings& s, AttentionConfig& config) {
   config.paramixer.protocol = nn::parse_link_protocol(s.text("protocol"));
   config.paramixer.hidden = s.size("hidden");
 }
 
-Mechanics count_paramixer(const AttentionConfig& c, double n) {
-  const double d = size(c.width), hidden = size(c.paramixer.hidden), factors = log2_of(n);
+// g: d -> hidden -> d once, f: d -> hidden -> links for each factor, which then takes `links` rows of d for each row.
+Parts count_paramixer(const AttentionConfig& c, Index positions) {
+  const double n = size(positions), d = size(c.width), hidden = size(c.paramixer.hidden), factors = log2_of(positions);
   const double links = c.paramixer.protocol == nn::LinkProtocol::chord  ? factors + 1
                        : c.paramixer.protocol == nn::LinkProtocol::cdil ? 9
                                                                         : 2;
-  const double flops = 2 * factors * n * (d * hidden + hidden * links + links * d) + 4 * n * d * hidden;
-  return {flops, 2.5, factors * n * (links + d)};
+  const double rows = factors * n, linked = rows * links * d;
+  return {
+      product("values", 2 * n * d * hidden, 2 * n * d),
+      product("links", rows * hidden * (d + links), n * d + rows * links),
+      {"factors", {2 * linked, rows * (links + 2 * d), linked}, {4 * linked, rows * (2 * links + 3 * d), 2 * linked}}};
 }
 
-// --- the table of nn/attention/combiner.h: so many tokens or summaries for each query
+// --- nn/attention/combiner.h
 void choose_combiner(const Settings& s, AttentionConfig& config) {
   config.causal = s.flag("causal");
   config.combiner.pattern = nn::parse_combiner_pattern(s.text("pattern"));
@@ -97,24 +144,72 @@ void choose_combiner(const Settings& s, AttentionConfig& config) {
   config.combiner.pool = nn::parse_combiner_pool(s.text("pool"));
 }
 
-Mechanics count_combiner(const AttentionConfig& c, double n) {
-  using enum nn::CombinerPattern;
-  const double d = size(c.width),
-               side = c.combiner.segment > 0 ? size(c.combiner.segment) : std::max(1.0, std::sqrt(n));
-  const double both = side + n / side;
-  double entries = 0, summaries = n;  // of each direction or level
-  switch (c.combiner.pattern) {
-    case fixed: entries = both + 1, summaries = n / side; break;
-    case logsparse: entries = 1 + 2 * log2_of(n); break;
-    case vertical:
-    case horizontal: entries = 3 * both, summaries = 2 * n; break;
-    case mixture: entries = 5 * both, summaries = 4 * n; break;
-    case average: entries = 6 * both, summaries = 4 * n; break;
-    case rowmajor: entries = 1.5 * side + n / side + d; break;  // the summary's projections
+kernels::BlockKind block_kind(nn::CombinerPattern pattern) {
+  switch (pattern) {
+    case nn::CombinerPattern::fixed: return kernels::BlockKind::fixed;
+    case nn::CombinerPattern::logsparse: return kernels::BlockKind::logsparse;
+    case nn::CombinerPattern::vertical: return kernels::BlockKind::vertical;
+    case nn::CombinerPattern::horizontal: return kernels::BlockKind::horizontal;
+    case nn::CombinerPattern::mixture: return kernels::BlockKind::mixture;
+    case nn::CombinerPattern::rowmajor: return kernels::BlockKind::rowmajor;
+    case nn::CombinerPattern::average: break;
   }
-  const bool layered = nn::combiner_pool_name(c.combiner.pool).starts_with("deepset");  // q W and k W of each head
-  const double pooled = layered ? 4 * n * d * d / size(c.heads) : 0;
-  return {4 * n * entries * d / (c.causal ? 2 : 1) + pooled, 2.5, 3 * summaries * d + n * size(c.heads)};
+  throw InternalError("combiner: average is two patterns");
+}
+
+// How many tokens the queries that make summaries see, for each position. A span of fixed has one query for its tokens,
+// and so has each block of logsparse, one per level of those that anybody looks at (causal: those on the left). On a
+// grid each cell is the query for the tokens above it, below it (nobody looks there if causal), to its left and to its
+// right. rowmajor: a token sees its row, whose logits are those of its direct tokens: half of that work.
+double making(nn::CombinerPattern pattern, const kernels::BlockPattern& shape, Index n) {
+  const auto on_line = [&](kernels::BlockKind line) {
+    return kernels::seen_entries({.kind = line, .size = shape.size, .sight = kernels::LineSight::before}, n);
+  };
+  const double column = on_line(kernels::BlockKind::column), row = on_line(kernels::BlockKind::row);
+  const int ways = shape.causal ? 1 : 2;
+  switch (pattern) {
+    case nn::CombinerPattern::fixed: return 1;
+    case nn::CombinerPattern::logsparse: return (log2_of(n) - 1) * ways / 2;
+    case nn::CombinerPattern::vertical: return ways * column;
+    case nn::CombinerPattern::horizontal: return 2 * row;
+    case nn::CombinerPattern::mixture: return ways * column + 2 * row;
+    case nn::CombinerPattern::rowmajor: return size(std::min(shape.size, n)) / 2;
+    case nn::CombinerPattern::average: break;
+  }
+  throw InternalError("combiner: average is two patterns");
+}
+
+double summary_count(const kernels::BlockPattern& shape, Index n) {
+  double rows = 0;
+  for (const Index table : kernels::summary_rows(shape, n)) rows += size(table);
+  return rows;
+}
+
+// Summaries are read with q, k, v and written, or made of q, k, v as keys and values, then read.
+Parts count_combiner(const AttentionConfig& c, Index n) {
+  if (c.combiner.pattern == nn::CombinerPattern::average) {
+    AttentionConfig half = c;
+    half.combiner.pattern = nn::CombinerPattern::vertical;
+    Parts parts = count_combiner(half, n);
+    half.combiner.pattern = nn::CombinerPattern::horizontal;
+    for (Part& part : count_combiner(half, n)) parts.push_back(std::move(part));
+    return parts;
+  }
+  const double d = size(c.width), each = size(n);
+  const kernels::BlockPattern shape = {.kind = block_kind(c.combiner.pattern),
+                                       .size = nn::combiner_segment(c.combiner, c.max_length),
+                                       .causal = c.causal,
+                                       .own_span = c.combiner.own_span && !c.causal};
+  const double summaries = 2 * summary_count(shape, n) * d;  // keys and values
+  Parts parts = {seen("summaries", each * making(c.combiner.pattern, shape, n), d, 3 * each * d + summaries),
+                 seen("attention", each * kernels::seen_entries(shape, n), d, head_numbers(c, n) + summaries)};
+  if (nn::combiner_pool_name(c.combiner.pool).starts_with("deepset"))  // q W and k W of each head
+    parts.push_back(projection("pool", 2 * each * size(c.heads), d / size(c.heads), d / size(c.heads)));
+  if (c.combiner.pattern == nn::CombinerPattern::rowmajor) {  // of the row's attention a key
+    parts.push_back(projection("summary.out", each, d, d));
+    parts.push_back(projection("summary.key", each, d, d));
+  }
+  return parts;
 }
 
 // --- neighbours alone
@@ -123,9 +218,10 @@ void choose_local(const Settings& s, AttentionConfig& config) {
   config.local.window = s.size("window");
 }
 
-Mechanics count_local(const AttentionConfig& c, double n) {
-  const double keys = std::min(n, (c.causal ? 1 : 2) * size(c.local.window) + 1);
-  return {4 * n * keys * size(c.width), 2.5, n * size(c.heads)};
+Parts count_local(const AttentionConfig& c, Index n) {
+  const double keys =
+      kernels::seen_entries({.kind = kernels::BlockKind::window, .size = c.local.window, .causal = c.causal}, n);
+  return {seen("attention", size(n) * keys, size(c.width), head_numbers(c, n))};
 }
 
 const Setting kCausal = {"causal", "false", "nothing behind the query"};
@@ -208,15 +304,28 @@ AttentionConfig mechanism_config(const std::string& kind, const Settings& s) {
   return config;
 }
 
-Part attention_part(const AttentionConfig& config, Index batch, Index positions, DType dtype) {
+std::vector<Part> attention_parts(const AttentionConfig& config, Index batch, Index positions, DType dtype) {
   const Mechanism& mechanism = mechanism_of(config.kind);
-  const double samples = size(batch), n = size(positions), d = size(config.width);
-  const Mechanics core = mechanism.count(config, n);
-  const double projections = mechanism.projected ? 8 * n * d * d : 0;
-  const double bytes = samples * size(static_cast<Index>(dtype_bytes(dtype))) * (core.numbers + 6 * n * d);
-  return {"attention",
-          {samples * (core.flops + projections), bytes},
-          {samples * (core.backward * core.flops + 2 * projections), 2 * bytes}};
+  const double n = size(positions), d = size(config.width);
+  Parts parts = mechanism.count(config, positions);
+  if (mechanism.projected) {
+    parts.insert(parts.begin(), projection("projections", n, d, 3 * d));
+    parts.push_back(projection("output", n, d, d));
+  }
+  const double samples = size(batch), bytes = samples * static_cast<double>(dtype_bytes(dtype));
+  for (Part& part : parts) {
+    part.name = "attention." + part.name;
+    for (Count* count : {&part.forward, &part.backward})
+      *count = {samples * count->flops, bytes * count->bytes, bytes * count->again};
+  }
+  return parts;
+}
+
+Count sum_of(const std::vector<Part>& parts, Count Part::*pass) {
+  return std::accumulate(parts.begin(), parts.end(), Count(), [&](const Count& sum, const Part& part) {
+    const Count& c = part.*pass;
+    return Count{sum.flops + c.flops, sum.bytes + c.bytes, sum.again + c.again};
+  });
 }
 
 }  // namespace subquad::bench

@@ -1,5 +1,5 @@
-// The attentions of nn/attention as bench_kernel offers them: what may be chosen, and the work that the mechanism asks
-// for, counted as the pages of its paper count it, whatever ours does.
+// The attentions of nn/attention as bench_kernel offers them: what may be chosen, and the work that the mechanism's
+// equations ask for, part by part, whatever ours does.
 #pragma once
 
 #include "subquad/bench/kernel/case.h"
@@ -12,7 +12,8 @@ std::string mechanism_about(const std::string& kind);              // one line f
 std::vector<Setting> mechanism_settings(const std::string& kind);  // n, d, batch, heads and its own
 nn::AttentionConfig mechanism_config(const std::string& kind, const Settings& settings);
 
-// Projections included, of `batch` samples.
-Part attention_part(const nn::AttentionConfig& config, Index batch, Index positions, DType dtype);
+// What is done one after the other on `batch` samples, projections included; their counts and floors add up.
+std::vector<Part> attention_parts(const nn::AttentionConfig& config, Index batch, Index positions, DType dtype);
+Count sum_of(const std::vector<Part>& parts, Count Part::*pass);
 
 }  // namespace subquad::bench

@@ -85,16 +85,46 @@ Flops work(const Tensor& q, const Tensor& v, const BlockPattern& pattern) {
 
 }  // namespace
 
+namespace {
+
+// Per query, where a grid (or row of segments) has `columns` by `rows`: its own line, then summaries. One of a line's L
+// cells has (L - 1) / 2 before it. A cell at the rim has no summary of what stands beyond.
+double seen_on_grid(const BlockPattern& pattern, double columns, double rows) {
+  const double in_row = pattern.causal ? (columns + 1) / 2 : columns;
+  const double above = (rows - 1) / 2, other_rows = pattern.causal ? above : 2 * above;
+  const double vertical = (pattern.causal ? 1 : 2) * (columns - 1) * (rows - 1) / rows;
+  const double horizontal = 2 * other_rows * (columns - 1) / columns;
+  const bool whole = pattern.sight == LineSight::all;
+  switch (pattern.kind) {
+    case BlockKind::fixed:
+    case BlockKind::rowmajor: return in_row + other_rows + (pattern.own_span ? 1 : 0);
+    case BlockKind::vertical: return in_row + other_rows + vertical;
+    case BlockKind::horizontal: return in_row + other_rows + horizontal;
+    case BlockKind::mixture: return in_row + other_rows + vertical + horizontal;
+    case BlockKind::row: return whole ? columns : (columns - 1) / 2;
+    case BlockKind::column: return whole ? rows : above;
+    case BlockKind::logsparse:
+    case BlockKind::window: break;
+  }
+  throw InternalError("block_attention: a pattern without a grid");
+}
+
+}  // namespace
+
 double seen_entries(const BlockPattern& pattern, Index n) {
-  const auto count = static_cast<double>(n), columns = static_cast<double>(pattern.size);
-  const double rows = count / std::max(columns, 1.0);
-  double entries = columns + rows;  // fixed, rowmajor
-  if (pattern.kind == BlockKind::logsparse) entries = 1 + std::max(1.0, std::ceil(std::log2(count)));
-  if (pattern.kind == BlockKind::vertical) entries += 2 * columns;
-  if (pattern.kind == BlockKind::horizontal) entries += 2 * rows;
-  if (pattern.kind == BlockKind::mixture) entries += 2 * (columns + rows);
-  if (pattern.kind == BlockKind::window) entries = std::min(count, 2 * columns + 1);
-  return pattern.causal ? entries / 2 : entries;
+  if (n == 0) return 0;
+  const auto count = static_cast<double>(n);
+  if (pattern.kind == BlockKind::logsparse) {
+    const double levels = std::ceil(std::log2(count));
+    return 1 + (pattern.causal ? levels / 2 : levels);
+  }
+  if (pattern.kind == BlockKind::window) {
+    const auto reach = static_cast<double>(std::min(pattern.size, n - 1));
+    const double before = reach - reach * (reach + 1) / (2 * count);  // the first queries have fewer
+    return 1 + (pattern.causal ? before : 2 * before);
+  }
+  const auto columns = static_cast<double>(std::clamp<Index>(pattern.size, 1, n));
+  return seen_on_grid(pattern, columns, std::max(count / columns, 1.0));
 }
 
 BlockAttentionOutput block_attention(const Tensor& q, const Tensor& k, const Tensor& v,

@@ -50,8 +50,8 @@
 // 2 (4 E + 3 C) flops backward. One number per query is kept in backward, and with a mask that is no prefix one byte
 // per row of the summaries, and the gradients of summaries that many queries see once for each 512 queries (fixed) or
 // 1024 (logsparse, blocks of more than 1024 tokens). float32 heads up to 128 wide of fixed, window and row without
-// dropout are multiplied on tensor cores in precision(), as in kernels/attention (in fp32 up to 64); the other patterns,
-// and float64, by groups of eight lanes in sums of their own dtype.
+// dropout are multiplied on tensor cores in precision(), as in kernels/attention (in fp32 up to 64); the other
+// patterns, and float64, by groups of eight lanes in sums of their own dtype.
 //
 // Source: Ren et al. 2021 (Combiner); nn/attention/combiner.h tells what is theirs and what is ours.
 #pragma once
@@ -81,7 +81,8 @@ Index grid_cells(const BlockPattern& pattern, Index n);
 Index query_rows(const BlockPattern& pattern, Index n);
 std::vector<Index> summary_rows(const BlockPattern& pattern, Index n);
 
-// Tokens and summaries that a query sees, about and on average: what counts of work are made of.
+// Tokens and summaries that a query sees, on average: what counts of work are made of. Exact where `size` divides n,
+// and for logsparse where n is a power of two; about right elsewhere.
 double seen_entries(const BlockPattern& pattern, Index n);
 
 struct Summaries {

@@ -8,13 +8,18 @@
 //
 // Which tokens are direct and which spans a query has: kernels/block_attention. L = N / segment, P = log2 N:
 //
-//   pattern               summaries                         work per token, in 4 N E flops (softmax attention: N)
-//   fixed                 of segments, by `pool`            segment + L + 1
-//   logsparse             of aligned blocks of 2, 4, ...    1 + 2 P
-//   vertical, horizontal  running maxima along lines        3 (L + segment)
-//   mixture               both, in one softmax              5 (L + segment)       off-axis tokens count twice
-//   average               mean of vertical and horizontal   6 (L + segment)       the paper's mixture
-//   rowmajor              of a row as each token sees it    2 segment + L         k_S by `summary`
+//   pattern      summaries                         a query sees      makers see, per token   work per token
+//   fixed        of segments, by `pool`            segment + L       1                       segment + L
+//   logsparse    of aligned blocks of 2, 4, ...    1 + P             P - 1                   2 P
+//   vertical     running maxima along columns      3 segment + L     L                       3 segment + 2 L
+//   horizontal   running maxima along rows         segment + 3 L     segment                 2 segment + 3 L
+//   mixture      both, in one softmax              3 (segment + L)   segment + L             4 (segment + L)
+//   average      mean of vertical and horizontal   4 (segment + L)   segment + L             5 (segment + L)
+//   rowmajor     of a row as each token sees it    segment + L       segment / 2             1.5 segment + L
+//
+// Makers are the queries q_S. Work is in 4 N E flops (softmax attention: N), to within a few tokens, and is what the
+// equations ask for: rowmajor's rows share the logits of direct tokens, which ours makes twice (2 segment + L). Its
+// projections (proj) take 4 N D D flops besides. mixture sees off-axis tokens twice; average is the paper's mixture.
 //
 // rowmajor's k_S of row r in column y, with P the attention of token (r, y) to its whole row:
 //
