@@ -5,23 +5,25 @@
 //   build/release/bin/bench_attentions --cold                   inputs come from memory, not from a cache
 //
 // Each row is compared with float64 before it is timed. Times are processor time of one thread. Counters: median and
-// quartiles in ms, GF/s and GB/s of what the mechanism asks for, `roof` (the share of the floor in the median; what the
-// floor is made of is the label), `fma` (products alone over the FMA peak), and the most bytes that were allocated.
+// quartiles in ms of `reps` runs, five or more however long one takes, GF/s and GB/s of what the mechanism asks for,
+// `roof` (the share of the floor in the median; what the floor is made of is the label), `fma` (products alone over the
+// FMA peak), and the most bytes that were allocated.
 #include <benchmark/benchmark.h>
 #include <omp.h>
 
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
 #include "subquad/bench/kernel/check.h"
 #include "subquad/bench/kernel/measure.h"
+#include "subquad/bench/kernel/provenance.h"
 #include "subquad/bench/kernel/rows.h"
 #include "subquad/bench/roofs/roofs.h"
 #include "subquad/core/parallel.h"
 #include "subquad/core/runtime.h"
-#include "subquad/kernels/blas/blas.h"
 
 namespace subquad::bench {
 namespace {
@@ -29,6 +31,7 @@ namespace {
 enum class Pass { forward, backward };
 
 constexpr int kColdRuns = 15;
+constexpr std::size_t kLeastRuns = 5;
 
 struct Program {
   Roofs roofs;
@@ -63,6 +66,7 @@ class Stage {
 void report(benchmark::State& state, const std::vector<double>& seconds, const Count& count, const Floor& floor,
             const Roofs& roofs, double peak_bytes) {
   const Quartiles q = quartiles(seconds);
+  state.counters["reps"] = static_cast<double>(seconds.size());
   state.counters["median_ms"] = q.median * 1e3;
   state.counters["q1_ms"] = q.q1 * 1e3;
   state.counters["q3_ms"] = q.q3 * 1e3;
@@ -81,11 +85,15 @@ void time_row(benchmark::State& state, const Row& row, Pass pass, const Program&
     const Work& work = runner.work();
     runner.run();
     std::vector<double> seconds;
-    for (auto _ : state) {
+    const auto run_once = [&] {
       const Repetition r = runner.run();
       seconds.push_back((pass == Pass::forward ? r.forward : r.backward).cpu);
+    };
+    for (auto _ : state) {
+      run_once();
       state.SetIterationTime(seconds.back());
     }
+    while (seconds.size() < kLeastRuns) run_once();  // Google Benchmark is content with one that is long
     const bool ahead = pass == Pass::forward;
     report(state, seconds, ahead ? work.forward_count : work.backward_count,
            ahead ? forward_floor(work, program.roofs) : backward_floor(work, program.roofs), program.roofs,
@@ -129,9 +137,9 @@ int run(int argc, char** argv) {
   flush_denormals();  // as training does
   say_chosen_blas();
   program.roofs = measure_roofs();
-  benchmark::AddCustomContext("simd", simd_target());
-  benchmark::AddCustomContext("blas_core", kernels::blas_core_name());
-  benchmark::AddCustomContext("compiler", __VERSION__);
+  const nlohmann::ordered_json context = provenance();
+  for (const auto& [name, value] : context.items())
+    benchmark::AddCustomContext(name, value.is_string() ? value.get<std::string>() : value.dump());
   benchmark::AddCustomContext("threads", "1");
   benchmark::AddCustomContext("cache", program.cold ? "cold" : "warm");
   benchmark::AddCustomContext("fma_peak_gflops", cat(program.roofs.flops_per_second * 1e-9));

@@ -4,21 +4,13 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "subquad/core/runtime.h"
-#include "subquad/kernels/blas/blas.h"
+#include "subquad/bench/kernel/provenance.h"
 
 namespace subquad::bench {
 
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string processor() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string text; std::getline(file, text);)
-    if (text.starts_with("model name")) return text.substr(text.find(':') + 2);
-  return "unknown";
-}
 
 double load() {
   double average = 0;
@@ -85,10 +77,7 @@ Json record(const Settings& settings, const Measured& m, const Context& context,
     for (const Level& level : context.roofs->levels)
       json["roofs"][level.name + "_gbytes"] = level.bytes_per_second * 1e-9;
   }
-  json["cpu"] = processor();
-  json["simd"] = simd_target();
-  json["blas_core"] = kernels::blas_core_name();
-  json["compiler"] = __VERSION__;
+  json.update(provenance());
   json["load"] = load();
   return json;
 }

@@ -129,6 +129,20 @@ std::vector<Row> rows_around(const std::string& family, const std::string& suffi
   return table.rows();
 }
 
+// A step of ListOps as it is trained, besides those of every length.
+std::vector<Row> training_rows() {
+  std::vector<Row> rows = rows_around("training", "_step", kSoftmaxStep, kStep);
+  Table listops("training");
+  const Chosen extents = {{"batch", "32"}, {"n", "2048"}};
+  for (const char* attention : {"softmax", "nystrom", "fsat", "paramixer", "combiner", "local"}) {
+    Chosen chosen = extents;
+    if (attention == std::string("combiner")) chosen.emplace_back("segment", "64");
+    listops.one(cat(attention, "_step"), chosen, attention == std::string("softmax") ? kSoftmaxStep : kStep);
+  }
+  rows.insert(rows.end(), listops.rows().begin(), listops.rows().end());
+  return rows;
+}
+
 }  // namespace
 
 std::string Row::title() const {
@@ -143,8 +157,7 @@ void Row::apply(Settings& to) const {
 
 std::vector<Row> rows() {
   std::vector<Row> all = primitive_rows();
-  for (const std::vector<Row>& more : {attention_rows(), rows_around("layers", "_layer", {}, kLayer),
-                                       rows_around("training", "_step", kSoftmaxStep, kStep)})
+  for (const std::vector<Row>& more : {attention_rows(), rows_around("layers", "_layer", {}, kLayer), training_rows()})
     all.insert(all.end(), more.begin(), more.end());
   return all;
 }

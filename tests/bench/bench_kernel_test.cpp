@@ -39,6 +39,17 @@ std::vector<std::string> lines(const std::string& text) {
   return all;
 }
 
+// Enough to measure the same again.
+void check_provenance(const nlohmann::json& context) {
+  for (const char* name : {"commit", "compiler", "flags", "simd", "blas", "blas_core", "cpu"}) {
+    CAPTURE(name);
+    REQUIRE(context[name].is_string());
+    CHECK_FALSE(context[name].get<std::string>().empty());
+  }
+  CHECK(context["blas"].get<std::string>().starts_with("OpenBLAS "));
+  CHECK(context["flags"].get<std::string>().find("-ffp-contract=off") != std::string::npos);
+}
+
 }  // namespace
 
 TEST_SUITE("cpu") {
@@ -171,7 +182,20 @@ TEST_SUITE("cpu") {
     CHECK(json["forward"]["flops"] == 4 * 16 * 16 * 8);
     CHECK(json["backward"]["median_ms"] > 0);
     CHECK(json["memory"]["peak"] > 0);
+    check_provenance(json);
   }
+
+#ifdef SUBQUAD_GOOGLE_BENCHMARK
+  TEST_CASE("bench_primitives: five runs at least, and what they were measured with") {
+    const Finished run = run_program(
+        "bench_primitives",
+        {"--benchmark_filter=^gumbel_noise/n:1024/", "--benchmark_format=json", "--cold", "--benchmark_min_time=0"});
+    REQUIRE_MESSAGE(run.status == 0, run.err);
+    const auto json = nlohmann::json::parse(run.out);
+    CHECK(json["benchmarks"][0]["reps"] >= 5);
+    check_provenance(json["context"]);
+  }
+#endif
 
   TEST_CASE("bench_kernel: --growth prints exponents of time and bytes beside the counted ones") {
     const Finished run =

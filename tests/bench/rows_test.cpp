@@ -35,6 +35,19 @@ TEST_CASE("rows: every op of bench_kernel is timed") {
   }
 }
 
+TEST_CASE("rows: every step is timed as ListOps has it, too") {
+  std::set<std::string> steps, listops;
+  for (const Row& row : rows()) {
+    if (row.family != "training") continue;
+    const Case c = find_case(row.op);
+    Settings settings(c.op, c.settings);
+    row.apply(settings);
+    steps.insert(row.op);
+    if (settings.text("batch") == "32" && settings.text("n") == "2048") listops.insert(row.op);
+  }
+  CHECK(steps == listops);
+}
+
 namespace {
 
 const Roofs kRoofs = {.flops_per_second = 100e9,
