@@ -31,17 +31,18 @@ std::vector<Links> links_of(const Settings& s, Index factors) {
   return links;
 }
 
-// Weights and values of `links.size()` factors, read and written once; V_1 ... V_{M-1} are kept for backward.
+// Weights are read once; values come in once and are written by each factor, which keeps V_1 ... V_{M-1} for backward.
 Work product_work(const Variable& weights, const Variable& values, std::size_t factors, Index links,
                   std::function<Variable()> op) {
-  const auto rows = static_cast<double>(values.dim(0) * values.dim(1)) * static_cast<double>(factors);
+  const double positions = static_cast<double>(values.dim(0) * values.dim(1));
+  const double rows = positions * static_cast<double>(factors);
   const auto width = static_cast<double>(values.dim(2)), entries = static_cast<double>(links);
   const double flops = 2 * rows * entries * width, each = static_cast<double>(dtype_bytes(values.dtype()));
   const double linked = rows * entries * width * each;  // rows of values; in backward for dvalues and for dweights
   return {.inputs = {{"weights", weights}, {"values", values}},
           .forward = [op = std::move(op)]() -> std::vector<Variable> { return {op()}; },
-          .forward_count = {flops, rows * (entries + 2 * width) * each, linked},
-          .backward_count = {2 * flops, rows * (2 * entries + 3 * width) * each, 2 * linked}};
+          .forward_count = {flops, (rows * (entries + width) + positions * width) * each, linked},
+          .backward_count = {2 * flops, (rows * (2 * entries + width) + 2 * positions * width) * each, 2 * linked}};
 }
 
 Variable values_of(const Settings& s, const nn::Place& place) {

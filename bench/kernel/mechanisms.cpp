@@ -21,7 +21,7 @@ struct Mechanism {
   std::string about;
   std::vector<Setting> settings;
   void (*choose)(const Settings&, AttentionConfig&);  // fills the mechanism's part of the config
-  Parts (*count)(const AttentionConfig&, Index n);    // of one sample of n positions; `bytes` and `again` are numbers
+  Parts (*count)(const AttentionConfig&, Index n);    // of one sample of n positions; its `bytes` are numbers
   bool projected = true;                              // has query, key, value and output projections
 };
 
@@ -46,8 +46,8 @@ Part projection(std::string name, double rows, double inputs, double outputs, in
 
 // A query for each of `keys` (all queries' together) takes a logit and a value of `width` features: two products. Only
 // here backward makes one of its own again, the logits, which no attention stores: five products in all.
-Part seen(std::string name, double keys, double width, double numbers, double again = 0) {
-  return {std::move(name), {4 * keys * width, numbers, again}, {10 * keys * width, 2 * numbers, 2 * again}};
+Part seen(std::string name, double keys, double width, double numbers) {
+  return {std::move(name), {4 * keys * width, numbers}, {10 * keys * width, 2 * numbers}};
 }
 
 // q, k, v, heads and log-sum-exps.
@@ -114,7 +114,7 @@ Parts count_fsat(const AttentionConfig& c, Index positions) {
       {"cross", {transforms + 8 * n * channels, 4 * n * channels}, {transforms + 16 * n * channels, 6 * n * channels}},
       product("score_heads", 2 * n * h * (r * m + r + m), 2 * n * (channels + h)),
       {"choice", {2 * n * h, 2 * n * h}, {}},
-      seen("attention", keys, d, head_numbers(c, positions), 2 * lags * n * d)};
+      seen("attention", keys, d, head_numbers(c, positions))};
 }
 
 // --- nn/attention/paramixer.h
@@ -124,16 +124,16 @@ void choose_paramixer(const Settings& s, AttentionConfig& config) {
 }
 
 // g: d -> hidden -> d once, f: d -> hidden -> links for each factor, which then takes `links` rows of d for each row.
+// Weights and values are written once, for backward; as many rows of values as there are links come from some cache.
 Parts count_paramixer(const AttentionConfig& c, Index positions) {
   const double n = size(positions), d = size(c.width), hidden = size(c.paramixer.hidden), factors = log2_of(positions);
   const double links = c.paramixer.protocol == nn::LinkProtocol::chord  ? factors + 1
                        : c.paramixer.protocol == nn::LinkProtocol::cdil ? 9
                                                                         : 2;
   const double rows = factors * n, linked = rows * links * d;
-  return {
-      product("values", 2 * n * d * hidden, 2 * n * d),
-      product("links", rows * hidden * (d + links), n * d + rows * links),
-      {"factors", {2 * linked, rows * (links + 2 * d), linked}, {4 * linked, rows * (2 * links + 3 * d), 2 * linked}}};
+  return {product("values", 2 * n * d * hidden, 2 * n * d),
+          product("links", rows * hidden * (d + links), n * d + rows * links),
+          {"factors", {2 * linked, rows * (links + d) + n * d}, {4 * linked, rows * (2 * links + d) + 2 * n * d}}};
 }
 
 // --- nn/attention/combiner.h
@@ -185,7 +185,7 @@ double summary_count(const kernels::BlockPattern& shape, Index n) {
   return rows;
 }
 
-// Summaries are read with q, k, v and written, or made of q, k, v as keys and values, then read.
+// What makes the summaries reads q, k, v and writes keys and values, which queries read beside their own.
 Parts count_combiner(const AttentionConfig& c, Index n) {
   if (c.combiner.pattern == nn::CombinerPattern::average) {
     AttentionConfig half = c;
@@ -315,8 +315,7 @@ std::vector<Part> attention_parts(const AttentionConfig& config, Index batch, In
   const double samples = size(batch), bytes = samples * static_cast<double>(dtype_bytes(dtype));
   for (Part& part : parts) {
     part.name = "attention." + part.name;
-    for (Count* count : {&part.forward, &part.backward})
-      *count = {samples * count->flops, bytes * count->bytes, bytes * count->again};
+    for (Count* count : {&part.forward, &part.backward}) *count = {samples * count->flops, bytes * count->bytes};
   }
   return parts;
 }
