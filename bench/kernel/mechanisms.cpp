@@ -33,10 +33,10 @@ double log2_of(Index n) {
   return std::max(1.0, std::ceil(std::log2(size(n))));
 }
 
-// So many multiplications and additions of two factors, each of which gets a gradient by as many. Of one factor alone
-// `gradients` is 1. What is read and written forward comes again in backward, with its gradients.
+// So many multiplications and additions of two factors, each of which gets a gradient by as many. What is read and
+// written forward comes again in backward, with its gradients. `gradients` 1: one factor gets none.
 Part product(std::string name, double pairs, double numbers, int gradients = 2) {
-  return {std::move(name), {2 * pairs, numbers}, {2 * gradients * pairs, 2 * numbers}};
+  return {std::move(name), {2 * pairs, numbers}, {2 * gradients * pairs, gradients * numbers}};
 }
 
 // Rows through a weight, without the weight's own few numbers.
