@@ -213,6 +213,13 @@ def without_dropout(settings):
     return {**settings, "dropout": "0"} if "dropout" in settings else settings
 
 
+def reason_of(error):
+    """The first line, and that of the compiler's complaint where there is one."""
+    first, *others = (str(error) or type(error).__name__).splitlines()
+    complaint = next((line.strip() for line in others if re.search("error|Killed|terminated", line)), "")
+    return ": ".join(filter(None, [first, complaint]))
+
+
 class Contest:
     """The ways of one row that give our results, on its own settings, and how long each takes at first; why others failed or differ."""
 
@@ -236,7 +243,7 @@ class Contest:
             peer.run()  # caches, pages, compilers
             self.first[name] = sum(peer.run())
         except Exception as error:  # a way that does not do this row, not in this memory, or that a compiler refuses
-            return self.refuse(name, self.failed, f"failed: {(str(error) or type(error).__name__).splitlines()[0]}")
+            return self.refuse(name, self.failed, f"failed: {reason_of(error)}")
         self.ways[name], self.peers[name], self.differences[name] = function, peer, difference
 
     def close_ones(self):
@@ -252,11 +259,16 @@ def enter_all(contest, op, eager):
         torch._dynamo.reset()  # of what other rows compiled
         for name in contest.close_ones():
             contest.enter(f"{name}, compiled", peer_of(op), torch.compile(contest.ways[name], dynamic=False))
+    enter_jax(contest, op)
+
+
+def enter_jax(contest, op):
     way = in_jax and in_jax.way_of(op, contest.row["shape"])
     if way and contest.peers:
         like = next(iter(contest.peers.values()))
         upstream = numbered("upstream", contest.tensors)
-        contest.enter("JAX (jit)", lambda *of: in_jax.Peer(*of, like.names, like.outs, upstream), way)
+        peer = in_jax.Step if op.endswith("_step") else in_jax.Peer
+        contest.enter("JAX (jit)", lambda *of: peer(*of, like.names, like.outs, upstream), way)
 
 
 def alternate(ours, peers, seconds, repetitions):

@@ -1,5 +1,5 @@
 """The same work in JAX, compiled by `jax.jit`: what peers in PyTorch are beside, on the same tensors. Not every op: those whose operations
-JAX users would write in a few lines; FSAT's and Combiner's grids stand beside PyTorch alone.
+JAX users would write in a few lines; Combiner's grids stand beside PyTorch alone.
 
 JAX compiles forward and backward as one, so that is what is timed; forward alone is timed apart, backward is the difference.
 """
@@ -69,6 +69,17 @@ def shifted_sums(v, taps):
     return sum(taps[None, :, i, None, None] * padded[:, :, i:i + n] for i in range(taps.shape[1]))
 
 
+def banded_products(v, taps):
+    """As nystrom.py's."""
+    block, (heads, count) = 32, taps.shape
+    batch, _, n, width = v.shape
+    reach = block + count - 1
+    at = jnp.arange(0, n, block)[:, None] + jnp.arange(reach)  # [G, reach]
+    rows = jnp.pad(v, ((0, 0), (0, 0), (count // 2, count // 2), (0, 0)))[:, :, at]  # [B, H, G, reach, E]
+    band = jnp.tile(jnp.pad(taps, ((0, 0), (0, block))), (1, block))[:, :block * reach].reshape(heads, block, reach)
+    return jnp.einsum("hrj,bhgje->bhgre", band, rows).reshape(batch, heads, n, width)
+
+
 def nystrom(t, shape):
     q, k, v = queries_keys_values(t, shape)
     landmarks = int(shape["landmarks"])
@@ -77,8 +88,8 @@ def nystrom(t, shape):
     rows = softmax(q @ k_mean.swapaxes(-1, -2), -1)
     middle = softmax(q_mean @ k_mean.swapaxes(-1, -2), -1)
     columns = softmax(q_mean @ k.swapaxes(-1, -2), -1)
-    mixed = (rows @ inverse(middle, int(shape["iterations"]))) @ (columns @ v)
-    return output(t, mixed + shifted_sums(v, t["conv"]) if int(shape["conv"]) else mixed)
+    mixed = rows @ (inverse(middle, int(shape["iterations"])) @ (columns @ v))
+    return output(t, mixed + banded_products(v, t["conv"]) if int(shape["conv"]) else mixed)
 
 
 def mlp(x, first, first_bias, second, second_bias):
@@ -162,17 +173,120 @@ def combiner(t, shape):
     return output(t, mixed.reshape(*mixed.shape[:2], count * size, -1))
 
 
+def rows_at(x, index):
+    batch, heads = x.shape[:2]
+    return x[jnp.arange(batch)[:, None, None, None], jnp.arange(heads)[None, :, None, None], index]
+
+
 def gathered_attention(t, shape):
-    batch, heads, n, width = t["q"].shape
-    at = (jnp.arange(batch)[:, None, None, None], jnp.arange(heads)[None, :, None, None], t["index"])
-    weights = softmax(jnp.einsum("bhne,bhnke->bhnk", t["q"], t["k"][at]) / math.sqrt(width), -1)
-    return jnp.einsum("bhnk,bhnke->bhne", weights, t["v"][at])
+    k, v = (rows_at(t[name], t["index"]) for name in ("k", "v"))
+    weights = softmax(jnp.einsum("bhne,bhnke->bhnk", t["q"], k) / math.sqrt(k.shape[-1]), -1)
+    return jnp.einsum("bhnk,bhnke->bhne", weights, v)
+
+
+def straight_through(score, chosen):
+    bias = jnp.take_along_axis(score, chosen, 2)[:, :, None, :]
+    return bias - jax.lax.stop_gradient(bias)
+
+
+def lag_column(q, k, v, lags, columns, lag_score, column_score):
+    """As fsat.column_products."""
+    batch, heads, n, width = q.shape
+    q = q / math.sqrt(width)
+    positions = jnp.arange(n)[:, None]
+    k_lag, v_lag = (rows_at(x, (positions + lags[:, :, None, :]) % n) for x in (k, v))  # [B, H, N, lags, E]
+    k_column, v_column = (jnp.take_along_axis(x, columns[..., None], 2) for x in (k, v))  # [B, H, columns, E]
+    is_lag = (jnp.arange(n) == lags[..., None]).any(2)  # [B, H, N]
+    distance = (columns[:, :, None, :] - positions) % n  # [B, H, N, columns]
+    reached = jnp.take_along_axis(is_lag, distance.reshape(batch, heads, -1), 2).reshape(distance.shape)
+    of_lags = jnp.einsum("bhne,bhnke->bhnk", q, k_lag) + straight_through(lag_score, lags)
+    of_columns = q @ k_column.swapaxes(-1, -2) + straight_through(column_score, columns)
+    weights = softmax(jnp.concatenate([of_lags, jnp.where(reached, -jnp.inf, of_columns)], -1), -1)
+    to_lags, to_columns = weights[..., :lags.shape[-1]], weights[..., lags.shape[-1]:]
+    return jnp.einsum("bhnk,bhnke->bhne", to_lags, v_lag) + to_columns @ v_column
+
+
+def lag_column_attention(t, shape):
+    return lag_column(*(t[name] for name in ("q", "k", "v", "lags", "columns", "lag_score", "col_score")))
+
+
+def cross(a, b):
+    """Of a power of two positions, as fsat.py's."""
+    n = a.shape[1]
+    mean = a.mean(1, keepdims=True)
+    a, b = a - mean, b - b.mean(1, keepdims=True)
+    return jnp.fft.irfft(jnp.fft.rfft(a, axis=1).conj() * jnp.fft.rfft(b, axis=1), n, axis=1) / n, mean * b
+
+
+def scores(t, name, feature, heads):
+    f = feature.reshape(*feature.shape[:2], heads, -1)  # [B, N, H, R]
+    hidden = gelu(jnp.einsum("bnhr,hrm->bnhm", f, t[name + ".w1"]) + t[name + ".b1"])
+    s = jnp.einsum("bnhr,hr->bnh", f, t[name + ".u"]) + jnp.einsum("bnhm,hm->bnh", hidden, t[name + ".w2"])
+    return s.swapaxes(1, 2)
+
+
+def chosen(keys, count, window):
+    n = keys.shape[-1]
+    if window >= 0:
+        keys = keys.at[..., jnp.arange(-window, window + 1) % n].set(jnp.inf)
+    return jnp.sort(jax.lax.top_k(jax.lax.stop_gradient(keys), min(count, n))[1], -1)
+
+
+def fsat(t, shape):
+    heads = int(shape["heads"])
+    x = jax.lax.stop_gradient(t["x"])
+    lag_feature, column_feature = cross(x @ t["cross_a.weight"] + t["cross_a.bias"], x @ t["cross_b.weight"])
+    lag_score, column_score = scores(t, "lag_head", lag_feature, heads), scores(t, "col_head", column_feature, heads)
+    lags = chosen(lag_score, int(shape["lags"]), int(shape["window"]))
+    columns = chosen(column_score, int(shape["columns"]), -1)
+    return output(t, lag_column(*queries_keys_values(t, shape), lags, columns, lag_score, column_score))
+
+
+def norm(x, gamma, beta):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * gamma + beta
 
 
 def layer_norm(t, shape):
-    x = t["x"]
-    centred = x - x.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * t["gamma"] + t["beta"]
+    return norm(t["x"], t["gamma"], t["beta"])
+
+
+def drop(t, x, shape, place):
+    probability = float(shape["dropout"])
+    if probability == 0:
+        return x
+    kept = jax.random.bernoulli(jax.random.fold_in(t["random"], place), 1 - probability, x.shape)
+    return jnp.where(kept, x / (1 - probability), 0)
+
+
+def under(t, prefix):
+    return {name[len(prefix):]: array for name, array in t.items() if name.startswith(prefix)} | {"random": t["random"]}
+
+
+def encoder_layer(attention, t, x, shape, place=0):
+    normed = [lambda y, name=name: norm(y, t[name + ".gamma"], t[name + ".beta"]) for name in ("norm1", "norm2")]
+    x = x + drop(t, attention({**under(t, "attention."), "x": normed[0](x)}, shape), shape, place)
+    hidden = drop(t, gelu(linear(t, "feed_forward.first", normed[1](x))), shape, place + 1)
+    return x + drop(t, linear(t, "feed_forward.second", hidden), shape, place + 2)
+
+
+def layer(attention):
+    return lambda t, shape: encoder_layer(attention, t, t["x"], shape)
+
+
+def loss(attention):
+    """As encoder.py's."""
+    def forward(t, shape):
+        encoder = under(t, "encoder.")
+        x = encoder["tokens.weight"][t["tokens"]] + encoder["positions.weight"][:t["tokens"].shape[1]]
+        x = drop(t, x, shape, 0)
+        for i in range(int(shape["layers"])):
+            x = encoder_layer(attention, under(encoder, f"layers.{i}."), x, shape, 1 + 3 * i)
+        pooled = norm(x, encoder["norm.gamma"], encoder["norm.beta"]).mean(1)
+        logits = linear(t, "head.layers.1", jax.nn.relu(linear(t, "head.layers.0", pooled)))
+        return cross_entropy({"logits": logits, "labels": t["labels"]}, shape)
+
+    return forward
 
 
 def cross_entropy(t, shape):
@@ -207,6 +321,7 @@ WAYS = {
     "nystrom": nystrom,
     "paramixer": paramixer,
     "combiner": combiner,
+    "fsat": fsat,
     "matmul": lambda t, shape: t["a"] @ t["b"],
     "linear": lambda t, shape: t["x"] @ t["weight"] + t["bias"],
     "attention": lambda t, shape: attend(t["q"], t["k"], t["v"], shape["causal"] == "true"),
@@ -216,6 +331,9 @@ WAYS = {
     "adamw": adamw,
     "bias_gelu": lambda t, shape: gelu(t["x"] + t["bias"]),
     "gathered_attention": gathered_attention,
+    "lag_column_attention": lag_column_attention,
+    "conv1d": lambda t, shape: banded_products(t["x"], t["filter"]),
+    "pinv": lambda t, shape: inverse(t["a"], int(shape["iterations"])),
     "chord_matmul": chord_matmul,
     "chord_chain": chord_chain,
     "butterfly_matmul": butterfly_matmul,
@@ -231,8 +349,11 @@ WAYS = {
 
 def way_of(op, shape):
     """None where there is none for this row."""
-    if op == "combiner" and (shape["pattern"] != "fixed" or shape.get("pool", "max") != "max"):
+    attention, _, around = op.partition("_")
+    if attention == "combiner" and (shape["pattern"] != "fixed" or shape.get("pool", "max") != "max"):
         return None
+    if around in ("layer", "step") and attention in WAYS:
+        return {"layer": layer, "step": loss}[around](WAYS[attention])
     return WAYS.get(op)
 
 
@@ -245,6 +366,7 @@ class Peer:
         self.leaves = {name: arrays[name] for name in names}
         self.upstream = tuple(arrays[name] for name in upstream)
         self.rest = {name: a for name, a in arrays.items() if name not in names}
+        self.rest["random"] = jax.random.key(0)  # for dropout, of the fastest of JAX's generators
 
         def forward(leaves, rest):
             out = function({**rest, **leaves}, shape)
@@ -256,6 +378,7 @@ class Peer:
             outs, backward = jax.vjp(lambda x: forward(x, rest), leaves)
             return outs, backward(upstream)[0]
 
+        self.gradients = both
         self.forward, self.both = jax.jit(forward), jax.jit(both)
 
     def results(self):
@@ -271,3 +394,29 @@ class Peer:
         jax.block_until_ready(self.both(self.leaves, self.rest, self.upstream))
         end = time.process_time()
         return middle - start, (end - middle) - (middle - start)
+
+
+class Step(Peer):
+    """As compare.Step: gradients, their norm, AdamW's update, all in one program that writes in place. The rate is 0, as ours."""
+
+    def __init__(self, function, tensors, shape, names, outs, upstream):
+        super().__init__(function, tensors, shape, names, outs, upstream)
+        zeros = lambda: jax.tree.map(jnp.zeros_like, self.leaves)
+        self.state = (jax.tree.map(jnp.copy, self.leaves), zeros(), zeros(), jnp.zeros(()))
+        self.step = jax.jit(self.updated, donate_argnums=0)
+
+    def updated(self, state, rate, rest):
+        leaves, m, v, count = state
+        grads = self.gradients(leaves, rest, (jnp.ones(()),))[1]
+        length = jnp.sqrt(sum((g**2).sum() for g in grads.values()))
+        grads = jax.tree.map(lambda g: g * jnp.minimum(1, 1 / (length + 1e-6)), grads)
+        count = count + 1
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, grads)
+        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, v, grads)
+        update = lambda p, m, v: p * (1 - 0.01 * rate) - rate * (m / (1 - 0.9**count)) / (jnp.sqrt(v / (1 - 0.999**count)) + 1e-8)
+        return jax.tree.map(update, leaves, m, v), m, v, count
+
+    def run(self):
+        start = time.process_time()
+        self.state = jax.block_until_ready(self.step(self.state, 0.0, self.rest))
+        return time.process_time() - start, 0.0
