@@ -116,6 +116,7 @@ cold() { time_rows primitives_cold primitives --cold; }
 
 peers() {
   local python
+  [ -n "$(wanted_names)" ] || return 0  # of growth alone
   python=$(peer_python) || stop "PyTorch is neither here nor to be had from PyPI (Debian: apt-get install python3-torch)"
   rm -f "$out/peers.jsonl"
   "$python" "$root/bench/peers/compare.py" --bench "$bin" --only "$rows" --n "$lengths" --seconds "$seconds" \

@@ -24,7 +24,7 @@ void check_arguments(const char* op, const Tensor& x, const Tensor& bias, double
 }
 
 cpu::RowPlace all_rows(const Tensor& x) {
-  return {0, x.size() == 0 ? 0 : x.size() / x.dim(-1) / x.dim(0)};
+  return {0, x.size() == 0 ? 0 : x.size() / x.dim(-1) / (x.rank() > 1 ? x.dim(0) : 1)};
 }
 
 // Of the bits that the CPU keeps.

@@ -39,7 +39,7 @@ Cut cut(Index rows, Index positions, Index width) {
 
 Cut cut(const Tensor& x) {
   const Index rows = x.size() / x.dim(-1);
-  return cut(rows, rows / x.dim(0), x.dim(-1));
+  return cut(rows, x.rank() > 1 ? rows / x.dim(0) : rows, x.dim(-1));
 }
 
 // What is drawn, if anything is.

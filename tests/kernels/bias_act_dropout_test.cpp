@@ -153,6 +153,17 @@ TEST_CASE("bias_act_dropout_grad equals the loop") {
   });
 }
 
+TEST_CASE("bias_act_dropout of a vector is that of one row") {
+  const Tensor x = normal({5}, kFloat32, 1), bias = normal({5}, kFloat32, 2), dout = normal({5}, kFloat32, 3);
+  const Tensor row = x.unsqueeze(0), drow = dout.unsqueeze(0);
+  CHECK(same_bits(kernels::bias_act_dropout(x, bias, Activation::gelu, 0, {}).unsqueeze(0),
+                  kernels::bias_act_dropout(row, bias, Activation::gelu, 0, {})));
+  const auto got = kernels::bias_act_dropout_grad(dout, x, bias, Activation::gelu, 0, {});
+  const auto want = kernels::bias_act_dropout_grad(drow, row, bias, Activation::gelu, 0, {});
+  CHECK(same_bits(got.dx.unsqueeze(0), want.dx));
+  CHECK(same_bits(got.dbias, want.dbias));
+}
+
 TEST_CASE("bias_act_dropout of extreme pre-activations") {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
