@@ -22,13 +22,6 @@ Variable Dropout::operator()(const Variable& x, const RandomState& rng) const {
   return dropout(x, p_, rng.with_stream(stream_));
 }
 
-Variable Dropout::after(const Variable& x, const Variable& bias, kernels::Activation activation, const RandomState& rng,
-                        const Variable& residual) const {
-  const ModuleScope scope = enter();
-  if (!active(rng)) return bias_act_dropout(x, bias, activation, 0, RandomState(), residual);
-  return bias_act_dropout(x, bias, activation, p_, rng.with_stream(stream_), residual);
-}
-
 Variable Dropout::after(const Linear& map, const Variable& x, kernels::Activation activation, const RandomState& rng,
                         const Variable& residual) const {
   DenseOptions options = {.activation = activation};

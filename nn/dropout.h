@@ -4,7 +4,6 @@
 // element falls depends on seed, step, sample number, position and feature only (core/rng.h).
 #pragma once
 
-#include "subquad/autograd/ops/bias_act_dropout.h"
 #include "subquad/core/rng.h"
 #include "subquad/nn/linear.h"
 #include "subquad/nn/module.h"
@@ -17,10 +16,6 @@ class Dropout : public Module {
 
   // x [B, ..., D]. In eval and with p = 0 it is x itself and `rng` may be undefined; else an undefined one is an Error.
   Variable operator()(const Variable& x, const RandomState& rng) const;
-
-  // dropout(activation(x + bias)) + residual in one pass; bias [D], residual like x, either may be undefined.
-  Variable after(const Variable& x, const Variable& bias, kernels::Activation activation, const RandomState& rng,
-                 const Variable& residual = {}) const;
 
   // dropout(activation(map(x))) + residual, with the dropout and what stands before it done while a product is near.
   Variable after(const Linear& map, const Variable& x, kernels::Activation activation, const RandomState& rng,

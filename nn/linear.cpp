@@ -19,9 +19,4 @@ Variable Linear::operator()(const Variable& x, const DenseOptions& options, cons
   return dense(x, weight_, bias_, options, residual);
 }
 
-Variable Linear::product(const Variable& x) const {
-  const ModuleScope scope = enter();
-  return linear(x, weight_, Variable());
-}
-
 }  // namespace subquad::nn

@@ -17,7 +17,6 @@ class Linear : public Module {
   Linear(const Place& place, Index inputs, Index outputs, const LinearOptions& options = {});
 
   Variable operator()(const Variable& x) const;  // [..., inputs] -> [..., outputs]
-  Variable product(const Variable& x) const;     // x W alone, for callers that fuse the bias with what follows
   // With activation, dropout and residual behind it, done while a product is near (kernels/dense).
   Variable operator()(const Variable& x, const DenseOptions& options, const Variable& residual) const;
   const Variable& weight() const { return weight_; }  // [inputs, outputs]

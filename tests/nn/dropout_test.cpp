@@ -49,23 +49,28 @@ TEST_CASE("Dropout is the identity in eval and with p = 0") {
   CHECK(test::same_bits(never(x, {}).value(), x.value()));
   layer.eval();
   CHECK(test::same_bits(layer(x, {}).value(), x.value()));
-  CHECK_CLOSE(layer.after(x, {}, Activation::relu, {}).value(), relu(x).value(), 0);
+  const Linear map(place(kFloat32), 16, 4);
+  CHECK_CLOSE(layer.after(map, x, Activation::relu, {}).value(), relu(map(x)).value(),
+              test::dot_tolerance(kFloat32, 16));
 }
 
-TEST_CASE("Dropout after bias and activation equals the three steps") {
+TEST_CASE("Dropout after a linear map, an activation and before a residual equals the steps one by one") {
   const Dropout layer(place(kFloat32), 0.25);
-  const Variable x(test::normal({2, 5, 16}, kFloat32, 1)), bias(test::normal({16}, kFloat32, 2));
+  const Linear map(place(kFloat32), 16, 8);
+  test::randomise(map);
+  const Variable x(test::normal({2, 5, 16}, kFloat32, 1)), residual(test::normal({2, 5, 8}, kFloat32, 2));
   const RandomState rng = random_state(2);
-  CHECK_CLOSE(layer.after(x, bias, Activation::gelu, rng).value(), layer(gelu(add(x, bias)), rng).value(),
-              test::pointwise_tolerance(kFloat32));
+  CHECK_CLOSE(layer.after(map, x, Activation::gelu, rng, residual).value(),
+              add(layer(gelu(map(x)), rng), residual).value(), test::dot_tolerance(kFloat32, 16));
 }
 
 TEST_CASE("Dropout gradients") {
   const Dropout layer(test::place(kFloat64), 0.25);
   const auto f = [&](const auto& in) { return layer(in[0], random_state(2)); };
   CHECK_MODULE_GRADIENTS(layer, f, {test::leaf({2, 3, 5}, 1)});
-  const auto fused = [&](const auto& in) { return layer.after(in[0], in[1], Activation::gelu, random_state(2)); };
-  CHECK_MODULE_GRADIENTS(layer, fused, {test::leaf({2, 3, 5}, 1), test::leaf({5}, 2)});
+  const Linear map(test::place(kFloat64), 5, 4);
+  const auto after = [&](const auto& in) { return layer.after(map, in[0], Activation::gelu, random_state(2)); };
+  CHECK_MODULE_GRADIENTS(map, after, {test::leaf({2, 3, 5}, 1)});
 }
 
 TEST_CASE("Dropout names a bad rate and a missing RandomState") {
