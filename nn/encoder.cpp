@@ -5,6 +5,7 @@
 #include "subquad/kernels/increment/increment.h"
 #include "subquad/nn/at_least.h"
 #include "subquad/nn/choice.h"
+#include "subquad/nn/forward_watch.h"
 
 namespace subquad::nn {
 
@@ -89,6 +90,7 @@ Encoded Encoder::embed(const Tensor& tokens, const Mask& mask, const RandomState
                          " positions (max_length)"));
   Variable x = tokens_(tokens);                                                // [B, N, D]
   if (config_.cls) x = concat({expand(cls_, {x.dim(0), 1, x.dim(2)}), x}, 1);  // [B, N + 1, D]
+  ForwardWatch::tell(x);
   return {dropout_(positions_(x), rng), config_.cls ? with_leading_position(mask) : mask};
 }
 

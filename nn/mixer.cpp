@@ -6,6 +6,7 @@
 #include "subquad/core/check.h"
 #include "subquad/nn/at_least.h"
 #include "subquad/nn/choice.h"
+#include "subquad/nn/forward_watch.h"
 
 namespace subquad::nn {
 
@@ -112,6 +113,7 @@ Variable Mixer::operator()(const Variable& embedded, const Mask& mask, const Ran
   if (embedded.dim(1) > config_.max_length || (flatten && embedded.dim(1) != config_.max_length))
     throw ShapeError(cat("mixer: embedded is ", describe(embedded.value()), ", expected ", flatten ? "" : "at most ",
                          config_.max_length, " positions (max_length)"));
+  ForwardWatch::tell(embedded);
   const Mask used = config_.masked ? mask : Mask();
   const Variable x = data(embedded, rng);  // [B, N, D]
   Variable values = value_dropout_(x, rng);

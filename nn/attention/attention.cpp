@@ -1,6 +1,7 @@
 #include "subquad/nn/attention/attention.h"
 
 #include "subquad/autograd/check.h"
+#include "subquad/nn/forward_watch.h"
 
 namespace subquad::nn {
 
@@ -36,6 +37,7 @@ void Attention::check(const AttentionInput& in) const {
 Variable Attention::forward(const AttentionInput& in) const {
   const ModuleScope scope = enter();
   check(in);
+  ForwardWatch::tell(*this, in);
   const Heads heads = project(in);
   return output(in, mix(in, heads, heads.v, training()));
 }

@@ -34,8 +34,9 @@ class Paramixer : public Attention {
   const std::vector<Links>& links() const { return links_; }  // of each factor
   Variable link_weights(const AttentionInput& in) const;      // w [M, B, N, L], 0 at padding
 
- protected:
   Heads project(const AttentionInput& in) const override;
+
+ protected:
   Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const override;
   Variable output(const AttentionInput& in, const Variable& mixed) const override;
 

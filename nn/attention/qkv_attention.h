@@ -15,8 +15,9 @@ class QkvAttention : public Attention {
  public:
   QkvAttention(const Place& place, const AttentionConfig& config);
 
- protected:
   Heads project(const AttentionInput& in) const final;
+
+ protected:
   Variable output(const AttentionInput& in, const Variable& mixed) const final;
 
  private:
