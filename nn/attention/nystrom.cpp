@@ -1,5 +1,6 @@
 #include "subquad/nn/attention/nystrom.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "subquad/autograd/check.h"
@@ -13,6 +14,7 @@
 #include "subquad/autograd/ops/segment_mean.h"
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/autograd/record.h"
+#include "subquad/core/parallel.h"
 #include "subquad/kernels/elementwise/elementwise.h"
 #include "subquad/kernels/segments/segments.h"
 #include "subquad/nn/real_rows.h"
@@ -20,6 +22,12 @@
 namespace subquad::nn {
 
 namespace {
+
+PinvOptions pinv_options(const NystromConfig& config) {
+  return {.iterations = config.pinv_iterations,
+          .start = config.pinv_start,
+          .detach_coefficient = config.detach_coefficient};
+}
 
 bool per_sample(const NystromConfig& config) {
   return config.mask == NystromMask::isolated && config.segments != NystromSegments::padded;
@@ -112,15 +120,20 @@ class Landmarks {
     return where(rows(filled_.real), s, constant(0, s));
   }
 
+  // What each landmark averages: the means of the identity.                                     [B, m, N]
+  Tensor means() const {
+    const Index positions = k_.dim(2) - front_;
+    const Variable unit(identity(positions, k_.value()).expand({k_.dim(0), 1, positions, positions}));
+    const Mask seen = config_.mask == NystromMask::huggingface ? Mask() : mask_;
+    const Tensor starts = by_real_tokens() ? kernels::even_segments_of_real(mask_, config_.landmarks).starts : cut();
+    return segment_mean(after_zeros(unit, front_), starts, seen, divisor()).value().squeeze(1);
+  }
+
   // A: rows beside filled landmarks, and of covered samples, are those of the identity, or uniform (lucidrains).
   const Variable& between() const { return between_; }
 
   // Z; a covered sample needs none
-  Variable inverse() const {
-    return pinv(between_, {.iterations = config_.pinv_iterations,
-                           .start = config_.pinv_start,
-                           .detach_coefficient = config_.detach_coefficient});
-  }
+  Variable inverse() const { return pinv(between_, pinv_options(config_)); }
 
  private:
   static Tensor per_head(const Tensor& samples) {  // bool [B] -> [B, 1, 1, 1]
@@ -129,11 +142,14 @@ class Landmarks {
 
   bool by_length() const { return config_.mask == NystromMask::official || config_.mask == NystromMask::huggingface; }
 
+  bool by_real_tokens() const { return per_sample(config_) && mask_.defined(); }
+  MeanDivisor divisor() const { return by_length() ? MeanDivisor::length : MeanDivisor::real; }
+
   // Landmarks, filled_, covered_ and A. `queries` as the means of them see it, `seen` the tokens that do.
   void average(const Variable& queries, const Mask& seen) {
     const bool in_place = front_ == 0;
     std::vector<MeanInput> inputs = {{.x = queries, .uses = in_place ? std::size_t{1} : 0}, {.x = k_, .uses = 1}};
-    const bool of_real = per_sample(config_) && mask_.defined(), exact = of_real && config_.exact_when_covered;
+    const bool of_real = by_real_tokens(), exact = of_real && config_.exact_when_covered;
     if (in_place && values_.defined()) inputs.push_back({.x = values_, .mean = exact, .uses = 2});
     std::vector<MeanResult> means;
     if (of_real) {
@@ -142,7 +158,9 @@ class Landmarks {
       if (exact) covered_ = r.cut.covered;
       means = std::move(r.results);
     } else {
-      means = segment_means(inputs, cut(), seen, by_length() ? MeanDivisor::length : MeanDivisor::real);
+      const Tensor starts = cut();
+      if (leaves_out_empty()) filled_ = kernels::filled_segments(starts, mask_, k_.dim(2) - front_);
+      means = segment_means(inputs, starts, seen, divisor());
     }
     if (in_place) q_ = means[0].uses[0];
     k_ = means[1].uses[0];
@@ -163,16 +181,16 @@ class Landmarks {
     k_means_ = weights.k;
   }
 
-  // Segments of the padded length; sets filled_.
-  Tensor cut() {
-    const Index batch = k_.dim(0), positions = k_.dim(2), segments = config_.landmarks;
-    const bool from_end = config_.mask == NystromMask::lucidrains;
-    const Tensor starts = from_end ? kernels::segments_from_end(batch, positions, segments, q_.device())
-                                   : kernels::even_segments(batch, positions, segments, q_.device());
-    const bool some_empty = from_end ? positions % segments != 0 : positions < segments;
-    if (!by_length() && (mask_.defined() || some_empty))
-      filled_ = kernels::filled_segments(starts, mask_, positions - front_);
-    return starts;
+  bool from_end() const { return config_.mask == NystromMask::lucidrains; }
+
+  Tensor cut() const {  // segments of the padded length
+    const auto segments = from_end() ? kernels::segments_from_end : kernels::even_segments;
+    return segments(k_.dim(0), k_.dim(2), config_.landmarks, k_.device());
+  }
+
+  bool leaves_out_empty() const {
+    const bool some_empty = from_end() ? k_.dim(2) % config_.landmarks != 0 : k_.dim(2) < config_.landmarks;
+    return !by_length() && (mask_.defined() || some_empty);
   }
 
   // A uniform row of S under a mask, in the code that pads to a multiple of m.               [B, H, 1, C]
@@ -270,7 +288,51 @@ NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask&
   return {.f = f.value(),
           .a = landmarks.between().value(),
           .z = landmarks.inverse().value(),
-          .s = landmarks.without_empty(landmarks.from_tokens(unit(q.dim(2)))).value()};
+          .s = landmarks.without_empty(landmarks.from_tokens(unit(q.dim(2)))).value(),
+          .means = landmarks.means()};
+}
+
+namespace {
+
+// |A Z - I| of one matrix: the root of the sum of squares, and the largest.
+std::pair<double, double> residual(View<const double, 2> a, View<const double, 2> z) {
+  const Index m = a.dim(0);
+  double squares = 0, largest = 0;
+  std::vector<double> row(static_cast<std::size_t>(m));
+  for (Index i = 0; i < m; ++i) {
+    std::fill(row.begin(), row.end(), 0.0);
+    row[static_cast<std::size_t>(i)] = -1;
+    for (Index k = 0; k < m; ++k)
+      for (Index j = 0; j < m; ++j) row[static_cast<std::size_t>(j)] += a(i, k) * z(k, j);
+    for (const double x : row) {
+      squares += x * x;
+      largest = std::max(largest, std::abs(x));
+    }
+  }
+  return {std::sqrt(squares), largest};
+}
+
+}  // namespace
+
+PinvResiduals pinv_residuals(const Tensor& a, const NystromConfig& config) {
+  check_nystrom(config);
+  check_rank("nystrom", "a", a, 4);
+  check_shape("nystrom", "a", a, a.shape().with(2, a.dim(3)));
+  const kernels::PinvOutput inverse = kernels::pinv(a.contiguous(), pinv_options(config));
+  const Index last = config.pinv_iterations, matrices = a.dim(0) * a.dim(1), m = a.dim(3);
+  const Tensor all = a.to(kCpu).to(kFloat64).contiguous().reshape({matrices, m, m});
+  const Tensor out = inverse.out.to(kCpu).to(kFloat64).reshape({matrices, m, m});
+  const Tensor steps = inverse.steps.to(kCpu).to(kFloat64).reshape({last, matrices, m, m});
+  PinvResiduals residuals{.frobenius = empty({last + 1, a.dim(0), a.dim(1)}, kFloat64, kCpu), .largest = {}};
+  residuals.largest = empty_like(residuals.frobenius);
+  parallel_for((last + 1) * matrices, 2 * m * m * m, [&](Index each) {
+    const Index t = each / matrices, matrix = each % matrices;
+    const Tensor z = t == last ? out.select(0, matrix) : steps.select(0, t).select(0, matrix);
+    const auto [root, most] = residual(all.select(0, matrix).view<const double, 2>(), z.view<const double, 2>());
+    residuals.frobenius.data<double>()[each] = root;
+    residuals.largest.data<double>()[each] = most;
+  });
+  return residuals;
 }
 
 NystromAttention::NystromAttention(const Place& place, const AttentionConfig& config)

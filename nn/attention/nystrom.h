@@ -53,14 +53,25 @@ Variable nystrom_attention(const Variable& q, const Variable& k, const Variable&
 // the N tokens only. Outside any graph.
 struct NystromFactors {
   Tensor f, a, z, s;
+  Tensor means;  // [B, m, N]: what each landmark averages, q~ = means q and k~ = means k; rows of empty ones are 0
 };
 NystromFactors nystrom_factors(const Variable& q, const Variable& k, const Mask& mask, const NystromConfig& config);
+
+// How far each Z_t of kernels/pinv is from inverting A, t = 0 ... T (Z_T = Z). Z damps what it cannot invert, so of a
+// nearly singular A some of it stays.
+struct PinvResiduals {
+  Tensor frobenius;  // [T + 1, B, H], float64 on the CPU: |A Z_t - I|, the root of the sum of squares
+  Tensor largest;    // the same of the largest |(A Z_t - I)_ij|
+};
+PinvResiduals pinv_residuals(const Tensor& a, const NystromConfig& config);  // a [B, H, m, m], of NystromFactors
 
 class NystromAttention : public QkvAttention {
  public:
   NystromAttention(const Place& place, const AttentionConfig& config);
 
   NystromFactors factors(const AttentionInput& in) const;
+  const NystromConfig& config() const { return config_; }
+  const Variable& taps() const { return taps_; }  // of the convolution, [H, K]; undefined without it
 
  protected:
   Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const override;
