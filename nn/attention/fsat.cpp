@@ -94,17 +94,23 @@ Tensor FsatAttention::keys(std::string_view choice, const Variable& score, const
   return kernels::add(score.value(), noise(choice, score, rng));
 }
 
-FsatAttention::Decision FsatAttention::decide(const AttentionInput& in, bool draws) const {
-  const Mask mask = kernels::compact(in.mask);
+FsatAttention::Cross FsatAttention::cross(const AttentionInput& in) const {
   const Variable x = compact(options_.truncate ? in.data.detach() : in.data, in.mask);  // [B, N, D]
   const std::vector<Variable> maps = linear_group(x, {cross_a_.weight(), cross_b_.weight()}, {{}, {}});
-  const auto [lag, col] = hidden_cross(maps[0], maps[1], mask, cross_a_.bias());        // [B, N, H R]
+  const auto [lag, col] = hidden_cross(maps[0], maps[1], kernels::compact(in.mask), cross_a_.bias());
+  return {.lag = lag, .col = col};
+}
+
+FsatAttention::Decision FsatAttention::decide(const AttentionInput& in, bool draws) const {
+  const Mask mask = kernels::compact(in.mask);
+  const auto [lag, col] = cross(in);                                                    // [B, N, H R]
   const auto [lag_score, col_score] = ScoreHead::both(lag_head_, lag, col_head_, col);  // [B, H, N]
   const LagColumnScores scores{.lag = lag_score, .col = col_score};
   const Tensor lag_keys = keys("lags", scores.lag, in.rng, draws);
   const Tensor col_keys = keys("columns", scores.col, in.rng, draws);
-  const Index positions = x.dim(1), lags = std::min(options_.lags, positions);  // lists have no room for more than N
-  const Index window = lags < positions ? options_.window : -1;                 // all are taken: none need be forced
+  const Index positions = in.data.dim(1),
+              lags = std::min(options_.lags, positions);         // lists have no room for more than N
+  const Index window = lags < positions ? options_.window : -1;  // all are taken: none need be forced
   const auto [chosen_lags, chosen_columns] =
       kernels::choose_top_k_pair({lag_keys, lags, window}, {col_keys, std::min(options_.columns, positions), -1}, mask);
   return {.scores = scores, .chosen = {.lags = chosen_lags, .columns = chosen_columns}};

@@ -52,6 +52,12 @@ class FsatAttention : public QkvAttention {
  public:
   FsatAttention(const Place& place, const AttentionConfig& config);
 
+  // What it decides by: for every lag and every column, R channels of each head.       [B, N, H R]
+  struct Cross {
+    Variable lag, col;
+  };
+  Cross cross(const AttentionInput& in) const;
+
   // What forward decides for in.data: scores of every lag and column, and those that were chosen, in lists of
   // min(lags, N) and min(columns, N). With a mask that is not a prefix these are about the compacted sample.
   struct Decision {
