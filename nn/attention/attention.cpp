@@ -42,26 +42,21 @@ Variable Attention::forward(const AttentionInput& in) const {
   return output(in, mix(in, heads, heads.v, training()));
 }
 
+MatrixInputs Attention::matrix_inputs(const AttentionInput& in) const {
+  return {.batch = in.values.dim(0),
+          .heads = heads_,
+          .positions = in.values.dim(1),
+          .columns = head_width_,
+          .dtype = dtype(),
+          .device = device()};
+}
+
 Tensor Attention::mixing_matrix(const AttentionInput& in) const {
   const ModuleScope scope = enter();
   const NoGrad no_grad;
   check(in);
-  const Index batch = in.values.dim(0), positions = in.values.dim(1);
   const Heads heads = project(in);
-  Tensor matrix = empty({batch, heads_, positions, positions}, dtype(), device());
-  for (Index start = 0; start < positions; start += head_width_) {
-    const Index stop = std::min(positions, start + head_width_);
-    Tensor columns = zeros({positions, head_width_}, dtype(), device());  // columns start ... stop - 1 of the identity
-    for (Index j = start; j < stop; ++j) {
-      Tensor one = columns.select(0, j).slice(0, j - start, j - start + 1);
-      fill(one, 1);
-    }
-    const Tensor values = columns.expand({batch, heads_, positions, head_width_}).contiguous();
-    Tensor target = matrix.slice(3, start, stop);
-    copy(mix(in, heads, Variable(values), /*draws=*/false).value().slice(3, 0, stop - start),
-         target);  // [B, H, N, stop - start]
-  }
-  return matrix;
+  return matrix_of(matrix_inputs(in), [&](const Variable& values) { return mix(in, heads, values, /*draws=*/false); });
 }
 
 }  // namespace subquad::nn

@@ -15,6 +15,7 @@
 #include "subquad/core/mask.h"
 #include "subquad/core/rng.h"
 #include "subquad/nn/attention/config.h"
+#include "subquad/nn/attention/matrix_of.h"
 #include "subquad/nn/module.h"
 
 namespace subquad::nn {
@@ -54,6 +55,8 @@ class Attention : public Module {
   // Dropout and noise, drawn from in.rng, only where `draws`: forward's training().
   virtual Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const = 0;
   virtual Variable output(const AttentionInput& in, const Variable& mixed) const = 0;
+
+  MatrixInputs matrix_inputs(const AttentionInput& in) const;  // for pictures of parts of mix
 
  private:
   void check(const AttentionInput& in) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdint>
 
 #include "subquad/autograd/ops/compact.h"
 #include "subquad/autograd/ops/shape.h"
@@ -80,6 +81,55 @@ Index factor_count(Index length, FactorRule rule) {
   return std::max<Index>(1, log2);
 }
 
+namespace {
+
+// n sets of positions, a bit for each.
+class PositionSets {
+ public:
+  explicit PositionSets(Index positions)
+      : words_((static_cast<std::size_t>(positions) + 63) / 64), bits_(static_cast<std::size_t>(positions) * words_) {}
+
+  void insert(Index set, Index position) { row(set)[position / 64] |= std::uint64_t{1} << (position % 64); }
+
+  void unite(Index set, const PositionSets& other, Index with) {
+    for (std::size_t w = 0; w < words_; ++w) row(set)[w] |= other.bits_[static_cast<std::size_t>(with) * words_ + w];
+  }
+
+  Index count(Index set) {
+    Index sum = 0;
+    for (std::size_t w = 0; w < words_; ++w) sum += std::popcount(row(set)[w]);
+    return sum;
+  }
+
+ private:
+  std::uint64_t* row(Index set) { return bits_.data() + static_cast<std::size_t>(set) * words_; }
+
+  std::size_t words_;
+  std::vector<std::uint64_t> bits_;
+};
+
+}  // namespace
+
+std::vector<std::vector<Index>> link_reach(const std::vector<Links>& links, MixResidual residual, Index positions) {
+  PositionSets nothing(positions), itself(positions);
+  for (Index i = 0; i < positions; ++i) itself.insert(i, i);
+  PositionSets reached = itself;
+  std::vector<std::vector<Index>> counts;
+  for (const Links& factor : links) {
+    PositionSets next = residual == MixResidual::running ? reached : residual == MixResidual::fixed ? itself : nothing;
+    std::vector<Index>& count = counts.emplace_back();
+    for (Index i = 0; i < positions; ++i) {
+      for (Index k = 0; k < factor.count(); ++k) {
+        const Index column = kernels::linked_column(factor, i, k, positions);
+        if (column >= 0) next.unite(i, reached, column);
+      }
+      count.push_back(next.count(i));
+    }
+    reached = std::move(next);
+  }
+  return counts;
+}
+
 Paramixer::Paramixer(const Place& place, const AttentionConfig& config)
     : Attention(place, config),
       links_(links_of(config)),
@@ -104,11 +154,29 @@ Heads Paramixer::project(const AttentionInput& in) const {
 
 Variable Paramixer::mix(const AttentionInput& in, const Heads& /*heads*/, const Variable& values,
                         bool /*draws*/) const {
+  return through(links_, in, values);
+}
+
+Variable Paramixer::through(const std::vector<Links>& first, const AttentionInput& in, const Variable& values) const {
   // Indices run modulo the number of real positions, which must therefore stand in front.
   const Mask mask = mask_of(in), front = kernels::compact(mask);
-  const Variable w = f_(compact(contiguous(in.data), mask), front);                 // [M, B, N, L]
-  const Variable v0 = compact(contiguous(squeeze(values, 1)), mask);                // [B, N, C]
-  return unsqueeze(spread(chord_chain(w, v0, links_, residual_, front), mask), 1);  // [B, 1, N, C]
+  Variable w = f_(compact(contiguous(in.data), mask), front);  // [M, B, N, L]
+  if (first.size() < links_.size()) w = slice(w, 0, 0, static_cast<Index>(first.size()));
+  const Variable v0 = compact(contiguous(squeeze(values, 1)), mask);               // [B, N, C]
+  return unsqueeze(spread(chord_chain(w, v0, first, residual_, front), mask), 1);  // [B, 1, N, C]
+}
+
+Tensor Paramixer::partial_matrix(const AttentionInput& in, Index factors) const {
+  const auto most = static_cast<Index>(links_.size());
+  if (factors < 1 || factors > most)
+    throw Error(cat("paramixer: factors is ", factors, ", expected 1 to ", most, ", what '", path(), "' has"));
+  const ModuleScope scope = enter();
+  const std::vector<Links> first(links_.begin(), links_.begin() + factors);
+  return matrix_of(matrix_inputs(in), [&](const Variable& values) { return through(first, in, values); });
+}
+
+std::vector<std::vector<Index>> Paramixer::reach(Index positions) const {
+  return link_reach(links_, residual_, positions);
 }
 
 Variable Paramixer::output(const AttentionInput& in, const Variable& mixed) const {

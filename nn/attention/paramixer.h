@@ -34,6 +34,10 @@ class Paramixer : public Attention {
   const std::vector<Links>& links() const { return links_; }  // of each factor
   Variable link_weights(const AttentionInput& in) const;      // w [M, B, N, L], 0 at padding
 
+  // A_m [B, 1, N, N] with V_m = A_m V_0, 1 <= m <= M, else Error. That of all factors is mixing_matrix.
+  Tensor partial_matrix(const AttentionInput& in, Index factors) const;
+  std::vector<std::vector<Index>> reach(Index positions) const;  // link_reach of its links
+
   Heads project(const AttentionInput& in) const override;
 
  protected:
@@ -41,6 +45,8 @@ class Paramixer : public Attention {
   Variable output(const AttentionInput& in, const Variable& mixed) const override;
 
  private:
+  // What the first factors, those of these links, make of V_0 = values [B, 1, N, C].
+  Variable through(const std::vector<Links>& first, const AttentionInput& in, const Variable& values) const;
   Mask mask_of(const AttentionInput& in) const { return mix_padding_ ? Mask() : in.mask; }
 
   std::vector<Links> links_;
@@ -50,6 +56,10 @@ class Paramixer : public Attention {
   FactorMlp f_;
   Dropout dropout_;
 };
+
+// How many of n positions each one reaches along the links of the first 1, 2, ... M factors, with the residual,
+// whatever the weights: [M][n].
+std::vector<std::vector<Index>> link_reach(const std::vector<Links>& links, MixResidual residual, Index positions);
 
 // log2 of a length, rounded, at least 1.
 Index factor_count(Index length, FactorRule rule);
