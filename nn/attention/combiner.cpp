@@ -243,11 +243,21 @@ CombinerAttention::CombinerAttention(const Place& place, const AttentionConfig& 
   }
 }
 
-Variable CombinerAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values,
-                                bool draws) const {
+CombinerLearned CombinerAttention::learned_of(const AttentionInput& in, const Heads& heads) const {
   CombinerLearned learned = learned_;
   learned.x = in.data;
   learned.values = heads.v;
+  return learned;
+}
+
+CombinerResult CombinerAttention::combined(const AttentionInput& in) const {
+  const ModuleScope scope = enter();
+  const Heads heads = project(in);
+  return combiner_attention(heads.q, heads.k, heads.v, in.mask, config_, causal_, learned_of(in, heads));
+}
+
+Variable CombinerAttention::mix(const AttentionInput& in, const Heads& heads, const Variable& values,
+                                bool draws) const {
   RandomState random;
   if (draws && config_.attention_dropout > 0) {
     if (!in.rng.defined())
@@ -255,7 +265,7 @@ Variable CombinerAttention::mix(const AttentionInput& in, const Heads& heads, co
                       " is training and needs a RandomState, which is undefined"));
     random = in.rng.with_stream(stream_id(path()));
   }
-  return combiner_attention(heads.q, heads.k, values, in.mask, config_, causal_, learned, random).out;
+  return combiner_attention(heads.q, heads.k, values, in.mask, config_, causal_, learned_of(in, heads), random).out;
 }
 
 }  // namespace subquad::nn

@@ -77,14 +77,41 @@ CombinerResult combiner_attention(const Variable& q, const Variable& k, const Va
                                   const CombinerConfig& config, bool causal, const CombinerLearned& learned = {},
                                   const RandomState& random = {});
 
+// What a query gives to tokens, and what to summaries, for study: A = direct + summaries local, rows of it sum to 1.
+// S counts the summaries of all tables of kernels/block_attention, one table after the other; `average` has vertical's
+// and horizontal's, each with half of its weights. Outside of any graph; memory N (N + 2 S).
+struct CombinerWeights {
+  Tensor direct;     // [B, H, N, N]: on tokens in sight; 0 elsewhere
+  Tensor summaries;  // [B, H, N, S]: on summaries
+  Tensor local;      // [B, H, S, N]: p(j | S), how a summary averages its tokens
+};
+CombinerWeights combiner_weights(const Variable& q, const Variable& k, const Variable& v, const Mask& mask,
+                                 const CombinerConfig& config, bool causal, const CombinerLearned& learned = {});
+
+// The same by the pattern alone, in rising numbers. A mask is [1, N].
+struct CombinerSight {
+  std::vector<std::vector<Index>> direct;     // [N]: the tokens that each query sees
+  std::vector<std::vector<Index>> summaries;  // [N]: the summaries that it sees, 0 ... S - 1
+  std::vector<std::vector<Index>> tokens;     // [S]: what stands behind each summary; rowmajor: the token's whole row
+};
+CombinerSight combiner_sight(const CombinerConfig& config, bool causal, Index positions, const Mask& mask = {});
+
 class CombinerAttention : public QkvAttention {
  public:
   CombinerAttention(const Place& place, const AttentionConfig& config);
+
+  // Those of evaluation.
+  CombinerResult combined(const AttentionInput& in) const;  // what mix computes for heads.v
+  CombinerWeights weights(const AttentionInput& in) const;
+  CombinerSight sight(Index positions, const Mask& mask = {}) const;
+  const CombinerConfig& config() const { return config_; }  // with the segment that it chose
 
  protected:
   Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const override;
 
  private:
+  CombinerLearned learned_of(const AttentionInput& in, const Heads& heads) const;
+
   CombinerConfig config_;
   bool causal_;
   CombinerLearned learned_;
