@@ -16,7 +16,7 @@
 # peers: the same rows beside the same work in PyTorch (eager and compiled) and JAX, results compared first (bench/peers). PyTorch comes
 # from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers, JAX with it; without JAX, PyTorch is the only peer.
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
-# 2^17, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13.
+# 2^17, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13, its layer and step, too.
 # memory: forward and backward of an encoder layer with each attention at a million positions, B = 1, H = 1, E = 32, which shall take
 # under 16 GiB, and how time grows from 2^10 on.
 # threads: wall time of the attentions on one thread and on all processors, for information.
@@ -146,7 +146,7 @@ growth() {
     to=$largest shape=(--batch 1)
     case $op in
       matmul | pinv) continue ;;  # no N of a sequence
-      softmax | attention) to=8192 ;;
+      softmax | softmax_layer | softmax_step | attention) to=8192 ;;
       top_k) shape=(--batch 128 --k 4) ;;  # else calls and the sorting of what is kept, whatever N is, outweigh the search
     esac
     # shellcheck disable=SC2086  # options are words
