@@ -71,21 +71,23 @@ void draw_combiner(Svg& svg, double x) {
 }  // namespace
 
 std::string overview() {
-  Svg svg(kWide, 216, "Which entries of the attention matrix each of the five mechanisms computes");
+  Svg svg(kWide, 230, "Which entries of the attention matrix each of the five mechanisms computes");
   struct Panel {
-    std::string_view name, what;
+    std::string_view name, what, note;
     void (*draw)(Svg&, double);
   };
-  const Panel panels[] = {{"softmax", "all N×N, never stored", draw_softmax},
-                          {"Nyströmformer", "N×m · m×m · m×N", draw_nystrom},
-                          {"FSAT", "predicted lags and columns", draw_fsat},
-                          {"Paramixer", "log₂N sparse factors", draw_paramixer},
-                          {"Combiner", "own block, others as wholes", draw_combiner}};
+  const Panel panels[] = {{"softmax", "all N×N, never stored", "", draw_softmax},
+                          {"Nyströmformer", "N×m · m×m · m×N", "", draw_nystrom},
+                          {"FSAT", "predicted lags and columns", "(our reconstruction)", draw_fsat},
+                          {"Paramixer", "log₂N sparse factors", "", draw_paramixer},
+                          {"Combiner", "own block, others as wholes", "", draw_combiner}};
   double x = 20;
   for (const Panel& panel : panels) {
     panel.draw(svg, x);
     svg.text(x + kSide / 2, kTop + kSide + 22, panel.name, {.anchor = Anchor::middle, .size = 15, .bold = true});
     svg.text(x + kSide / 2, kTop + kSide + 40, panel.what, {.anchor = Anchor::middle, .size = 11, .soft = true});
+    if (!panel.note.empty())
+      svg.text(x + kSide / 2, kTop + kSide + 55, panel.note, {.anchor = Anchor::middle, .size = 11, .soft = true});
     x += kSide + 20;
   }
   return svg.str();

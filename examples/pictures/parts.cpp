@@ -35,6 +35,13 @@ void sign_legend(Svg& svg, double x, double y) {
   svg.text(x + 98, y + 11, "negative", {.size = 12});
 }
 
+void direct_legend(Svg& svg, double x, double y) {
+  svg.cell({.x = x, .y = y, .cell = 12}, 0, 0, kDirect, 9);
+  svg.text(x + 18, y + 11, "direct token", {.size = 12});
+  svg.cell({.x = x + 108, .y = y, .cell = 12}, 0, 0, kSummary, 9);
+  svg.text(x + 126, y + 11, "through a summary", {.size = 12});
+}
+
 void bars(Svg& svg, const std::vector<double>& values, const Chart& chart, const std::function<Mark(Index)>& mark) {
   const double high = std::max(0.0, *std::max_element(values.begin(), values.end()));
   const double low = std::min(0.0, *std::min_element(values.begin(), values.end()));

@@ -16,6 +16,10 @@ void tokens_along(Svg& svg, const Grid& grid, Index count, std::string_view what
 void legend(Svg& svg, double x, double y, double most);                                     // ten shades, 0 to `most`
 void sign_legend(Svg& svg, double x, double y);
 
+inline constexpr Mark kDirect{.shape = Shape::square, .ink = Ink::blue};  // of Combiner: a token that is seen itself,
+inline constexpr Mark kSummary{.shape = Shape::small_square, .ink = Ink::orange};  // and one that is seen in a summary
+void direct_legend(Svg& svg, double x, double y);
+
 // Bars for numbers that may be negative, from a line at 0.
 struct Chart {
   double x = 0, y = 0, step = 9, height = 80;
