@@ -17,6 +17,7 @@ std::string pinv();               // A Z_t on its way to the identity; which sin
 std::string fsat();               // scores of lags and columns, what is chosen
 std::string paramixer();          // factors of each protocol, and their product
 std::string paramixer_reach();    // the positions that one of them has heard of after each factor
+std::string ranks();              // singular values of what values are multiplied with
 std::string combiner();           // one query's entries, and the matrix that they make
 std::string combiner_patterns();  // what is direct and what is summarised, per pattern
 
