@@ -58,7 +58,7 @@ std::string nystrom() {
   const nn::NystromFactors f = factors();
   const Tensor exact = softmax_matrix(), product = mixing_matrix(config_of(kLandmarks));
   const double y = 92;
-  heading(svg, 30, 28, "1  Three thin factors in place of one square", "");
+  heading(svg, 30, 28, "Three thin factors in place of one square", "");
   draw_factor(svg, plain(f.f), {.x = 30, .y = y, .cell = 9}, "F", "24 × 6");
   svg.text(96, y + 30, "×", {.size = 18});
   draw_factor(svg, plain(f.z), {.x = 120, .y = y, .cell = 9}, "Z ≈ A⁻¹", "6 × 6");
@@ -83,7 +83,7 @@ std::string nystrom() {
   middle.x = 300;
   right.x = 570;
   const Tensor missed = difference(product, exact);
-  heading(svg, left.x, 352, "2  F Z S", "rank 6, some weights below 0");
+  heading(svg, left.x, 352, "Their product F Z S", "rank 6, some weights below 0");
   svg.matrix(product, left, signs(product));
   tokens_along(svg, left, kTokens);
   heading(svg, middle.x, 352, "softmax", "the same q and k");

@@ -40,6 +40,16 @@ TEST_CASE("pictures: those in nn/attention are what draw_attention draws now, on
     if (entry.path().extension() == ".svg") CHECK(names.contains(entry.path().filename().string()));
 }
 
+TEST_CASE("pictures: each stands in a page of nn/attention") {
+  std::string pages;
+  for (const auto& entry : std::filesystem::directory_iterator(kFolder))
+    if (entry.path().extension() == ".md") pages += test::read_text(entry.path());
+  for (const Picture& picture : all_pictures()) {
+    CAPTURE(picture.name);
+    CHECK(pages.find(cat("](", picture.name, ".svg)")) != std::string::npos);
+  }
+}
+
 TEST_CASE("pictures: all attentions see the same q and k") {
   const QueriesAndKeys want = queries_and_keys();
   CHECK(test::same_bits(want.q.contiguous(), want.k.contiguous()));
