@@ -74,9 +74,10 @@ std::string nystrom() {
   draw_segments(svg, 458, 70);
   svg.text(458, 168, "Where the tokens of a segment are alike, their mean");
   svg.text(458, 186, "stands for each of them and nothing is lost.");
-  svg.text(458, 218, "A token that is unlike its neighbours (5 and 18 here)");
-  svg.text(458, 236, "is a quarter of its segment's mean: its bright");
-  svg.text(458, 254, "column spreads over the whole segment.");
+  svg.text(458, 212, "F and S look at every query and every key, so what");
+  svg.text(458, 230, "all share stays: the bright columns 5 and 18.");
+  svg.text(458, 258, "What a pair has to itself, the thin diagonals, turns");
+  svg.text(458, 276, "into blocks as wide as a segment.");
 
   const Grid left{.x = 30, .y = 398, .cell = 10, .most = largest(exact)};
   Grid middle = left, right = left;

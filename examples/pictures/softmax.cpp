@@ -84,8 +84,8 @@ std::string local() {
   svg.matrix(near, band);
   tokens_along(svg, band, kTokens);
   legend(svg, 560, 80, all.most);
-  svg.text(560, 140, "Neighbours share the whole weight:");
-  svg.text(560, 158, "it is darker than softmax's band.");
+  svg.text(560, 140, "Neighbours share the whole weight,");
+  svg.text(560, 158, "so the band is darker.");
   svg.text(560, 190, cat("Of softmax's weight it holds ", digits(100 * mass(exact, near), 0), " %."));
   svg.text(560, 222, "Nothing beyond is seen, however alike:");
   svg.text(560, 240, "the diagonals 8 apart are gone.");
