@@ -1,0 +1,136 @@
+// The commands that pages show, run as a reader would: all ```sh blocks of a page one after another, in a folder that
+// looks like the project's root and whose build/release/bin is this build's.
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <regex>
+#include <sstream>
+#include <vector>
+
+#include "subquad/core/error.h"
+#include "subquad/tests/support/temporary_folder.h"
+
+using namespace subquad;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path kRoot = SUBQUAD_SOURCE_DIR;
+
+// A command that takes long as it is shown gets further options here.
+struct Shortened {
+  std::string command;  // where a line begins so,
+  std::string options;  // these are added before its comment
+};
+
+const std::vector<Shortened> kShortened = {
+    {"bash examples/quickstart.sh", " --help"},  // .ci/run runs it
+    {"build/release/bin/make_data", " --count 400 --max-length 60"},
+    {"build/release/bin/adding_problem", " --steps 4 --evaluate-every 4 --test-items 40"},
+    {"build/release/bin/train_lra --preset", " --steps 4 --evaluate-every 2 --batch-size 4"},
+};
+
+std::string shortened(const std::string& line) {
+  for (const Shortened& rule : kShortened) {
+    if (!line.starts_with(rule.command)) continue;
+    const std::size_t end = line.find_last_not_of(' ', line.find(" #")) + 1;
+    return line.substr(0, end) + rule.options + line.substr(end);
+  }
+  return line;
+}
+
+// The page as a script: its ```sh blocks, every other line empty, so that line numbers are the page's.
+std::string script_of(const std::string& page) {
+  std::istringstream lines(page);
+  std::ostringstream script;
+  bool in_block = false;
+  std::string line;
+  std::getline(lines, line);  // the title
+  script << "set -euo pipefail; trap 'echo \"line $LINENO: $BASH_COMMAND\" >&2' ERR\n";
+  while (std::getline(lines, line)) {
+    const bool fence = line.starts_with("```");
+    if (in_block && !fence) script << shortened(line);
+    if (fence) in_block = line == "```sh";
+    script << "\n";
+  }
+  return script.str();
+}
+
+// A program of the interpreter that this build lacks; "" when it has all that the script runs.
+std::string not_built(const std::string& script) {
+  static const std::regex kInterpreted(R"(build/release/bin/(\w+_simt))");
+  for (std::sregex_iterator found(script.begin(), script.end(), kInterpreted), end; found != end; ++found)
+    if (!fs::exists(fs::path(SUBQUAD_BIN_DIR) / (*found)[1].str())) return (*found)[1];
+  return "";
+}
+
+struct Ran {
+  int status = 0;
+  std::string text;
+};
+
+Ran run_script(const std::string& script) {
+  const test::TemporaryFolder folder;
+  const fs::path root = folder / "root";
+  fs::create_directories(root / "build" / "release");
+  fs::create_symlink(SUBQUAD_BIN_DIR, root / "build" / "release" / "bin");
+  for (const char* name : {"core", "kernels", "autograd", "nn", "examples", "tests", "bench", "cmake"})
+    fs::create_symlink(kRoot / name, root / name);
+  test::write_text(folder / "script", script);
+  const std::string command = cat("cd '", root.string(), "' && timeout 600 bash ../script > ../text 2>&1 < /dev/null");
+  const int status = std::system(command.c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128, test::read_text(folder / "text")};
+}
+
+std::vector<fs::path> pages_with_commands() {
+  std::vector<fs::path> pages = {"examples/README.md",         "examples/playground/README.md",
+                                 "examples/inspect/README.md", "examples/compare/README.md",
+                                 "autograd/engine.md",         "kernels/cuda.md"};
+  for (const auto& entry : fs::directory_iterator(kRoot / "nn" / "attention"))
+    if (entry.path().extension() == ".md") pages.push_back(fs::relative(entry.path(), kRoot));
+  std::erase_if(pages, [](const fs::path& page) { return !fs::exists(kRoot / page); });
+  std::sort(pages.begin(), pages.end());
+  return pages;
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("cpu");
+
+TEST_CASE("page commands: a command that fails is found, with its line") {
+  const std::string page =
+      "# A page\n\n```sh\nls build/release/bin > listed\nls examples/README.md   # there\n```\n\nWords.\n\n";
+  const Ran good = run_script(script_of(page + "```\nfalse\n```\n"));
+  CAPTURE(good.text);
+  CHECK_EQ(good.status, 0);
+  const Ran bad = run_script(script_of(page + "```sh\ntest -s listed\nls no_such_file | sort\necho after\n```\n"));
+  CAPTURE(bad.text);
+  CHECK_NE(bad.status, 0);
+  CHECK_NE(bad.text.find("line 12: "), std::string::npos);
+  CHECK_EQ(bad.text.find("after"), std::string::npos);
+  CHECK_EQ(shortened("build/release/bin/make_data --task listops    # here"),
+           "build/release/bin/make_data --task listops --count 400 --max-length 60    # here");
+}
+
+TEST_CASE("page commands: every command of the pages that teach ends well") {
+#ifdef __SANITIZE_ADDRESS__
+  MESSAGE("left out under the sanitizers: they see the programs in tests of their own");
+  return;
+#endif
+  for (const fs::path& page : pages_with_commands()) {
+    const std::string script = script_of(test::read_text(kRoot / page));
+    CAPTURE(page.string());
+    if (const std::string program = not_built(script); !program.empty()) {
+      MESSAGE(page.string() << ": left out, this build has no " << program);
+      continue;
+    }
+    const Ran ran = run_script(script);
+    CHECK_MESSAGE(ran.status == 0, page.string() << ": " << ran.text);
+  }
+}
+
+TEST_SUITE_END();
