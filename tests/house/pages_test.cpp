@@ -60,7 +60,8 @@ bool is_program(const std::string& name) {
            std::regex_search(test::read_text(kRoot / "bench" / "CMakeLists.txt"), family);
   }
   if (name.starts_with("test_")) return fs::exists(kRoot / "tests" / name.substr(5));
-  if (fs::exists(kRoot / "examples" / (name + ".cpp"))) return true;
+  for (const fs::path& folder : {kRoot / "examples", kRoot / "examples" / "playground"})
+    if (fs::exists(folder / (name + ".cpp"))) return true;
   for (const auto& entry : fs::directory_iterator(kRoot / "examples"))
     if (fs::exists(entry.path() / (name + "_main.cpp"))) return true;
   return false;

@@ -1,0 +1,58 @@
+// A sixth attention by hand, trained at once: linear attention (Katharopoulos et al. 2020, equations 4 to 7). O(N E^2).
+//
+//   out[i] = phi(q[i]) S / (phi(q[i]) . z)
+//   S = sum_j phi(k[j])^T v[j]     z = sum_j phi(k[j])     phi(x) = elu(x) + 1
+//
+// Run it without arguments, or with another kind to compare with: own_attention softmax
+#include <iostream>
+
+#include "subquad/autograd/ops/elementwise.h"
+#include "subquad/autograd/ops/matmul.h"
+#include "subquad/autograd/ops/reduce.h"
+#include "subquad/autograd/ops/shape.h"
+#include "subquad/examples/lra/program.h"
+#include "subquad/examples/playground/recall.h"
+#include "subquad/kernels/count_correct/count_correct.h"
+#include "subquad/nn/attention/qkv_attention.h"
+#include "subquad/nn/losses.h"
+#include "subquad/nn/optim/optimizer.h"
+
+using namespace subquad;
+
+struct LinearAttention : nn::QkvAttention {  // which has the projections; what mix says is all that is new
+  using QkvAttention::QkvAttention;
+  Variable mix(const nn::AttentionInput& in, const nn::Heads& heads, const Variable& v, bool /*draws*/) const override {
+    const auto phi = [](const Variable& x) { return add(exp(neg(relu(neg(x)))), relu(x)); };  // x > 0 ? x + 1 : e^x
+    const Variable q = phi(heads.q), zero(zeros({1}, v.dtype(), v.device()));                 // [B, H, N, E]
+    Variable k = phi(heads.k);
+    if (in.mask.defined()) k = where(in.mask.real.unsqueeze(1).unsqueeze(3), k, zero);  // padding weighs nothing
+    const Variable s = matmul(transpose(k, 2, 3), v), z = sum(k, {2}, true);            // [B, H, E, C], [B, H, 1, E]
+    return div(matmul(q, s), add_scalar(sum(mul(q, z), {3}, true), 1e-6));              // [B, H, N, C]
+  }
+};
+
+int train(const std::vector<std::string>& args) {
+  playground::RecallModel model([&](const nn::Place& place, nn::AttentionConfig config) {
+    config.kind = args.empty() ? "linear" : args[0];
+    return args.empty() ? std::make_unique<LinearAttention>(place, config) : nn::make_attention(place, config);
+  });
+  nn::ParameterArena arena(model);
+  const auto optimizer = nn::make_optimizer(arena, {.kind = "adam"});
+  optimizer->set_rate(3e-3);
+  for (int step = 0; step <= 800; ++step) {
+    const playground::RecallBatch batch = playground::recall_batch(64, step);  // no sample comes twice
+    const Variable logits = model(batch.tokens), loss = nn::cross_entropy(logits, batch.answers);
+    arena.zero_grad();
+    backward(loss);
+    optimizer->step();
+    if (step % 100 > 0) continue;
+    const double right = kernels::count_correct(logits.value(), batch.answers).item<std::int32_t>();
+    std::cout << "step " << step << ": loss " << loss.value().item<float>() << ", right " << 100 * right / 64
+              << " %, weight on the answer " << model.weight_on_answer(batch) << "\n";
+  }
+  return 0;
+}
+
+int main(int argc, char** argv) {
+  return lra::run_program("own_attention", argc, argv, train);
+}
