@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <regex>
 #include <sstream>
 #include <vector>
@@ -21,26 +22,23 @@ namespace {
 
 const fs::path kRoot = SUBQUAD_SOURCE_DIR;
 
-// A command that takes long as it is shown gets further options here.
-struct Shortened {
-  std::string command;  // where a line begins so,
-  std::string options;  // these are added before its comment
-};
-
-const std::vector<Shortened> kShortened = {
+// Commands that take long as they are shown get further options here.
+const std::string kShortRun = " --steps 4 --evaluate-every 2 --batch-size 4";
+const std::map<std::string, std::string> kShortened = {
     {"bash examples/quickstart.sh", " --help"},  // .ci/run runs it
-    {"build/release/bin/make_data", " --count 400 --max-length 60"},
-    {"build/release/bin/adding_problem", " --steps 4 --evaluate-every 4 --test-items 40"},
-    {"build/release/bin/train_lra --preset", " --steps 4 --evaluate-every 2 --batch-size 4"},
-};
+    {"build/release/bin/make_data --task listops --out data/listops --seed 1", " --count 400 --max-length 60"},
+    {"build/release/bin/train_lra --preset examples/lra/presets/listops/softmax-short.toml --data data/listops --out "
+     "runs/first",
+     kShortRun},
+    {"build/release/bin/train_lra --preset examples/lra/presets/listops/nystrom-short.toml --data data/listops --out "
+     "runs/second",
+     kShortRun},
+    {"build/release/bin/adding_problem --length 128 --protocol cdil", " --steps 4 --evaluate-every 4 --test-items 40"}};
 
 std::string shortened(const std::string& line) {
-  for (const Shortened& rule : kShortened) {
-    if (!line.starts_with(rule.command)) continue;
-    const std::size_t end = line.find_last_not_of(' ', line.find(" #")) + 1;
-    return line.substr(0, end) + rule.options + line.substr(end);
-  }
-  return line;
+  const std::size_t end = line.find_last_not_of(' ', line.find(" #")) + 1;
+  const auto found = kShortened.find(line.substr(0, end));
+  return found == kShortened.end() ? line : found->first + found->second + line.substr(end);
 }
 
 // The page as a script: its ```sh blocks, every other line empty, so that line numbers are the page's.
@@ -60,10 +58,10 @@ std::string script_of(const std::string& page) {
   return script.str();
 }
 
-// A program of the interpreter that this build lacks; "" when it has all that the script runs.
+// A program that this build was asked to go without, of the interpreter or a benchmark; "" when it has all of them.
 std::string not_built(const std::string& script) {
-  static const std::regex kInterpreted(R"(build/release/bin/(\w+_simt))");
-  for (std::sregex_iterator found(script.begin(), script.end(), kInterpreted), end; found != end; ++found)
+  static const std::regex kOptional(R"(build/release/bin/(\w+_simt|bench_\w+))");
+  for (std::sregex_iterator found(script.begin(), script.end(), kOptional), end; found != end; ++found)
     if (!fs::exists(fs::path(SUBQUAD_BIN_DIR) / (*found)[1].str())) return (*found)[1];
   return "";
 }
@@ -112,8 +110,8 @@ TEST_CASE("page commands: a command that fails is found, with its line") {
   CHECK_NE(bad.status, 0);
   CHECK_NE(bad.text.find("line 12: "), std::string::npos);
   CHECK_EQ(bad.text.find("after"), std::string::npos);
-  CHECK_EQ(shortened("build/release/bin/make_data --task listops    # here"),
-           "build/release/bin/make_data --task listops --count 400 --max-length 60    # here");
+  CHECK_EQ(shortened("bash examples/quickstart.sh    # here"), "bash examples/quickstart.sh --help    # here");
+  CHECK_EQ(shortened("bash examples/quickstart.sh --steps 5"), "bash examples/quickstart.sh --steps 5");
 }
 
 TEST_CASE("page commands: every command of the pages that teach ends well") {
