@@ -48,14 +48,13 @@ class Attention : public Module {
   Index heads() const { return heads_; }
   Index head_width() const { return head_width_; }
 
-  // The q, k and v that forward makes of `in`; k and v of padded positions are finite and otherwise unspecified.
+  // The three steps. k and v of padded positions are finite and otherwise unspecified.
   virtual Heads project(const AttentionInput& in) const = 0;
-
- protected:
   // Dropout and noise, drawn from in.rng, only where `draws`: forward's training().
   virtual Variable mix(const AttentionInput& in, const Heads& heads, const Variable& values, bool draws) const = 0;
   virtual Variable output(const AttentionInput& in, const Variable& mixed) const = 0;
 
+ protected:
   MatrixInputs matrix_inputs(const AttentionInput& in) const;  // for pictures of parts of mix
 
  private:
