@@ -49,6 +49,7 @@ class Learner {
   Prediction predict(const Batch& batch);  // no dropout, no graph
 
   Index parameter_count() const { return model_->parameter_count(); }
+  nn::Classifier& model() { return *model_; }
 
   // "model.<parameter>", "optimizer.m.<parameter>", ...; views, which the next step changes.
   nn::StateDict state_dict() const;

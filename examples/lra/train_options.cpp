@@ -224,12 +224,27 @@ void settle(CLI::App& app, TrainOptions& options) {
   settle_option(app, "--pad-to", options.batches.pad_to, fixed ? options.model.encoder.max_length : 0);
 }
 
-void finish(CLI::App& app, TrainOptions& options) {
-  if (options.data.folder.empty()) throw OptionError("--data is required");
-  if (options.out.empty() && !options.check_data) throw OptionError("--out is required");
+// Settles and checks what is about the task and the model; the options that they do not read.
+std::vector<UnreadOption> settle_and_check(CLI::App& app, TrainOptions& options) {
   std::vector<UnreadOption> unread = unread_task_options(options.data.task);
   refuse_unread(app, unread);
   settle(app, options);
+  const Index max_length = options.model.encoder.max_length;
+  if (options.batches.pad_to > max_length)
+    throw OptionError(cat("--pad-to ", options.batches.pad_to, " is more than --max-length ", max_length));
+  check_model_options(app, options.model, options.batches.pad_to);
+  if (options.batches.zero_is_pad && options.model.mix_padding)
+    throw OptionError("--zero-is-pad does not go with --mix-padding, which hides nothing");
+  options.batches.max_length = max_length;
+  const std::vector<UnreadOption> of_model = unread_model_options(app, options.model);
+  unread.insert(unread.end(), of_model.begin(), of_model.end());
+  return unread;
+}
+
+void finish(CLI::App& app, TrainOptions& options) {
+  if (options.data.folder.empty()) throw OptionError("--data is required");
+  if (options.out.empty() && !options.check_data) throw OptionError("--out is required");
+  std::vector<UnreadOption> unread = settle_and_check(app, options);
   if (!options.seeds.empty() && options.seed != TrainOptions().seed)
     throw OptionError(cat("--seed ", options.seed, " does not go with --seeds, which says the seed of each run"));
   if (options.device == "cpu" && options.precision != Precision::fp32)
@@ -238,16 +253,7 @@ void finish(CLI::App& app, TrainOptions& options) {
   if (options.cuda_graph && options.batches.accumulate > 1)
     throw OptionError(cat("--cuda-graph does not go with --accumulate ", options.batches.accumulate,
                           ": a recorded step is one batch"));
-  const Index max_length = options.model.encoder.max_length;
-  if (options.batches.pad_to > max_length)
-    throw OptionError(cat("--pad-to ", options.batches.pad_to, " is more than --max-length ", max_length));
-  check_model_options(app, options.model, options.batches.pad_to);
-  if (options.batches.zero_is_pad && options.model.mix_padding)
-    throw OptionError("--zero-is-pad does not go with --mix-padding, which hides nothing");
-  options.batches.max_length = max_length;
   options.schedule.total = options.steps;
-  const std::vector<UnreadOption> of_model = unread_model_options(app, options.model);
-  unread.insert(unread.end(), of_model.begin(), of_model.end());
   if (options.batches.pad_to > 0) unread.push_back({"--pad-multiple", "--pad-to 0"});
   options.config = without_options(app.config_to_str(true, false), unread);
   options.config_with_help = app.config_to_str(true, true);
@@ -271,6 +277,37 @@ bool parse_train_options(const std::vector<std::string>& args, TrainOptions& opt
   }
   finish(*app, options);
   return true;
+}
+
+void add_fresh_model_options(CLI::App& app, TrainOptions& options) {
+  {
+    const OptionGroup fresh(app, "A fresh model");
+    add_task_options(app, options);
+  }
+  for (const char* own : {"--out", "--device", "--threads", "--check-data"}) app.remove_option(app.get_option(own));
+  constexpr const char* kHidden = "";  // presets have them
+  for (const char* name : {"--data", "--train-samples", "--validation-samples", "--test-samples", "--paper-protocol",
+                           "--seeds", "--precision", "--cuda-graph"})
+    app.get_option(name)->group(kHidden);
+  {
+    const OptionGroup hidden(app, kHidden);
+    add_training_options(app, options);
+    add_batch_options(app, options);
+    add_run_options(app, options);
+  }
+  {
+    const OptionGroup model(app, "Model");
+    add_model_options(app, options.model);
+  }
+  add_attention_options(app, options.model.encoder.attention);
+  app.set_config("--preset", "", "TOML file of train_lra with any of these options, without the dashes")
+      ->type_name("FILE");
+}
+
+void settle_fresh_model(CLI::App& app, TrainOptions& options) {
+  settle_and_check(app, options);
+  options.precision = Precision::fp32;
+  options.cuda_graph = false;
 }
 
 TrainOptions read_run_options(const RunFolder& run, const RunUse& use) {

@@ -13,6 +13,10 @@
 #include "subquad/nn/optim/optimizer.h"
 #include "subquad/nn/schedule.h"
 
+namespace CLI {
+class App;
+}
+
 namespace subquad::lra {
 
 struct TrainOptions {
@@ -51,6 +55,13 @@ struct TrainOptions {
 // False when --help was asked for and has been printed. OptionError for whatever is wrong with the options alone; the
 // data and the folders have not been looked at yet, but for the config.toml of a resumed run.
 bool parse_train_options(const std::vector<std::string>& args, TrainOptions& options);
+
+// For programs that look at a model which nobody has trained: the options that say its task, itself and its attention,
+// --seed, and --preset, whose training options are read and left. What such a program has options of its own for
+// (--out, --device, --threads) is not among them. After parsing settle_fresh_model gives the defaults that depend on
+// others, and checks: OptionError.
+void add_fresh_model_options(CLI::App& app, TrainOptions& options);
+void settle_fresh_model(CLI::App& app, TrainOptions& options);
 
 // What a program that only uses a run's model may choose; empty, or 0: as in the run's config.toml.
 struct RunUse {
