@@ -189,7 +189,7 @@ TEST_CASE("inspect: reduced says how many elements stand behind each number") {
       const Reduced got = reduced(a, most, how);
       CHECK(got.rows == rows);
       CHECK(got.columns == columns);
-      const Index block = got.block, down = (rows + block - 1) / block, across = (columns + block - 1) / block;
+      const Index block = got.blocks.rows, down = (rows + block - 1) / block, across = (columns + block - 1) / block;
       CHECK(got.values.shape() == Shape{down, across});
       CHECK(std::max(down, across) <= most);
       CHECK((block == 1 || std::max(rows, columns) > most * (block - 1)));
