@@ -33,6 +33,10 @@ const std::map<std::string, std::string> kShortened = {
     {"build/release/bin/train_lra --preset examples/lra/presets/listops/nystrom-short.toml --data data/listops --out "
      "runs/second",
      kShortRun},
+    {"build/release/bin/make_data --task listops --out data/listops-quick --seed 1 --max-length 200", " --count 400"},
+    {"build/release/bin/train_lra --preset examples/lra/presets/listops/nystrom-quick.toml --data data/listops-quick "
+     "--out runs/first",
+     kShortRun},
     {"build/release/bin/adding_problem --length 128 --protocol cdil", " --steps 4 --evaluate-every 4 --test-items 40"}};
 
 std::string shortened(const std::string& line) {

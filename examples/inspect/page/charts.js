@@ -1,0 +1,92 @@
+// Curves as SVG. Lines differ in dashes as well as in colour, and are named at their ends.
+const kChart = { width: 460, height: 230, left: 56, right: 104, top: 10, bottom: 38 };
+
+// chart: title, about, x and y (names of the axes), log and logX (powers of ten upwards, to the right), whole (x counts
+// things), lines [{name, points [[x, y], ...]}], marks [[x, y], ...] (what was chosen, as rings) and their name
+function addChart(parent, chart) {
+  const lines = chart.lines.map(line => ({ ...line,
+    points: line.points.filter(p => (!chart.log || p[1] > 0) && (!chart.logX || p[0] > 0)) }));
+  const marks = (chart.marks ?? []).filter(p => !chart.log || p[1] > 0);
+  const all = [...lines.flatMap(line => line.points), ...marks];
+  if (all.length === 0) return;
+  const figure = add(parent, "figure", { class: "chart" });
+  add(figure, "figcaption", {}, chart.title);
+  if (chart.about) add(figure, "p", { class: "soft" }, chart.about);
+  const svg = add(figure, "svg", { viewBox: `0 0 ${kChart.width} ${kChart.height}`, role: "img", "aria-label": chart.title });
+  const x = axis(all.map(p => p[0]), chart.logX, kChart.left, kChart.width - kChart.right);
+  const y = axis([...all.map(p => p[1]), ...(chart.log ? [] : [0])], chart.log, kChart.height - kChart.bottom, kChart.top);
+  drawAxes(svg, chart, x, y);
+  for (const mark of marks) add(svg, "circle", { class: "mark", cx: x.place(mark[0]), cy: y.place(mark[1]), r: 3.5 });
+  drawLines(svg, lines, x, y);
+  if (marks.length > 0 && chart.markName) add(figure, "p", { class: "soft" }, `Rings: ${chart.markName}.`);
+  const some = lines.filter(line => line.points.length > 0);
+  svg.addEventListener("pointermove", e => {
+    const box = svg.getBoundingClientRect(), at = x.value((e.clientX - box.left) / box.width * kChart.width);
+    const nearest = line => line.points.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a);
+    if (some.length === 0) return;
+    showTip([`${chart.x} ${numberText(nearest(some[0])[0])}`, ...some.map(l => `${l.name}: ${numberText(nearest(l)[1])}`)], e.clientX, e.clientY);
+  });
+  svg.addEventListener("pointerleave", () => showTip(null));
+}
+
+function drawLines(svg, lines, x, y) {
+  const some = lines.map((line, i) => ({ line, i })).filter(({ line }) => line.points.length > 0);
+  const ends = some.map(end => ({ ...end, y: y.place(end.line.points.at(-1)[1]) })).sort((a, b) => a.y - b.y);
+  ends.forEach((end, k) => { if (k > 0) end.y = Math.max(end.y, ends[k - 1].y + 13); });
+  const beyond = Math.max(0, ends.length > 0 ? ends.at(-1).y - (kChart.height - kChart.bottom) : 0);
+  for (const { line, i, y: at } of ends) {
+    const points = line.points.map(p => `${x.place(p[0]).toFixed(1)},${y.place(p[1]).toFixed(1)}`).join(" ");
+    if (line.points.length > 1) add(svg, "polyline", { class: `line${i}`, points });
+    else add(svg, "circle", { class: `dot line${i}`, cx: x.place(line.points[0][0]), cy: y.place(line.points[0][1]), r: 3 });
+    add(svg, "text", { class: `name line${i}`, x: kChart.width - kChart.right + 5, y: at - beyond + 4 }, line.name);
+  }
+}
+
+// Where values stand between two places, and back.
+function axis(values, log, from, to) {
+  const f = log ? Math.log10 : v => v, back = log ? v => 10 ** v : v => v;
+  let low = f(values.reduce((a, b) => Math.min(a, b))), high = f(values.reduce((a, b) => Math.max(a, b)));
+  if (!(high > low)) [low, high] = [low - .5, high + .5];
+  const place = v => from + (f(v) - low) / (high - low) * (to - from);
+  const value = p => back(low + (p - from) / (to - from) * (high - low));
+  return { place, value, ticks: ticksOf(low, high, log).map(back) };
+}
+
+function ticksOf(low, high, log) {
+  if (log) return logTicks(low, high);
+  const rough = (high - low) / 4, power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map(m => m * power).find(s => s >= rough), ticks = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i) ticks.push(i * step);
+  return ticks;
+}
+
+// Powers of ten; where there are few, twice and five times these, too.
+function logTicks(low, high) {
+  const powers = [...Array(Math.ceil(high) - Math.floor(low) + 1).keys()].map(i => Math.floor(low) + i);
+  const inside = ticks => ticks.filter(tick => tick >= low - 1e-9 && tick <= high + 1e-9);
+  const every = Math.ceil(inside(powers).length / 6), few = inside(powers).length < 3;
+  return few ? inside(powers.flatMap(p => [p, p + Math.log10(2), p + Math.log10(5)])) : inside(powers).filter(p => p % every === 0);
+}
+
+function drawAxes(svg, chart, x, y) {
+  const right = kChart.width - kChart.right, bottom = kChart.height - kChart.bottom;
+  for (const tick of y.ticks) {
+    add(svg, "line", { class: "grid", x1: kChart.left, x2: right, y1: y.place(tick), y2: y.place(tick) });
+    add(svg, "text", { class: "end", x: kChart.left - 5, y: y.place(tick) + 4 }, numberText(Number(tick.toPrecision(6))));
+  }
+  for (const tick of x.ticks.filter(tick => !chart.whole || Number.isInteger(Number(tick.toPrecision(6)))))
+    add(svg, "text", { class: "middle", x: x.place(tick), y: bottom + 15 }, numberText(Number(tick.toPrecision(6))));
+  add(svg, "text", { class: "middle", x: (kChart.left + right) / 2, y: bottom + 32 }, chart.x);
+  add(svg, "text", { class: "middle", transform: `translate(11 ${(kChart.top + bottom) / 2}) rotate(-90)` }, chart.y);
+}
+
+// Shares of a whole, each a bar with its name and number.
+function addBars(parent, bars) {
+  const list = add(parent, "ul", { class: "bars" }), most = bars.reduce((m, bar) => Math.max(m, Math.abs(bar.value)), 0) || 1;
+  for (const bar of bars) {
+    const line = add(list, "li", bar.strong ? { class: "strong" } : {});
+    add(line, "span", { class: "what" }, bar.name);
+    add(add(line, "span", { class: "track" }), "span", { class: "bar", style: `width: ${(100 * Math.abs(bar.value) / most).toFixed(1)}%` });
+    add(line, "span", { class: "number" }, bar.text ?? numberText(bar.value));
+  }
+}

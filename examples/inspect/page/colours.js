@@ -1,0 +1,37 @@
+// From the colour of the paper, which is 0, to the most: lightness changes all the way in one direction, so that a scale
+// can be read without its hues. Positive numbers go over blue, negative ones over orange; they are hatched, too.
+const kScales = {
+  light: {
+    positive: [[255, 255, 255], [198, 222, 240], [120, 178, 219], [38, 119, 181], [8, 66, 128], [4, 26, 62]],
+    negative: [[255, 255, 255], [252, 223, 188], [245, 172, 96], [208, 106, 18], [137, 58, 6], [66, 26, 4]],
+  },
+  dark: {
+    positive: [[21, 24, 28], [22, 52, 82], [28, 96, 150], [66, 150, 210], [146, 204, 240], [236, 248, 255]],
+    negative: [[21, 24, 28], [70, 38, 14], [128, 68, 18], [196, 112, 30], [240, 170, 92], [255, 240, 220]],
+  },
+};
+
+// How a magnitude between 0 and 1 is shown: weights of attention spread over many powers of ten.
+const kCurves = {
+  linear: share => share,
+  root: share => Math.sqrt(share),
+  decades: share => share <= 1e-4 ? 0 : 1 + Math.log10(share) / 4,
+};
+const kCurveNames = { linear: "linear", root: "square root", decades: "four decades" };
+
+function colourOf(share, negative, theme) {
+  const stops = kScales[theme][negative ? "negative" : "positive"];
+  const place = Math.min(Math.max(share, 0), 1) * (stops.length - 1), below = Math.min(Math.floor(place), stops.length - 2);
+  return stops[below].map((from, i) => Math.round(from + (stops[below + 1][i] - from) * (place - below)));
+}
+
+// One colour for each of the 65536 values that a cell may have.
+function palette(matrix, share, theme) {
+  const colours = new Uint32Array(65536), step = (matrix.high - matrix.low) / 65535;
+  const view = new Uint8ClampedArray(colours.buffer);
+  for (let i = 0; i < 65536; ++i) {
+    const value = matrix.low + step * i;
+    view.set([...colourOf(share(value), value < 0, theme), 255], 4 * i);
+  }
+  return colours;
+}

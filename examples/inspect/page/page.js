@@ -1,0 +1,74 @@
+// The page from its data: what was asked and answered, a bar to choose layer, head and colours by, what is known of
+// that head, and what is known of the whole.
+const data = JSON.parse(document.getElementById("data").textContent);
+const chosen = { layer: 0, head: 0 };
+
+function showHead() {
+  const layer = data.layers[chosen.layer], head = layer.heads[chosen.head], place = document.getElementById("head");
+  forgetMaps(place);
+  place.replaceChildren();
+  add(place, "h2", { class: "title" }, `Layer ${chosen.layer + 1} of ${data.layers.length}, head ${chosen.head + 1} of ${layer.heads.length}`);
+  add(place, "p", {}, layer.about);
+  for (const section of head.sections) addSection(place, section);
+}
+
+function choose(change) {
+  Object.assign(chosen, change);
+  chosen.head = Math.min(chosen.head, data.layers[chosen.layer].heads.length - 1);
+  showBar();
+  showHead();
+}
+
+function change(to, anew) {
+  Object.assign(look, to);
+  if (anew) showHead();
+  else repaint();
+}
+
+function showBar() {
+  const bar = document.getElementById("bar"), counted = n => [...Array(n).keys()].map(i => String(i + 1));
+  bar.replaceChildren();
+  if (data.layers.length > 1) addChoice(bar, "Layer", counted(data.layers.length), chosen.layer, layer => choose({ layer }));
+  const { heads } = data.layers[chosen.layer];
+  if (heads.length > 1) addChoice(bar, "Head", counted(heads.length), chosen.head, head => choose({ head }));
+  const curves = Object.keys(kCurves), hows = ["mean", "largest"], signs = [0, 1, -1];
+  addChoice(bar, "Scale", Object.values(kCurveNames), curves.indexOf(look.curve), i => change({ curve: curves[i] }));
+  if (data.pictures.some(picture => picture.cells.length > 1))
+    addChoice(bar, "A cell is the", ["mean", "largest"], hows.indexOf(look.how), i => change({ how: hows[i] }, true));
+  if (data.pictures.some(picture => picture.cells.some(cells => cells.low < 0)))
+    addChoice(bar, "Show", ["both signs", "+", "−"], signs.indexOf(look.sign), i => change({ sign: signs[i] }));
+  addChoice(bar, "Colours", ["shared", "each its own"], look.shared ? 0 : 1, i => change({ shared: i === 0 }));
+}
+
+function addAnswer(parent) {
+  const { answer } = data, box = add(parent, "section", { class: "answer" });
+  add(box, "h2", {}, "The answer");
+  add(box, "p", { class: "asked" }, clipped(answer.asked, 400));
+  addBars(box, answer.classes.map((found, i) => ({ value: found.probability, name: found.name, strong: i === 0,
+    text: `${(100 * found.probability).toFixed(2)} %` })));
+  for (const note of answer.notes) add(box, "p", { class: "soft" }, note);
+}
+
+function showPage() {
+  document.title = data.title;
+  const body = document.body;
+  add(body, "div", { id: "tip", role: "status", "aria-live": "polite", hidden: "" });
+  const top = add(body, "header");
+  add(top, "h1", {}, data.title);
+  const facts = add(top, "dl", { class: "facts" });
+  for (const [name, text] of data.facts) {
+    add(facts, "dt", {}, name);
+    add(facts, "dd", {}, text);
+  }
+  if (data.answer) addAnswer(body);
+  add(body, "div", { id: "bar", class: "bar" });
+  add(body, "main", { id: "head" });
+  for (const section of data.sections) addSection(body, section);
+  addEventListener("keydown", e => { if (e.key === "Escape") showTip(null); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  for (const event of ["beforeprint", "afterprint"]) addEventListener(event, repaint);
+  showBar();
+  showHead();
+}
+
+showPage();

@@ -1,0 +1,58 @@
+// What the query that is pointed at makes of all keys: the strongest of them, and, of an image, all as a picture.
+class RowPanel {
+  constructor(parent, maps) {
+    this.maps = maps;
+    this.box = add(parent, "div", { class: "row" });
+    add(this.box, "p", { class: "soft" }, `Point at a cell for its numbers and its query's strongest keys. ${kHelp}`);
+    this.title = add(this.box, "h3");
+    this.about = add(this.box, "p", { class: "soft" });
+    const both = add(this.box, "div", { class: "both" });
+    this.lists = maps.maps.slice(0, 2).map(({ matrix }) => {
+      const box = add(both, "div");
+      add(box, "h4", {}, matrix.title);
+      return { matrix, list: add(box, "div") };
+    });
+    if (data.image) this.#addPictures(both);
+    this.show({ row: Math.floor(maps.rows / 2) });
+  }
+
+  show(cell) {
+    if (!cell) return;  // what was shown last stays
+    const { matrix } = this.maps.maps[0];
+    this.row = cell.row;
+    this.title.textContent = `The strongest keys of ${matrix.down.text(cell.row)}`;
+    this.about.textContent = matrix.reduced ? `Of the cells in its row; ${matrix.cellText()}.` : "";
+    for (const { matrix: of, list } of this.lists) {
+      list.replaceChildren();
+      addBars(list, strongest(of, cell.row, 8).map(column => ({ value: of.at(cell.row, column), name: of.across.text(column).replace(/^key /, "") })));
+    }
+    for (const draw of this.pictures ?? []) draw();
+  }
+
+  #addPictures(parent) {
+    const box = add(parent, "div", { class: "pictures" });
+    addPixels(box, "the input", i => [0, 1, 2].map(() => data.image.grey[i]), i => data.details[position(i)]);
+    this.pictures = this.lists.map(({ matrix }) => addPixels(box, `its row: ${matrix.title.toLowerCase()}`,
+      pixel => this.#colour(matrix, pixel), pixel => `${data.details[position(pixel)]}: ${numberText(this.#value(matrix, pixel))}`));
+  }
+
+  #value(matrix, pixel) {
+    return this.row === undefined ? 0 : matrix.at(this.row, Math.floor(position(pixel) / matrix.across.block));
+  }
+
+  #colour(matrix, pixel) {
+    if (this.row === undefined) return colourOf(0, false, themeNow());
+    const [first, last] = matrix.down.range(this.row);
+    if (position(pixel) >= first && position(pixel) <= last) return [230, 60, 150];  // the query itself
+    let most = 0;
+    for (let k = 0; k < matrix.columns; ++k) most = Math.max(most, Math.abs(matrix.at(this.row, k)));
+    const value = this.#value(matrix, pixel);
+    return colourOf(Math.sqrt(Math.abs(value) / (most || 1)), value < 0, themeNow());
+  }
+}
+
+// Columns of a row with the largest magnitudes, the largest first.
+function strongest(matrix, row, count) {
+  const size = column => Math.abs(matrix.at(row, column));
+  return [...Array(matrix.columns).keys()].filter(size).sort((a, b) => size(b) - size(a)).slice(0, count);
+}

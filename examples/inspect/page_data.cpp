@@ -1,0 +1,175 @@
+#include "subquad/examples/inspect/page_data.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "subquad/core/safetensors.h"
+#include "subquad/examples/inspect/costs.h"
+#include "subquad/examples/inspect/decisions.h"
+#include "subquad/examples/inspect/page.h"
+#include "subquad/examples/lra/report/html.h"
+
+namespace subquad::inspect {
+
+namespace {
+
+constexpr std::size_t kClassesShown = 5;
+
+std::string full_name(const std::string& kind) {
+  if (kind == "softmax") return "softmax attention";
+  if (kind == "nystrom") return "a Nyströmformer";
+  if (kind == "fsat") return "FSAT (our reconstruction)";
+  if (kind == "paramixer") return "a Paramixer";
+  if (kind == "combiner") return "a Combiner";
+  return cat(kind, " attention");
+}
+
+Json answer_record(const Subject& subject, const Sight& sight) {
+  std::vector<std::size_t> order(sight.probabilities.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, [&](auto a, auto b) { return sight.probabilities[a] > sight.probabilities[b]; });
+  Json classes = Json::array(), notes = Json::array();
+  for (std::size_t i = 0; i < std::min(order.size(), kClassesShown); ++i)
+    classes.push_back({{"name", subject.start.class_names[order[i]]}, {"probability", sight.probabilities[order[i]]}});
+  if (order.size() > kClassesShown)
+    notes.push_back(cat("The likeliest ", kClassesShown, " of ", order.size(), " classes."));
+  for (const lra::EncodedInput& part : subject.question.parts) {
+    if (part.value)
+      notes.push_back(
+          cat("Its value is ", *part.value,
+              *part.value == subject.start.class_names[order[0]] ? ": the model is right." : ": the model is wrong."));
+    for (const std::string& note : part.notes) notes.push_back(note);
+  }
+  return {{"asked", subject.asked}, {"classes", classes}, {"notes", notes}};
+}
+
+std::string positions_text(const PositionNames& names, Index own) {
+  const Index positions = std::ssize(names.tokens);
+  std::string said = cat(positions, ", ");
+  if (names.padding == 0 && own == 0 && names.hidden == 0) return said + "each a token of the input";
+  said += cat(positions - own - names.padding, " of them tokens of the input");
+  if (own > 0) said += ", the first a token of the model's own (cls)";
+  if (names.padding > 0) said += cat(", ", names.padding, " padding (pad)");
+  if (names.hidden > 0) said += cat("; the mask hides ", names.hidden);
+  return said;
+}
+
+Json facts(const Subject& subject, const Sight& sight, const PositionNames& names) {
+  const lra::TrainOptions& o = subject.options;
+  const nn::Attention& attention = *sight.layers[0].attention;
+  Json list = Json::array();
+  list.push_back({"Model", subject.origin});
+  list.push_back({"Task", o.data.task});
+  list.push_back({"Attention", mechanism_text(subject.attention())});
+  list.push_back(
+      {"Size", cat(lra::model_name(o.model.kind), ", ", count_of(std::ssize(sight.layers), "layer"), ", width ",
+                   attention.width(), ", ", count_of(attention.heads(), "head"), " of ", attention.head_width(), ", ",
+                   lra::grouped(subject.learner->parameter_count()), " parameters")});
+  list.push_back({"Positions", positions_text(names, subject.own_tokens())});
+  return list;
+}
+
+Json gradient_section(const Subject& subject, const Sight& sight) {
+  const std::string name = subject.start.class_names[static_cast<std::size_t>(sight.predicted)];
+  return section("Which tokens the answer hangs on",
+                 cat("Length of the gradient of the predicted class's logit (", name,
+                     ") with respect to each embedded token: how much a small change of it would move the answer."),
+                 {tokens(sight.gradient, "gradient"), charts({{.title = "The same by position",
+                                                               .x = "position",
+                                                               .y = "length",
+                                                               .lines = {line("gradient", sight.gradient)}}})});
+}
+
+std::vector<std::string> cost_row(const std::string& name, const OpCost& cost) {
+  return {name, with_unit(cost.flops) + "flop", with_unit(cost.bytes) + "B", time_text(cost.seconds)};
+}
+
+std::string part_name(const std::string& step) {
+  if (step == "project") return "projections before";
+  return step == "mix" ? "the mechanism" : "projection after";
+}
+
+// `positions`: that are mixed, padding among them where the model mixes it.
+Json cost_section(const LayerSight& layer, Index positions) {
+  std::vector<std::vector<std::string>> rows;
+  double flops = 0;
+  for (const PartCost& part : costs(layer)) {
+    const OpCost sum = part.sum();
+    rows.push_back(cost_row(part_name(part.name), sum));
+    for (const OpCost& op : part.ops)
+      rows.push_back(cost_row(cat("    ", op.name, op.calls > 1 ? cat(", ", op.calls, " times") : std::string()), op));
+    if (part.name == "mix") flops = sum.flops;
+  }
+  const nn::Attention& attention = *layer.attention;
+  const double n = static_cast<double>(positions);
+  const double exact = 4 * n * n * static_cast<double>(attention.heads() * attention.head_width());
+  std::string compared = cat("Softmax attention would take 4 N² D = ", with_unit(exact), "flop, N = ", positions,
+                             ", where the mechanism takes ", with_unit(flops), "flop");
+  if (flops > 0) compared += cat(": ", digits(exact / flops), " times as many");
+  return section(
+      "What it costs",
+      "One forward of the first layer's attention on this input, without gradients: operations and bytes are counted; "
+      "times are the shortest of five, where this page was made.",
+      {table({"part", "operations", "memory touched", "time"}, rows), text(compared + ".")});
+}
+
+void add_image(const PositionNames& names, Json& data) {
+  if (!names.image) return;
+  data["image"] = {{"rows", names.image->rows},
+                   {"columns", names.image->columns},
+                   {"first", names.image->first},
+                   {"grey", names.image->grey}};
+}
+
+}  // namespace
+
+PageData page_data(Subject& subject) {
+  const Sight sight = look(subject.learner->model(), subject.batch, subject.part);
+  const nn::AttentionInput& in = sight.layers[0].in;
+  const PositionNames names =
+      name_positions(subject.options.data.task, subject.question.parts[static_cast<std::size_t>(subject.part)],
+                     in.mask.to(kCpu), in.values.dim(1), subject.own_tokens());
+  PageData page;
+  Json layers = Json::array();
+  for (const LayerSight& layer : sight.layers) {
+    page.matrices.push_back(layer_matrices(layer, subject.attention()));
+    layers.push_back(layer_record(layer, page.matrices.back(), subject.attention(), names, page.pictures));
+  }
+  const Index mixed = std::ssize(names.tokens) - names.hidden - (subject.mixes_padding() ? 0 : names.padding);
+  page.data = {{"title", cat("Inside ", full_name(subject.attention().kind), ": ", subject.options.data.task)},
+               {"facts", facts(subject, sight, names)},
+               {"answer", answer_record(subject, sight)},
+               {"tokens", names.tokens},
+               {"bytes", names.bytes},
+               {"layers", layers},
+               {"sections", {gradient_section(subject, sight), cost_section(sight.layers[0], mixed)}}};
+  if (!names.details.empty()) page.data["details"] = names.details;
+  add_image(names, page.data);
+  return page;
+}
+
+std::string finished_page(PageData page, std::size_t bytes) {
+  const std::size_t beside = bytes_beside(page.data) + 400 * page.pictures.size() + 1000;
+  const Index block = page.pictures.block_for(bytes > beside ? bytes - beside : 1);
+  const Index positions = std::ssize(page.data.at("tokens"));
+  page.data["facts"].push_back(
+      {"Pictures", block == 1
+                       ? cat("every entry of the ", positions, " × ", positions, " matrices")
+                       : cat("blocks of ", block, " × ", block, " entries of the ", positions, " × ", positions,
+                             " matrices, their mean or their largest entry, so that this file stays below ",
+                             digits(static_cast<double>(bytes) / 1e6), " MB; numbers and curves are of all entries")});
+  page.data["pictures"] = page.pictures.records(block);
+  return inspect::page(page.data);
+}
+
+void write_matrices(const std::string& path, const std::vector<LayerMatrices>& matrices) {
+  SafetensorsFile file;
+  for (std::size_t l = 0; l < matrices.size(); ++l) {
+    file.tensors.emplace(cat("layer", l + 1, ".mixing"), matrices[l].mixing.contiguous());
+    if (matrices[l].softmax.defined())
+      file.tensors.emplace(cat("layer", l + 1, ".softmax"), matrices[l].softmax.contiguous());
+  }
+  write_safetensors(path, file);
+}
+
+}  // namespace subquad::inspect

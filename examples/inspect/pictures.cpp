@@ -1,0 +1,113 @@
+#include "subquad/examples/inspect/pictures.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "subquad/core/parallel.h"
+#include "subquad/examples/inspect/reduced.h"
+#include "subquad/examples/lra/report/html.h"
+
+namespace subquad::inspect {
+
+namespace {
+
+Index block_of(const Side& side, Index block) {
+  return side.cut ? block : 1;
+}
+
+Index cells_along(Index count, Index block) {
+  return (count + block - 1) / block;
+}
+
+// Cells of 16 bits, low byte first, between the least and the largest.
+Json cells_record(const char* how, const Reduced& reduced) {
+  const Tensor& values = reduced.values;
+  const double span = reduced.high - reduced.low, step = span > 0 ? 65535 / span : 0;
+  std::vector<std::uint8_t> bytes;
+  bytes.reserve(2 * static_cast<std::size_t>(values.size()));
+  for (const float value : values.span<float>()) {
+    const auto cell = static_cast<unsigned>(std::lround((value - reduced.low) * step));
+    bytes.push_back(static_cast<std::uint8_t>(cell & 255));
+    bytes.push_back(static_cast<std::uint8_t>(cell >> 8));
+  }
+  return {{"how", how}, {"low", reduced.low}, {"high", reduced.high}, {"data", lra::base64(bytes)}};
+}
+
+Json side_record(const Side& side, Index count, Index block) {
+  return {{"what", side.what}, {"names", side.names}, {"count", count}, {"block", block_of(side, block)}};
+}
+
+Tensor difference(const Tensor& a, const Tensor& b) {
+  const Tensor first = a.contiguous(), second = b.contiguous();
+  Tensor out = empty(a.shape(), kFloat32, kCpu);
+  std::ranges::transform(first.span<float>(), second.span<float>(), out.data<float>(), std::minus<>());
+  return out;
+}
+
+}  // namespace
+
+Index Pictures::add(Picture picture) {
+  all_.push_back({std::move(picture), std::nullopt});
+  return std::ssize(all_) - 1;
+}
+
+Index Pictures::add_difference(const Picture& frame, Index first, Index second) {
+  const Index number = add(frame);
+  all_.back().picture.values = all_[static_cast<std::size_t>(first)].picture.values;  // its size
+  all_.back().minus = {static_cast<std::size_t>(first), static_cast<std::size_t>(second)};
+  return number;
+}
+
+std::size_t Pictures::bytes(Index block) const {
+  std::size_t sum = 0;
+  for (const auto& [picture, minus] : all_) {
+    const Index rows = cells_along(picture.values.dim(0), block_of(picture.rows, block));
+    const Index columns = cells_along(picture.values.dim(1), block_of(picture.columns, block));
+    const int sets = (block > 1 ? 2 : 1) - (minus ? 1 : 0);  // means of differences are made by the page
+    sum += static_cast<std::size_t>(sets * 8 * rows * columns / 3 + 8);
+  }
+  return sum;
+}
+
+Index Pictures::block_for(std::size_t most) const {
+  Index longest = 1, block = 1;
+  for (const auto& [picture, minus] : all_) longest = std::max({longest, picture.values.dim(0), picture.values.dim(1)});
+  while (bytes(block) > most && block < longest) ++block;
+  return block;
+}
+
+Json Pictures::cells(const Kept& kept, Index block) const {
+  const auto& [picture, minus] = kept;
+  const Index down = block_of(picture.rows, block), across = block_of(picture.columns, block);
+  Json sets = Json::array();
+  if (!minus) {
+    sets.push_back(cells_record("mean", reduced(picture.values, {down, across}, Reduction::mean)));
+    if (block > 1) sets.push_back(cells_record("largest", reduced(picture.values, {down, across}, Reduction::largest)));
+    return sets;
+  }
+  sets.push_back({{"how", "mean"}, {"low", 0}, {"high", 0}, {"minus", {minus->first, minus->second}}});
+  if (block == 1) return sets;
+  const Tensor values = difference(all_[minus->first].picture.values, all_[minus->second].picture.values);
+  sets.push_back(cells_record("largest", reduced(values, {down, across}, Reduction::largest)));
+  return sets;
+}
+
+Json Pictures::records(Index block) const {
+  std::vector<Json> made(all_.size());
+  parallel_for(std::ssize(all_), 1 << 20, [&](Index i) {
+    const Kept& kept = all_[static_cast<std::size_t>(i)];
+    const Picture& p = kept.picture;
+    made[static_cast<std::size_t>(i)] = {{"id", p.id},
+                                         {"title", p.title},
+                                         {"about", p.about},
+                                         {"scale", p.scale},
+                                         {"rows", side_record(p.rows, p.values.dim(0), block)},
+                                         {"columns", side_record(p.columns, p.values.dim(1), block)},
+                                         {"cells", cells(kept, block)}};
+  });
+  Json records = Json::array();
+  for (Json& record : made) records.push_back(std::move(record));
+  return records;
+}
+
+}  // namespace subquad::inspect

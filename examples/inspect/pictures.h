@@ -1,0 +1,57 @@
+// The matrices of a page. All of them are kept as they were computed until the page is written; then those with a side
+// along the input's positions are cut into blocks, the same for all, so large that the file keeps to its size.
+//
+// A cell of the page has 16 bits between the least and the largest of its picture: it differs from the number that it
+// stands for by no more than 1 / 131070 of that range.
+#pragma once
+
+#include <optional>
+
+#include "subquad/core/tensor.h"
+#include "subquad/examples/inspect/parts.h"
+
+namespace subquad::inspect {
+
+// The entries along one side of a picture.
+struct Side {
+  std::string what = {};  // "query"
+  Json names = nullptr;   // null: their numbers; "tokens": those of the input; or a list
+  bool cut = false;       // into blocks, where the page would grow too large
+};
+
+inline const Side kQueries = {"query", "tokens", true};
+inline const Side kKeys = {"key", "tokens", true};
+
+struct Picture {
+  std::string id;  // the same for the same thing in every head
+  std::string title, about;
+  std::string scale;   // pictures with the same one share their colours, where the reader wants them to
+  Tensor values = {};  // [R, C] float32 on the CPU, any strides
+  Side rows, columns;
+};
+
+class Pictures {
+ public:
+  Index add(Picture picture);                                             // its number
+  Index add_difference(const Picture& frame, Index first, Index second);  // values of the one less the other's
+
+  // The least block whose cells together take at most so many bytes of base64.
+  Index block_for(std::size_t bytes) const;
+  // One for each picture. With a block of 1 a cell is an entry; else there are two sets of cells, the blocks' means and
+  // their entries of largest magnitude.
+  Json records(Index block) const;
+
+  std::size_t size() const { return all_.size(); }
+
+ private:
+  struct Kept {
+    Picture picture;
+    std::optional<std::pair<std::size_t, std::size_t>> minus;
+  };
+  std::size_t bytes(Index block) const;
+  Json cells(const Kept& kept, Index block) const;
+
+  std::vector<Kept> all_;
+};
+
+}  // namespace subquad::inspect

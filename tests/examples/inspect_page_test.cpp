@@ -1,0 +1,307 @@
+// inspect_attention: what is in the page is what the library computes, for every attention and kind of input.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "subquad/core/safetensors.h"
+#include "subquad/examples/inspect/costs.h"
+#include "subquad/examples/inspect/page_data.h"
+#include "subquad/examples/lra/options.h"
+#include "subquad/tests/examples/imdb_data.h"
+#include "subquad/tests/examples/train_lra_runs.h"
+
+using namespace subquad;
+using namespace subquad::inspect;
+using subquad::test::Finished;
+using subquad::test::read_text;
+using subquad::test::run_program;
+using subquad::test::ScratchFolder;
+using subquad::test::train_lra::Args;
+using subquad::test::train_lra::Bench;
+
+namespace {
+
+const std::string kExpression = "[MAX 2 9 [MIN 4 7 ] 0 [SM 3 8 1 ] [MED 5 6 ] ]";
+
+Subject subject_of(const Args& args) {
+  InspectOptions options;
+  REQUIRE(parse_inspect_options(args, options));
+  return open_subject(options);
+}
+
+// Of a tiny model, where `more` does not say otherwise.
+Subject fresh(const Args& more, const std::string& input = kExpression) {
+  Args args = more;
+  for (const auto& [option, value] : {std::pair<std::string, std::string>{"--task", "listops"},
+                                      {"--max-length", "64"},
+                                      {"--width", "16"},
+                                      {"--layers", "1"},
+                                      {"--seed", "5"}})
+    if (std::ranges::find(more, option) == more.end()) args.insert(args.end(), {option, value});
+  args.push_back(input);
+  return subject_of(args);
+}
+
+Json data_of(const std::string& html) {
+  const std::string before = "<script id=\"data\" type=\"application/json\">";
+  const std::size_t begin = html.find(before) + before.size();
+  return Json::parse(html.substr(begin, html.find("</script>", begin) - begin));
+}
+
+std::vector<std::uint8_t> bytes_of(const std::string& base64) {
+  const auto value = [](char c) -> unsigned {
+    const std::string letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    return static_cast<unsigned>(letters.find(c));
+  };
+  std::vector<std::uint8_t> bytes;
+  unsigned bits = 0, count = 0;
+  for (const char c : base64) {
+    if (c == '=') break;
+    bits = bits << 6 | value(c);
+    if ((count += 6) < 8) continue;
+    count -= 8;
+    bytes.push_back(static_cast<std::uint8_t>(bits >> count & 255));
+  }
+  return bytes;
+}
+
+// As the page reads it.
+std::vector<double> cells_of(const Json& cells) {
+  const std::vector<std::uint8_t> bytes = bytes_of(cells.at("data").get<std::string>());
+  const double low = cells.at("low").get<double>(), high = cells.at("high").get<double>();
+  std::vector<double> values;
+  for (std::size_t i = 0; i + 1 < bytes.size(); i += 2)
+    values.push_back(low + (high - low) * (bytes[i] + 256.0 * bytes[i + 1]) / 65535);
+  return values;
+}
+
+// Blocks by plain loops: the mean of each, or its entry of largest magnitude.
+std::vector<double> blocks(const Tensor& matrix, Index block, bool mean) {
+  const auto a = matrix.view<const float, 2>();
+  std::vector<double> found;
+  for (Index r = 0; r < a.dim(0); r += block)
+    for (Index c = 0; c < a.dim(1); c += block) {
+      double sum = 0, largest = 0, count = 0;
+      for (Index i = r; i < std::min(r + block, a.dim(0)); ++i)
+        for (Index j = c; j < std::min(c + block, a.dim(1)); ++j) {
+          sum += a(i, j);
+          ++count;
+          if (std::abs(a(i, j)) > std::abs(largest)) largest = a(i, j);
+        }
+      found.push_back(mean ? sum / count : largest);
+    }
+  return found;
+}
+
+void check_picture(const Json& picture, const Tensor& matrix) {
+  const Index block = picture.at("rows").at("block").get<Index>();
+  CHECK_EQ(picture.at("rows").at("count"), matrix.dim(0));
+  for (const Json& cells : picture.at("cells")) {
+    if (cells.contains("minus")) continue;
+    const bool mean = cells.at("how") == "mean";
+    const std::vector<double> found = cells_of(cells), expected = blocks(matrix, block, mean);
+    REQUIRE_EQ(found.size(), expected.size());
+    const double scale = std::max(std::abs(cells.at("low").get<double>()), std::abs(cells.at("high").get<double>()));
+    double worst = 0;
+    for (std::size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i]));
+    CAPTURE(mean);
+    CHECK_LE(worst, 1e-3 * scale);
+  }
+}
+
+// Every mixing matrix of a page is the library's, asked for once more.
+void check_mixing(Subject& subject, double megabytes = 15) {
+  const Json data = data_of(finished_page(page_data(subject), static_cast<std::size_t>(1e6 * megabytes)));
+  const Sight sight = look(subject.learner->model(), subject.batch, subject.part);
+  REQUIRE_EQ(data.at("layers").size(), sight.layers.size());
+  for (std::size_t l = 0; l < sight.layers.size(); ++l) {
+    const Tensor mixing = sight.layers[l].attention->mixing_matrix(sight.layers[l].in).select(0, 0);
+    const Json& heads = data.at("layers")[l].at("heads");
+    REQUIRE_EQ(static_cast<Index>(heads.size()), mixing.dim(0));
+    for (std::size_t h = 0; h < heads.size(); ++h) {
+      const Json& group = heads[h].at("sections")[0].at("parts")[0].at("groups")[0];
+      const Json& picture = data.at("pictures")[group[0].get<std::size_t>()];
+      CHECK_EQ(picture.at("id"), "mixing");
+      check_picture(picture, mixing.select(0, static_cast<Index>(h)));
+      CHECK_EQ(heads[h].at("sections").size(), 3);
+    }
+  }
+  CHECK_EQ(static_cast<Index>(data.at("tokens").size()), sight.layers[0].in.values.dim(1));
+}
+
+void check_refused(const Args& args, int status, const std::string& text) {
+  const Finished finished = run_program("inspect_attention", args);
+  CAPTURE(finished.err);
+  CHECK_EQ(finished.status, status);
+  CHECK_EQ(finished.out, "");
+  CHECK_NE(finished.err.find(text), std::string::npos);
+  CHECK_EQ(std::ranges::count(finished.err, '\n'), 1);
+}
+
+}  // namespace
+
+TEST_SUITE_BEGIN("cpu");
+
+TEST_CASE("inspect page: its matrices are mixing_matrix, for every attention") {
+  const std::vector<Args> kinds = {
+      {"--attention", "softmax", "--layers", "2"},
+      {"--attention", "softmax", "--causal"},
+      {"--attention", "nystrom", "--landmarks", "4", "--conv-kernel", "5"},
+      {"--attention", "nystrom", "--landmarks", "64", "--conv-kernel", "0"},
+      {"--attention", "nystrom", "--landmarks", "4", "--nystrom-mask", "lucidrains"},
+      {"--attention", "fsat", "--lags", "5", "--columns", "3", "--fsat-window", "1"},
+      {"--attention", "fsat", "--lags", "5", "--columns", "0", "--fsat-window", "-1"},
+      {"--attention", "paramixer"},
+      {"--attention", "paramixer", "--protocol", "butterfly", "--pooling", "flatten", "--mix-padding"},
+      {"--attention", "paramixer", "--protocol", "cdil", "--pooling", "cls"},
+      {"--attention", "paramixer", "--model", "encoder", "--paramixer-mix-padding"},
+      {"--attention", "combiner"},
+      {"--attention", "combiner", "--combiner-pattern", "logsparse", "--causal"},
+      {"--attention", "combiner", "--combiner-pattern", "average"},
+      {"--attention", "combiner", "--combiner-pattern", "rowmajor"},
+      {"--attention", "local", "--local-window", "2", "--pooling", "cls"}};
+  for (const Args& args : kinds) {
+    const std::string options = std::accumulate(args.begin(), args.end(), std::string());
+    CAPTURE(options);
+    Subject subject = fresh(args);
+    check_mixing(subject);
+    check_mixing(subject, 0.06);  // blocks
+    Subject one = fresh(args, "7");
+    check_mixing(one);
+  }
+}
+
+TEST_CASE("inspect page: positions are named, padding and the model's own token, too") {
+  const auto tokens = [](const Args& more) {
+    Subject subject = fresh(more, "[MAX 2 9 ]");
+    const Json data = page_data(subject).data;
+    return std::pair{data.at("tokens").get<std::vector<std::string>>(), data.at("facts").dump()};
+  };
+  CHECK_EQ(tokens({"--attention", "softmax"}).first, Args{"[MAX", "2", "9", "]"});
+  CHECK_EQ(tokens({"--attention", "softmax", "--pooling", "cls"}).first, Args{"cls", "[MAX", "2", "9", "]"});
+  const auto [padded, facts] =
+      tokens({"--attention", "paramixer", "--pooling", "flatten", "--mix-padding", "--max-length", "6"});
+  CHECK_EQ(padded, Args{"[MAX", "2", "9", "]", "pad", "pad"});
+  CHECK_NE(facts.find("4 of them tokens of the input, 2 padding"), std::string::npos);
+}
+
+TEST_CASE("inspect page: texts, pairs and images") {
+  Subject text = subject_of({"--task", "text", "--attention", "nystrom", "--landmarks", "3", "--width", "8", "--layers",
+                             "1", "--max-length", "64", "a\xff\n<b>"});
+  CHECK_EQ(page_data(text).data.at("tokens").dump(), R"(["a","\\xFF","⏎","<","b",">"])");
+  check_mixing(text);
+
+  const Args pair = {"--task", "imdb-pairs", "--attention", "combiner",     "--width",
+                     "8",      "--layers",   "2",           "--max-length", "64"};
+  for (const std::string which : {"1", "2"}) {
+    Args args = pair;
+    args.insert(args.end(), {"--of-pair", which, "first", "other one"});
+    Subject subject = subject_of(args);
+    CHECK_EQ(page_data(subject).data.at("tokens")[0], which == "1" ? "f" : "o");
+    check_mixing(subject);
+  }
+
+  const ScratchFolder scratch;
+  std::string pixels(1024, '\0');
+  pixels[33] = 'A';
+  test::make_file(scratch / "grey", pixels);
+  Subject image = subject_of({"--task", "image", "--attention", "local", "--local-window", "1", "--width", "4",
+                              "--heads", "1", "--layers", "1", "--zero-is-pad", "--file", (scratch / "grey").string()});
+  const Json data = page_data(image).data;
+  CHECK_EQ(data.at("details")[33], "row 1, column 1, grey 65");
+  CHECK_EQ(data.at("details")[34], "row 1, column 2, grey 0, hidden by the mask");
+  CHECK_EQ(data.at("image").at("rows"), 32);
+}
+
+// Each token of the input comes once, so that its row of the table is its position's alone.
+TEST_CASE("inspect page: gradients of tokens are slopes of the predicted class's logit") {
+  for (const std::string kind : {"softmax", "nystrom", "combiner"}) {
+    CAPTURE(kind);
+    Subject subject = fresh({"--attention", kind}, "[MAX 2 9 4 ]");
+    nn::Classifier& model = subject.learner->model();
+    const Sight sight = look(model, subject.batch);
+    const auto logit = [&] {
+      const NoGrad no_grad;
+      const Tensor logits = model(subject.batch.ids, subject.batch.mask, RandomState()).value();
+      return logits.span<float>()[static_cast<std::size_t>(sight.predicted)];
+    };
+    std::vector<Variable> all = model.parameters();
+    Variable& table = *std::ranges::find_if(all, [](const Variable& p) { return p.name().ends_with("tokens.weight"); });
+    const Index width = table.dim(1);
+    for (std::size_t i = 0; i < sight.gradient.size(); ++i) {
+      double squares = 0;
+      for (Index d = 0; d < width; ++d) {
+        float& x = table.mutable_value().data<float>()[subject.batch.ids.span<std::int64_t>()[i] * width + d];
+        const float before = x, step = 1e-3f;
+        x = before + step;
+        const double above = logit();
+        x = before - step;
+        const double below = logit();
+        x = before;
+        squares += std::pow((above - below) / (2 * step), 2);
+      }
+      CHECK_EQ(sight.gradient[i], doctest::Approx(std::sqrt(squares)).epsilon(.02));
+    }
+  }
+}
+
+TEST_CASE("inspect page: a file keeps to its size, down to blocks of everything") {
+  Subject subject = fresh({"--attention", "nystrom", "--landmarks", "4"});
+  for (const double megabytes : {15.0, 0.2, 0.08}) {
+    const std::string html = finished_page(page_data(subject), static_cast<std::size_t>(1e6 * megabytes));
+    CHECK_LE(static_cast<double>(html.size()), 1e6 * megabytes);
+  }
+}
+
+TEST_CASE("inspect page: costs are those of the equations") {
+  Subject subject = fresh({"--attention", "softmax"});
+  const Sight sight = look(subject.learner->model(), subject.batch);
+  const double n = static_cast<double>(sight.layers[0].in.values.dim(1)), d = 16;
+  const std::vector<PartCost> parts = costs(sight.layers[0], 1);
+  REQUIRE_EQ(parts.size(), 3);
+  CHECK_EQ(parts[0].sum().flops, doctest::Approx(6 * n * d * d).epsilon(.1));
+  CHECK_EQ(parts[1].sum().flops, doctest::Approx(4 * n * n * d).epsilon(.1));
+  CHECK_EQ(parts[2].sum().flops, doctest::Approx(2 * n * d * d).epsilon(.1));
+  for (const PartCost& part : parts) CHECK_GT(part.sum().bytes, 0);
+}
+
+TEST_CASE("inspect_attention: a run's page, and what it cannot do") {
+  const Bench bench;
+  const std::string run = bench.run("run"), page = bench.run("page.html"), matrices = bench.run("m.safetensors");
+  Args training = bench.args("run", {"--steps", "4", "--evaluate-every", "2"});
+  REQUIRE_EQ(test::train_lra::train(training).status, 0);
+  const Finished finished =
+      run_program("inspect_attention", {run, "[MAX 2 9 ]", "--out", page, "--matrices", matrices});
+  CAPTURE(finished.err);
+  REQUIRE_EQ(finished.status, 0);
+  const Json data = data_of(read_text(page));
+  CHECK_NE(data.at("facts").dump().find("checkpoint best, step"), std::string::npos);
+  CHECK_EQ(data.at("answer").at("asked"), "[MAX 2 9 ]");
+  const Finished predicted = run_program("predict_lra", {run, "[MAX 2 9 ]", "--json"});
+  const Json classes = Json::parse(predicted.out).at("answers")[0].at("classes");
+  CHECK_EQ(data.at("answer").at("classes")[0].at("name"), classes[0].at("name"));
+  CHECK_EQ(data.at("answer").at("classes")[0].at("probability").get<double>(),
+           doctest::Approx(classes[0].at("probability").get<double>()));
+  const SafetensorsFile exact = read_safetensors(matrices);
+  const Json& groups = data.at("layers")[0].at("heads")[0].at("sections")[0].at("parts")[0].at("groups")[0];
+  check_picture(data.at("pictures")[groups[0].get<std::size_t>()], exact.tensors.at("layer1.mixing").select(0, 0));
+
+  check_refused({}, 2, "expected the folder of a run, or --task and --attention for a fresh model");
+  check_refused({run}, 2, "expected an expression such as");
+  check_refused({run, "[MAX 2 x ]"}, 1, "\"[MAX 2 x ]\": token 3");
+  check_refused({run, "1", "2"}, 2, "one input at a time");
+  check_refused({run, "7", "--landmarks", "5"}, 2, "has a task and a model of its own");
+  check_refused({run, "7", "--checkpoint", "last.bin"}, 1, "there is no such file");
+  check_refused({bench.run("none"), "7"}, 2, "is no folder of a run");
+  check_refused({"--attention", "nystrm", "7"}, 2, "available: ");
+  check_refused({"--attention", "softmax", "--landmarks", "5", "7"}, 2, "--landmarks 5 belongs to --attention nystrom");
+  check_refused({"--attention", "softmax", "--layers", "0", "7"}, 1, "the model has no attention");
+  check_refused({"--attention", "softmax", "--of-pair", "2", "7"}, 2, "--task listops is not about pairs");
+  check_refused({"--attention", "softmax", "--max-length", "3", "[MAX 1 2 ]"}, 1, "the model takes at most 3");
+  check_refused({"--attention", "softmax", "7", "--out", bench.run("none/x.html")}, 1, "none/x.html");
+  check_refused({"--attention", "softmax", "7", "--ot", "x"}, 2, "the nearest is --out");
+}
+
+TEST_SUITE_END();
