@@ -3,6 +3,7 @@
 #
 #   cmake/install_dependencies.sh               installs what is missing (as root, or through sudo)
 #   cmake/install_dependencies.sh --no-install  only checks: an error names the command to run
+#   cmake/install_dependencies.sh --browser     also (or, with --no-install, checks) what tests/browser needs
 set -euo pipefail
 
 packages=(
@@ -20,11 +21,13 @@ packages=(
 )
 
 install=yes
-case ${1-} in
-  "") ;;
-  --no-install) install=no ;;
-  *) echo "install_dependencies: unknown option $1; there is only --no-install" >&2; exit 2 ;;
-esac
+for option in "$@"; do
+  case $option in
+    --no-install) install=no ;;
+    --browser) packages+=(chromium chromium-driver python3-selenium) ;;
+    *) echo "install_dependencies: unknown option $option; there are --no-install and --browser" >&2; exit 2 ;;
+  esac
+done
 
 if ! command -v dpkg-query apt-get >/dev/null; then
   echo "install_dependencies: no dpkg here, so nothing is checked; the build needs the counterparts of: ${packages[*]}"

@@ -5,6 +5,7 @@
 #                              offers), with the CUDA kernels interpreted on the CPU (simt), and on a GPU if there is one (cuda)
 #   tests/run.sh --only REGEX  programs, devices (cpu, simt, cuda) and test cases whose names match (grep -E), e.g. --only golden
 #                              SUBQUAD_GOLDEN_DIR=DIR tests/run.sh --only golden checks the files of DIR, one line each
+#                              --only inspect also opens the inspector's pages in a browser, which is installed then
 #   tests/run.sh --asan        under the address and undefined-behaviour sanitizers, on the best SIMD target
 #   tests/run.sh --no-install  where packages are missing: an error instead of installing them
 set -euo pipefail
@@ -176,6 +177,23 @@ elif grep -qx cuda <<<"$devices"; then
     run_program "test_$folder" cuda "$best" "$filter"
     report "test_$folder" cuda "$best"
   done
+fi
+
+# The inspector's pages in a browser, where they are asked for: no other test needs one.
+if [ -n "$only" ] && [ $preset = release ] && grep -qE -- "$only" <<<"inspect pages"; then
+  begin=$(date +%s)
+  log=$logs/inspect_pages.log
+  if ! bash "$root/cmake/install_dependencies.sh" "${install[@]}" --browser; then
+    fail "inspect pages: there is no browser"
+  elif /usr/bin/python3 "$root/tests/browser/inspect_pages.py" "$bin" >"$log" 2>&1; then
+    read -r pages _ <<<"$(tail -n 1 "$log")"
+    passed=$((passed + pages))
+    printf '%-20s %-14s %4s passed, 0 failed, %d s\n' inspect_pages chromium "$pages" $(($(date +%s) - begin))
+  else
+    cat "$log"
+    read -r pages _ broken _ <<<"$(tail -n 1 "$log")"
+    case $pages$broken in *[!0-9]* | "") fail "inspect pages ended before they had been looked at" ;; *) passed=$((passed + pages)) failed=$((failed + broken)) ;; esac
+  fi
 fi
 
 [ $((passed + failed)) -gt 0 ] || echo "run: no test program, device or test case matches '$only'"

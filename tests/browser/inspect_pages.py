@@ -1,0 +1,381 @@
+#!/usr/bin/env python3
+"""Opens the pages of inspect_attention in headless Chromium and looks at them as people do: by mouse, keyboard and touch.
+
+    tests/browser/inspect_pages.py BIN_DIR [PICTURES]    programs stand in BIN_DIR; screenshots go to the folder PICTURES
+
+The numbers that hovering shows are compared with the matrices that inspect_attention --matrices writes as they were
+computed. The last line is "N passed, N failed".
+"""
+import array
+import json
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+import traceback
+
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+EXPRESSION = "[MAX 2 9 [MIN 4 7 ] 0 [SM 3 8 1 [MED 5 6 2 ] ] 1 [MIN 9 8 7 ] 5 ]"
+LISTOPS = ["--task", "listops", "--max-length", "64", "--width", "16", "--seed", "3"]
+# Paramixer is not of the encoder's form, and the others differ in what they need to be small.
+ATTENTIONS = {
+    "softmax": [],
+    "nystrom": ["--landmarks", "8", "--conv-kernel", "5"],
+    "fsat": ["--lags", "9", "--columns", "4", "--fsat-window", "2"],
+    "paramixer": [],
+    "combiner": ["--combiner-pattern", "fixed"],
+    "local": ["--local-window", "3"],
+}
+
+
+def read_safetensors(path):
+    """{name: (shape, numbers)} of a file of float32 tensors."""
+    content = pathlib.Path(path).read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        assert entry["dtype"] == "F32", entry
+        begin, end = entry["data_offsets"]
+        tensors[name] = (entry["shape"], array.array("f", content[8 + length + begin : 8 + length + end]))
+    return tensors
+
+
+def entry(tensors, name, head, row, column):
+    (_, rows, columns), numbers = tensors[name]
+    return numbers[(head * rows + row) * columns + column]
+
+
+def block_entries(tensors, name, head, rows, columns):
+    return [entry(tensors, name, head, r, c) for r in range(*rows) for c in range(*columns)]
+
+
+def number(text):
+    """As the page writes it: "0.0123", "−1.2e−5", with a remark behind it."""
+    return float(text.split(" ")[0].replace("−", "-"))
+
+
+class Browser:
+    def __init__(self):
+        options = webdriver.ChromeOptions()
+        for flag in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1500,1300"]:
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.driver = webdriver.Chrome(options=options)
+
+    def open(self, path):
+        self.driver.get_log("browser")
+        self.driver.get_log("performance")
+        self.driver.get(path.as_uri())
+
+    def run(self, script, *args):
+        return self.driver.execute_script(script, *args)
+
+    def tip(self):
+        return self.run("const t = document.getElementById('tip'); return t.hidden ? '' : t.innerText").split("\n")
+
+    def errors(self):
+        return [line["message"] for line in self.driver.get_log("browser")]
+
+    def requests(self):
+        """Addresses that the page asked for, but for its own and for data that it carries."""
+        asked = []
+        for line in self.driver.get_log("performance"):
+            message = json.loads(line["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                asked.append(message["params"]["request"]["url"])
+        return [url for url in asked if url != self.driver.current_url and not url.startswith("data:")]
+
+    def canvas(self, matrix="mixing"):
+        return self.driver.find_element(By.CSS_SELECTOR, f"canvas[data-matrix='{matrix}']")
+
+    def place(self, matrix, row, column):
+        """Where the middle of a cell is in the window."""
+        self.run("arguments[0].scrollIntoView({block: 'center'})", self.canvas(matrix))
+        script = """
+          const [id, row, column] = arguments;
+          for (const maps of shownMaps)
+            for (const map of maps.maps)
+              if (map.matrix.id === id) return maps.middleOf(map, row, column);"""
+        return [round(x) for x in self.run(script, matrix, row, column)]
+
+    def hover(self, matrix, row, column):
+        x, y = self.place(matrix, row, column)
+        builder = ActionBuilder(self.driver, duration=0)
+        builder.pointer_action.move_to_location(x, y)
+        builder.perform()
+        return self.tip()
+
+    def press(self, label, name):
+        for group in self.driver.find_elements(By.CSS_SELECTOR, f".choice[aria-label='{label}']"):
+            for button in group.find_elements(By.TAG_NAME, "button"):
+                if button.text == name:
+                    self.run("arguments[0].scrollIntoView({block: 'center'})", button)
+                    button.click()
+                    return
+        raise AssertionError(f"there is no button {name} of {label}")
+
+    def emulate(self, command, **values):
+        self.driver.execute_cdp_cmd(f"Emulation.{command}", values)
+
+    def touch(self, kind, points):
+        numbered = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": numbered})
+
+
+class Pages:
+    """Makes pages in a folder, each once."""
+
+    def __init__(self, programs, folder):
+        self.program = pathlib.Path(programs) / "inspect_attention"
+        self.folder = pathlib.Path(folder)
+
+    def make(self, name, args):
+        page, matrices = self.folder / f"{name}.html", self.folder / f"{name}.safetensors"
+        if not page.exists():
+            subprocess.run([self.program, "--out", page, "--matrices", matrices, *args], check=True, stdout=subprocess.DEVNULL)
+        return page, read_safetensors(matrices)
+
+    def of(self, attention):
+        return self.make(attention, [*LISTOPS, "--attention", attention, *ATTENTIONS[attention], EXPRESSION])
+
+
+def close(found, expected, spread, what):
+    """Four digits, and a cell's sixteen bits."""
+    assert abs(found - expected) <= 6e-4 * abs(expected) + spread / 60000 + 1e-12, f"{what}: the page says {found}, the library {expected}"
+
+
+def check_clean(browser):
+    assert browser.errors() == [], browser.errors()
+    assert browser.requests() == [], browser.requests()
+
+
+def check_hover(browser, tensors, layer, head, cells):
+    """Hovers over cells that are entries; each must be named and have the numbers of the library."""
+    tokens = browser.run("return data.tokens")
+    has_softmax = f"layer{layer}.softmax" in tensors
+    spread = {m: (max(t[1]) - min(t[1])) for m, t in tensors.items()}
+    for row, column in cells:
+        lines = browser.hover("mixing", row, column)
+        assert lines[0].startswith(f"query {row} ") and tokens[row] in lines[0], lines
+        assert lines[1].startswith(f"key {column} ") and tokens[column] in lines[1], lines
+        said = dict(line.split(": ") for line in lines[2:])
+        mixing = entry(tensors, f"layer{layer}.mixing", head, row, column)
+        close(number(said["Mixing matrix"]), mixing, spread[f"layer{layer}.mixing"], (row, column))
+        assert ("Exact softmax" in said) == has_softmax
+        if has_softmax:
+            exact, both = entry(tensors, f"layer{layer}.softmax", head, row, column), spread[f"layer{layer}.mixing"] + spread[f"layer{layer}.softmax"]
+            close(number(said["Exact softmax"]), exact, spread[f"layer{layer}.softmax"], (row, column))
+            close(number(said["Difference"]), mixing - exact, 3 * both, (row, column))
+
+
+def page_of_each_attention(browser, pages, attention):
+    page, tensors = pages.of(attention)
+    browser.open(page)
+    heads, n, _ = tensors["layer1.mixing"][0]
+    canvas = browser.canvas()
+    assert [canvas.get_attribute("data-rows"), canvas.get_attribute("data-columns")] == [str(n), str(n)]
+    assert browser.run("return [...shownMaps][0].maps[0].matrix.cells.length") == n * n
+    assert len(browser.run("return data.tokens")) == n
+    layers = len([name for name in tensors if name.endswith(".mixing")])
+    for layer in range(1, layers + 1):
+        if layers > 1:
+            browser.press("Layer", str(layer))
+        for head in range(heads):
+            if heads > 1:
+                browser.press("Head", str(head + 1))
+            check_hover(browser, tensors, layer, head, [(0, 0), (n - 1, n - 1), (5, 17), (20, 3)])
+    for group in browser.driver.find_elements(By.CSS_SELECTOR, ".choice"):  # each choice there is, on and off again
+        buttons = group.find_elements(By.TAG_NAME, "button")
+        if group.get_attribute("aria-label") in ("Layer", "Head"):
+            continue
+        for button in [*buttons, buttons[0]]:
+            browser.run("arguments[0].scrollIntoView({block: 'center'})", button)
+            button.click()
+    check_clean(browser)
+
+
+def blocks(browser, pages):
+    """A page that may have few bytes shows means and largest entries of blocks."""
+    page, tensors = pages.make("blocks", [*LISTOPS, "--attention", "nystrom", "--landmarks", "8", "--megabytes", "0.1", EXPRESSION])
+    assert page.stat().st_size <= 1e5
+    browser.open(page)
+    n = tensors["layer1.mixing"][0][1]
+    block = browser.run("return data.pictures[0].rows.block")
+    cells = -(-n // block)
+    assert block > 1 and browser.canvas().get_attribute("data-rows") == str(cells)
+    numbers = tensors["layer1.mixing"][1]
+    for how in ["mean", "largest"]:
+        browser.press("A cell is the", how)
+        for row, column in [(0, 0), (1, 2), (cells - 1, cells - 1)]:
+            lines = browser.hover("mixing", row, column)
+            sides = [(i * block, min(n, (i + 1) * block)) for i in (row, column)]
+            inside = block_entries(tensors, "layer1.mixing", 0, *sides)
+            expected = sum(inside) / len(inside) if how == "mean" else max(inside, key=abs)
+            shown = next(line for line in lines if line.startswith("Mixing matrix"))
+            assert f"({how})" in shown, shown
+            close(number(shown.split(": ")[1]), expected, max(numbers) - min(numbers), (how, row, column))
+            exact = block_entries(tensors, "layer1.softmax", 0, *sides)
+            gaps = [a - b for a, b in zip(inside, exact)]
+            expected = sum(gaps) / len(gaps) if how == "mean" else max(gaps, key=abs)
+            close(number(lines[4].split(": ")[1]), expected, 4 * (max(numbers) - min(numbers)), ("difference", how, row, column))
+    check_clean(browser)
+
+
+def keyboard(browser, pages):
+    page, tensors = pages.of("nystrom")
+    browser.open(page)
+    canvas = browser.canvas()
+    browser.run("arguments[0].focus()", canvas)
+    canvas.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT)
+    assert browser.tip()[0].startswith("query 1 ") and browser.tip()[1].startswith("key 1 "), browser.tip()
+    scale = "return [...shownMaps][0].scale"
+    canvas.send_keys("+", "+")
+    assert browser.run(scale) > 2
+    canvas.send_keys(Keys.SHIFT, Keys.ARROW_RIGHT)
+    assert browser.run("return [...shownMaps][0].left") > 0
+    canvas.send_keys(Keys.NULL, "0")
+    assert browser.run(scale) == 1
+    canvas.send_keys(Keys.ENTER)
+    strongest = browser.driver.find_element(By.CSS_SELECTOR, ".row h3").text
+    assert "query 1 " in strongest, strongest
+    n = tensors["layer1.mixing"][0][1]
+    row = [entry(tensors, "layer1.mixing", 0, 1, c) for c in range(n)]
+    best = max(range(n), key=lambda c: abs(row[c]))
+    first = browser.driver.find_element(By.CSS_SELECTOR, ".row li .what").text
+    assert first.startswith(f"{best} "), (first, best)
+    canvas.send_keys(Keys.ESCAPE)
+    assert browser.tip() == [""]
+    assert browser.run("return [...shownMaps][0].cell") is None
+    canvas.send_keys(Keys.TAB)
+    assert browser.run("return document.activeElement.tagName") == "BUTTON"
+    check_clean(browser)
+
+
+def touch(browser, pages):
+    page, _ = pages.of("combiner")
+    browser.emulate("setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+    browser.emulate("setTouchEmulationEnabled", enabled=True)
+    try:
+        browser.open(page)
+        assert browser.run("return document.documentElement.scrollWidth") <= 390
+        x, y = browser.place("mixing", 10, 12)
+        browser.touch("touchStart", [(x, y)])
+        browser.touch("touchEnd", [])
+        assert browser.tip()[0].startswith("query 10 ") and browser.tip()[1].startswith("key 12 "), browser.tip()
+        browser.touch("touchStart", [(x - 20, y), (x + 20, y)])
+        for step in range(1, 6):
+            browser.touch("touchMove", [(x - 20 - 8 * step, y), (x + 20 + 8 * step, y)])
+        browser.touch("touchEnd", [])
+        scale = browser.run("return [...shownMaps][0].scale")
+        assert 2 < scale < 4, scale
+        left = browser.run("return [...shownMaps][0].left")
+        browser.touch("touchStart", [(x, y)])
+        for step in range(1, 6):
+            browser.touch("touchMove", [(x - 10 * step, y)])
+        browser.touch("touchEnd", [])
+        assert browser.run("return [...shownMaps][0].left") > left
+        check_clean(browser)
+    finally:
+        browser.emulate("setTouchEmulationEnabled", enabled=False)
+        browser.emulate("clearDeviceMetricsOverride")
+
+
+def dark(browser, pages):
+    page, _ = pages.of("softmax")
+    brightness = """
+      const c = document.querySelector("canvas[data-matrix='difference']"), p = c.getContext('2d').getImageData(c.width - 3, c.height - 3, 1, 1).data;
+      return [getComputedStyle(document.body).backgroundColor, p[0] + p[1] + p[2]]"""
+    found = {}
+    for theme in ["light", "dark"]:
+        browser.emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+        browser.open(page)
+        found[theme] = browser.run(brightness)
+    browser.emulate("setEmulatedMedia", features=[])
+    assert found["light"][0] == "rgb(255, 255, 255)" and found["dark"][0] != found["light"][0], found
+    assert found["light"][1] > 600 > 300 > found["dark"][1], found  # almost no difference: the colour of the paper
+    check_clean(browser)
+
+
+def image(browser, pages):
+    picture = pages.folder / "grey.bin"
+    picture.write_bytes(bytes((r * 7 + c * 3) % 256 for r in range(32) for c in range(32)))
+    page, tensors = pages.make("image", ["--task", "image", "--attention", "local", "--local-window", "40", "--layers", "1", "--width", "8",
+                                         "--heads", "1", "--megabytes", "1", "--file", picture])
+    assert tensors["layer1.mixing"][0] == [1, 1024, 1024]
+    browser.open(page)
+    lines = browser.hover("mixing", 3, 3)
+    block = browser.run("return data.pictures[0].rows.block")
+    assert lines[0].startswith(f"query {3 * block} to {4 * block - 1} "), lines
+    assert browser.run("return data.details[33]") == "row 1, column 1, grey 10"
+    assert len(browser.driver.find_elements(By.CSS_SELECTOR, ".pixels canvas")) == 5
+    check_clean(browser)
+
+
+def unusual(browser, pages):
+    """One token, a text with markup in it, one of a pair, a causal model, padding."""
+    one, tensors = pages.make("one", [*LISTOPS, "--attention", "nystrom", "7"])
+    assert tensors["layer1.mixing"][0][1:] == [1, 1]
+    browser.open(one)
+    close(number(browser.hover("mixing", 0, 0)[2].split(": ")[1]), entry(tensors, "layer1.mixing", 0, 0, 0), 0, "one")
+    check_clean(browser)
+    text = "</script><b>\"&\n\x01ü"
+    page, _ = pages.make("text", ["--task", "text", "--attention", "softmax", "--causal", "--width", "16", "--max-length", "64", "--", text])
+    browser.open(page)
+    assert browser.run("return data.tokens.length") == len(text.encode())
+    assert browser.run("return document.querySelectorAll('b').length") == 0
+    assert number(browser.hover("mixing", 2, 9)[2].split(": ")[1]) == 0  # a later key
+    check_clean(browser)
+    page, _ = pages.make("pair", ["--task", "imdb-pairs", "--attention", "fsat", "--width", "16", "--max-length", "64", "--of-pair", "2", "--lags", "5",
+                                  "--columns", "3", "--fsat-window", "1", "A fine film", "Dull"])
+    browser.open(page)
+    assert browser.run("return data.tokens.join('')") == "Dull" + "pad" * 7
+    check_clean(browser)
+
+
+def pictures(browser, pages, folder):
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for attention in ATTENTIONS:
+        browser.open(pages.of(attention)[0])
+        browser.hover("mixing", 5, 17)
+        height = browser.run("return document.documentElement.scrollHeight")
+        browser.emulate("setDeviceMetricsOverride", width=1500, height=height, deviceScaleFactor=1, mobile=False)
+        browser.driver.save_screenshot(str(folder / f"{attention}.png"))
+        browser.emulate("clearDeviceMetricsOverride")
+
+
+def main():
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: inspect_pages.py BIN_DIR [PICTURES]")
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        browser, pages = Browser(), Pages(sys.argv[1], folder)
+        cases = [(f"inspect pages: {name}", lambda name=name: page_of_each_attention(browser, pages, name)) for name in ATTENTIONS]
+        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, keyboard, touch, dark, image, unusual]]
+        for name, case in cases:
+            try:
+                case()
+                passed += 1
+                print(f"  passed: {name}", flush=True)
+            except Exception:
+                failed += 1
+                print(f"  FAILED: {name}", flush=True)
+                traceback.print_exc(file=sys.stdout)
+        if len(sys.argv) == 3:
+            pictures(browser, pages, sys.argv[2])
+        browser.driver.quit()
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed or not passed else 0)
+
+
+if __name__ == "__main__":
+    main()
