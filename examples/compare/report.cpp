@@ -1,0 +1,112 @@
+#include "subquad/examples/compare/report.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "subquad/core/file.h"
+#include "subquad/examples/compare/pictures.h"
+#include "subquad/examples/compare/table.h"
+#include "subquad/examples/lra/report/html.h"
+
+namespace subquad::compare {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json rounded(double number) {
+  if (!std::isfinite(number)) return nullptr;
+  return std::stod(lra::number_text(number, 6));
+}
+
+void write_file(const std::filesystem::path& path, const std::string& text) {
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+constexpr const char* kPageStyle = R"(
+:root { color-scheme: light dark; }
+body { margin: 0 auto; padding: 1.5rem; max-width: 70rem; background: #fff; color: #1c1e21;
+  font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
+h1 { font-size: 1.6rem; }
+pre { overflow-x: auto; font: 13px/1.4 ui-monospace, "DejaVu Sans Mono", monospace; }
+figure { margin: 1.5rem 0; break-inside: avoid; }
+svg { width: 100%; height: auto; }
+@media screen and (prefers-color-scheme: dark) { body { background: #15181c; color: #e6e8ea; } }
+)";
+
+}  // namespace
+
+std::string errors_json(const Comparison& c) {
+  Json rows = Json::array();
+  for (const ErrorRow& row : c.errors) {
+    Json one = {{"inputs", row.inputs},
+                {"positions", row.positions},
+                {"way", row.way},
+                {"budget", row.budget},
+                {"keys", row.keys},
+                {"flops_per_query", rounded(row.flops)},
+                {"matrix_error", rounded(row.matrix_error)},
+                {"output_error", rounded(row.output_error)}};
+    if (row.mass) one["mass"] = rounded(*row.mass);
+    if (row.most) one["most_mass"] = rounded(*row.most);
+    rows.push_back(std::move(one));
+  }
+  const Json all = {{"format", 1},    {"seed", c.seed}, {"features", c.width}, {"fit_steps", c.fit_steps},
+                    {"keys", c.keys}, {"rows", rows}};
+  return all.dump(1) + "\n";
+}
+
+std::string growth_json(const Comparison& c) {
+  Json curves = Json::array();
+  for (const GrowthCurve& curve : c.growth) {
+    Json points = Json::array();
+    for (const GrowthPoint& point : curve.points)
+      points.push_back({{"positions", point.positions},
+                        {"forward_seconds", rounded(point.forward)},
+                        {"both_seconds", rounded(point.both)},
+                        {"forward_bytes", point.forward_bytes},
+                        {"both_bytes", point.both_bytes}});
+    curves.push_back({{"attention", curve.kind},
+                      {"budget", curve.budget},
+                      {"points", points},
+                      {"exponents",
+                       {{"forward_seconds", rounded(curve.exponents.forward)},
+                        {"both_seconds", rounded(curve.exponents.both)},
+                        {"forward_bytes", rounded(curve.exponents.forward_bytes)},
+                        {"both_bytes", rounded(curve.exponents.both_bytes)}}}});
+  }
+  const Json all = {{"format", 1},
+                    {"features", c.growth_options.width},
+                    {"repetitions", c.growth_options.repetitions},
+                    {"curves", curves}};
+  return all.dump(1) + "\n";
+}
+
+std::string page(const Comparison& c) {
+  std::string out =
+      cat("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n",
+          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n",
+          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\n",
+          "<title>Attentions side by side</title>\n<style>", kPageStyle,
+          "</style>\n</head>\n<body>\n<h1>Attentions side by side</h1>\n<pre>", lra::escaped(table(c)), "</pre>\n");
+  for (const NamedPicture& one : pictures(c)) out += cat("<figure>\n", svg(one.picture), "</figure>\n");
+  return out + "</body>\n</html>\n";
+}
+
+std::vector<std::string> write_report(const std::filesystem::path& folder, const Comparison& c) {
+  std::filesystem::create_directories(folder);
+  std::vector<std::string> names;
+  const auto write = [&](const std::string& name, const std::string& text) {
+    write_file(folder / name, text);
+    names.push_back(name);
+  };
+  write("errors.json", errors_json(c));
+  if (!c.growth.empty()) write("growth.json", growth_json(c));
+  for (const NamedPicture& one : pictures(c)) write(one.file, svg(one.picture));
+  write("compare.html", page(c));
+  return names;
+}
+
+}  // namespace subquad::compare

@@ -1,0 +1,23 @@
+// What a comparison found, as files.
+#pragma once
+
+#include <filesystem>
+
+#include "subquad/examples/compare/comparison.h"
+
+namespace subquad::compare {
+
+// {"format": 1, "seed", "features", "fit_steps", "rows": [{"inputs", "positions", "way", "budget", ...}, ...]}: nothing
+// that depends on clocks; six significant digits.
+std::string errors_json(const Comparison& c);
+
+// {"format": 1, "features", "curves": [{"attention", "budget", "points": [...], "exponents": {...}}, ...]}
+std::string growth_json(const Comparison& c);
+
+// One self-contained HTML page: the table and the pictures.
+std::string page(const Comparison& c);
+
+// All of it as files of a folder, which is made: errors.json, growth.json, *.svg, compare.html. Returns their names.
+std::vector<std::string> write_report(const std::filesystem::path& folder, const Comparison& c);
+
+}  // namespace subquad::compare
