@@ -2,8 +2,7 @@
 //
 //   [`chord_chain`](paramixer.cpp)                     a name: the file has it as a whole word
 //   [`nn::Paramixer::forward()`](paramixer.cpp)        several names: the file has each of them
-//   [`v = add(mixed, v);`](paramixer.cpp)              more than names: the file has it word for word, whatever its
-//   line breaks
+//   [`v = add(mixed, v);`](paramixer.cpp)              more than names: the file has it, up to line breaks
 //   [`nn/attention/paramixer.h`](paramixer.h)          a file: the one that the link leads to; `paramixer` will do
 //
 // Comments do not count: a name that only a comment still knows is gone. In a table, | is written \|.
