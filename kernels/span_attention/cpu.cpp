@@ -10,6 +10,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -37,6 +38,16 @@ HWY_INLINE T DotRows(const T* a, const T* b, Index width) {
   ForVectors(d, width,
              [&](Index c, auto lanes) HWY_ATTR { sum = hn::MulAdd(lanes.Load(a + c), lanes.Load(b + c), sum); });
   return SumLanes(d, sum);
+}
+
+// f(c, strip) for the columns c where two vectors begin, or the one that is left: what is read once per row serves
+// both, and neither waits for the other's sum.
+template <class D, class F>
+HWY_INLINE void ForPairs(D d, Index width, const F& f) {
+  constexpr Index kPair = 2 * hn::MaxLanes(d);
+  Index c = 0;
+  for (; c + kPair <= width; c += kPair) f(c, VectorStrip<2, WholeVector<D>>());
+  ForVectors(d, width - c, [&](Index i, auto lanes) HWY_ATTR { f(c + i, VectorStrip<1, decltype(lanes)>{lanes}); });
 }
 
 // The rows of one head.
@@ -92,6 +103,8 @@ struct Arguments {
     if (options.dropout > 0) keep.emplace(options.dropout, options.random);
   }
 
+  const bool* real(Index b) const { return mask.defined() ? mask.real.template data<bool>() + b * k.dim(2) : nullptr; }
+
   // What the weight of position j is multiplied by.
   T factor(Index b, Index h, Index s, Index j) const {
     const Index* bounds = spans.data<Index>() + 2 * ((spans.dim(0) == 1 ? 0 : b * spans.dim(1)) + s);
@@ -118,7 +131,7 @@ class SpanWeights {
 
   // Takes spans from `first` on, the last one before `end`; returns the one behind.
   Index find(const Arguments<T>& args, Index b, Index first, Index end) {
-    const bool* real = args.mask.defined() ? args.mask.real.template data<bool>() + b * args.k.dim(2) : nullptr;
+    const bool* real = args.real(b);
     parts.clear();
     positions.clear();
     Index s = first;
@@ -126,8 +139,11 @@ class SpanWeights {
       const Span span = span_at(args.spans, b, s, args.k.dim(2));
       if (s > first && count() + span.end - span.begin > kLanes<T>) break;
       const std::size_t begin = positions.size();
-      for (Index i = span.begin; i < span.end; ++i)
-        if (real == nullptr || real[i]) positions.push_back(i);
+      positions.resize(begin + static_cast<std::size_t>(span.end - span.begin));
+      const auto own = positions.begin() + static_cast<std::ptrdiff_t>(begin);
+      std::iota(own, positions.end(), span.begin);
+      if (real != nullptr)
+        positions.erase(std::remove_if(own, positions.end(), [&](Index i) { return !real[i]; }), positions.end());
       parts.push_back({s, begin, positions.size()});
     }
     const auto whole = static_cast<std::size_t>((count() + kLanes<T> - 1) / kLanes<T> * kLanes<T>);
@@ -235,11 +251,19 @@ Index ForwardSpans(const Arguments<T>& args, Index b, Index h, Index first, Inde
   for (const Index i : span.positions) v.fetch_ahead(i, out.dim(3));
   for (const auto& part : span.parts) {
     T* const to = &out(b, h, part.s, 0);
-    ForVectors(d, out.dim(3), [&](Index c, auto lanes) HWY_ATTR {
-      auto sum = hn::Zero(d);
-      for (std::size_t a = part.begin; a < part.end; ++a)
-        sum = hn::MulAdd(hn::Set(d, span.weights[a]), lanes.Load(v[span.positions[a]] + c), sum);
-      lanes.Store(sum, to + c);
+    ForPairs(d, out.dim(3), [&](Index c, auto strip) HWY_ATTR {
+      constexpr Index kVectors = decltype(strip)::kVectors;
+      hn::Vec<decltype(d)> sums[kVectors];
+#pragma GCC unroll 2
+      for (Index i = 0; i < kVectors; ++i) sums[i] = hn::Zero(d);
+      for (std::size_t a = part.begin; a < part.end; ++a) {
+        const auto weight = hn::Set(d, span.weights[a]);
+        const T* row = v[span.positions[a]] + c;
+#pragma GCC unroll 2
+        for (Index i = 0; i < kVectors; ++i) sums[i] = hn::MulAdd(weight, strip.Load(row, i), sums[i]);
+      }
+#pragma GCC unroll 2
+      for (Index i = 0; i < kVectors; ++i) strip.Store(sums[i], to + c, i);
     });
   }
   return next;
@@ -268,52 +292,69 @@ void Differentiate(const Arguments<T>& args, const GradViews<T>& views, Index b,
   }
 }
 
-// What one span gives to its positions, and to its query.
-template <class T>
-void AddPart(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, const SpanWeights<T>& span,
+// What one span gives to its positions, added to what stands there or written, and to its query.
+template <bool kAdd, class T>
+void PutPart(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, const SpanWeights<T>& span,
              const typename SpanWeights<T>::Part& part) {
   const hn::ScalableTag<T> d;
   const HeadRows<const T> k(args.k, b, h);
   const HeadRows<T> dk(views.dk, b, h), dv(views.dv, b, h);
   const T *dout = &views.dout(b, h, part.s, 0), *q = &args.q(b, h, part.s, 0);
-  ForVectors(d, args.v.dim(3), [&](Index c, auto lanes) HWY_ATTR {
-    const auto up = lanes.Load(dout + c);
+  const auto put = [&](const auto& strip, Index i, auto factor, auto row, T* to) HWY_ATTR {
+    strip.Store(kAdd ? hn::MulAdd(factor, row, strip.Load(to, i)) : hn::Mul(factor, row), to, i);
+  };
+  ForPairs(d, args.v.dim(3), [&](Index c, auto strip) HWY_ATTR {
+    constexpr Index kVectors = decltype(strip)::kVectors;
+    hn::Vec<decltype(d)> up[kVectors];
+#pragma GCC unroll 2
+    for (Index i = 0; i < kVectors; ++i) up[i] = strip.Load(dout + c, i);
     for (std::size_t a = part.begin; a < part.end; ++a) {
-      T* to = dv[span.positions[a]] + c;
-      lanes.Store(hn::MulAdd(hn::Set(d, span.weights[a]), up, lanes.Load(to)), to);
+      const auto weight = hn::Set(d, span.weights[a]);
+#pragma GCC unroll 2
+      for (Index i = 0; i < kVectors; ++i) put(strip, i, weight, up[i], dv[span.positions[a]] + c);
     }
   });
   T* dq = &views.dq(b, h, part.s, 0);
-  ForVectors(d, args.q.dim(3), [&](Index c, auto lanes) HWY_ATTR {
-    const auto query = lanes.Load(q + c);
-    auto sum = lanes.Load(dq + c);
-    for (std::size_t a = part.begin; a < part.end; ++a) {
-      T* to = dk[span.positions[a]] + c;
-      const auto slope = hn::Set(d, span.slopes[a]);
-      lanes.Store(hn::MulAdd(slope, query, lanes.Load(to)), to);
-      sum = hn::MulAdd(slope, lanes.Load(k[span.positions[a]] + c), sum);
+  ForPairs(d, args.q.dim(3), [&](Index c, auto strip) HWY_ATTR {
+    constexpr Index kVectors = decltype(strip)::kVectors;
+    hn::Vec<decltype(d)> query[kVectors], sums[kVectors];
+#pragma GCC unroll 2
+    for (Index i = 0; i < kVectors; ++i) {
+      query[i] = strip.Load(q + c, i);
+      sums[i] = hn::Zero(d);
     }
-    lanes.Store(sum, dq + c);
+    for (std::size_t a = part.begin; a < part.end; ++a) {
+      const auto slope = hn::Set(d, span.slopes[a]);
+      const T* key = k[span.positions[a]] + c;
+#pragma GCC unroll 2
+      for (Index i = 0; i < kVectors; ++i) {
+        sums[i] = hn::MulAdd(slope, strip.Load(key, i), sums[i]);
+        put(strip, i, slope, query[i], dk[span.positions[a]] + c);
+      }
+    }
+#pragma GCC unroll 2
+    for (Index i = 0; i < kVectors; ++i) strip.Store(sums[i], dq + c, i);
   });
 }
 
-template <class T>
+template <bool kAdd, class T>
 Index BackwardSpans(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, Index first, Index end,
                     SpanWeights<T>& span) {
   const Index next = span.find(args, b, first, end), value_width = args.v.dim(3);
-  if (span.count() == 0) return next;
-  span.weigh(args, b, h, [](Index, T) {});
-  span.dots([&](Index s) { return &views.dout(b, h, s, 0); }, HeadRows<const T>(args.v, b, h), value_width, T(1),
-            span.slopes.data());
-  if (args.keep) span.drop(args, b, h, span.slopes);
-  Differentiate(args, views, b, h, span);
-  if (args.keep) span.drop(args, b, h, span.weights);
+  if (span.count() > 0) {
+    span.weigh(args, b, h, [](Index, T) {});
+    span.dots([&](Index s) { return &views.dout(b, h, s, 0); }, HeadRows<const T>(args.v, b, h), value_width, T(1),
+              span.slopes.data());
+    if (args.keep) span.drop(args, b, h, span.slopes);
+    Differentiate(args, views, b, h, span);
+    if (args.keep) span.drop(args, b, h, span.weights);
+  }
   const HeadRows<T> dk(views.dk, b, h), dv(views.dv, b, h);
   for (const Index i : span.positions) {
     dk.fetch_ahead(i, args.q.dim(3));
     dv.fetch_ahead(i, value_width);
   }
-  for (const auto& part : span.parts) AddPart(args, views, b, h, span, part);
+  for (const auto& part : span.parts) PutPart<kAdd>(args, views, b, h, span, part);
   return next;
 }
 
@@ -336,27 +377,71 @@ void Forward(const Arguments<T>& args, View<T, 4> out, View<T, 3> lse) {
   });
 }
 
-// Heads side by side where each sample has spans of its own; else spans that do not overlap, one run of them after the
-// other.
+using Run = std::pair<Index, Index>;  // spans that do not overlap, first ... second - 1
+
+// Zeros for the positions that spans first ... end - 1 of a run leave out: padded ones, and those before each span;
+// with the run's last span, all that follow.
 template <class T>
-void Backward(const Arguments<T>& args, const GradViews<T>& views) {
-  const Index batch = args.q.dim(0), heads = args.q.dim(1), count = args.spans.dim(1), per_task = SpansPerTask(args);
-  const Index work = (3 * args.q.dim(3) + 2 * args.v.dim(3)) / 4;  // of a position
-  const auto spans = [&](Index b, Index h, Index begin, Index end) {
-    SpanWeights<T> span;
-    for (Index s = begin; s < end;) s = BackwardSpans(args, views, b, h, s, end, span);
+void PutZeros(const Arguments<T>& args, const GradViews<T>& views, Index b, Index h, const Run& run, Index first,
+              Index end) {
+  const Index n = args.k.dim(2);
+  const bool* real = args.real(b);
+  const auto put = [&](Index from, Index to) {
+    for (Index i = from; i < to; ++i) {
+      std::fill_n(&views.dk(b, h, i, 0), args.q.dim(3), T(0));
+      std::fill_n(&views.dv(b, h, i, 0), args.v.dim(3), T(0));
+    }
   };
-  if (args.spans.dim(0) != 1) {
-    parallel_for(batch * heads, args.k.dim(2) * work, [&](Index head) { spans(head / heads, head % heads, 0, count); });
+  Index done = first == run.first ? 0 : span_at(args.spans, b, first - 1, n).end;
+  for (Index s = first; s < end; ++s) {
+    const Span span = span_at(args.spans, b, s, n);
+    put(done, span.begin);
+    for (Index i = span.begin; real != nullptr && i < span.end; ++i)
+      if (!real[i]) put(i, i + 1);
+    done = span.end;
+  }
+  if (end == run.second) put(done, n);
+}
+
+// Spans first ... end - 1 of a run. With `adds` to what stands in dk and dv; else the run is to write all positions.
+template <class T>
+void BackwardRun(const Arguments<T>& args, const GradViews<T>& views, bool adds, Index b, Index h, const Run& run,
+                 Index first, Index end) {
+  SpanWeights<T> span;
+  if (adds) {
+    for (Index s = first; s < end;) s = BackwardSpans<true>(args, views, b, h, s, end, span);
+  } else {
+    PutZeros(args, views, b, h, run, first, end);
+    for (Index s = first; s < end;) s = BackwardSpans<false>(args, views, b, h, s, end, span);
+  }
+}
+
+// Heads side by side where each sample has spans of its own; else spans that do not overlap, one run of them after the
+// other. The first run writes gradients unless they are to be added to.
+template <class T>
+void Backward(const Arguments<T>& args, const GradViews<T>& views, bool adds) {
+  const Index batch = args.q.dim(0), heads = args.q.dim(1), per_task = SpansPerTask(args);
+  const Index work = (3 * args.q.dim(3) + 2 * args.v.dim(3)) / 4;  // of a position
+  const bool own_spans = args.spans.dim(0) != 1;
+  if (own_spans) {
+    parallel_for(batch * heads, args.k.dim(2) * work, [&](Index head) {
+      const Index b = head / heads;
+      bool adds_now = adds;
+      for (const Run& run : disjoint_runs(args.spans, b)) {
+        BackwardRun(args, views, adds_now, b, head % heads, run, run.first, run.second);
+        adds_now = true;
+      }
+    });
     return;
   }
-  const auto runs = disjoint_runs(args.spans, 0);
+  const std::vector<Run> runs = disjoint_runs(args.spans, 0);
   for (Index b = 0; b < batch; ++b)  // a sample's rows stay in a cache from run to run
-    for (const auto& run : runs) {
+    for (const Run& run : runs) {
       const Index tasks = (run.second - run.first + per_task - 1) / per_task;
       parallel_for(heads * tasks, 256 * work, [&](Index task) {
         const Index begin = run.first + task / heads * per_task;
-        spans(b, task % heads, begin, std::min(run.second, begin + per_task));
+        BackwardRun(args, views, adds || run.first > 0, b, task % heads, run, begin,
+                    std::min(run.second, begin + per_task));
       });
     }
 }
@@ -372,12 +457,12 @@ void SpanAttention(const Tensor& q, const Tensor& k, const Tensor& v, const Tens
 }
 
 void SpanAttentionGrad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& spans,
-                       const Tensor& out, const Mask& mask, const SpanAttentionOptions& options,
+                       const Tensor& out, const Mask& mask, const SpanAttentionOptions& options, bool adds,
                        SpanAttentionGrads& grads) {
-  if (q.size() == 0) return;
   visit_float("span_attention_grad", q.dtype(), [&]<class T>(Type<T>) {
-    Backward<T>({q, k, v, spans, mask, options}, {dout.view<const T, 4>(), out.view<const T, 4>(),
-                                                  grads.dq.view<T, 4>(), grads.dk.view<T, 4>(), grads.dv.view<T, 4>()});
+    const GradViews<T> views = {dout.view<const T, 4>(), out.view<const T, 4>(), grads.dq.view<T, 4>(),
+                                grads.dk.view<T, 4>(), grads.dv.view<T, 4>()};
+    Backward<T>({q, k, v, spans, mask, options}, views, adds);
   });
 }
 
@@ -398,8 +483,8 @@ void cpu::span_attention(const Tensor& q, const Tensor& k, const Tensor& v, cons
 
 void cpu::span_attention_grad(const Tensor& dout, const Tensor& q, const Tensor& k, const Tensor& v,
                               const Tensor& spans, const Tensor& out, const Mask& mask,
-                              const SpanAttentionOptions& options, SpanAttentionGrads& grads) {
-  SUBQUAD_DISPATCH(SpanAttentionGrad)(dout, q, k, v, spans, out, mask, options, grads);
+                              const SpanAttentionOptions& options, bool adds, SpanAttentionGrads& grads) {
+  SUBQUAD_DISPATCH(SpanAttentionGrad)(dout, q, k, v, spans, out, mask, options, adds, grads);
 }
 
 }  // namespace subquad::kernels

@@ -59,11 +59,15 @@ struct Backward {
     options = with_scale(given, queries.dim(3));
   }
 
-  // Adds to dk and dv, returns dq.
-  Tensor on_cpu(const char* op, const Tensor& spans, const Mask& mask, const Tensor& dk, const Tensor& dv) const {
+  // Writes dk and dv, or adds to them; returns dq.
+  Tensor on_cpu(const char* op, const Tensor& spans, const Mask& mask, bool adds, Tensor& dk, Tensor& dv) const {
     SpanAttentionGrads grads{empty_heads(op, q, q.dim(3)), dk, dv};
-    fill(grads.dq, 0);
-    cpu::span_attention_grad(dout, q, k, v, spans, forward.out, mask, options, grads);
+    if (spans.dim(1) > 0) {
+      cpu::span_attention_grad(dout, q, k, v, spans, forward.out, mask, options, adds, grads);
+    } else if (!adds) {
+      fill(dk, 0);
+      fill(dv, 0);
+    }
     return grads.dq;
   }
 };
@@ -99,12 +103,7 @@ SpanAttentionGrads span_attention_grad(const Tensor& dout, const Tensor& q, cons
   const Backward in(kOp, dout, q, k, v, spans, forward, mask, options);
   SpanAttentionGrads grads{{}, empty_heads(kOp, k, k.dim(3)), empty_heads(kOp, v, v.dim(3))};
   on_device(
-      q.device(),
-      [&](auto) {
-        fill(grads.dk, 0);
-        fill(grads.dv, 0);
-        grads.dq = in.on_cpu(kOp, spans, mask, grads.dk, grads.dv);
-      },
+      q.device(), [&](auto) { grads.dq = in.on_cpu(kOp, spans, mask, false, grads.dk, grads.dv); },
       [&](auto) {
         grads.dq = empty_heads(kOp, q, q.dim(3));
         cuda::span_attention_grad(in.dout, in.q, in.k, in.v, spans, in.forward, mask, in.options, false, grads);
@@ -127,7 +126,7 @@ Tensor span_attention_add_grads(const Tensor& dout, const Tensor& q, const Tenso
   on_device(
       q.device(),
       [&](auto) {
-        dq = in.on_cpu(kOp, spans, mask, dk, dv);
+        dq = in.on_cpu(kOp, spans, mask, true, dk, dv);
         dk.bump_version();
         dv.bump_version();
       },

@@ -125,6 +125,29 @@ TEST_CASE("span_attention's gradients of keys and values can be added to others"
   });
 }
 
+// On the CPU a task takes some 256 positions: here the gaps between spans are several tasks', and so are their ends.
+TEST_CASE("span_attention of many spans writes every gradient once, gaps and all") {
+  const Index n = 700;
+  std::vector<Index> gaps;
+  for (Index begin = 3; begin < n - 40; begin += 10) gaps.insert(gaps.end(), {begin, begin + begin % 9});
+  for (const DType dtype : {kFloat32, kFloat64})
+    for (const Tensor& spans :
+         {kernels::segment_spans(n, 4, kCpu), tensor<Index>(gaps, {1, static_cast<Index>(gaps.size()) / 2, 2})})
+      for (const Mask& mask : span_masks(n)) {
+        const Inputs in = make_inputs(n, spans.dim(1), 24, 40, dtype);
+        const Expected want = slow(in, spans, mask);
+        const Mask real = mask.to(device());
+        const SpanAttentionOutput got = kernels::span_attention(in.q, in.k, in.v, here(spans), real);
+        const SpanAttentionGrads grads =
+            kernels::span_attention_grad(in.dout, in.q, in.k, in.v, here(spans), got, real);
+        const double tolerance = dot_tolerance(dtype, 160);
+        CHECK_CLOSE(got.out, want.out, tolerance);
+        CHECK_CLOSE(grads.dq, want.dq, tolerance);
+        CHECK_CLOSE(grads.dk, want.dk, tolerance);
+        CHECK_CLOSE(grads.dv, want.dv, tolerance);
+      }
+}
+
 // Spans of more than 256 are shared by the warps of a block, more than 64 columns by blocks; a mask that is no prefix.
 TEST_CASE("span_attention of long spans and wide heads") {
   const Index n = 600;

@@ -14,6 +14,7 @@ inline std::vector<Tensor> span_tables(Index positions) {
           kernels::segment_spans(positions, positions + 3, kCpu),
           kernels::level_spans(positions, kCpu),
           tensor<Index>({0, 5, 3, 9, 9, 9, 1, 100}, {1, 4, 2}),               // uneven, overlapping, empty
+          tensor<Index>({1, 2, 2, 2, 4, 7, 3, 4, 9, 20}, {1, 5, 2}),          // with gaps between them
           tensor<Index>({0, 2, 2, 7, 0, 0, 1, 2, 2, 3, 3, 100}, {2, 3, 2})};  // each sample has its own
 }
 
