@@ -17,15 +17,15 @@ struct LineNorm {
   Index line = 0;
 };
 
-// Sums over the lines whose elements are `step` apart and which start `next` apart.
+// Sums over the lines whose elements are `step` apart and which start `next` apart, all of them side by side.
 template <class T>
 LineNorm<T> line_norm(const T* a, Index size, Index next, Index step) {
+  std::vector<T> sums(static_cast<std::size_t>(size));
+  for (Index i = 0; i < size; ++i)
+    for (Index l = 0; l < size; ++l) sums[static_cast<std::size_t>(l)] += std::abs(a[l * next + i * step]);
   LineNorm<T> top;
-  for (Index l = 0; l < size; ++l) {
-    T sum = 0;
-    for (Index i = 0; i < size; ++i) sum += std::abs(a[l * next + i * step]);
-    if (sum > top.value) top = {sum, l};
-  }
+  for (Index l = 0; l < size; ++l)
+    if (sums[static_cast<std::size_t>(l)] > top.value) top = {sums[static_cast<std::size_t>(l)], l};
   return top;
 }
 

@@ -1,5 +1,7 @@
-// A matrix and its temporaries (16 KiB each for M = 64 in float32) stay in the second-level cache through all steps.
-// "a I - X Y" is a product added to a multiple of the identity, so that a step is four products.
+// A matrix and what its steps make of it (16 KiB each for M = 64 in float32) stay in the second-level cache through a
+// step. "a I - X Y" is a product with -X whose diagonal is added to, so that a step is four products and no more
+// passes; backward has all gradients transposed, so that no product has a transposed factor, which would have to be
+// packed.
 #include "subquad/kernels/pinv/cpu.h"
 
 #include <algorithm>
@@ -20,36 +22,29 @@ class Square {
 
   Index size() const { return size_; }
   Index area() const { return size_ * size_; }
-  Matrix<const T> plain(const T* a) const { return {a, size_}; }
-  Matrix<const T> transposed(const T* a) const { return {a, size_, true}; }
 
   // out = alpha left right
-  void product(T alpha, Matrix<const T> left, Matrix<const T> right, T* out) const {
-    multiply(alpha, left, right, 0, out);
-  }
+  void product(T alpha, const T* left, const T* right, T* out) const { multiply(alpha, left, right, 0, out); }
   // out += alpha left right
-  void add_product(T alpha, Matrix<const T> left, Matrix<const T> right, T* out) const {
-    multiply(alpha, left, right, 1, out);
-  }
-  // out = factor I - left right
-  void identity_minus(T factor, const T* left, const T* right, T* out) const {
-    std::fill_n(out, area(), T(0));
-    for (Index i = 0; i < size_; ++i) out[i * (size_ + 1)] = factor;
-    add_product(-1, plain(left), plain(right), out);
-  }
-  // out = factor I - x
-  void identity_minus(T factor, const T* x, T* out) const {
-    std::transform(x, x + area(), out, [](T value) { return -value; });
+  void add_product(T alpha, const T* left, const T* right, T* out) const { multiply(alpha, left, right, 1, out); }
+  // out += factor I
+  void add_identity(T factor, T* out) const {
     for (Index i = 0; i < size_; ++i) out[i * (size_ + 1)] += factor;
+  }
+  // out[j][i] = factor x[i][j]
+  void transpose(T factor, const T* x, T* out) const {
+    for (Index i = 0; i < size_; ++i)
+      for (Index j = 0; j < size_; ++j) out[i * size_ + j] = factor * x[j * size_ + i];
   }
 
  private:
-  void multiply(T alpha, Matrix<const T> left, Matrix<const T> right, T beta, T* out) const {
+  void multiply(T alpha, const T* left, const T* right, T beta, T* out) const {
+    const Matrix<const T> a{left, size_}, b{right, size_};
     const Matrix<T> to{out, size_};
-    if (tiled_product_wins(size_, size_, size_, right.transposed))
-      tiled_product(size_, size_, size_, alpha, left, right, static_cast<const T*>(nullptr), beta, to);
+    if (tiled_product_wins(size_, size_, size_, false))
+      tiled_product(size_, size_, size_, alpha, a, b, static_cast<const T*>(nullptr), beta, to);
     else
-      gemm(size_, size_, size_, alpha, left, right, beta, to);
+      gemm(size_, size_, size_, alpha, a, b, beta, to);
   }
 
   Index size_;
@@ -68,62 +63,77 @@ class Scratch {
   Tensor memory_;
 };
 
-// X = A Z_t, 7 I - X, 15 I - X (7 I - X), and the last factor of a step.
+// What a step makes of Z_t, as PinvOutput::factors has it: -X = -A Z_t, 15 I - X (7 I - X), and the last factor. T may
+// be const.
 template <class T>
 struct Factors {
-  T *x, *seven, *fifteen, *thirteen;  // seven and thirteen may be one matrix
+  T *minus_x, *fifteen, *thirteen;
 
-  void compute(const Square<T>& square, const T* a, const T* z) const {
-    square.product(1, square.plain(a), square.plain(z), x);
-    square.identity_minus(7, x, seven);
-    square.identity_minus(15, x, seven, fifteen);
-    square.identity_minus(13, x, fifteen, thirteen);
-  }
+  Factors(T* factors, Index of_all, int t, Index first)
+      : minus_x(factors + 3 * t * of_all + first), fifteen(minus_x + of_all), thirteen(fifteen + of_all) {}
 };
 
-// All steps of one matrix; z(t) is where Z_t stands.
-template <class T, class Z>
-void iterate(const Square<T>& square, const T* a, T coefficient, int iterations, const Z& z) {
-  Scratch<T, 3> scratch(square);
-  const Factors<T> f{scratch[0], scratch[1], scratch[2], scratch[1]};
-  for (Index i = 0; i < square.size(); ++i)
-    for (Index j = 0; j < square.size(); ++j) z(0)[i * square.size() + j] = coefficient * a[j * square.size() + i];
+// out = 7 I - X
+template <class T>
+void put_seven(const Square<T>& square, const T* minus_x, T* out) {
+  std::copy_n(minus_x, square.area(), out);
+  square.add_identity(7, out);
+}
+
+template <class T>
+void put_factors(const Square<T>& square, const T* a, const T* z, T* seven, const Factors<T>& f) {
+  square.product(-1, a, z, f.minus_x);
+  put_seven<T>(square, f.minus_x, seven);
+  square.product(1, f.minus_x, seven, f.fifteen);
+  square.add_identity(15, f.fifteen);
+  square.product(1, f.minus_x, f.fifteen, f.thirteen);
+  square.add_identity(13, f.thirteen);
+}
+
+// All steps of one matrix; z(t) is where Z_t stands, factors(t) where its factors do.
+template <class T, class Z, class F>
+void iterate(const Square<T>& square, const T* a, T coefficient, int iterations, const Z& z, const F& factors) {
+  Scratch<T, 1> scratch(square);
+  square.transpose(coefficient, a, z(0));
   for (int t = 0; t < iterations; ++t) {
-    f.compute(square, a, z(t));
-    square.product(T(0.25), square.plain(z(t)), square.plain(f.thirteen), z(t + 1));
+    const Factors<T> f = factors(t);
+    put_factors<T>(square, a, z(t), scratch[0], f);
+    square.product(T(0.25), z(t), f.thirteen, z(t + 1));
   }
 }
 
-// da of one matrix but for the part through c; the answer is dc. In the order of the lines, with dZ' = dZ_{t+1}:
+// da of one matrix but for the part through c; the answer is dc. In the order of the lines, with dZ' = dZ_{t+1} and all
+// gradients transposed:
 //
-//   H = 1/4 Z^T dZ'      dX = -H (15 I - ..)^T + (X^T H) (7 I - X)^T - X^T (X^T H)
-//   dA += dX Z^T         dZ = 1/4 dZ' (13 I - ..)^T + A^T dX
-template <class T, class Z>
-T iterate_back(const Square<T>& square, const T* dout, const T* a, T coefficient, int iterations, const Z& z, T* da) {
-  Scratch<T, 9> scratch(square);
-  const Factors<T> f{scratch[0], scratch[1], scratch[2], scratch[3]};
-  T *h = scratch[4], *xh = scratch[5], *dx = scratch[6], *dz = scratch[7], *dz_next = scratch[8];
-  std::copy_n(dout, square.area(), dz);
-  std::fill_n(da, square.area(), T(0));
+//   H = 1/4 dZ' Z      P = -H X      dX = -(15 I - ..) H - (7 I - X) P + P X
+//   dA += Z dX         dZ = 1/4 (13 I - ..) dZ' + dX A
+template <class T, class Z, class F>
+T iterate_back(const Square<T>& square, const T* dout, const T* a, T coefficient, int iterations, const Z& z,
+               const F& factors, T* da) {
+  Scratch<T, 7> scratch(square);
+  T *seven = scratch[0], *h = scratch[1], *p = scratch[2], *dx = scratch[3], *dz = scratch[4], *dz_next = scratch[5];
+  T* da_turned = scratch[6];
+  square.transpose(1, dout, dz);
+  std::fill_n(da_turned, square.area(), T(0));
   for (int t = iterations - 1; t >= 0; --t) {
     std::swap(dz, dz_next);
-    f.compute(square, a, z(t));
-    square.product(T(0.25), square.transposed(z(t)), square.plain(dz_next), h);
-    square.product(1, square.transposed(f.x), square.plain(h), xh);
-    square.product(-1, square.plain(h), square.transposed(f.fifteen), dx);
-    square.add_product(1, square.plain(xh), square.transposed(f.seven), dx);
-    square.add_product(-1, square.transposed(f.x), square.plain(xh), dx);
-    square.add_product(1, square.plain(dx), square.transposed(z(t)), da);
-    square.product(T(0.25), square.plain(dz_next), square.transposed(f.thirteen), dz);
-    square.add_product(1, square.transposed(a), square.plain(dx), dz);
+    const Factors<const T> f = factors(t);
+    put_seven(square, f.minus_x, seven);
+    square.product(T(0.25), dz_next, z(t), h);
+    square.product(1, h, f.minus_x, p);
+    square.product(-1, f.fifteen, h, dx);
+    square.add_product(-1, seven, p, dx);
+    square.add_product(-1, p, f.minus_x, dx);
+    square.add_product(1, z(t), dx, da_turned);
+    square.product(T(0.25), f.thirteen, dz_next, dz);
+    square.add_product(1, dx, a, dz);
   }
+  square.transpose(1, da_turned, da);
   T dc = 0;
-  for (Index i = 0; i < square.size(); ++i)
-    for (Index j = 0; j < square.size(); ++j) {  // Z_0 = c A^T
-      const T dz_0 = dz[i * square.size() + j];
-      da[j * square.size() + i] += coefficient * dz_0;
-      dc += dz_0 * a[j * square.size() + i];
-    }
+  for (Index e = 0; e < square.area(); ++e) {  // Z_0 = c A^T
+    da[e] += coefficient * dz[e];
+    dc += dz[e] * a[e];
+  }
   return dc;
 }
 
@@ -142,28 +152,31 @@ void pinv(const Tensor& a, const PinvOptions& options, PinvOutput& result) {
   visit_float("pinv", a.dtype(), [&]<class T>(Type<T>) {
     const Square<T> square(a.dim(-1));
     const T* matrices = a.data<T>();
-    T *out = result.out.data<T>(), *steps = result.steps.data<T>();
+    T *out = result.out.data<T>(), *steps = result.steps.data<T>(), *kept = result.factors.data<T>();
     const PinvCoefficients<T> coefficients(matrices, a.size() == 0 ? 0 : a.size() / square.area(), square.size(),
                                            options.start);
     for_matrices(a, 4 * options.iterations, [&](Index i, Index first) {
       const auto z = [&](int t) { return t == options.iterations ? out + first : steps + t * a.size() + first; };
-      iterate(square, matrices + first, coefficients[i], options.iterations, z);
+      const auto factors = [&](int t) { return Factors<T>(kept, a.size(), t, first); };
+      iterate(square, matrices + first, coefficients[i], options.iterations, z, factors);
     });
   });
 }
 
-void pinv_grad(const Tensor& dout, const Tensor& a, const Tensor& steps, const PinvOptions& options, Tensor& da) {
+void pinv_grad(const Tensor& dout, const Tensor& a, const PinvOutput& forward, const PinvOptions& options, Tensor& da) {
   visit_float("pinv_grad", a.dtype(), [&]<class T>(Type<T>) {
     const Square<T> square(a.dim(-1));
     const Index count = a.size() == 0 ? 0 : a.size() / square.area();
-    const T *matrices = a.data<T>(), *upstream = dout.data<T>(), *saved = steps.data<T>();
+    const T *matrices = a.data<T>(), *upstream = dout.data<T>(), *steps = forward.steps.data<T>();
+    const T* kept = forward.factors.data<T>();
     T* gradients = da.data<T>();
     const PinvCoefficients<T> coefficients(matrices, count, square.size(), options.start);
     std::vector<T> dc(static_cast<std::size_t>(count));
-    for_matrices(a, 11 * options.iterations, [&](Index i, Index first) {
-      const auto z = [&](int t) { return saved + t * a.size() + first; };
+    for_matrices(a, 8 * options.iterations, [&](Index i, Index first) {
+      const auto z = [&](int t) { return steps + t * a.size() + first; };
+      const auto factors = [&](int t) { return Factors<const T>(kept, a.size(), t, first); };
       dc[static_cast<std::size_t>(i)] = iterate_back(square, upstream + first, matrices + first, coefficients[i],
-                                                     options.iterations, z, gradients + first);
+                                                     options.iterations, z, factors, gradients + first);
     });
     if (!options.detach_coefficient) coefficients.add_gradient(dc, matrices, gradients);
   });

@@ -6,6 +6,6 @@
 namespace subquad::kernels::cpu {
 
 void pinv(const Tensor& a, const PinvOptions& options, PinvOutput& result);
-void pinv_grad(const Tensor& dout, const Tensor& a, const Tensor& steps, const PinvOptions& options, Tensor& da);
+void pinv_grad(const Tensor& dout, const Tensor& a, const PinvOutput& forward, const PinvOptions& options, Tensor& da);
 
 }  // namespace subquad::kernels::cpu

@@ -15,8 +15,7 @@ void check_matrices(const char* op, const Tensor& a, const PinvOptions& options)
   if (options.iterations < 1) throw Error(cat(op, ": iterations is ", options.iterations, ", expected at least 1"));
 }
 
-Shape with_steps(const Tensor& a, int iterations) {
-  std::vector<Index> extents = {iterations};
+Shape behind(std::vector<Index> extents, const Tensor& a) {  // [extents ..., a's extents ...]
   extents.insert(extents.end(), a.shape().begin(), a.shape().end());
   return Shape(extents);
 }
@@ -30,24 +29,33 @@ Flops work(const Tensor& a, const PinvOptions& options, int products) {
 
 PinvOutput pinv(const Tensor& a, const PinvOptions& options) {
   check_matrices("pinv", a, options);
-  PinvOutput result{empty_like(a), empty(with_steps(a, options.iterations), a.dtype(), a.device())};
+  PinvOutput result{empty_like(a), empty(behind({options.iterations}, a), a.dtype(), a.device()), {}};
   on_device(
-      a.device(), [&](auto) { cpu::pinv(a, options, result); }, [&](auto) { cuda::pinv(a, options, result); },
-      work(a, options, 4));
+      a.device(),
+      [&](auto) {
+        result.factors = empty(behind({options.iterations, 3}, a), a.dtype(), a.device());
+        cpu::pinv(a, options, result);
+      },
+      [&](auto) { cuda::pinv(a, options, result); }, work(a, options, 4));
   return result;
 }
 
-Tensor pinv_grad(const Tensor& dout, const Tensor& a, const Tensor& steps, const PinvOptions& options) {
+Tensor pinv_grad(const Tensor& dout, const Tensor& a, const PinvOutput& forward, const PinvOptions& options) {
   constexpr const char* kOp = "pinv_grad";
   check_matrices(kOp, a, options);
   check_shape(kOp, "dout", dout, a.shape());
   check_alike(kOp, "a", a, "dout", dout);
-  check_shape(kOp, "steps", steps, with_steps(a, options.iterations));
-  check_alike(kOp, "a", a, "steps", steps);
+  check_shape(kOp, "steps", forward.steps, behind({options.iterations}, a));
+  check_alike(kOp, "a", a, "steps", forward.steps);
+  if (a.device().is_cpu()) {
+    check_shape(kOp, "factors", forward.factors, behind({options.iterations, 3}, a));
+    check_alike(kOp, "a", a, "factors", forward.factors);
+  }
   Tensor da = empty_like(a);
   on_device(
-      a.device(), [&](auto) { cpu::pinv_grad(dout, a, steps, options, da); },
-      [&](auto) { cuda::pinv_grad(dout, a, steps, options, da); }, work(a, options, 11));
+      a.device(), [&](auto) { cpu::pinv_grad(dout, a, forward, options, da); },
+      [&](auto) { cuda::pinv_grad(dout, a, forward.steps, options, da); },
+      work(a, options, a.device().is_cpu() ? 8 : 11));
   return da;
 }
 

@@ -3,6 +3,7 @@
 //   Z_0 = c A^T      Z_{t+1} = 1/4 Z_t (13 I - X (15 I - X (7 I - X)))  with X = A Z_t,  t = 0 ... T - 1      out = Z_T
 //
 //   a [..., M, M]   out, da [..., M, M]   steps [T, ..., M, M] = Z_0 ... Z_{T-1}; contiguous, float32 or float64
+//   factors [T, 3, ..., M, M], on the CPU: -X, 15 I - X (7 I - X), and what 1/4 Z_t is multiplied by
 //
 // The coefficient c of the start decides what converges. With |A|_1 the largest column sum and |A|_inf the largest row
 // sum of |A_ij|,
@@ -22,9 +23,9 @@
 // step (15 in backward); starts other than exact take one more, in backward two. Matrices of more than 64 rows need 200
 // KiB of shared memory for that one launch; where a block has less they go the way of the others, with other bits.
 //
-// Deterministic: one thread (on CUDA one block) works on a matrix. Work: 8 M^3 flops per step forward, 22 M^3 backward,
-// which computes X again. Memory: three matrices per thread beside the results, nine in backward; where cuBLAS
-// multiplies, so many per matrix.
+// Deterministic: one thread (on CUDA one block) works on a matrix. Work: 8 M^3 flops per step forward, 16 M^3 backward;
+// on CUDA 22 M^3, as it makes the factors again, which a CPU reads sooner than it multiplies. Memory: a matrix per
+// thread beside the results, seven in backward; where cuBLAS multiplies, three and nine per matrix.
 // Source: Xiong et al. 2021, the iteration as corrected; starts as in the official code (product: before March 2021).
 #pragma once
 
@@ -43,11 +44,12 @@ struct PinvOptions {
 struct PinvOutput {
   Tensor out;
   Tensor steps;
+  Tensor factors;  // undefined on CUDA
 };
 PinvOutput pinv(const Tensor& a, const PinvOptions& options = {});
 
-// `steps` is what pinv returned for the same arguments. The maxima in c send their gradient to the first column (row)
-// that attains them.
-Tensor pinv_grad(const Tensor& dout, const Tensor& a, const Tensor& steps, const PinvOptions& options = {});
+// `forward` is what pinv returned for the same arguments; its `out` is not read. The maxima in c send their gradient to
+// the first column (row) that attains them.
+Tensor pinv_grad(const Tensor& dout, const Tensor& a, const PinvOutput& forward, const PinvOptions& options = {});
 
 }  // namespace subquad::kernels

@@ -146,8 +146,8 @@ TEST_CASE("pinv_grad of every size class" * doctest::test_suite("less shared mem
           const bool any = start == PinvStart::product;  // rows of a softmax have no largest sum
           const Tensor a = any ? normal(shape, dtype, 3) : softmax_matrices(shape, dtype, 3);
           const Tensor dout = normal(shape, dtype, 4), exact = doubles(a);
-          const Tensor got = kernels::pinv_grad(dout, a, pinv(a, options).steps, options);
-          const Tensor want = kernels::pinv_grad(doubles(dout), exact, pinv(exact, options).steps, options);
+          const Tensor got = kernels::pinv_grad(dout, a, pinv(a, options), options);
+          const Tensor want = kernels::pinv_grad(doubles(dout), exact, pinv(exact, options), options);
           CHECK_CLOSE(got, want, 8 * dot_tolerance(dtype, 16 * shape[1]));
         }
   });
@@ -221,8 +221,8 @@ TEST_CASE("pinv of special matrices") {
       const PinvOptions options{.start = start};
       const Tensor nothing = zeros({2, 3, 3}, dtype, device());
       CHECK(same_bits(pinv(nothing, options).out, nothing));
-      const Tensor steps = pinv(nothing, options).steps;
-      CHECK(same_bits(kernels::pinv_grad(nothing, nothing, steps, options), nothing));
+      const kernels::PinvOutput f = pinv(nothing, options);
+      CHECK(same_bits(kernels::pinv_grad(nothing, nothing, f, options), nothing));
       const Tensor one = full({1, 1, 1}, 1, dtype, device());
       CHECK(same_bits(pinv(one, options).out, one));  // Z_0 = 1 is a fixed point
       const Tensor even = full({1, 4, 4}, 0.25, dtype, device());
@@ -238,7 +238,7 @@ TEST_CASE("pinv gives the same bits for any number of threads") {
     CHECK(same_for_any_thread_count([&] {
       const PinvOptions options{.iterations = iterations_for(a.dim(-1)).back(), .start = start};
       const kernels::PinvOutput f = pinv(a, options);
-      return std::vector<Tensor>{f.out, kernels::pinv_grad(dout, a, f.steps, options)};
+      return std::vector<Tensor>{f.out, kernels::pinv_grad(dout, a, f, options)};
     }));
 }
 
@@ -249,7 +249,7 @@ TEST_CASE("pinv names what does not fit") {
                        ShapeError);
   CHECK_THROWS_WITH_AS(pinv(a, {.iterations = 0}), "pinv: iterations is 0, expected at least 1", Error);
   CHECK_THROWS_AS(pinv(a.to(kInt64)), DTypeError);
-  CHECK_THROWS_WITH_AS(kernels::pinv_grad(a, a, zeros({5, 2, 3, 3}, kFloat32, device())),
+  CHECK_THROWS_WITH_AS(kernels::pinv_grad(a, a, {a, zeros({5, 2, 3, 3}, kFloat32, device()), {}}),
                        doctest::Contains("pinv_grad: steps is [5, 2, 3, 3]"), ShapeError);
 }
 
