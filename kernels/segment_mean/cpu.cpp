@@ -3,11 +3,13 @@
 #include "subquad/kernels/segment_mean/cpu.h"
 #include "subquad/kernels/simd/targets.h"
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include <vector>
 
+#include "subquad/core/allocator.h"
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/simd/row-inl.h"
 
@@ -64,19 +66,29 @@ void MeanRow(D d, const Segment& segment, const T* rows, Index step, Index width
              [&](Index i, auto lanes) HWY_ATTR { MeanOf<1>(d, lanes, segment, rows + c + i, step, mean + c + i); });
 }
 
-// f(segment, b, h, where its mean stands in [B, H, S, C]) for all of them; they cover every position.
+// f(segment, b, where the mean of head 0 stands in [B, H, S, C]) for all of them; they cover every position. All
+// heads of a segment are one task: their rows share pages, and often lie side by side.
 template <class F>
 void ForSegments(const Shape& means, Index positions, const Tensor& starts, const Mask& mask, MeanDivisor divisor,
                  const F& f) {
   const Index heads = means[1], segments = means[2], width = means[3];
-  const Index work = (positions / std::max<Index>(segments, 1) + 1) * width;
-  parallel_for(means[0] * heads * segments, work, [&](Index task) {
-    const Index b = task / segments / heads, h = task / segments % heads, j = task % segments;
-    f(Segment(starts, mask, divisor, b, j), b, h, task * width);
+  const Index work = (positions / std::max<Index>(segments, 1) + 1) * heads * width;
+  parallel_for(means[0] * segments, work, [&](Index task) {
+    const Index b = task / segments, j = task % segments;
+    f(Segment(starts, mask, divisor, b, j), b, (b * heads * segments + j) * width);
   });
 }
 
-// dx rows of a segment: the share of the mean at real positions (`share`; null is none), then every use.
+// Asks for a row that is read soon: rows of several tensors in turn are more than a processor foresees.
+template <class T>
+HWY_INLINE void FetchAhead(View<T, 4> x, Index b, Index h, Index i) {
+  constexpr Index kAhead = 16;
+  const T* row = &x(b, h, i, 0) + kAhead * x.stride(2);
+  for (Index c = 0; c < x.dim(3); c += static_cast<Index>(kAlignment / sizeof(T))) hwy::Prefetch(row + c);
+}
+
+// dx rows of a segment: the share of the mean at real positions (`shares` of head 0, the next head's `to_head` behind;
+// null is none), then every use.
 template <class T>
 class Spread {
  public:
@@ -84,21 +96,25 @@ class Spread {
     for (const Tensor& use : uses) uses_.push_back(use.view<const T, 4>());
   }
 
-  void operator()(const Segment& segment, Index b, Index h, const T* share) const {
-    const hn::ScalableTag<T> d;
-    const auto divisor = hn::Set(d, segment.empty() ? T(1) : static_cast<T>(segment.divisor()));
-    for (Index i = segment.begin(); i < segment.end(); ++i) {
-      const bool shared = share != nullptr && segment.is_real(i);
-      T* to = &dx_(b, h, i, 0);
-      ForVectors(d, dx_.dim(3), [&](Index c, auto lanes) HWY_ATTR {
-        auto sum = shared ? hn::Div(lanes.Load(share + c), divisor) : hn::Zero(d);
-        for (const View<const T, 4>& use : uses_) sum = hn::Add(sum, lanes.Load(&use(b, h, i, c)));
-        lanes.Store(sum, to + c);
-      });
-    }
+  void operator()(const Segment& segment, Index b, const T* shares, Index to_head) const {
+    for (Index i = segment.begin(); i < segment.end(); ++i)
+      for (Index h = 0; h < dx_.dim(1); ++h)
+        put_row(segment, b, h, i, shares != nullptr && segment.is_real(i) ? shares + h * to_head : nullptr);
   }
 
  private:
+  HWY_INLINE void put_row(const Segment& segment, Index b, Index h, Index i, const T* share) const {
+    const hn::ScalableTag<T> d;
+    const auto divisor = hn::Set(d, segment.empty() ? T(1) : static_cast<T>(segment.divisor()));
+    for (const View<const T, 4>& use : uses_) FetchAhead(use, b, h, i);
+    T* to = &dx_(b, h, i, 0);
+    ForVectors(d, dx_.dim(3), [&](Index c, auto lanes) HWY_ATTR {
+      auto sum = share != nullptr ? hn::Div(lanes.Load(share + c), divisor) : hn::Zero(d);
+      for (const View<const T, 4>& use : uses_) sum = hn::Add(sum, lanes.Load(&use(b, h, i, c)));
+      lanes.Store(sum, to + c);
+    });
+  }
+
   std::vector<View<const T, 4>> uses_;
   View<T, 4> dx_;
 };
@@ -108,9 +124,12 @@ void SegmentMean(const Tensor& x, const Tensor& starts, const Mask& mask, MeanDi
   visit_float("segment_mean", x.dtype(), [&]<class T>(Type<T>) {
     const auto from = x.view<const T, 4>();
     T* means = out.data<T>();
-    const auto one = [&](const Segment& segment, Index b, Index h, Index to) HWY_ATTR {
-      const T* first = segment.begin() < segment.end() ? &from(b, h, segment.begin(), 0) : nullptr;
-      MeanRow(hn::ScalableTag<T>(), segment, first, from.stride(2), from.dim(3), means + to);
+    const Index to_head = out.dim(2) * out.dim(3);
+    const auto one = [&](const Segment& segment, Index b, Index to) HWY_ATTR {
+      for (Index h = 0; h < from.dim(1); ++h) {
+        const T* first = segment.begin() < segment.end() ? &from(b, h, segment.begin(), 0) : nullptr;
+        MeanRow(hn::ScalableTag<T>(), segment, first, from.stride(2), from.dim(3), means + to + h * to_head);
+      }
     };
     ForSegments(out.shape(), x.dim(2), starts, mask, divisor, one);
   });
@@ -121,9 +140,11 @@ void SegmentMeanGrad(const MeanGrad& grad, const Tensor& starts, const Mask& mas
   visit_float("segment_mean_grad", dx.dtype(), [&]<class T>(Type<T>) {
     const Spread<T> spread(grad.uses, dx);
     const T* shares = grad.dout.defined() ? grad.dout.data<T>() : nullptr;
-    const auto one = [&](const Segment& segment, Index b, Index h, Index from)
-                         HWY_ATTR { spread(segment, b, h, shares == nullptr ? nullptr : shares + from); };
-    ForSegments(dx.shape().with(2, starts.dim(1) - 1), dx.dim(2), starts, mask, divisor, one);
+    const Index segments = starts.dim(1) - 1;
+    const auto one = [&](const Segment& segment, Index b, Index from) HWY_ATTR {
+      spread(segment, b, shares == nullptr ? nullptr : shares + from, segments * dx.dim(3));
+    };
+    ForSegments(dx.shape().with(2, segments), dx.dim(2), starts, mask, divisor, one);
   });
 }
 
