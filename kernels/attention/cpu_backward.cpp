@@ -59,7 +59,9 @@ struct Queries {
       const Index i = s.queries[static_cast<std::size_t>(a)];
       lse.data()[a] = args.lse(b, h, i);
       lse_rest.data()[a] = args.lse_rest(b, h, i) * std::numbers::log2e_v<T>;
-      delta.data()[a] = Dot(&args.dout(b, h, i, 0), &args.out(b, h, i, 0), args.out.dim(3));
+      const T* out = &args.out(b, h, i, 0);
+      FetchAhead(out, kRowsAhead * args.out.stride(2), args.out.dim(3));
+      delta.data()[a] = Dot(&args.dout(b, h, i, 0), out, args.out.dim(3));
       if (args.dlse.defined()) delta.data()[a] -= args.dlse.template view<const T, 3>()(b, h, i);
     }
   }
@@ -82,7 +84,7 @@ HWY_INLINE void HideLanes(T* block, Index count, Index first, const Index* limit
 
 // dk and dv of the keys number [begin, end) of one head, and their share of its dq, added to dq_part [n, padded width].
 template <class T>
-void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index begin, Index end, T* dq_part) {
+void ManyQueries(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index begin, Index end, T* dq_part) {
   const Vector<T> d;
   const Index width = args.q.dim(3), value_width = args.v.dim(3), padded_width = args.padded_width();
   const T scale = static_cast<T>(args.options.scale);
@@ -127,6 +129,78 @@ void Chunk(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index 
   }
 }
 
+// What backward needs to know of a strip of queries, lane by lane; lanes without a query have p = 0.
+template <class T>
+struct QueryLanes {
+  HWY_ALIGN T lse[kStrip<T>], rest[kStrip<T>], delta[kStrip<T>], limits[kStrip<T>];
+
+  QueryLanes(const Seen& s, const Queries<T>& queries, Index first, Index count) {
+    std::fill_n(lse, kStrip<T>, std::numeric_limits<T>::max());
+    std::fill_n(rest, kStrip<T>, T(0));
+    std::fill_n(delta, kStrip<T>, T(0));
+    std::copy_n(queries.lse.data() + first, count, lse);
+    std::copy_n(queries.lse_rest.data() + first, count, rest);
+    std::copy_n(queries.delta.data() + first, count, delta);
+    for (Index lane = 0; lane < kStrip<T>; ++lane)
+      limits[lane] = static_cast<T>(s.limits[static_cast<std::size_t>(first + std::min(lane, count - 1))]);
+  }
+};
+
+// The same where queries are few, with queries as lanes, so that nothing is turned over that is as long as the
+// sequence:
+//
+//   p  [64][lanes] = e^(K Qt - lse - lse_rest)     ds [64][lanes] = p (V dOt - delta)
+//   dv [64][Ev] += p dO     dk [64][E] += ds Q     dqt [E][lanes] += Kt ds
+template <class T>
+void FewQueries(const GradArguments<T>& args, const Seen& s, Index b, Index h, Index begin, Index end, T* dq_part) {
+  const Vector<T> d;
+  const Index width = args.q.dim(3), value_width = args.v.dim(3), padded_width = args.padded_width();
+  const Index padded_values = WholeVectors<T>(value_width), query_count = static_cast<Index>(s.queries.size());
+  const Queries<T> queries(args, s, b, h);
+  const auto keys = s.keys.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+  const KeyRows<T> k(args.k, b, h, keys, false), v(args.v, b, h, keys, false);
+  Buffer<T> dk(padded_width * (end - begin)), dv(padded_values * (end - begin)), spare(std::max(width, value_width));
+  Buffer<T> q_strip(width * kStrip<T>), dq_strip(width * kStrip<T>), dout_strip(value_width * kStrip<T>);
+  Buffer<T> q_rows(kStrip<T> * padded_width), dout_rows(kStrip<T> * padded_values);
+  HWY_ALIGN T p_block[kBlock * kStrip<T>], ds_block[kBlock * kStrip<T>], scales[kStrip<T>];
+  std::fill_n(scales, kStrip<T>, static_cast<T>(args.options.scale));
+  const Panel<T> p{p_block, kStrip<T>}, ds{ds_block, kStrip<T>};
+  dk.zero();
+  dv.zero();
+
+  for (Index first = 0; first < query_count; first += kStrip<T>) {
+    const Index count = std::min(kStrip<T>, query_count - first);
+    const auto positions = s.queries.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    spare.zero();
+    const StripRows<const T> q(args.q, b, h, positions, spare.data()), dout(args.dout, b, h, positions, spare.data());
+    LoadStrip(q, width, static_cast<T>(args.options.scale), q_strip.data());
+    LoadStrip(dout, value_width, T(1), dout_strip.data());
+    LoadPaddedRows(q, count, width, static_cast<T>(args.options.scale), padded_width, q_rows.data());
+    LoadPaddedRows(dout, count, value_width, T(1), padded_values, dout_rows.data());
+    dq_strip.zero();
+    const QueryLanes<T> lanes(s, queries, first, count);
+    const Index last = std::min(end, s.limits[static_cast<std::size_t>(first + count - 1)]);
+    for (Index j = begin; j < last; j += kBlock) {
+      const Index rows = std::min(kBlock, last - j), at = j - begin;
+      Product<2, false>(d, rows, k.from(at), Panel<const T>{q_strip.data(), kStrip<T>}, width, p);
+      if (lanes.limits[0] < static_cast<T>(j + rows)) HideKeys(p_block, j, rows, lanes.limits);
+      Product<2, false>(d, rows, v.from(at), Panel<const T>{dout_strip.data(), kStrip<T>}, value_width, ds);
+      DifferentiateLanes<2>(p_block, ds_block, rows, lanes.lse, lanes.rest, lanes.delta);
+      AddWeightedRows(p_block, rows, count, dout_rows.data(), padded_values, dv.data() + at * padded_values);
+      AddWeightedRows(ds_block, rows, count, q_rows.data(), padded_width, dk.data() + at * padded_width);
+      Product<2, true>(d, width, k.turned_from(at), Panel<const T>{ds_block, kStrip<T>}, rows,
+                       Panel<T>{dq_strip.data(), kStrip<T>});
+    }
+    StripRows<T> dq(spare.data());
+    for (Index lane = 0; lane < count; ++lane) dq.row[lane] = dq_part + (first + lane) * padded_width;
+    StoreStrip(dq_strip.data(), scales, width, dq);
+  }
+  for (Index a = 0; a < end - begin; ++a) {
+    CopyRow(dk.data() + a * padded_width, width, &args.dk(b, h, keys[static_cast<std::size_t>(a)], 0));
+    CopyRow(dv.data() + a * padded_values, value_width, &args.dv(b, h, keys[static_cast<std::size_t>(a)], 0));
+  }
+}
+
 // A long sample's keys are cut into chunks, by its length alone; their shares of dq are added in order. So a head can
 // occupy several threads and still gives the same bits.
 Index ChunkCount(Index keys) {
@@ -149,7 +223,11 @@ Buffer<T> ChunkTask(const GradArguments<T>& args, Index head, Index chunk) {
   const Index length = ((keys + chunks - 1) / chunks + kBlock - 1) / kBlock * kBlock;
   Buffer<T> dq_part(static_cast<Index>(s.queries.size()) * args.padded_width());
   dq_part.zero();
-  Chunk(args, s, b, h, chunk * length, std::min(keys, (chunk + 1) * length), dq_part.data());
+  const Index begin = std::min(keys, chunk * length), end = std::min(keys, begin + length);
+  if (static_cast<Index>(s.queries.size()) <= kFewQueries && 2 * static_cast<Index>(s.queries.size()) <= keys)
+    FewQueries(args, s, b, h, begin, end, dq_part.data());
+  else
+    ManyQueries(args, s, b, h, begin, end, dq_part.data());
   return dq_part;
 }
 
@@ -163,7 +241,7 @@ void StoreQueryGradient(const GradArguments<T>& args, Index head, const Buffer<T
   const Index b = head / args.q.dim(1), h = head % args.q.dim(1);
   const T* row = sum.data();
   for (const Index i : args.seen_by(b).queries) {
-    std::copy_n(row, args.q.dim(3), &args.dq(b, h, i, 0));
+    CopyRow(row, args.q.dim(3), &args.dq(b, h, i, 0));
     row += args.padded_width();
   }
 }

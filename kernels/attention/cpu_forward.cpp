@@ -21,20 +21,8 @@ HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
 namespace {
 
+inline constexpr Index kNearKeys = 4096;  // that few queries read where they lie; farther ones are better read once
 inline constexpr Index kRange = 1024;  // queries per task; each packs its keys, 4 % of the time at 512 (N 4096, E 32)
-
-// Row j of the block is key number first + j; lanes that do not see it get -inf.
-template <class T>
-HWY_INLINE void HideKeys(T* block, Index first, Index count, const T* limits) {
-  const Vector<T> d;
-  const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
-  for (Index j = 0; j < count; ++j)
-    for (Index lane = 0; lane < kStrip<T>; lane += kLanes<T>) {
-      T* logit = block + j * kStrip<T> + lane;
-      const auto sees = hn::Lt(hn::Set(d, static_cast<T>(first + j)), hn::Load(d, limits + lane));
-      hn::Store(hn::IfThenElse(sees, hn::Load(d, logit), hidden), d, logit);
-    }
-}
 
 template <class T>
 struct ForwardArguments {
@@ -53,7 +41,8 @@ void Range(const ForwardArguments<T>& args, const Seen& s, Index b, Index h, Ind
   const T scale = static_cast<T>(args.options.scale);
   const auto limit_of = [&](Index a) { return s.limits[static_cast<std::size_t>(std::min(a, end - 1))]; };
   const auto keys = s.keys.first(static_cast<std::size_t>(limit_of(end)));
-  const Buffer<T> k_rows = PackRows(args.k, b, h, keys), v_rows = PackRows(args.v, b, h, keys);
+  const bool pack = end - begin > kFewQueries || static_cast<Index>(keys.size()) > kNearKeys;
+  const KeyRows<T> k(args.k, b, h, keys, pack), v(args.v, b, h, keys, pack);
   Buffer<T> q_strip(width * kStrip<T>), out_strip(value_width * kStrip<T>), spare(std::max(width, value_width));
   spare.zero();
   HWY_ALIGN T block[kBlock * kStrip<T>], limits[kStrip<T>];
@@ -70,19 +59,19 @@ void Range(const ForwardArguments<T>& args, const Seen& s, Index b, Index h, Ind
     const Index last_limit = limit_of(first + count - 1);
     for (Index j = 0; j < last_limit; j += kBlock) {
       const Index rows = std::min(kBlock, last_limit - j);
-      Product<2, false>(d, rows, Left<T>{k_rows.data() + j * width, width, 1},
-                        Panel<const T>{q_strip.data(), kStrip<T>}, width, logits);
+      Product<2, false>(d, rows, k.from(j), Panel<const T>{q_strip.data(), kStrip<T>}, width, logits);
       if (limit_of(first) < j + rows) HideKeys(block, j, rows, limits);
       Weigh(block, rows, online, out.data, value_width);
-      Product<2, true>(d, value_width, Left<T>{v_rows.data() + j * value_width, 1, value_width},
-                       Panel<const T>{block, kStrip<T>}, rows, out);
+      Product<2, true>(d, value_width, v.turned_from(j), Panel<const T>{block, kStrip<T>}, rows, out);
     }
 
     const StripSums<T> sums(online);
     StoreStrip(out.data, sums.share, value_width, StripRows<T>(args.out, b, h, positions, spare.data()));
     std::fill_n(spare.data(), value_width, T(0));
-    for (std::size_t lane = 0; lane < positions.size(); ++lane)
-      sums.store_lse(lane, &args.lse(b, h, positions[lane]), &args.lse_rest(b, h, positions[lane]));
+    sums.for_lse(positions.size(), [&](std::size_t lane, T lse, T rest) {
+      args.lse(b, h, positions[lane]) = lse;
+      args.lse_rest(b, h, positions[lane]) = rest;
+    });
   }
 }
 

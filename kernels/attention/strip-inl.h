@@ -8,6 +8,7 @@
 #define SUBQUAD_KERNELS_ATTENTION_STRIP_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -71,6 +72,19 @@ HWY_INLINE void PackRow(const T* from, Index width, T scale, T* to) {
              [&](Index e, auto lanes) HWY_ATTR { hn::Store(hn::Mul(factor, lanes.Load(from + e)), d, to + e); });
 }
 
+template <class T>
+HWY_INLINE void CopyRow(const T* from, Index width, T* to) {
+  ForVectors(Vector<T>(), width, [&](Index e, auto lanes) HWY_ATTR { lanes.Store(lanes.Load(from + e), to + e); });
+}
+
+// Asks for the row that stands `distance` numbers behind this one. Lines that are columns of a grid jump from page to
+// page, and heads' rows lie between each other, where no processor fetches ahead by itself.
+template <class T>
+HWY_INLINE void FetchAhead(const T* row, Index distance, Index width) {
+  for (Index e = 0; e < width; e += static_cast<Index>(kAlignment / sizeof(T))) hwy::Prefetch(row + distance + e);
+}
+inline constexpr Index kRowsAhead = 16;
+
 // packed[a] = scale * x[b, h, positions[a], :]
 template <class T>
 Buffer<T> PackRows(View<const T, 4> x, Index b, Index h, std::span<const Index> positions, T scale = 1) {
@@ -81,12 +95,40 @@ Buffer<T> PackRows(View<const T, 4> x, Index b, Index h, std::span<const Index> 
   T* to = packed.data();
   for (const Index i : positions) {
     const T* from = &x(b, h, i, 0);
+    FetchAhead(from, kRowsAhead * x.stride(2), width);
     ForVectors(d, width,
                [&](Index e, auto lanes) HWY_ATTR { lanes.Store(hn::Mul(factor, lanes.Load(from + e)), to + e); });
     to += width;
   }
   return packed;
 }
+
+// Queries that do not repay packing the keys that they see.
+inline constexpr Index kFewQueries = 128;
+
+// Rows that are read number by number, packed or, where no padding is among them, as they lie.
+template <class T>
+class KeyRows {
+ public:
+  KeyRows(View<const T, 4> x, Index b, Index h, std::span<const Index> positions, bool pack)
+      : packed_(0), data_(nullptr), row_(x.dim(3)) {
+    const auto count = static_cast<Index>(positions.size());
+    if (pack || count == 0 || positions.back() - positions.front() != count - 1) {
+      packed_ = PackRows(x, b, h, positions);
+      data_ = packed_.data();
+    } else {
+      data_ = &x(b, h, positions.front(), 0);
+      row_ = x.stride(2);
+    }
+  }
+  Left<T> from(Index j) const { return {data_ + j * row_, row_, 1}; }         // row j, j + 1, ...
+  Left<T> turned_from(Index j) const { return {data_ + j * row_, 1, row_}; }  // the same as columns
+
+ private:
+  Buffer<T> packed_;
+  const T* data_;
+  Index row_;
+};
 
 // The rows of x that the lanes of a strip stand for; lanes beyond the last one share `spare`, a row of its own.
 template <class T>

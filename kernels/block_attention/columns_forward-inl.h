@@ -82,8 +82,10 @@ class ColumnQueries {
         if ((there >> lane & 1) == 0) return;
         part.Store(hn::Mul(sums_of_lane, hn::Set(d, shares[lane])), &args.out(b, h, position + lane, c));
       });
+      if (args.finishes(stage)) RoundLse(top(r), sum(r), kLanes<T>, lse_.data(), rest_.data());
+      const T *lse = args.finishes(stage) ? lse_.data() : top(r), *rest = args.finishes(stage) ? rest_.data() : sum(r);
       for (Index lane = 0; lane < columns.lanes; ++lane)
-        if ((there >> lane & 1) != 0) put_lse(args, b, h, stage, position + lane, top(r)[lane], sum(r)[lane]);
+        if ((there >> lane & 1) != 0) put_lse(args, b, h, position + lane, sum(r)[lane] == 0, lse[lane], rest[lane]);
     }
   }
 
@@ -131,21 +133,14 @@ class ColumnQueries {
     hn::Store(total, d, sum(r));
   }
 
-  static void put_lse(const ForwardArguments<T>& args, Index b, Index h, int stage, Index position, T top, T sum) {
-    T *lse = &args.lse(b, h, position), *rest = &args.lse_rest(b, h, position);
-    if (sum == 0) {
-      *lse = -std::numeric_limits<T>::infinity();
-      *rest = 0;
-    } else if (args.finishes(stage)) {
-      RoundLse(top, sum, lse, rest);
-    } else {
-      *lse = top;
-      *rest = sum;
-    }
+  static void put_lse(const ForwardArguments<T>& args, Index b, Index h, Index position, bool nothing, T lse, T rest) {
+    args.lse(b, h, position) = nothing ? -std::numeric_limits<T>::infinity() : lse;
+    args.lse_rest(b, h, position) = nothing ? T(0) : rest;
   }
 
   Index count_ = 0;
   ColumnPanel<T> q_, out_;
+  Buffer<T> lse_{kLanes<T>}, rest_{kLanes<T>};
   Buffer<T> zeros_, tops_{kQueryRows * kLanes<T>}, sums_{kQueryRows * kLanes<T>};
 };
 

@@ -58,18 +58,15 @@ void PutDown(const ForwardArguments<T>& args, Index b, Index h, std::span<const 
   }
   StoreStrip(out_strip, sums.share, args.out.dim(3), StripRows<T>(args.out, b, h, positions, spare));
   std::fill_n(spare, args.out.dim(3), T(0));
-  for (std::size_t lane = 0; lane < positions.size(); ++lane) {
-    T *lse = &args.lse(b, h, positions[lane]), *rest = &args.lse_rest(b, h, positions[lane]);
-    if (sums.sum[lane] == 0) {
-      *lse = -std::numeric_limits<T>::infinity();
-      *rest = 0;
-    } else if (finished) {
-      sums.store_lse(lane, lse, rest);
-    } else {
-      *lse = sums.top[lane];
-      *rest = sums.sum[lane];
-    }
-  }
+  const auto put = [&](std::size_t lane, T lse, T rest) {
+    const bool nothing = sums.sum[lane] == 0;
+    args.lse(b, h, positions[lane]) = nothing ? -std::numeric_limits<T>::infinity() : lse;
+    args.lse_rest(b, h, positions[lane]) = nothing ? T(0) : rest;
+  };
+  if (finished)
+    sums.for_lse(positions.size(), put);
+  else
+    for (std::size_t lane = 0; lane < positions.size(); ++lane) put(lane, sums.top[lane], sums.sum[lane]);
 }
 
 template <class T>

@@ -51,13 +51,6 @@ HWY_INLINE const T* RowOf(const std::vector<View<const T, 4>>& tables, Index b, 
   return &tables[static_cast<std::size_t>(entry.table)](b, h, entry.row, 0);
 }
 
-// Asks for the row that stands `distance` numbers behind this one: the next line's, while this one is worked on. Lines
-// that are columns of a grid jump from page to page, where no processor fetches ahead by itself.
-template <class T>
-HWY_INLINE void FetchAhead(const T* row, Index distance, Index width) {
-  for (Index e = 0; e < width; e += static_cast<Index>(kAlignment / sizeof(T))) hwy::Prefetch(row + distance + e);
-}
-
 // packed [entries][whole vectors]: the rows of a line's entries.
 template <class T>
 T* PackEntries(const std::vector<View<const T, 4>>& tables, Index b, Index h, const Line& line, Scratch<T>& memory) {

@@ -113,22 +113,6 @@ struct PackedQueries {
   }
 };
 
-// Blocks [count][lanes] whose lanes are queries: logits to weights p = e^(logit - lse - rest), and dp to
-// ds = p (dp - delta), in place. No p exceeds 1, as in Differentiate.
-template <int halves, class T>
-HWY_INLINE void DifferentiateLanes(T* p_block, T* ds_block, Index count, const T* lse, const T* rest, const T* delta) {
-  const Vector<T> d;
-  for (Index lane = 0; lane < halves * kLanes<T>; lane += kLanes<T>) {
-    const auto lses = hn::Load(d, lse + lane), rests = hn::Load(d, rest + lane), deltas = hn::Load(d, delta + lane);
-    for (Index e = lane; e < lane + count * kStrip<T>; e += kStrip<T>) {
-      const auto log2_p = hn::MulSub(hn::Sub(hn::Load(d, p_block + e), lses), Log2E(d), rests);
-      const auto p = Exp2(d, hn::IfThenZeroElse(hn::Gt(log2_p, hn::Zero(d)), log2_p));  // keeps a NaN
-      hn::Store(p, d, p_block + e);
-      hn::Store(hn::Mul(p, hn::Sub(hn::Load(d, ds_block + e), deltas)), d, ds_block + e);
-    }
-  }
-}
-
 // A line's entries, and the sums of their gradients.
 template <class T>
 struct PackedEntries {

@@ -78,11 +78,13 @@ struct RangeSums {
   void store(const LagColumnForward<T>& args, Index b, Index h, Range range) const {
     for (Index first = range.begin; first < range.end; first += kStrip<T>) {
       const StripSums<T> sums(online[(first - range.begin) / kStrip<T>]);
-      for (Index i = first; i < std::min(range.end, first + kStrip<T>); ++i) {
-        const auto lane = static_cast<std::size_t>(i - first);
+      const auto count = static_cast<std::size_t>(std::min(range.end - first, kStrip<T>));
+      sums.for_lse(count, [&](std::size_t lane, T lse, T rest) {
+        const Index i = first + static_cast<Index>(lane);
         out.store(i - range.begin, sums.share[lane], &args.out(b, h, i, 0), args.out.dim(3));
-        sums.store_lse(lane, &args.lse(b, h, i), &args.lse_rest(b, h, i));
-      }
+        args.lse(b, h, i) = lse;
+        args.lse_rest(b, h, i) = rest;
+      });
     }
   }
 };

@@ -59,6 +59,28 @@ TEST_CASE("attention equals the double loop for every length, mask and rectangle
   }
 }
 
+// On the CPU up to 128 queries before twice as many keys have lanes of their own in backward and read keys where they
+// lie, up to 4096 of them in forward.
+TEST_CASE("attention of few queries equals the double loop around its limits") {
+  std::vector<std::pair<Index, Index>> sizes = {{1, 2},    {1, 65},    {31, 62},   {32, 63},   {33, 140},
+                                                {64, 200}, {127, 254}, {128, 256}, {128, 255}, {129, 260}};
+  if (interpreted()) sizes = {{1, 65}, {33, 70}};
+  for (const auto& [queries, keys] : sizes)
+    for (const Padding padding : {Padding::none, Padding::prefix, Padding::scattered})
+      for (const bool causal : {false, true})
+        check_everywhere({.batch = padding == Padding::none ? 1 : 3,
+                          .heads = 2,
+                          .queries = queries,
+                          .keys = keys,
+                          .width = 5,
+                          .value_width = 9,
+                          .causal = causal,
+                          .padding = padding});
+  if (interpreted()) return;
+  for (const Index keys : {4096, 4097})
+    check_everywhere({.batch = 1, .heads = 1, .queries = 3, .keys = keys, .width = 4, .value_width = 4});
+}
+
 TEST_CASE("attention takes any head size") {
   const auto check = [](Index width, Index value_width) {
     check_everywhere({.batch = 1, .queries = 35, .keys = 70, .width = width, .value_width = value_width});
