@@ -107,7 +107,7 @@ BlockAttentionResult grid_attention(const Variable& q, const Variable& k, const 
   const std::vector<Variable> results =
       record(kOp, {f.out, f.lse}, {q, k, v},
              [kept](std::span<const Tensor> douts, Grads& grads) { backward(kept, douts, grads); });
-  return {.out = results[0], .lse = results[1]};
+  return {.out = results[0], .lse = results[1], .lse_rest = f.lse_rest};
 }
 
 }  // namespace subquad

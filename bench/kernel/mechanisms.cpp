@@ -160,7 +160,8 @@ kernels::BlockKind block_kind(nn::CombinerPattern pattern) {
 // How many tokens the queries that make summaries see, for each position. A span of fixed has one query for its tokens,
 // and so has each block of logsparse, one per level of those that anybody looks at (causal: those on the left). On a
 // grid each cell is the query for the tokens above it, below it (nobody looks there if causal), to its left and to its
-// right. rowmajor: a token sees its row, whose logits are those of its direct tokens: half of that work.
+// right. rowmajor: a token sees its row, which is what it sees directly; causal, it shares logits alone: half of that
+// work.
 double making(nn::CombinerPattern pattern, const kernels::BlockPattern& shape, Index n) {
   const auto on_line = [&](kernels::BlockKind line) {
     return kernels::seen_entries({.kind = line, .size = shape.size, .sight = kernels::LineSight::before}, n);
@@ -173,7 +174,7 @@ double making(nn::CombinerPattern pattern, const kernels::BlockPattern& shape, I
     case nn::CombinerPattern::vertical: return ways * column;
     case nn::CombinerPattern::horizontal: return 2 * row;
     case nn::CombinerPattern::mixture: return ways * column + 2 * row;
-    case nn::CombinerPattern::rowmajor: return size(std::min(shape.size, n)) / 2;
+    case nn::CombinerPattern::rowmajor: return shape.causal ? size(std::min(shape.size, n)) / 2 : 0;
     case nn::CombinerPattern::average: break;
   }
   throw InternalError("combiner: average is two patterns");

@@ -231,4 +231,85 @@ Tensor block_attention_add_grads(const Tensor& dout, const Tensor& q, const Tens
   return dq;
 }
 
+namespace {
+
+void check_results(const char* op, const char* name, const Tensor& q, Index value_width,
+                   const BlockAttentionOutput& results) {
+  const Shape rows = q.shape().without(3), out = q.shape().with(3, value_width);
+  for (const auto& [part, t, shape] : {std::tuple{".out", &results.out, &out},
+                                       {".lse", &results.lse, &rows},
+                                       {".lse_rest", &results.lse_rest, &rows}}) {
+    const std::string full = cat(name, part);
+    check_shape(op, full.c_str(), *t, *shape);
+    check_same_kind(op, "q", q, full.c_str(), *t);
+  }
+}
+
+void check_across(const char* op, const Tensor& q, const Tensor& k_span, const BlockAttentionOutput& row,
+                  const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options) {
+  if (pattern.kind != BlockKind::rowmajor || pattern.causal || options.dropout != 0)
+    throw Error(cat(op, ": expected a pattern that is rowmajor and not causal, without dropout"));
+  check_inputs(op, q, k_span, row.out, {{k_span, row.out}}, pattern, mask, options);
+  check_results(op, "row", q, row.out.dim(3), row);
+  if (!q.device().is_cpu()) throw DeviceError(cat(op, ": q is ", describe(q), ", expected a tensor on the CPU"));
+}
+
+// Every query's own row is summed already.
+Flops across_work(const Tensor& q, const Tensor& v_span, const BlockPattern& pattern) {
+  const double row = seen_entries({.kind = BlockKind::row, .size = pattern.size}, q.dim(2));
+  const double entries = seen_entries(pattern, q.dim(2)) - row + 1;
+  return {2 * static_cast<double>(q.size() / q.dim(3)) * entries * static_cast<double>(q.dim(3) + v_span.dim(3))};
+}
+
+}  // namespace
+
+BlockAttentionOutput block_attention_across(const Tensor& q, const Tensor& k_span, const BlockAttentionOutput& row,
+                                            const BlockPattern& pattern, const Mask& mask,
+                                            const BlockAttentionOptions& options) {
+  constexpr const char* kOp = "block_attention_across";
+  check_across(kOp, q, k_span, row, pattern, mask, options);
+  const Shape rows = q.shape().without(3);
+  BlockAttentionOutput result{empty_heads(kOp, q, row.out.dim(3)), empty(rows, q.dtype(), q.device(), kOp),
+                              empty(rows, q.dtype(), q.device(), kOp)};
+  const Tensor q_rows = with_unit_stride(q), k_rows = with_unit_stride(k_span);
+  const BlockAttentionOutput seen{with_unit_stride(row.out), row.lse, row.lse_rest};
+  on_device(
+      q.device(),
+      [&](auto) {
+        cpu::block_attention_across(q_rows, k_rows, seen, pattern, mask, with_scale(options, q.dim(3)), result);
+      },
+      [](auto) {}, across_work(q, row.out, pattern));
+  return result;
+}
+
+BlockAttentionAcrossGrads block_attention_across_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q,
+                                                      const Tensor& k_span, const BlockAttentionOutput& row,
+                                                      const BlockAttentionOutput& forward, const BlockPattern& pattern,
+                                                      const Mask& mask, const BlockAttentionOptions& options) {
+  constexpr const char* kOp = "block_attention_across_grad";
+  check_across(kOp, q, k_span, row, pattern, mask, options);
+  check_results(kOp, "forward", q, row.out.dim(3), forward);
+  check_shape(kOp, "dout", dout, row.out.shape());
+  check_same_kind(kOp, "q", q, "dout", dout);
+  if (dlse.defined()) {
+    check_shape(kOp, "dlse", dlse, row.lse.shape());
+    check_same_kind(kOp, "q", q, "dlse", dlse);
+  }
+  BlockAttentionAcrossGrads grads{empty_heads(kOp, q, q.dim(3)), empty_heads(kOp, k_span, q.dim(3)),
+                                  empty_heads(kOp, row.out, row.out.dim(3)),
+                                  empty(row.lse.shape(), q.dtype(), q.device(), kOp)};
+  const Tensor dout_rows = with_unit_stride(dout), q_rows = with_unit_stride(q), k_rows = with_unit_stride(k_span);
+  const BlockAttentionOutput seen{with_unit_stride(row.out), row.lse, row.lse_rest};
+  const BlockAttentionOutput results{with_unit_stride(forward.out), forward.lse, forward.lse_rest};
+  on_device(
+      q.device(),
+      [&](auto) {
+        fill(grads.dk_span, 0);
+        cpu::block_attention_across_grad(dout_rows, dlse, q_rows, k_rows, seen, results, pattern, mask,
+                                         with_scale(options, q.dim(3)), grads);
+      },
+      [](auto) {}, Flops{2.5 * across_work(q, row.out, pattern).count});
+  return grads;
+}
+
 }  // namespace subquad::kernels

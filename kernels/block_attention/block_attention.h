@@ -125,4 +125,27 @@ Tensor block_attention_add_grads(const Tensor& dout, const Tensor& q, const Tens
                                  const BlockAttentionOutput& forward, const BlockPattern& pattern, Tensor& dk,
                                  Tensor& dv, const Mask& mask = {}, const BlockAttentionOptions& options = {});
 
+// rowmajor, not causal and without dropout, where each query's row is summed already, and as those sums are also the
+// summaries' values: the own row is taken up, not seen again, which leaves L - 1 entries of a query (nn/attention/
+// combiner.h). On the CPU alone.
+//
+//   row = block_attention(q, k, v, {}, {.kind = row}, mask)
+//   block_attention_across(q, k_span, row) = block_attention(q, k, v, {{k_span, row.out}}, rowmajor, mask)
+//
+// Gradients of q through other rows alone; what goes through the own one is in those of row.out, which are summed over
+// both its uses, and of row.lse: block_attention_grad of `row` takes them on to q, k and v.
+//
+//   drow_lse[i] = p[i] (dout[i] . row.out[i] - delta[i])      p[i] = exp(row.lse[i] - lse[i])
+//   drow_out[i] = p[i] dout[i] + the sum over all that see row.out[i] as a summary
+BlockAttentionOutput block_attention_across(const Tensor& q, const Tensor& k_span, const BlockAttentionOutput& row,
+                                            const BlockPattern& pattern, const Mask& mask = {},
+                                            const BlockAttentionOptions& options = {});
+struct BlockAttentionAcrossGrads {
+  Tensor dq, dk_span, drow_out, drow_lse;
+};
+BlockAttentionAcrossGrads block_attention_across_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q,
+                                                      const Tensor& k_span, const BlockAttentionOutput& row,
+                                                      const BlockAttentionOutput& forward, const BlockPattern& pattern,
+                                                      const Mask& mask = {}, const BlockAttentionOptions& options = {});
+
 }  // namespace subquad::kernels

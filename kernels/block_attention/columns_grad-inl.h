@@ -76,7 +76,7 @@ class ColumnQueryGrads {
   void put_down(const GradArguments<T>& args, Index b, Index h, int stage, const Columns& columns, Index first) const {
     const Index step = args.dq.stride(2);
     for (Index r = 0; r < count_; ++r)
-      AddCells(dq_.row(r), columns.queries[static_cast<std::size_t>(first + r)], args.scale, stage > 0,
+      AddCells(dq_.row(r), columns.queries[static_cast<std::size_t>(first + r)], args.scale, stage > args.first_stage,
                &args.dq(b, h, 0, 0) + columns.position(first + r) * step, step, columns.between * step, args.width());
   }
 
@@ -125,7 +125,7 @@ void AddTables(const std::vector<View<T, 4>>& grads, Index b, Index h, const Col
 template <class T>
 void BackwardAbreast(const GradArguments<T>& args, Index b, Index h, int stage, const Columns& columns) {
   const Index width = args.width(), value_width = args.value_width(), widest = std::max(width, value_width);
-  if (stage == 0)
+  if (stage == args.first_stage)
     for (const Index i : columns.blind) std::fill_n(&args.dq(b, h, i, 0), width, T(0));
   Buffer<T> zeros(widest);
   zeros.zero();

@@ -15,4 +15,13 @@ void block_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& 
                           const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
                           BlockAttentionGrads& grads);
 
+// All gradients are written.
+void block_attention_across(const Tensor& q, const Tensor& k_span, const BlockAttentionOutput& row,
+                            const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
+                            BlockAttentionOutput& result);
+void block_attention_across_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k_span,
+                                 const BlockAttentionOutput& row, const BlockAttentionOutput& forward,
+                                 const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
+                                 BlockAttentionAcrossGrads& grads);
+
 }  // namespace subquad::kernels::cpu

@@ -6,6 +6,9 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <cmath>
+#include <limits>
+
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/block_attention/columns_grad-inl.h"
 
@@ -88,7 +91,7 @@ void Backward(const GradArguments<T>& args) {
   const Index work = 64 * (3 * args.width() + 2 * args.value_width()) / 8;  // of a query, about
   if (args.q.dim(0) * heads * n == 0) return;
   if (args.sight.shares_rows()) return BackwardShared(args, n * work);
-  for (int stage = 0; stage < args.sight.stages(); ++stage) {
+  for (int stage = args.first_stage; stage < args.sight.stages(); ++stage) {
     const Index lines = args.sight.lines(stage);
     if (GoAbreast<T>(args.sight, stage)) {
       ForColumns<T>(args.sight, stage, args.q.dim(0), heads, kQueries * work,
@@ -102,6 +105,33 @@ void Backward(const GradArguments<T>& args) {
       BackwardLines(args, b, h, stage, begin, std::min(lines, begin + per_task), Targets<T>(args, b, h));
     });
   }
+}
+
+// What queries give to their own rows: writes drow_lse and, where summaries' values add up theirs, p dout.
+template <class T>
+void OwnRows(const GradArguments<T>& args, const BlockAttentionOutput& row, View<T, 3> drow_lse) {
+  const Vector<T> d;
+  const auto out = row.out.view<const T, 4>();
+  const auto lse = row.lse.view<const T, 3>(), rest = row.lse_rest.view<const T, 3>();
+  const Index heads = args.q.dim(1), n = args.q.dim(2), width = args.value_width();
+  ForRows(args.q.dim(0) * n * heads, width, 4, [&](Index at) HWY_ATTR {
+    const Index b = at / heads / n, i = at / heads % n, h = at % heads;
+    T* to = &args.dv[1](b, h, i, 0);
+    if (lse(b, h, i) == -std::numeric_limits<T>::infinity()) {
+      drow_lse(b, h, i) = 0;
+      std::fill_n(to, width, T(0));
+      return;
+    }
+    const T log_p = (lse(b, h, i) - args.lse(b, h, i)) + (rest(b, h, i) - args.lse_rest(b, h, i));
+    const T p = std::exp(std::min(log_p, T(0)));
+    const T* dout = &args.dout(b, h, i, 0);
+    T delta = Dot(dout, &args.out(b, h, i, 0), width);
+    if (args.dlse.defined()) delta -= args.dlse.template view<const T, 3>()(b, h, i);
+    drow_lse(b, h, i) = p * (Dot(dout, &out(b, h, i, 0), width) - delta);
+    ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
+      lanes.Store(hn::Mul(hn::Set(d, p), lanes.Load(dout + c)), to + c);
+    });
+  });
 }
 
 }  // namespace
@@ -124,6 +154,32 @@ void BlockAttentionGrad(const Tensor& dout, const Tensor& dlse, const Tensor& q,
   });
 }
 
+void BlockAttentionAcrossGrad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k_span,
+                              const BlockAttentionOutput& row, const BlockAttentionOutput& forward,
+                              const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
+                              BlockAttentionAcrossGrads& grads) {
+  const Sight sight(pattern, mask, q.dim(0), q.dim(2));
+  visit_float("block_attention_across_grad", q.dtype(), [&]<class T>(Type<T>) {
+    const std::vector<View<T, 4>> dk(2, grads.dk_span.view<T, 4>()), dv(2, grads.drow_out.view<T, 4>());
+    const GradArguments<T> args = {dout.view<const T, 4>(),
+                                   q.view<const T, 4>(),
+                                   forward.out.view<const T, 4>(),
+                                   forward.lse.view<const T, 3>(),
+                                   forward.lse_rest.view<const T, 3>(),
+                                   dlse,
+                                   Tables<T>(k_span, row.out, {{k_span, row.out}}),
+                                   sight,
+                                   static_cast<T>(options.scale),
+                                   DirectDropout({}, q.dim(1)),
+                                   grads.dq.view<T, 4>(),
+                                   dk,
+                                   dv,
+                                   1};
+    OwnRows(args, row, grads.drow_lse.view<T, 3>());
+    Backward(args);
+  });
+}
+
 }  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -132,12 +188,20 @@ HWY_AFTER_NAMESPACE();
 namespace subquad::kernels {
 
 HWY_EXPORT(BlockAttentionGrad);
+HWY_EXPORT(BlockAttentionAcrossGrad);
 
 void cpu::block_attention_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k,
                                const Tensor& v, const std::vector<Summaries>& summaries,
                                const BlockAttentionOutput& forward, const BlockPattern& pattern, const Mask& mask,
                                const BlockAttentionOptions& options, BlockAttentionGrads& grads) {
   SUBQUAD_DISPATCH(BlockAttentionGrad)(dout, dlse, q, k, v, summaries, forward, pattern, mask, options, grads);
+}
+
+void cpu::block_attention_across_grad(const Tensor& dout, const Tensor& dlse, const Tensor& q, const Tensor& k_span,
+                                      const BlockAttentionOutput& row, const BlockAttentionOutput& forward,
+                                      const BlockPattern& pattern, const Mask& mask,
+                                      const BlockAttentionOptions& options, BlockAttentionAcrossGrads& grads) {
+  SUBQUAD_DISPATCH(BlockAttentionAcrossGrad)(dout, dlse, q, k_span, row, forward, pattern, mask, options, grads);
 }
 
 }  // namespace subquad::kernels

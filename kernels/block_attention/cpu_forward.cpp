@@ -6,6 +6,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <cmath>
 #include <limits>
 
 #include "subquad/core/parallel.h"
@@ -122,10 +123,10 @@ void ForwardLine(const ForwardArguments<T>& args, Index b, Index h, int stage, F
 }
 
 template <class T>
-void Forward(const ForwardArguments<T>& args) {
+void Forward(const ForwardArguments<T>& args, int first_stage = 0) {
   constexpr Index kQueries = 256;  // of a task, about
   const Index heads = args.q.dim(1), n = args.q.dim(2);
-  for (int stage = 0; stage < args.sight.stages(); ++stage) {
+  for (int stage = first_stage; stage < args.sight.stages(); ++stage) {
     const Index lines = args.sight.lines(stage);
     if (GoAbreast<T>(args.sight, stage) && n > 0) {
       ForColumns<T>(args.sight, stage, args.q.dim(0), heads, kQueries * 64 * (args.q.dim(3) + args.out.dim(3)) / 8,
@@ -147,6 +148,27 @@ void Forward(const ForwardArguments<T>& args) {
   }
 }
 
+// Leaves what a first stage would have left that saw what `row` saw.
+template <class T>
+void StandIn(const BlockAttentionOutput& row, const ForwardArguments<T>& args) {
+  const Vector<T> d;
+  const auto from = row.out.view<const T, 4>();
+  const auto lse = row.lse.view<const T, 3>(), rest = row.lse_rest.view<const T, 3>();
+  const Index heads = args.q.dim(1), n = args.q.dim(2), width = args.out.dim(3);
+  ForRows(args.q.dim(0) * n * heads, width, 1, [&](Index at) HWY_ATTR {
+    const Index b = at / heads / n, i = at / heads % n, h = at % heads;
+    const bool sees = lse(b, h, i) != -std::numeric_limits<T>::infinity();
+    const T sum = sees ? std::exp(rest(b, h, i)) : T(0);
+    args.lse(b, h, i) = lse(b, h, i);
+    args.lse_rest(b, h, i) = sum;
+    const T* sums = &from(b, h, i, 0);
+    T* to = &args.out(b, h, i, 0);
+    ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
+      lanes.Store(hn::Mul(hn::Set(d, sum), lanes.Load(sums + c)), to + c);
+    });
+  });
+}
+
 }  // namespace
 
 void BlockAttention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Summaries>& summaries,
@@ -160,6 +182,25 @@ void BlockAttention(const Tensor& q, const Tensor& k, const Tensor& v, const std
   });
 }
 
+void BlockAttentionAcross(const Tensor& q, const Tensor& k_span, const BlockAttentionOutput& row,
+                          const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
+                          BlockAttentionOutput& result) {
+  const Sight sight(pattern, mask, q.dim(0), q.dim(2));
+  visit_float("block_attention_across", q.dtype(), [&]<class T>(Type<T>) {
+    const Tables<T> tables(k_span, row.out, {{k_span, row.out}});  // no stage that is left looks at the tokens
+    const ForwardArguments<T> args = {q.view<const T, 4>(),
+                                      tables,
+                                      sight,
+                                      static_cast<T>(options.scale),
+                                      DirectDropout({}, q.dim(1)),
+                                      result.out.view<T, 4>(),
+                                      result.lse.view<T, 3>(),
+                                      result.lse_rest.view<T, 3>()};
+    StandIn(row, args);
+    Forward(args, 1);
+  });
+}
+
 }  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -168,11 +209,18 @@ HWY_AFTER_NAMESPACE();
 namespace subquad::kernels {
 
 HWY_EXPORT(BlockAttention);
+HWY_EXPORT(BlockAttentionAcross);
 
 void cpu::block_attention(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Summaries>& summaries,
                           const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
                           BlockAttentionOutput& result) {
   SUBQUAD_DISPATCH(BlockAttention)(q, k, v, summaries, pattern, mask, options, result);
+}
+
+void cpu::block_attention_across(const Tensor& q, const Tensor& k_span, const BlockAttentionOutput& row,
+                                 const BlockPattern& pattern, const Mask& mask, const BlockAttentionOptions& options,
+                                 BlockAttentionOutput& result) {
+  SUBQUAD_DISPATCH(BlockAttentionAcross)(q, k_span, row, pattern, mask, options, result);
 }
 
 }  // namespace subquad::kernels

@@ -35,6 +35,7 @@ struct GradArguments {
   DirectDropout dropout;
   View<T, 4> dq;
   std::vector<View<T, 4>> dk, dv;  // of the tables
+  int first_stage = 0;
 
   Index width() const { return q.dim(3); }
   Index value_width() const { return dout.dim(3); }
@@ -144,7 +145,7 @@ void PutQueryGradient(const GradArguments<T>& args, Index b, Index h, int stage,
     T* dq = &args.dq(b, h, i, 0);
     ForVectors(d, width, [&](Index e, auto part) HWY_ATTR {
       const auto sum = part.Load(rows + e);
-      part.Store(stage == 0 ? sum : hn::Add(part.Load(dq + e), sum), dq + e);
+      part.Store(stage == args.first_stage ? sum : hn::Add(part.Load(dq + e), sum), dq + e);
     });
     rows += row;
   }
@@ -240,7 +241,7 @@ void BackwardLines(const GradArguments<T>& args, Index b, Index h, int stage, In
   for (Index number = begin; number < end; ++number) {
     args.sight.find(b, stage, number, memory.line);
     for (const Index i : line.blind)
-      if (stage == 0) std::fill_n(&args.dq(b, h, i, 0), args.width(), T(0));
+      if (stage == args.first_stage) std::fill_n(&args.dq(b, h, i, 0), args.width(), T(0));
     if (!line.entries.empty()) BackwardLine(args, b, h, stage, targets, memory);
   }
 }

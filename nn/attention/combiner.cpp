@@ -127,9 +127,9 @@ class Combining {
   }
 
   // What each token makes of its whole row.
-  Variable row_attention(const Variable& values) const {
+  BlockAttentionResult row_attention(const Variable& values) const {
     const BlockPattern row{.kind = BlockKind::row, .size = config_.segment};
-    return block_attention(q_, k_, values, {}, row, mask_, dropped("row")).out;
+    return block_attention(q_, k_, values, {}, row, mask_, dropped("row"));
   }
 
   Variable projected(const Variable& summary) const {
@@ -141,17 +141,22 @@ class Combining {
   CombinerResult over_rows() const {
     const Index width = v_.dim(3);
     const bool sums_keys = config_.summary == CombinerSummary::wsum || config_.summary == CombinerSummary::wsum_proj;
-    const Variable sums = row_attention(sums_keys ? concat({v_, k_}, 3) : v_);  // [B, H, N, C (+ E)]
+    const BlockAttentionResult row = row_attention(sums_keys ? concat({v_, k_}, 3) : v_);
+    const Variable& sums = row.out;  // [B, H, N, C (+ E)]
     const Variable v_span = sums_keys ? slice(sums, 3, 0, width) : sums;
     Variable k_span = k_;
     if (sums_keys) k_span = slice(sums, 3, width, sums.dim(3));
     if (config_.summary == CombinerSummary::wsum_proj) k_span = projected(k_span);
     if (config_.summary == CombinerSummary::proj) {
       const bool same = !learned_.values.defined() || learned_.values.impl() == v_.impl();
-      k_span = projected(same ? v_span : row_attention(learned_.values));
+      k_span = projected(same ? v_span : row_attention(learned_.values).out);
     }
+    const BlockPattern pattern = block_pattern(BlockKind::rowmajor);
+    const BlockAttentionOptions options = dropped("direct");
     const BlockAttentionResult joint =
-        block_attention(q_, k_, v_, {{k_span, v_span}}, block_pattern(BlockKind::rowmajor), mask_, dropped("direct"));
+        causal_ || options.dropout > 0
+            ? block_attention(q_, k_, v_, {{k_span, v_span}}, pattern, mask_, options)
+            : block_attention_across(q_, k_, v_, k_span, {v_span, row.lse, row.lse_rest}, pattern, mask_);
     return {joint.out, joint.lse, {}, k_span, v_span};
   }
 

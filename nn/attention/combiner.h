@@ -15,10 +15,11 @@
 //   horizontal   running maxima along rows         segment + 3 L     segment                 2 segment + 3 L
 //   mixture      both, in one softmax              3 (segment + L)   segment + L             4 (segment + L)
 //   average      mean of vertical and horizontal   4 (segment + L)   segment + L             5 (segment + L)
-//   rowmajor     of a row as each token sees it    segment + L       segment / 2             1.5 segment + L
+//   rowmajor     of a row as each token sees it    segment + L       0                       segment + L
 //
 // Makers are the queries q_S. Work is in 4 N E flops (softmax attention: N), to within a few tokens, and is what the
-// equations ask for: rowmajor's rows share the logits of direct tokens, which ours makes twice (2 segment + L). Its
+// equations ask for: rowmajor's row, as a token sees it, is also what it sees directly (causal: its logits alone are
+// shared, 1.5 segment + L). Ours makes a row twice where it is causal or attention_dropout falls on it, and on CUDA. Its
 // projections (proj) take 4 N D D flops besides. mixture sees off-axis tokens twice; average is the paper's mixture.
 //
 // rowmajor's k_S of row r in column y, with P the attention of token (r, y) to its whole row:

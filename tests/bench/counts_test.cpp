@@ -97,7 +97,7 @@ double made_of(nn::CombinerPattern pattern, Index n, Index segment, bool causal)
     if (pattern == fixed) sum += 1;
     if (pattern == vertical || pattern == mixture) sum += both(grid.above(i), grid.below(i));
     if (pattern == horizontal || pattern == mixture) sum += static_cast<double>(grid.left(i) + grid.right(i));
-    if (pattern == rowmajor) sum += 0.5 * static_cast<double>(grid.left(i) + 1 + grid.right(i));
+    if (pattern == rowmajor && causal) sum += 0.5 * static_cast<double>(grid.left(i) + 1 + grid.right(i));
     if (pattern == logsparse)
       for (int level = 1; Index{1} << level < n; ++level) sum += !causal || (i >> level & 1) == 0 ? 1 : 0;
   }

@@ -385,4 +385,88 @@ TEST_CASE("block_attention names the argument that does not fit") {
       ShapeError);
 }
 
+TEST_SUITE("cpu") {
+  TEST_CASE("block_attention across rows equals rowmajor's double loop, and its gradients go on through the row") {
+    for_each_simd_target([&] {
+      for (const Padding padding : {Padding::none, Padding::prefix, Padding::scattered})
+        for (const auto& [n, size] :
+             std::vector<std::pair<Index, Index>>{{1, 1}, {5, 8}, {12, 4}, {37, 5}, {65, 9}, {100, 40}, {256, 32}})
+          for (const bool own_span : {false, true})
+            for_each_float([&, n = n, size = size](DType dtype) {
+              const BlockCase c{.pattern = {.kind = BlockKind::rowmajor, .size = size, .own_span = own_span},
+                                .batch = padding == Padding::none ? 1 : 3,
+                                .n = n,
+                                .padding = padding};
+              CAPTURE(c);
+              BlockCase row_case = c;
+              row_case.pattern = {.kind = BlockKind::row, .size = size};
+              BlockInputs in = make_inputs(c, dtype);
+              const BlockAttentionOutput row =
+                  kernels::block_attention(in.q, in.k, in.v, {}, row_case.pattern, in.mask);
+              const Tensor k_span = in.summaries[0].k;
+              in.summaries[0].v = row.out;
+              const BlockExpected want = slow_block_attention(c, in);
+              BlockInputs beyond = in;
+              beyond.summaries.clear();
+              beyond.dout = want.dsummaries[0].v;
+              beyond.dlse = zeros_like(want.lse);
+              const BlockExpected through = slow_block_attention(row_case, beyond);
+
+              const BlockAttentionOutput f = kernels::block_attention_across(in.q, k_span, row, c.pattern, in.mask);
+              const kernels::BlockAttentionAcrossGrads g =
+                  kernels::block_attention_across_grad(in.dout, in.dlse, in.q, k_span, row, f, c.pattern, in.mask);
+              const BlockAttentionGrads own = kernels::block_attention_grad(g.drow_out, g.drow_lse, in.q, in.k, in.v,
+                                                                            {}, row, row_case.pattern, in.mask);
+              const double tolerance = dot_tolerance(dtype, std::max(c.n, c.width) * 8);
+              CHECK_CLOSE(f.out, want.out, tolerance);
+              CHECK_CLOSE(f.lse, want.lse, tolerance);
+              CHECK_CLOSE(kernels::add(g.dq, own.dq), kernels::add(want.dq, through.dq), tolerance);
+              CHECK_CLOSE(g.dk_span, want.dsummaries[0].k, tolerance);
+              CHECK_CLOSE(own.dk, kernels::add(want.dk, through.dk), tolerance);
+              CHECK_CLOSE(own.dv, kernels::add(want.dv, through.dv), tolerance);
+            });
+    });
+  }
+
+  TEST_CASE("block_attention across rows is as accurate at large logits as rowmajor, and gives the same bits again") {
+    const BlockCase c{.pattern = {.kind = BlockKind::rowmajor, .size = 32}, .n = 500, .width = 8};
+    for_each_simd_target([&] {
+      BlockInputs in = make_inputs(c, kFloat32);
+      in.q = kernels::mul_scalar(in.q, 1000);
+      const BlockAttentionOutput row =
+          kernels::block_attention(in.q, in.k, in.v, {}, {.kind = BlockKind::row, .size = 32});
+      in.summaries[0].v = row.out;
+      const auto across = [&] {
+        return kernels::block_attention_across(in.q, in.summaries[0].k, row, c.pattern, in.mask);
+      };
+      const auto grads = [&](const BlockAttentionOutput& f) {
+        return kernels::block_attention_across_grad(in.dout, in.dlse, in.q, in.summaries[0].k, row, f, c.pattern);
+      };
+      const BlockResults plain = run(c, in);
+      const BlockAttentionOutput f = across();
+      CHECK_CLOSE(f.out, plain.forward.out, dot_tolerance(kFloat32, 32));
+      CHECK_CLOSE(f.lse, plain.forward.lse, dot_tolerance(kFloat32, 1));
+      const kernels::BlockAttentionAcrossGrads g = grads(f);
+      CHECK_CLOSE(g.dk_span, plain.grads.dsummaries[0].k, 1e-3);
+      CHECK(same_for_any_thread_count([&]() -> std::vector<Tensor> {
+        const kernels::BlockAttentionAcrossGrads again = grads(across());
+        return {again.dq, again.dk_span, again.drow_out, again.drow_lse};
+      }));
+    });
+  }
+
+  TEST_CASE("block_attention across rows takes rowmajor patterns that are not causal, without dropout") {
+    const Tensor x = normal({1, 1, 4, 2}, kFloat32, 1), lse = normal({1, 1, 4}, kFloat32, 2);
+    const std::string wanted =
+        "block_attention_across: expected a pattern that is rowmajor and not causal, without dropout";
+    for (const BlockPattern& pattern : {BlockPattern{.kind = BlockKind::fixed, .size = 2},
+                                        BlockPattern{.kind = BlockKind::rowmajor, .size = 2, .causal = true}})
+      CHECK_THROWS_WITH_AS(kernels::block_attention_across(x, x, {x, lse, lse}, pattern), wanted.c_str(), Error);
+    const BlockPattern pattern{.kind = BlockKind::rowmajor, .size = 2};
+    CHECK_THROWS_WITH_AS(kernels::block_attention_across(x, x, {x, lse, lse}, pattern, {}, {.dropout = 0.5}),
+                         wanted.c_str(), Error);
+    CHECK_THROWS_AS(kernels::block_attention_across(x, x, {x, x, lse}, pattern), ShapeError);
+  }
+}
+
 }  // namespace subquad::test

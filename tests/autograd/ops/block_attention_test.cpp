@@ -53,4 +53,23 @@ TEST_CASE("block_attention gradients for every pattern, masked and with dropout"
   }
 }
 
+TEST_CASE("block_attention_across gradients, those through the row's attention among them") {
+  for (const bool own_span : {false, true}) {
+    const BlockPattern pattern{.kind = BlockKind::rowmajor, .size = 3, .own_span = own_span};
+    const auto across = [&](const std::vector<Variable>& in) -> std::vector<Variable> {
+      const BlockAttentionResult row = block_attention(in[0], in[1], in[2], {}, {.kind = BlockKind::row, .size = 3});
+      const BlockAttentionResult r = block_attention_across(in[0], in[1], in[2], in[3], row, pattern);
+      const BlockAttentionResult plain = block_attention(in[0], in[1], in[2], {{in[3], row.out}}, pattern);
+      CHECK_CLOSE(r.out.value(), plain.out.value(), 1e-12);
+      CHECK_CLOSE(r.lse.value(), plain.lse.value(), 1e-12);
+      return {r.out, r.lse};
+    };
+    const Index heads = interpreted() ? 1 : 2;
+    CHECK_GRADIENTS(
+        across,
+        {leaf({2, heads, 8, 3}, 1), leaf({2, heads, 8, 3}, 2), leaf({2, heads, 8, 2}, 3), leaf({2, heads, 8, 3}, 4)},
+        interpreted() ? GradcheckOptions{.full_limit = 4, .directions = 2} : GradcheckOptions{});
+  }
+}
+
 }  // namespace subquad::test
