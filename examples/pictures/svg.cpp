@@ -5,7 +5,11 @@
 #include <map>
 #include <vector>
 
+#include "subquad/examples/lra/report/html.h"
+
 namespace subquad::pictures {
+
+using lra::escaped;
 
 namespace {
 
@@ -18,19 +22,6 @@ constexpr std::string_view kStyle =
     ".card{fill:#0d1117;stroke:#3d444d}text{fill:#f0f6fc}.soft{fill:#9198a1}\n"
     ".blue{fill:#6cb6ff}.orange{fill:#f0a35c}.grey{fill:#9198a1}.rule{stroke:#656c76}\n"
     ".strong,.dashed,.dotted{stroke:#f0f6fc}}\n";
-
-std::string escaped(std::string_view words) {
-  std::string out;
-  for (const char c : words) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else
-      out += c;
-  }
-  return out;
-}
 
 // Coordinates have one digit after the point at most.
 std::string number(double value) {
