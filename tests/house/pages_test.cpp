@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <regex>
 
 #include "subquad/tests/house/source_tree.h"
@@ -158,6 +160,21 @@ TEST_CASE("house: every folder has a page of one screen") {
     const bool long_one = path == "README.md" || path.starts_with("bench/results/");
     CHECK_MESSAGE((long_one || page.lines.size() <= 60), path << " has " << page.lines.size() << " lines");
   }
+}
+
+TEST_CASE("house: pictures of the CUDA page are what draw_cuda.py draws") {
+  const auto pictures = [](const fs::path& folder) {
+    std::map<std::string, std::string> texts;
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (entry.path().extension() == ".svg") texts[entry.path().filename().string()] = read_text(entry.path());
+    return texts;
+  };
+  const TemporaryFolder folder;
+  const std::string script = (kRoot / "kernels" / "draw_cuda.py").string();
+  REQUIRE_EQ(std::system(("python3 '" + script + "' '" + folder.path().string() + "'").c_str()), 0);
+  const auto drawn = pictures(folder.path()), committed = pictures(kRoot / "kernels");
+  CHECK(!drawn.empty());
+  CHECK_MESSAGE(drawn == committed, "run python3 kernels/draw_cuda.py");
 }
 
 TEST_CASE("house: what is left to do names its issue") {
