@@ -9,7 +9,6 @@ namespace {
 using Chosen = std::vector<std::pair<std::string, std::string>>;
 
 constexpr Index kLengths[] = {1024, 4096, 16384};
-constexpr Index kLongestQuadratic = 4096;
 
 const Target kLargeProduct = {"large matrix product", 0.8, 0.8, 1.0};
 const Target kSkinnyProduct = {"skinny product", 0.7, 0.7, 1.3};
@@ -42,11 +41,10 @@ class Table {
     return *this;
   }
 
-  // A row for each length up to `longest`.
-  Table& of_lengths(const std::string& op, const Target& target = {}, Chosen chosen = {}, Index longest = kLengths[2]) {
+  // A row for each length.
+  Table& of_lengths(const std::string& op, const Target& target = {}, Chosen chosen = {}) {
     chosen.emplace_back("n", "");
     for (const Index n : kLengths) {
-      if (n > longest) break;
       chosen.back().second = cat(n);
       one(op, chosen, target);
       rows_.back().length = n;
@@ -68,7 +66,7 @@ std::vector<Row> primitive_rows() {
   table.one("matmul", {{"m", "1024"}, {"n", "64"}, {"k", "32"}, {"batch", "8"}}, kSkinnyProduct)
       .one("matmul", {{"m", "64"}, {"n", "64"}, {"k", "64"}, {"batch", "64"}}, kSkinnyProduct)
       .of_lengths("linear", kSkinnyProduct)
-      .of_lengths("attention", kAttention, {}, kLongestQuadratic)
+      .of_lengths("attention", kAttention)
       .of_lengths("segment_mean")
       .one("landmark_softmax", {})
       .of_lengths("conv1d")
@@ -106,9 +104,7 @@ std::vector<Row> primitive_rows() {
 
 std::vector<Row> attention_rows() {
   Table table("attentions");
-  table.of_lengths("softmax", kAttention, {}, kLongestQuadratic)
-      .of_lengths("nystrom", kNystrom)
-      .of_lengths("fsat", kFsat);
+  table.of_lengths("softmax", kAttention).of_lengths("nystrom", kNystrom).of_lengths("fsat", kFsat);
   for (const char* protocol : {"chord", "cdil", "butterfly"})
     table.of_lengths("paramixer", kParamixer, {{"protocol", protocol}});
   for (const char* pattern : {"fixed", "vertical", "horizontal", "mixture", "average", "rowmajor"})
@@ -123,7 +119,7 @@ std::vector<Row> attention_rows() {
 std::vector<Row> rows_around(const std::string& family, const std::string& suffix, const Target& softmax,
                              const Target& others) {
   Table table(family);
-  table.of_lengths("softmax" + suffix, softmax, {}, kLongestQuadratic);
+  table.of_lengths("softmax" + suffix, softmax);
   for (const char* attention : {"nystrom", "fsat", "paramixer"}) table.of_lengths(attention + suffix, others);
   table.of_lengths("combiner" + suffix, others, {{"segment", "64"}}).of_lengths("local" + suffix);
   return table.rows();

@@ -28,8 +28,8 @@ struct Row {
   void apply(Settings& to) const;  // sets `settings`
 };
 
-// Float32, batch 4, 2 heads of 32 features (Paramixer: one of 64), n = 1024, 4096, 16384 where there is an n; exact
-// softmax attention, which is quadratic, to 4096. Training steps also as ListOps has them: batch 32, n = 2048.
+// Float32, batch 4, 2 heads of 32 features (Paramixer: one of 64), n = 1024, 4096, 16384 where there is an n.
+// Training steps also as ListOps has them: batch 32, n = 2048.
 std::vector<Row> rows();
 std::vector<std::string> families();
 
