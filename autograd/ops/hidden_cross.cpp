@@ -7,13 +7,15 @@ namespace subquad {
 
 HiddenCross hidden_cross(const Variable& a, const Variable& b, const Mask& mask, const Variable& shift) {
   const Tensor level = shift.defined() ? shift.value() : Tensor();
-  const kernels::HiddenCross f = kernels::hidden_cross(a.value(), b.value(), mask, level);
-  // The centred sequences and their spectra are made again from a and b: nothing else is kept.
-  const auto backward = [a = Saved(a), b = Saved(b), real = Saved(mask.real), lengths = Saved(mask.lengths),
+  const bool records = grad_enabled() && (a.requires_grad() || b.requires_grad());
+  kernels::CyclicSpectra spectra;  // what is not kept in them is made again from a and b
+  const kernels::HiddenCross f = kernels::hidden_cross(a.value(), b.value(), mask, level, records ? &spectra : nullptr);
+  const auto backward = [a = Saved(a), b = Saved(b), a_kept = Saved(spectra.a), b_kept = Saved(spectra.b),
+                         real = Saved(mask.real), lengths = Saved(mask.lengths),
                          level = Saved(level)](std::span<const Tensor> douts, Grads& grads) {
     const auto rows = [](const Tensor& dout) { return dout.defined() ? dout.contiguous() : Tensor(); };
-    const kernels::HiddenCrossGrads g =
-        kernels::hidden_cross_grad(rows(douts[0]), rows(douts[1]), a, b, Mask{real, lengths, true}, level);
+    const kernels::HiddenCrossGrads g = kernels::hidden_cross_grad(rows(douts[0]), rows(douts[1]), a, b,
+                                                                   Mask{real, lengths, true}, level, {a_kept, b_kept});
     if (grads.wanted(0)) grads.add(0, g.da);
     if (grads.wanted(1)) grads.add(1, g.db);
     if (grads.wanted(2)) grads.add_parts(2, g.dshift_parts);

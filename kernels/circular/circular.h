@@ -14,9 +14,11 @@
 //   correlate   da = correlate(dout, b)   db = convolve(dout, a)
 //
 // By the FFT (kernels/fft): three real transforms per pair of sequences, of length n when n is an even product of 2, 3,
-// 5, else of the smallest 2^a, 3 2^a or 5 2^a >= 2 n - 1. Both gradients at once take five (on CUDA six), and each has
-// the bits that it has alone. Deterministic: a sequence is worked on by one thread. On a CPU sequences are read and
-// results written once; the spectra of a vector's lanes of sequences stand in panels beside them, two or three.
+// 5, else of the smallest 2^a, 3 2^a or 5 2^a >= 2 n - 1. Both gradients at once take five (on CUDA six), or three
+// where forward has been asked to `keep` the spectra of a and b (spectra.h says of which samples, and their bytes), and
+// each has the bits that it has alone. Deterministic: a sequence is worked on by one thread. On a CPU sequences are
+// read and results written once; the spectra of a vector's lanes of sequences stand in panels beside them, two or
+// three.
 //
 // On CUDA one launch reads a and b once and writes out once where the transform's numbers fit into 32 KiB (and, of all
 // sequences, into a block's shared memory); longer samples take three launches between which spectra stand in memory
@@ -28,20 +30,24 @@
 
 #include "subquad/core/mask.h"
 #include "subquad/core/tensor.h"
+#include "subquad/kernels/circular/spectra.h"
 
 namespace subquad::kernels {
 
-Tensor circular_convolve(const Tensor& a, const Tensor& b, const Mask& mask = {});
-Tensor circular_correlate(const Tensor& a, const Tensor& b, const Mask& mask = {});
+Tensor circular_convolve(const Tensor& a, const Tensor& b, const Mask& mask = {}, CyclicSpectra* keep = nullptr);
+Tensor circular_correlate(const Tensor& a, const Tensor& b, const Mask& mask = {}, CyclicSpectra* keep = nullptr);
 
 struct CircularGrads {
   Tensor da, db;
 };
-CircularGrads circular_convolve_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask = {});
-CircularGrads circular_correlate_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask = {});
+CircularGrads circular_convolve_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask = {},
+                                     const CyclicSpectra& spectra = {});
+CircularGrads circular_correlate_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask = {},
+                                      const CyclicSpectra& spectra = {});
 
-// Nominal work on sequences [B, N, D]: three transforms of length N forward, five backward.
+// Nominal work on sequences [B, N, D]: three transforms of length N forward and, from kept spectra, backward; else
+// five.
 Flops circular_work(const Shape& shape);
-Flops circular_grad_work(const Shape& shape);
+Flops circular_grad_work(const Shape& shape, bool from_spectra = false);
 
 }  // namespace subquad::kernels

@@ -7,8 +7,10 @@
 
 namespace subquad::kernels::cpu {
 
-void circular(const Tensor& a, const Tensor& b, const Mask& mask, bool correlate, Tensor& out);
+// Puts the spectra where there is room for them.
+void circular(const Tensor& a, const Tensor& b, const Mask& mask, bool correlate, const CyclicSpectra& keep,
+              Tensor& out);
 void circular_grad(const Tensor& dout, const Tensor& a, const Tensor& b, const Mask& mask, bool correlate,
-                   CircularGrads& grads);
+                   const CyclicSpectra& spectra, CircularGrads& grads);
 
 }  // namespace subquad::kernels::cpu

@@ -11,15 +11,20 @@
 #define SUBQUAD_KERNELS_CIRCULAR_CYCLIC_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <array>
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "subquad/core/parallel.h"
 #include "subquad/core/prefix_mask.h"
+#include "subquad/kernels/circular/spectra.h"
 #include "subquad/kernels/fft/lanes-inl.h"
 #include "subquad/kernels/fft/real-inl.h"
+#include "subquad/kernels/fft/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::kernels::HWY_NAMESPACE {
@@ -28,8 +33,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 // The plan of packed real transforms for sequences of length n >= 1.
 template <class T>
 std::shared_ptr<const cpu::FftPlan<T>> CyclicPlan(Index n) {
-  const bool own = n % 2 == 0 && cpu::is_smooth(n);
-  return cpu::fft_plan<T>((own ? n : cpu::padded_length(2 * n - 1)) / 2);
+  return cpu::fft_plan<T>((cpu::has_own_spectrum(n) ? n : cpu::padded_length(2 * n - 1)) / 2);
 }
 
 // What stands behind the n numbers of a sequence, up to the transform's length M.
@@ -94,6 +98,75 @@ void CyclicProducts(const std::array<FftPanel<T>*, kIn>& in, const std::array<Ff
   });
 }
 
+// What is kept of a task's sequences of one operand (spectra.h), written and read in one and the same order.
+template <class T>
+class KeptNumbers {
+ public:
+  using V = hn::Vec<FftLanes<T>>;
+
+  KeptNumbers() = default;  // nothing is kept
+  // `past` the caches when they are written, where they are whole aligned vectors.
+  KeptNumbers(T* at, Index lanes, bool past)
+      : at_(at),
+        lanes_(lanes),
+        streams_(past && lanes == kFftLanes<T> &&
+                 reinterpret_cast<std::uintptr_t>(at) % (sizeof(T) * kFftLanes<T>) == 0) {}
+
+  bool defined() const { return at_ != nullptr; }
+  bool streams() const { return streams_; }  // to be flushed when all is put
+
+  HWY_INLINE void Put(V x) {
+    if (streams_)
+      hn::Stream(x, FftLanes<T>(), at_);
+    else
+      StoreFirst<T>(x, at_, lanes_);
+    at_ += lanes_;
+  }
+  HWY_INLINE V Take() {
+    const V x = LoadFirst<T>(at_, lanes_);
+    at_ += lanes_;
+    return x;
+  }
+  HWY_INLINE void PutPair(const SpectralPair<T>& x) {
+    Put(x.low.re);
+    Put(x.low.im);
+    Put(x.high.re);
+    Put(x.high.im);
+  }
+  HWY_INLINE SpectralPair<T> TakePair() { return {{Take(), Take()}, {Take(), Take()}}; }  // braces keep the order
+
+ private:
+  T* at_ = nullptr;
+  Index lanes_ = 0;
+  bool streams_ = false;
+};
+
+// Of operands a and b.
+template <class T>
+using KeptOperands = std::array<KeptNumbers<T>, 2>;
+
+// CyclicProducts of two spectra, which are kept where there is room.
+template <class T, class Product>
+void CyclicProducts(FftPanel<T>& a, FftPanel<T>& b, KeptOperands<T> kept, FftPanel<T>& out, const Product& product) {
+  const std::array in = {&a, &b};
+  if (!kept[0].defined()) return CyclicProducts(in, std::array{&out}, product);
+  CyclicProducts(in, std::array{&out}, [&](const SpectralPair<T>* x, SpectralPair<T>* y) HWY_ATTR {
+    kept[0].PutPair(x[0]);
+    kept[1].PutPair(x[1]);
+    product(x, y);
+  });
+  if (kept[0].streams()) hwy::FlushStream();
+}
+
+// CyclicProducts of a spectrum with two that have been kept: two new ones, in the places of `up` and `other`.
+template <class T, class Product>
+void CyclicProductsOfKept(FftPanel<T>& up, KeptOperands<T> kept, FftPanel<T>& other, const Product& product) {
+  CyclicProducts(std::array{&up}, std::array{&up, &other}, [&](const SpectralPair<T>* x, SpectralPair<T>* y) HWY_ATTR {
+    const SpectralPair<T> all[] = {x[0], kept[0].TakePair(), kept[1].TakePair()};
+    product(all, y);
+  });
+}
+
 // target(j, numbers) for j < n: the sequence of which CyclicProducts left the transform's runs.
 template <class T, class Target>
 void CyclicBackward(FftPanel<T>& panel, Index n, const Target& target) {
@@ -131,7 +204,7 @@ HWY_INLINE SpectralPair<T> Scaled(SpectralPair<T> a, T factor) {
 template <class T>
 struct CyclicTask {
   FftRow<T> row;
-  Index sample, base, n, positions;  // base: where the sample starts
+  Index sample, feature, base, n, positions;  // feature: the first one; base: where the sample starts
 
   HWY_INLINE hn::Vec<FftLanes<T>> Load(const T* x, Index j) const { return row.Load(x + base, j); }
   HWY_INLINE void Store(hn::Vec<FftLanes<T>> v, T* x, Index j) const { row.Store(v, x + base, j); }
@@ -157,11 +230,40 @@ void ForCyclicTasks(const Tensor& x, const Mask& mask, const F& f) {
   const FftSignals<T> signals = {1, width};
   const Index vectors = signals.Vectors();
   parallel_for(x.dim(0) * vectors, 400 * positions, [&](Index number) HWY_ATTR {
-    const Index b = number / vectors;
-    f(CyclicTask<T>{FftRow<T>(signals, number % vectors, positions), b, b * positions * width,
+    const Index b = number / vectors, vector = number % vectors;
+    f(CyclicTask<T>{FftRow<T>(signals, vector, positions), b, vector * kFftLanes<T>, b * positions * width,
                     prefix_length(mask, b, positions), positions});
   });
 }
+
+// Where the tasks of ForCyclicTasks find what is kept of their sequences.
+template <class T>
+class KeptPlaces {
+ public:
+  KeptPlaces(CyclicSpectra spectra, const Tensor& x, const Mask& mask) {
+    if (!spectra.a.defined()) return;
+    a_ = spectra.a.data<T>();
+    b_ = spectra.b.data<T>();
+    starts_ = cpu::kept_starts(x, mask);
+    past_ = 2 * starts_.back() * static_cast<Index>(sizeof(T)) >= kPastCaches;
+  }
+
+  KeptOperands<T> operator()(const CyclicTask<T>& task) const {
+    const Index numbers = cpu::kept_numbers(task.n), lanes = task.row.lanes();
+    if (a_ == nullptr || numbers == 0) return {};
+    const Index start = starts_[static_cast<std::size_t>(task.sample)] + task.feature * numbers;
+    return {KeptNumbers<T>(a_ + start, lanes, past_), KeptNumbers<T>(b_ + start, lanes, past_)};
+  }
+
+ private:
+  // Bytes. Measured on 4 samples of 64 features, forward and backward: half of it is faster in the caches, this much
+  // 1.1 times as fast past them, and forward as fast as without keeping.
+  static constexpr Index kPastCaches = Index{8} << 20;
+
+  T *a_ = nullptr, *b_ = nullptr;
+  std::vector<Index> starts_;
+  bool past_ = false;
+};
 
 }  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

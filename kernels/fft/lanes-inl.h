@@ -86,6 +86,8 @@ class FftRow {
     }
   }
 
+  Index lanes() const { return count_; }  // with signals of their own
+
   // Number j of every signal, real.
   HWY_INLINE hn::Vec<D> Load(const T* data, Index j) const {
     const T* row = data + j * stride_;

@@ -5,8 +5,10 @@
 
 namespace subquad::kernels::cpu {
 
-void hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, const Tensor& shift, HiddenCross& out);
+// Puts the spectra where there is room for them.
+void hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask, const Tensor& shift, const CyclicSpectra& keep,
+                  HiddenCross& out);
 void hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b, const Mask& mask,
-                       const Tensor& shift, HiddenCrossGrads& grads);
+                       const Tensor& shift, const CyclicSpectra& spectra, HiddenCrossGrads& grads);
 
 }  // namespace subquad::kernels::cpu

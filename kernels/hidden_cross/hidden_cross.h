@@ -21,7 +21,9 @@
 // and are 0 in every result; a sample's results do not depend, in any bit, on N or on other samples.
 //
 // By the FFT (kernels/fft): O(C n log n) per sample, no n x n array. Per pair of sequences forward 3 real transforms,
-// backward 5, of length n when n is an even product of 2, 3, 5, else of the smallest 2^a, 3 2^a or 5 2^a >= 2 n - 1.
+// backward 5, or 3 where forward has been asked to `keep` the spectra of at and bt (circular/spectra.h says of which
+// samples, and their bytes), of length n when n is an even product of 2, 3, 5, else of the smallest 2^a, 3 2^a or
+// 5 2^a >= 2 n - 1.
 // Deterministic: a channel is worked on by one thread. On CUDA as circular.h: one launch forward and one backward; for
 // longer samples four and five, and what counts as longer, and with it the bits, is the same on devices with as much
 // shared memory per block. Source: our reconstruction of FSAT, nn/attention/fsat.h.
@@ -29,13 +31,15 @@
 
 #include "subquad/core/mask.h"
 #include "subquad/core/tensor.h"
+#include "subquad/kernels/circular/spectra.h"
 
 namespace subquad::kernels {
 
 struct HiddenCross {
   Tensor lag, col;
 };
-HiddenCross hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask = {}, const Tensor& shift = {});
+HiddenCross hidden_cross(const Tensor& a, const Tensor& b, const Mask& mask = {}, const Tensor& shift = {},
+                         CyclicSpectra* keep = nullptr);
 
 struct HiddenCrossGrads {
   Tensor da, db;
@@ -43,10 +47,10 @@ struct HiddenCrossGrads {
 };
 // An upstream gradient that is undefined counts as 0.
 HiddenCrossGrads hidden_cross_grad(const Tensor& dlag, const Tensor& dcol, const Tensor& a, const Tensor& b,
-                                   const Mask& mask = {}, const Tensor& shift = {});
+                                   const Mask& mask = {}, const Tensor& shift = {}, const CyclicSpectra& spectra = {});
 
 // Nominal work on sequences [B, N, C]: the transforms, and forward 8, backward 16 more for each number.
 Flops hidden_cross_work(const Shape& shape);
-Flops hidden_cross_grad_work(const Shape& shape);
+Flops hidden_cross_grad_work(const Shape& shape, bool from_spectra = false);
 
 }  // namespace subquad::kernels

@@ -111,9 +111,9 @@ TEST_CASE("circular_correlate of a sample knows neither padding, nor other sampl
       copy(part(b), real_b);
       for (const bool correlate : {false, true}) {
         const auto run = correlate ? kernels::circular_correlate : kernels::circular_convolve;
-        const Tensor full_batch = run(a, b, lengths({n, 70}, 70));
-        CHECK(same_bits(part(full_batch), part(run(other_a, other_b, lengths({n, 13}, 70)))));
-        CHECK(same_bits(part(full_batch), run(part(a).contiguous(), part(b).contiguous(), {})));
+        const Tensor full_batch = run(a, b, lengths({n, 70}, 70), nullptr);
+        CHECK(same_bits(part(full_batch), part(run(other_a, other_b, lengths({n, 13}, 70), nullptr))));
+        CHECK(same_bits(part(full_batch), run(part(a).contiguous(), part(b).contiguous(), {}, nullptr)));
       }
     }
   });
@@ -139,6 +139,33 @@ TEST_CASE("circular_convolve_grad and circular_correlate_grad have the bits of e
                   empty_sample));
 }
 
+TEST_CASE("circular_convolve_grad and circular_correlate_grad have the same bits from kept spectra") {
+  const auto check = [](const Case& c, DType dtype) {
+    CAPTURE(c.shape);
+    const Tensor a = normal(c.shape, dtype, 1), b = normal(c.shape, dtype, 2), up = normal(c.shape, dtype, 3);
+    kernels::CyclicSpectra spectra;
+    const auto same = [&](const kernels::CircularGrads& one, const kernels::CircularGrads& other) {
+      CHECK(same_bits(one.da, other.da));
+      CHECK(same_bits(one.db, other.db));
+    };
+    CHECK(same_bits(kernels::circular_convolve(a, b, c.mask(), &spectra), kernels::circular_convolve(a, b, c.mask())));
+    same(kernels::circular_convolve_grad(up, a, b, c.mask(), spectra),
+         kernels::circular_convolve_grad(up, a, b, c.mask()));
+    CHECK(
+        same_bits(kernels::circular_correlate(a, b, c.mask(), &spectra), kernels::circular_correlate(a, b, c.mask())));
+    same(kernels::circular_correlate_grad(up, a, b, c.mask(), spectra),
+         kernels::circular_correlate_grad(up, a, b, c.mask()));
+  };
+  for_each_simd_target([&] {
+    for_each_float([&](DType dtype) {
+      for (const Case& c : kCases) check(c, dtype);
+    });
+  });
+  for (const Case& c : kLong) check(c, kFloat32);
+  check({{3, 2160, 35}, {2160, 2159, 1024}}, kFloat32);  // samples with and without
+  for (const Index width : {63, 64}) check({{2, 8192, width}, {}}, kFloat32);  // past the caches or, of parts, not
+}
+
 TEST_CASE("circular_convolve gives the same bits for any thread count") {
   const Tensor a = normal({3, 120, 40}, kFloat32, 1), b = normal({3, 120, 40}, kFloat32, 2);
   CHECK(same_for_any_thread_count([&] {
@@ -162,7 +189,20 @@ TEST_SUITE("cuda") {
   }
 }
 
-TEST_SUITE("cpu") {  // the door is the same on every device
+TEST_SUITE("cpu") {
+  TEST_CASE("circular_convolve keeps as many numbers as spectra.h says") {
+    for (const Index n : {2, 4, 6, 10, 64, 130, 1000, 7, 14, 0}) {
+      const Tensor a = zeros({2, n, 3}, kFloat32, kCpu);
+      kernels::CyclicSpectra spectra;
+      kernels::circular_convolve(a, a, {}, &spectra);
+      CHECK(spectra.a.defined() == kernels::cpu::has_own_spectrum(n));
+      if (!spectra.a.defined()) continue;
+      CHECK(spectra.a.size() == 6 * kernels::cpu::kept_numbers(n));
+      CHECK(kernels::cpu::kept_numbers(n) <= n + 5);
+    }
+  }
+
+  // the door is the same on every device
   TEST_CASE("circular_convolve names what is wrong") {
     const Tensor a = zeros({2, 4, 3}, kFloat32, kCpu);
     CHECK_THROWS_WITH_AS(kernels::circular_convolve(a, zeros({2, 4, 2}, kFloat32, kCpu)),
@@ -171,6 +211,10 @@ TEST_SUITE("cpu") {  // the door is the same on every device
                          "circular_correlate: b is [2, 4, 3] float64 cpu, expected float32 like a", DTypeError);
     CHECK_THROWS_WITH_AS(kernels::circular_convolve_grad(zeros({2, 4, 2}, kFloat32, kCpu), a, a),
                          "circular_convolve_grad: dout is [2, 4, 2] float32 cpu, expected shape [2, 4, 3]", ShapeError);
+    kernels::CyclicSpectra spectra;
+    kernels::circular_convolve(a, a, {}, &spectra);
+    CHECK_THROWS_WITH_AS(kernels::circular_convolve_grad(a, a, a, lengths({4, 3}, 4), spectra),
+                         "circular_convolve_grad: spectra.a is [54] float32 cpu, expected shape [27]", ShapeError);
     const Mask holes = Mask::from_bool(tensor<bool>({true, false, true, false, true, true, true, true}, {2, 4}));
     CHECK_THROWS_WITH_AS(kernels::circular_convolve(a, a, holes),
                          "circular_convolve: the mask has real positions behind padded ones, expected every sample's "
