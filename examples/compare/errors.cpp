@@ -1,7 +1,10 @@
 #include "subquad/examples/compare/errors.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "subquad/examples/compare/limits.h"
 #include "subquad/examples/compare/picked_module.h"
@@ -14,6 +17,9 @@ namespace subquad::compare {
 namespace {
 
 using nn::AttentionConfig;
+
+// Those whose budgets are varied; any other one is measured as it is.
+constexpr std::array<std::string_view, 6> kBudgeted = {"softmax", "nystrom", "fsat", "paramixer", "combiner", "local"};
 
 class Measurement {
  public:
@@ -63,6 +69,8 @@ class Measurement {
     add("mean of all", "", 0, 0, full({positions(), positions()}, each, kFloat32, kCpu));
     module("combiner, logsparse", "", 0, {.kind = "combiner", .combiner = {.pattern = nn::CombinerPattern::logsparse}});
     module("paramixer, fresh", "", 0, {.kind = "paramixer"});
+    for (const std::string& kind : nn::attention_kinds())
+      if (std::ranges::find(kBudgeted, kind) == kBudgeted.end()) module(kind, "", 0, {.kind = kind});
   }
 
   void nystrom(Index landmarks, Index keys) {

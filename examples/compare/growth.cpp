@@ -31,7 +31,7 @@ std::string budget_text(const nn::AttentionConfig& c) {
   if (c.kind == "paramixer") return "log2 N factors";
   if (c.kind == "combiner") return "segments of about sqrt N";
   if (c.kind == "local") return cat("window ", c.local.window);
-  return "all keys";
+  return c.kind == "softmax" ? "all keys" : "as it is";
 }
 
 // One module and one input, run as often as it takes.

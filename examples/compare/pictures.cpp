@@ -40,7 +40,7 @@ Series series_of(const std::string& name) {
   for (const Way& way : kWays)
     if (name == way.name)
       return {.name = name, .spots = {}, .colour = way.colour, .marker = way.marker, .dash = way.dash};
-  throw InternalError(cat("compare: the way '", name, "' has no look"));
+  return {.name = name, .spots = {}, .colour = Colour::grey, .marker = Marker::open_diamond, .dash = ""};  // your own
 }
 
 std::string note_of(const ErrorRow& row) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "subquad/core/error.h"
+#include "subquad/core/profile.h"
 #include "subquad/kernels/block_attention/block_attention.h"
 #include "subquad/kernels/fft/fft.h"
 #include "subquad/nn/attention/combiner.h"
@@ -89,7 +90,21 @@ double flops_per_query(const AttentionConfig& config, Index positions) {
   if (config.kind == "paramixer") return paramixer_flops(config, positions);
   if (config.kind == "combiner") return combiner_flops(config, positions);
   if (config.kind == "local") return local_flops(config, positions);
-  throw Error(cat("work: there is no count for '", config.kind, "'"));
+  return counted_flops(config, positions);
+}
+
+double counted_flops(const AttentionConfig& config, Index positions) {
+  const NoGrad no_grad;
+  const auto module = nn::make_attention(nn::Place(1, kFloat32, kCpu), config);
+  module->eval();
+  const Variable x(full({1, positions, config.width}, 0.1, kFloat32, kCpu));
+  const nn::AttentionInput in{.values = x, .data = x, .mask = {}, .rng = {}};
+  const nn::Heads heads = module->project(in);
+  const Profile profile(kCpu);
+  module->mix(in, heads, heads.v, /*draws=*/false);
+  double flops = 0;
+  for (const OpRecord& op : profile.records()) flops += op.flops;
+  return flops / number(positions);
 }
 
 double cross_projection_flops(const AttentionConfig& config) {

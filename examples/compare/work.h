@@ -10,8 +10,14 @@
 
 namespace subquad::compare {
 
-// Of the mechanism that `config` describes, over N positions, for all heads together.
+// Of the mechanism that `config` describes, over N positions, for all heads together. Of a kind that has no formula
+// here, such as one of your own: counted_flops.
 double flops_per_query(const nn::AttentionConfig& config, Index positions);
+
+// What the ops of a module's mix count of themselves (core/profile.h) in a forward of its own. Ops that tell no flops
+// add none; fsat's count a cell where a lag meets a column twice, combiner's a segment's own summary, which no query
+// of it sees.
+double counted_flops(const nn::AttentionConfig& config, Index positions);
 
 // What of fsat's flops goes into the projections before its cross, which a cross of q and k does without.
 double cross_projection_flops(const nn::AttentionConfig& config);

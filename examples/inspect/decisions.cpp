@@ -43,7 +43,8 @@ std::string mechanism_text(const nn::AttentionConfig& config) {
   if (config.kind == "combiner") return combiner_text(config.combiner) + causal;
   if (config.kind == "local")
     return cat("Local attention: softmax over the ", config.local.window, " nearest positions to either side.", causal);
-  return "Softmax attention: every query weighs all keys." + causal;
+  if (config.kind == "softmax") return "Softmax attention: every query weighs all keys." + causal;
+  return cat("The attention '", config.kind, "'.", causal);
 }
 
 std::string span_text(const PositionNames& names, Index first, Index last) {
@@ -63,8 +64,9 @@ std::vector<Json> decisions(const DecisionInput& in) {
   if (kind == "fsat") return fsat_decisions(in);
   if (kind == "paramixer") return paramixer_decisions(in);
   if (kind == "combiner") return combiner_decisions(in);
-  const std::string said = kind == "local" ? "Nothing: which keys a query sees is fixed by the window."
-                                           : "Nothing: every query sees every key, and the softmax alone weighs them.";
+  std::string said = cat("What '", kind, "' decides is not told yet: examples/inspect/decisions.cpp is where to tell.");
+  if (kind == "local") said = "Nothing: which keys a query sees is fixed by the window.";
+  if (kind == "softmax") said = "Nothing: every query sees every key, and the softmax alone weighs them.";
   return std::vector<Json>(static_cast<std::size_t>(in.layer.attention->heads()),
                            section("What the mechanism decided", said, {}));
 }
