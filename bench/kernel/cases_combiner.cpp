@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "subquad/autograd/ops/block_attention.h"
+#include "subquad/autograd/ops/level_attention.h"
 #include "subquad/autograd/ops/running_max.h"
 #include "subquad/autograd/ops/span_attention.h"
 #include "subquad/autograd/ops/span_pool.h"
@@ -79,6 +80,20 @@ Work summary_attention_work(const Settings& s, const nn::Place& place) {
           .backward_count = {10 * entries * elements, 8 * bytes}};
 }
 
+// logsparse in one kernel: attention of a query, and of the queries of log2(n) - 1 levels of blocks.
+Work level_attention_work(const Settings& s, const nn::Place& place) {
+  const Variable q = head_input(place, "q", s), k = head_input(place, "k", s), v = head_input(place, "v", s);
+  const bool causal = s.flag("causal");
+  const double levels = std::max(0, static_cast<int>(std::bit_width(static_cast<std::uint64_t>(q.dim(2)) - 1)) - 1);
+  const double entries = kernels::seen_entries({.kind = BlockKind::logsparse, .causal = causal}, q.dim(2));
+  const double flops = 4 * (entries + (causal ? levels / 2 : levels)) * static_cast<double>(q.value().size());
+  const double bytes = bytes_of({q.shape()}, place.dtype());
+  return {.inputs = {{"q", q}, {"k", k}, {"v", v}},
+          .forward = [=]() -> std::vector<Variable> { return {level_attention(q, k, v, causal).out}; },
+          .forward_count = {flops, 4 * bytes},
+          .backward_count = {2.5 * flops, 8 * bytes}};
+}
+
 const nn::Choices<BlockKind, 7> kPatterns = {{{"fixed", BlockKind::fixed},
                                               {"logsparse", BlockKind::logsparse},
                                               {"vertical", BlockKind::vertical},
@@ -133,6 +148,10 @@ std::vector<Case> combiner_cases() {
            "maxima of segments, and attention to tokens and to them",
            {n, d, batch, heads, segment},
            summary_attention_work},
+          {"level_attention",
+           "tokens and summaries of blocks of 2, 4, 8, ... tokens: logsparse in one kernel",
+           {n, d, batch, heads, {"causal", "false", "nothing behind the query"}},
+           level_attention_work},
           {"block_attention",
            "tokens and summaries of blocks under one softmax",
            {n,

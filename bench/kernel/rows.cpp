@@ -90,6 +90,7 @@ std::vector<Row> primitive_rows() {
       .of_lengths("span_attention")
       .of_lengths("block_attention", kCombiner, {{"segment", "64"}})
       .of_lengths("summary_attention", kCombiner, {{"segment", "64"}})
+      .of_lengths("level_attention")
       .of_lengths("embedding")
       .of_lengths("compact")
       .of_lengths("gumbel_noise")

@@ -6,6 +6,7 @@
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/grid_attention.h"
 #include "subquad/autograd/ops/layer_norm.h"
+#include "subquad/autograd/ops/level_attention.h"
 #include "subquad/autograd/ops/linear.h"
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/autograd/ops/summary_attention.h"
@@ -74,6 +75,14 @@ class Combining {
       case CombinerPattern::rowmajor: return over_rows();
     }
     throw InternalError("combiner: a pattern without a rule");
+  }
+
+  // What run() has as `out`. On the CPU logsparse makes no tables for it.
+  Variable out() const {
+    const bool drops = random_.defined() && config_.attention_dropout > 0;
+    if (config_.pattern == CombinerPattern::logsparse && q_.value().device().is_cpu() && !drops)
+      return level_attention(q_, k_, v_, causal_, mask_).out;
+    return run().out;
   }
 
  private:
@@ -270,7 +279,7 @@ Variable CombinerAttention::mix(const AttentionInput& in, const Heads& heads, co
                       " is training and needs a RandomState, which is undefined"));
     random = in.rng.with_stream(stream_id(path()));
   }
-  return combiner_attention(heads.q, heads.k, values, in.mask, config_, causal_, learned_of(in, heads), random).out;
+  return Combining(heads.q, heads.k, values, in.mask, config_, causal_, learned_of(in, heads), random).out();
 }
 
 }  // namespace subquad::nn
