@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <system_error>
 #include <utility>
 
 #include "subquad/examples/lra/options.h"
@@ -32,11 +33,22 @@ const CLI::Option* given(const std::vector<const CLI::Option*>& options) {
   return nullptr;
 }
 
+// Not of the file system's errors: an input may be longer than any name there.
+bool is_folder(const std::string& name) {
+  std::error_code unknown;
+  return std::filesystem::is_directory(name, unknown);
+}
+
+bool is_there(const std::string& name) {
+  std::error_code unknown;
+  return std::filesystem::exists(name, unknown);
+}
+
 // A fresh model has no run: what stands in its place is the first input.
 void without_run(InspectOptions& options) {
   std::string& first = options.saved.run;
   if (first.empty()) return;
-  if (std::filesystem::is_directory(first))
+  if (is_folder(first))
     throw OptionError(cat("the run ", first, " has a task and a model of its own: no option can choose others"));
   options.inputs.arguments.insert(options.inputs.arguments.begin(), first);
   first.clear();
@@ -123,7 +135,7 @@ bool parse_inspect_options(const std::vector<std::string>& args, InspectOptions&
   }
   if (options.saved.run.empty())
     throw OptionError("expected the folder of a run, or --task and --attention for a fresh model");
-  if (!std::filesystem::exists(options.saved.run))
+  if (!is_there(options.saved.run))
     throw OptionError(
         cat(lra::quoted(options.saved.run), " is no folder of a run; for a fresh model give --task and --attention"));
   return true;

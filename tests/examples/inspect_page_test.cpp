@@ -215,6 +215,16 @@ TEST_CASE("inspect page: texts, pairs and images") {
   CHECK_EQ(data.at("image").at("rows"), 32);
 }
 
+TEST_CASE("inspect page: typed inputs may be longer than a name of a file") {
+  const Args text = {"--task", "text", "--attention", "local", "--width", "4", "--heads", "1", "--layers", "1"};
+  Args args = text;
+  args.insert(args.end(), {"--max-length", "400", std::string(300, 'a')});
+  const Subject subject = subject_of(args);
+  CHECK_EQ(subject.batch.ids.dim(1), 300);
+  InspectOptions options;
+  CHECK_THROWS_WITH(parse_inspect_options({std::string(300, 'a')}, options), doctest::Contains("is no folder of a run"));
+}
+
 // Each token of the input comes once, so that its row of the table is its position's alone.
 TEST_CASE("inspect page: gradients of tokens are slopes of the predicted class's logit") {
   for (const std::string kind : {"softmax", "nystrom", "combiner"}) {
