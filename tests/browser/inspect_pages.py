@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 """Opens the pages of inspect_attention in headless Chromium and looks at them as people do: by mouse, keyboard and touch.
 
-    tests/browser/inspect_pages.py BIN_DIR [PICTURES]    programs stand in BIN_DIR; screenshots go to the folder PICTURES
+    tests/browser/inspect_pages.py [--only REGEX] BIN_DIR [PICTURES]
+
+Programs stand in BIN_DIR; screenshots go to the folder PICTURES; --only selects cases by name.
 
 The numbers that hovering shows are compared with the matrices that inspect_attention --matrices writes as they were
 computed. The last line is "N passed, N failed".
 """
+import argparse
 import array
 import json
 import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -20,6 +24,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 EXPRESSION = "[MAX 2 9 [MIN 4 7 ] 0 [SM 3 8 1 [MED 5 6 2 ] ] 1 [MIN 9 8 7 ] 5 ]"
 LISTOPS = ["--task", "listops", "--max-length", "64", "--width", "16", "--seed", "3"]
@@ -113,6 +118,21 @@ class Browser:
         builder.pointer_action.move_to_location(x, y)
         builder.perform()
         return self.tip()
+
+    def wheel(self, x, y, down, keys=0):
+        """Turns the wheel where the pointer is; keys: 2 is Ctrl."""
+        self.driver.execute_cdp_cmd("Input.dispatchMouseEvent",
+                                    {"type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": down, "modifiers": keys})
+
+    def click(self, matrix, row, column):
+        x, y = self.place(matrix, row, column)
+        builder = ActionBuilder(self.driver, duration=0)
+        builder.pointer_action.move_to_location(x, y).click()
+        builder.perform()
+
+    def until(self, script, what):
+        """Waits for what is shown a little later, such as the end of a scroll."""
+        WebDriverWait(self.driver, 5).until(lambda _: self.run(script), what)
 
     def press(self, label, name):
         for group in self.driver.find_elements(By.CSS_SELECTOR, f".choice[aria-label='{label}']"):
@@ -260,6 +280,31 @@ def keyboard(browser, pages):
     check_clean(browser)
 
 
+def wheel(browser, pages):
+    """Scrolls the page over a map, up and down; zooms the map with Ctrl, or once it was clicked."""
+    browser.open(pages.of("nystrom")[0])
+    scale = "return [...shownMaps][0].scale"
+    x, y = browser.place("mixing", 10, 10)
+    start = browser.run("return scrollY")
+    assert start > 0  # there is a way up, too
+    browser.wheel(x, y, 150)
+    browser.until(f"return scrollY > {start}", "the page to scroll down")
+    x, y = browser.place("mixing", 10, 10)
+    browser.wheel(x, y, -150)
+    browser.until(f"return scrollY < {start}", "the page to scroll up")
+    assert browser.run(scale) == 1
+    x, y = browser.place("mixing", 10, 10)
+    browser.wheel(x, y, -150, keys=2)
+    browser.until("return [...shownMaps][0].scale > 1.2", "Ctrl and the wheel to zoom")
+    browser.run("[...shownMaps][0].reset()")
+    browser.click("mixing", 10, 10)
+    browser.wheel(x, y, -150)
+    browser.until("return [...shownMaps][0].scale > 1.2", "the wheel to zoom a map that was clicked")
+    help_text = browser.driver.find_element(By.CSS_SELECTOR, ".row .soft").text
+    assert "Ctrl and the wheel" in help_text, help_text
+    check_clean(browser)
+
+
 def touch(browser, pages):
     page, _ = pages.of("combiner")
     browser.emulate("setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
@@ -354,14 +399,19 @@ def pictures(browser, pages, folder):
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
-        sys.exit("usage: inspect_pages.py BIN_DIR [PICTURES]")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="")
+    parser.add_argument("programs")
+    parser.add_argument("pictures", nargs="?")
+    asked = parser.parse_args()
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        browser, pages = Browser(), Pages(sys.argv[1], folder)
+        browser, pages = Browser(), Pages(asked.programs, folder)
         cases = [(f"inspect pages: {name}", lambda name=name: page_of_each_attention(browser, pages, name)) for name in ATTENTIONS]
-        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, keyboard, touch, dark, image, unusual]]
+        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, keyboard, wheel, touch, dark, image, unusual]]
         for name, case in cases:
+            if not re.search(asked.only, name):
+                continue
             try:
                 case()
                 passed += 1
@@ -370,8 +420,8 @@ def main():
                 failed += 1
                 print(f"  FAILED: {name}", flush=True)
                 traceback.print_exc(file=sys.stdout)
-        if len(sys.argv) == 3:
-            pictures(browser, pages, sys.argv[2])
+        if asked.pictures:
+            pictures(browser, pages, asked.pictures)
         browser.driver.quit()
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed or not passed else 0)

@@ -1,7 +1,8 @@
-// Matrices of one size side by side, which zoom, move and point at a cell together. The wheel, two fingers or + and -
-// zoom, dragging or shift and arrows move, arrows go from cell to cell, 0 shows all.
-const kHelp = "Wheel, two fingers or + and − zoom; dragging moves; a double click or 0 shows all. " +
-  "Arrows go from cell to cell, Enter or a click keeps one, Escape lets it go.";
+// Matrices of one size side by side, which zoom, move and point at a cell together. Ctrl and the wheel, two fingers or
+// + and - zoom, dragging or shift and arrows move, arrows go from cell to cell, 0 shows all. The wheel alone belongs to
+// the page, until one of the maps has been clicked.
+const kHelp = "Ctrl and the wheel, two fingers or + and − zoom (the wheel alone does on a map that was clicked); dragging " +
+  "moves; a double click or 0 shows all. Arrows go from cell to cell, Enter or a click keeps one, Escape lets it go.";
 
 class HeatMaps {
   // look: {curve, sign, shared}, which the page's bar changes; told(cell or null): a cell is pointed at.
@@ -236,7 +237,9 @@ class HeatMaps {
     canvas.addEventListener("pointerleave", e => { if (e.pointerType === "mouse") this.#leave(); });
     canvas.addEventListener("blur", () => this.#leave());
     canvas.addEventListener("wheel", e => {
-      if (!e.ctrlKey && this.scale === 1 && e.deltaY > 0) return;  // all is shown: the page scrolls on
+      const ours = e.ctrlKey || e.metaKey;
+      if (!ours && !this.maps.some(other => other.canvas === document.activeElement)) return;
+      if (!ours && this.scale === 1 && e.deltaY > 0) return;  // all is shown: the page scrolls on
       e.preventDefault();
       this.zoom(map, Math.exp(-e.deltaY / 300), e.offsetX, e.offsetY);
     }, { passive: false });
