@@ -280,6 +280,34 @@ def keyboard(browser, pages):
     check_clean(browser)
 
 
+def comparing_heads(browser, pages):
+    """Another layer or head by keyboard: the focus stays, and so do the kept cell, the zoom and the query."""
+    page, tensors = pages.of("paramixer")
+    browser.open(page)
+    assert len([name for name in tensors if name.endswith(".mixing")]) > 1
+    browser.click("mixing", 7, 3)
+    browser.run("[...shownMaps][0].zoom([...shownMaps][0].maps[0], 2, 200, 200)")
+    browser.press("Factor", "2")
+    place = "return JSON.stringify([...shownMaps][0].place)"
+    before = browser.run(place)
+    for label in ["Layer", "Head"]:
+        buttons = browser.driver.find_elements(By.CSS_SELECTOR, f".choice[aria-label='{label}'] button")
+        if not buttons:
+            continue
+        scrolled = browser.run("arguments[0].focus(); return scrollY", buttons[1])
+        buttons[1].send_keys(Keys.ENTER)
+        assert browser.run("return document.activeElement === arguments[0] && arguments[0].ariaPressed === 'true'", buttons[1]), label
+        assert buttons[0].get_attribute("aria-pressed") == "false"
+        assert browser.run("return scrollY") == scrolled
+        assert browser.run(place) == before, (browser.run(place), before)
+        assert "query 7 " in browser.driver.find_element(By.CSS_SELECTOR, ".row h3").text
+        pressed = browser.driver.find_element(By.CSS_SELECTOR, ".choice[aria-label='Factor'] [aria-pressed=true]").text
+        assert pressed == "2", pressed
+    heading = browser.driver.find_element(By.CSS_SELECTOR, "h2.title").text
+    assert heading.startswith("Layer 2 "), heading
+    check_clean(browser)
+
+
 def wheel(browser, pages):
     """Scrolls the page over a map, up and down; zooms the map with Ctrl, or once it was clicked."""
     browser.open(pages.of("nystrom")[0])
@@ -408,7 +436,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         browser, pages = Browser(), Pages(asked.programs, folder)
         cases = [(f"inspect pages: {name}", lambda name=name: page_of_each_attention(browser, pages, name)) for name in ATTENTIONS]
-        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, keyboard, wheel, touch, dark, image, unusual]]
+        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, keyboard, comparing_heads, wheel, touch, dark, image, unusual]]
         for name, case in cases:
             if not re.search(asked.only, name):
                 continue

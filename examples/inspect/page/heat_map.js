@@ -5,8 +5,9 @@ const kHelp = "Ctrl and the wheel, two fingers or + and − zoom (the wheel alon
   "moves; a double click or 0 shows all. Arrows go from cell to cell, Enter or a click keeps one, Escape lets it go.";
 
 class HeatMaps {
-  // look: {curve, sign, shared}, which the page's bar changes; told(cell or null): a cell is pointed at.
-  constructor(parent, matrices, look, told = () => {}) {
+  // look: {curve, sign, shared}, which the page's bar changes; told(cell or null): a cell is pointed at; before: the
+  // place() of the maps that stood here, which is gone to.
+  constructor(parent, matrices, look, told = () => {}, before = null) {
     this.look = look;
     this.told = told;
     this.scale = 1;            // times as large as all of it would fit
@@ -14,6 +15,7 @@ class HeatMaps {
     this.pointers = new Map();
     this.cell = null;
     this.kept = null;  // a cell that stays when the pointer leaves
+    if (before) Object.assign(this, before, { cell: before.kept });
     this.maps = matrices.map(matrix => this.#addMap(parent, matrix));
     this.watcher = new ResizeObserver(() => this.draw());
     for (const map of this.maps) this.watcher.observe(map.figure);
@@ -22,6 +24,10 @@ class HeatMaps {
 
   get rows() { return this.maps[0].matrix.rows; }
   get columns() { return this.maps[0].matrix.columns; }
+  get place() { return { scale: this.scale, left: this.left, top: this.top, kept: this.kept }; }
+
+  // The same for the same things, of the same size, in every layer and head.
+  static subject(matrices) { return matrices.map(({ id, rows, columns }) => `${id} ${rows} ${columns}`).join(", "); }
 
   #addMap(parent, matrix) {
     const figure = add(parent, "figure", { class: "map" });

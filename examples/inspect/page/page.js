@@ -5,17 +5,18 @@ const chosen = { layer: 0, head: 0 };
 
 function showHead() {
   const layer = data.layers[chosen.layer], head = layer.heads[chosen.head], place = document.getElementById("head");
+  place.style.minHeight = `${place.offsetHeight}px`;  // the page does not scroll while it is made anew
   forgetMaps(place);
   place.replaceChildren();
   add(place, "h2", { class: "title" }, `Layer ${chosen.layer + 1} of ${data.layers.length}, head ${chosen.head + 1} of ${layer.heads.length}`);
   add(place, "p", {}, layer.about);
   for (const section of head.sections) addSection(place, section);
+  place.style.minHeight = "";
 }
 
+// The bar stays, and with it the keyboard's place.
 function choose(change) {
   Object.assign(chosen, change);
-  chosen.head = Math.min(chosen.head, data.layers[chosen.layer].heads.length - 1);
-  showBar();
   showHead();
 }
 
@@ -27,9 +28,8 @@ function change(to, anew) {
 
 function showBar() {
   const bar = document.getElementById("bar"), counted = n => [...Array(n).keys()].map(i => String(i + 1));
-  bar.replaceChildren();
   if (data.layers.length > 1) addChoice(bar, "Layer", counted(data.layers.length), chosen.layer, layer => choose({ layer }));
-  const { heads } = data.layers[chosen.layer];
+  const { heads } = data.layers[0];  // as many in every layer
   if (heads.length > 1) addChoice(bar, "Head", counted(heads.length), chosen.head, head => choose({ head }));
   const curves = Object.keys(kCurves), hows = ["mean", "largest"], signs = [0, 1, -1];
   addChoice(bar, "Scale", Object.values(kCurveNames), curves.indexOf(look.curve), i => change({ curve: curves[i] }));

@@ -16,13 +16,15 @@ const kParts = {
   // One of several sets of pictures at a time.
   choice: (parent, part) => {
     const bar = add(parent, "div"), place = add(parent, "div");
+    const last = lastChosen.get(part.label) ?? part.first ?? 0, first = last < part.items.length ? last : 0;
     const show = i => {
+      lastChosen.set(part.label, i);
       forgetMaps(place);
       place.replaceChildren();
       for (const inner of part.items[i].parts) addPart(place, inner);
     };
-    addChoice(bar, part.label, part.items.map(item => item.name), part.first ?? 0, show);
-    show(part.first ?? 0);
+    addChoice(bar, part.label, part.items.map(item => item.name), first, show);
+    show(first);
   },
 };
 
@@ -42,11 +44,14 @@ function addSection(parent, section) {
 // How pictures look, which the bar changes; and those that stand on the page.
 const look = { curve: "root", sign: 0, shared: true, how: "mean" };
 const shownMaps = new Set();
+const lastPlaces = new Map();  // subject of maps: where the reader was in them; so that heads are compared at one place
+const lastChosen = new Map();  // label of a choice: which
 const shownPixels = new Map();  // canvas: how to draw it
 
 function addMaps(parent, numbers, told) {
   const matrices = numbers.map(number => new Matrix(data.pictures[number], look.how));
-  const maps = new HeatMaps(parent, matrices, look, cell => told?.(cell));
+  const subject = HeatMaps.subject(matrices);
+  const maps = new HeatMaps(parent, matrices, look, cell => told?.(cell), lastPlaces.get(subject));
   shownMaps.add(maps);
   return maps;
 }
@@ -54,6 +59,7 @@ function addMaps(parent, numbers, told) {
 function forgetMaps(parent) {
   for (const maps of shownMaps)
     if (parent.contains(maps.maps[0].canvas)) {
+      lastPlaces.set(HeatMaps.subject(maps.maps.map(map => map.matrix)), maps.place);
       maps.watcher.disconnect();
       shownMaps.delete(maps);
     }

@@ -1,5 +1,7 @@
 // What the query that is pointed at makes of all keys: the strongest of them, and, of an image, all as a picture.
 class RowPanel {
+  static last;  // query, which the panels of other layers and heads begin with
+
   constructor(parent, maps) {
     this.maps = maps;
     this.box = add(parent, "div", { class: "row" });
@@ -13,13 +15,13 @@ class RowPanel {
       return { matrix, list: add(box, "div") };
     });
     if (data.image) this.#addPictures(both);
-    this.show({ row: Math.floor(maps.rows / 2) });
+    this.show({ row: Math.min(RowPanel.last ?? Math.floor(maps.rows / 2), maps.rows - 1) });
   }
 
   show(cell) {
     if (!cell) return;  // what was shown last stays
     const { matrix } = this.maps.maps[0];
-    this.row = cell.row;
+    this.row = RowPanel.last = cell.row;
     this.title.textContent = `The strongest keys of ${matrix.down.text(cell.row)}`;
     this.about.textContent = matrix.reduced ? `Of the cells in its row; ${matrix.cellText()}.` : "";
     for (const { matrix: of, list } of this.lists) {
