@@ -10,6 +10,7 @@ computed. The last line is "N passed, N failed".
 """
 import argparse
 import array
+import contextlib
 import json
 import pathlib
 import re
@@ -280,6 +281,81 @@ def keyboard(browser, pages):
     check_clean(browser)
 
 
+def walking(browser, pages):
+    """Curves, tokens and pixels say their numbers to keys and to a finger, too; a finger's tip stays when it is lifted."""
+    page, _ = pages.of("combiner")
+    tokens = "return [...data.sections[0].parts].find(part => part.type === 'tokens').values"
+
+    def said(lines, i):
+        assert lines[0].startswith(f"{i} ") and lines[1].startswith("gradient: "), lines
+        close(number(lines[1].split(": ")[1]), gradients[i], 0, i)
+
+    def find(css):
+        element = browser.driver.find_element(By.CSS_SELECTOR, css)
+        browser.run("arguments[0].scrollIntoView({block: 'center'})", element)
+        return element
+
+    def middle(element):
+        return browser.run("const b = arguments[0].getBoundingClientRect(); return [b.left + b.width / 2, b.top + b.height / 2]", element)
+
+    browser.open(page)
+    gradients = browser.run(tokens)
+    box = find(".tokens")
+    browser.run("arguments[0].focus()", box)
+    box.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    said(browser.tip(), 2)
+    assert browser.run("return document.querySelector('.token.here').innerText") == browser.run("return data.tokens[2]")
+    box.send_keys(Keys.END)
+    said(browser.tip(), len(gradients) - 1)
+    box.send_keys(Keys.HOME)
+    said(browser.tip(), 0)
+    box.send_keys(Keys.ESCAPE)
+    assert browser.tip() == [""]
+    chart = find("#head figure.chart svg")
+    browser.run("arguments[0].focus()", chart)
+    chart.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    third = browser.tip()
+    assert third[0] == "number 3" and third[1].startswith("mixing: ") and third[2].startswith("softmax: "), third
+    assert len(chart.find_elements(By.CSS_SELECTOR, ".spot circle")) == 2
+    chart.send_keys(Keys.TAB)
+    assert not chart.find_elements(By.CSS_SELECTOR, ".spot circle")
+    with touching(browser, page):
+        gradients = browser.run(tokens)
+        for find_again, check in [("section .tokens .token:nth-child(3)", lambda lines: said(lines, 2)),
+                                  ("#head figure.chart svg", lambda lines: number(lines[1].removeprefix("mixing: ")))]:
+            browser.touch("touchStart", [middle(find(find_again))])
+            browser.touch("touchEnd", [])
+            check(browser.tip())
+    check_clean(browser)
+    browser.open(image_page(pages)[0])
+    screen = find(".pixels .screen")
+    browser.run("arguments[0].focus()", screen)
+    screen.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    assert browser.tip()[0].startswith("row 1, column 1, grey 10"), browser.tip()
+    assert browser.run("return document.activeElement.querySelector('.outline .line').getAttribute('d')") == "M1 1H2V2H1Z"
+    check_clean(browser)
+
+
+@contextlib.contextmanager
+def touching(browser, page):
+    """A page on a telephone."""
+    browser.emulate("setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+    browser.emulate("setTouchEmulationEnabled", enabled=True)
+    try:
+        browser.open(page)
+        yield
+    finally:
+        browser.emulate("setTouchEmulationEnabled", enabled=False)
+        browser.emulate("clearDeviceMetricsOverride")
+
+
+def image_page(pages):
+    picture = pages.folder / "grey.bin"
+    picture.write_bytes(bytes((r * 7 + c * 3) % 256 for r in range(32) for c in range(32)))
+    return pages.make("image", ["--task", "image", "--attention", "local", "--local-window", "40", "--layers", "1", "--width", "8",
+                                "--heads", "1", "--megabytes", "1", "--file", picture])
+
+
 def comparing_heads(browser, pages):
     """Another layer or head by keyboard: the focus stays, and so do the kept cell, the zoom and the query."""
     page, tensors = pages.of("paramixer")
@@ -335,10 +411,7 @@ def wheel(browser, pages):
 
 def touch(browser, pages):
     page, _ = pages.of("combiner")
-    browser.emulate("setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
-    browser.emulate("setTouchEmulationEnabled", enabled=True)
-    try:
-        browser.open(page)
+    with touching(browser, page):
         assert browser.run("return document.documentElement.scrollWidth") <= 390
         x, y = browser.place("mixing", 10, 12)
         browser.touch("touchStart", [(x, y)])
@@ -357,9 +430,6 @@ def touch(browser, pages):
         browser.touch("touchEnd", [])
         assert browser.run("return [...shownMaps][0].left") > left
         check_clean(browser)
-    finally:
-        browser.emulate("setTouchEmulationEnabled", enabled=False)
-        browser.emulate("clearDeviceMetricsOverride")
 
 
 def dark(browser, pages):
@@ -379,10 +449,7 @@ def dark(browser, pages):
 
 
 def image(browser, pages):
-    picture = pages.folder / "grey.bin"
-    picture.write_bytes(bytes((r * 7 + c * 3) % 256 for r in range(32) for c in range(32)))
-    page, tensors = pages.make("image", ["--task", "image", "--attention", "local", "--local-window", "40", "--layers", "1", "--width", "8",
-                                         "--heads", "1", "--megabytes", "1", "--file", picture])
+    page, tensors = image_page(pages)
     assert tensors["layer1.mixing"][0] == [1, 1024, 1024]
     browser.open(page)
     lines = browser.hover("mixing", 3, 3)
@@ -436,7 +503,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         browser, pages = Browser(), Pages(asked.programs, folder)
         cases = [(f"inspect pages: {name}", lambda name=name: page_of_each_attention(browser, pages, name)) for name in ATTENTIONS]
-        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, keyboard, comparing_heads, wheel, touch, dark, image, unusual]]
+        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
         for name, case in cases:
             if not re.search(asked.only, name):
                 continue

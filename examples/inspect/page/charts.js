@@ -12,7 +12,7 @@ function addChart(parent, chart) {
   const figure = add(parent, "figure", { class: "chart" });
   add(figure, "figcaption", {}, chart.title);
   if (chart.about) add(figure, "p", { class: "soft" }, chart.about);
-  const svg = add(figure, "svg", { viewBox: `0 0 ${kChart.width} ${kChart.height}`, role: "img", "aria-label": chart.title });
+  const svg = add(figure, "svg", { viewBox: `0 0 ${kChart.width} ${kChart.height}`, role: "img", "aria-label": `${chart.title}. ${kWalkHelp}` });
   const x = axis(all.map(p => p[0]), chart.logX, kChart.left, kChart.width - kChart.right);
   const y = axis([...all.map(p => p[1]), ...(chart.log ? [] : [0])], chart.log, kChart.height - kChart.bottom, kChart.top);
   drawAxes(svg, chart, x, y);
@@ -20,13 +20,35 @@ function addChart(parent, chart) {
   drawLines(svg, lines, x, y);
   if (marks.length > 0 && chart.markName) add(figure, "p", { class: "soft" }, `Rings: ${chart.markName}.`);
   const some = lines.filter(line => line.points.length > 0);
-  svg.addEventListener("pointermove", e => {
-    const box = svg.getBoundingClientRect(), at = x.value((e.clientX - box.left) / box.width * kChart.width);
-    const nearest = line => line.points.reduce((a, b) => Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a);
-    if (some.length === 0) return;
-    showTip([`${chart.x} ${numberText(nearest(some[0])[0])}`, ...some.map(l => `${l.name}: ${numberText(nearest(l)[1])}`)], e.clientX, e.clientY);
+  if (some.length > 0) walkChart(svg, chart, { lines: some, marks, x, y });
+}
+
+// From point to point of the line that has the most of them; the others say what they have nearest to it.
+function walkChart(svg, chart, { lines, marks, x, y }) {
+  const { points } = lines.reduce((a, b) => b.points.length > a.points.length ? b : a);
+  const nearest = (all, at) => all.reduce((best, p, i) => Math.abs(p[0] - at) < Math.abs(all[best][0] - at) ? i : best, 0);
+  const at = (line, i) => line.points[nearest(line.points, points[i][0])];
+  const spot = add(svg, "g", { class: "spot" });
+  addWalk(svg, {
+    count: points.length,
+    under: e => {
+      const box = svg.getBoundingClientRect();
+      return nearest(points, x.value((e.clientX - box.left) / box.width * kChart.width));
+    },
+    lines: i => [`${chart.x} ${numberText(points[i][0])}${marks.some(p => p[0] === points[i][0]) ? `, ${chart.markName}` : ""}`,
+      ...lines.map(line => `${line.name}: ${numberText(at(line, i)[1])}`)],
+    middle: i => {
+      const box = svg.getBoundingClientRect(), scale = box.width / kChart.width;
+      return [box.left + x.place(points[i][0]) * scale, box.top + y.place(points[i][1]) * scale];
+    },
+    mark: i => {
+      spot.replaceChildren();
+      if (i === null) return;
+      const across = x.place(points[i][0]);
+      add(spot, "line", { x1: across, x2: across, y1: kChart.top, y2: kChart.height - kChart.bottom });
+      for (const line of lines) add(spot, "circle", { cx: x.place(at(line, i)[0]), cy: y.place(at(line, i)[1]), r: 4 });
+    },
   });
-  svg.addEventListener("pointerleave", () => showTip(null));
 }
 
 function drawLines(svg, lines, x, y) {

@@ -19,11 +19,18 @@ function themeNow() {
   return matchMedia("(prefers-color-scheme: dark)").matches && !matchMedia("print").matches ? "dark" : "light";
 }
 
-// A box beside the pointer, read aloud where a screen reader is used.
-function showTip(lines, x, y) {
+// A box beside the pointer, read aloud where a screen reader is used. It is of one picture at a time, which alone hides
+// it: a picture that loses the focus has no say in what another one shows.
+let tipOwner = null;
+
+function hideTip(owner = tipOwner) {
+  if (owner === tipOwner) document.getElementById("tip").hidden = true;
+}
+
+function showTip(owner, lines, x, y) {
   const tip = document.getElementById("tip");
-  tip.hidden = !lines;
-  if (!lines) return;
+  tipOwner = owner;
+  tip.hidden = false;
   tip.replaceChildren();
   for (const line of lines) add(tip, "div", {}, line);
   const { width, height } = tip.getBoundingClientRect();

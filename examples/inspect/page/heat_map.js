@@ -260,7 +260,6 @@ class HeatMaps {
 
   #leave() {
     this.select(this.kept);
-    showTip(null);
   }
 
   #moved(map, e) {
@@ -331,7 +330,8 @@ class HeatMaps {
   select(cell, x, y) {
     const changed = this.cell?.row !== cell?.row || this.cell?.column !== cell?.column;
     this.cell = cell;
-    showTip(cell && x !== undefined ? this.describe(cell) : null, x, y);
+    if (cell && x !== undefined) showTip(this, this.describe(cell), x, y);
+    else hideTip(this);
     if (!changed) return;
     this.told(cell, false);
     this.draw();

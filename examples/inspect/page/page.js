@@ -64,7 +64,7 @@ function showPage() {
   add(body, "div", { id: "bar", class: "bar" });
   add(body, "main", { id: "head" });
   for (const section of data.sections) addSection(body, section);
-  addEventListener("keydown", e => { if (e.key === "Escape") showTip(null); });
+  addEventListener("keydown", e => { if (e.key === "Escape") hideTip(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   for (const event of ["beforeprint", "afterprint"]) addEventListener(event, repaint);
   showBar();

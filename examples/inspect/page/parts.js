@@ -76,14 +76,44 @@ function repaint() {
 function addTokens(parent, values, unit) {
   const most = values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) || 1;
   if (data.image) return addImageValues(parent, values, unit, most);
-  const box = add(parent, "div", { class: "tokens", tabindex: 0, role: "group", "aria-label": `${unit} of each token` });
-  values.forEach((value, i) => {
-    const share = Math.abs(value) / most, token = data.tokens[i] ?? "";
-    const span = add(box, "span", { class: "token", style: `--s: ${share.toFixed(3)}` }, token || String(i));
+  const box = add(parent, "div", { class: "tokens", role: "group", "aria-label": `${unit} of each token. ${kWalkHelp}` });
+  const spans = values.map((value, i) => {
+    const share = Math.abs(value) / most;
+    const span = add(box, "span", { class: "token", style: `--s: ${share.toFixed(3)}` }, data.tokens[i] || String(i));
     box.append(data.bytes ? "" : " ");
-    span.addEventListener("pointerenter", e => showTip([`${i} ${data.details?.[i] ?? quotedText(token)}`, `${unit}: ${numberText(value)}`], e.clientX, e.clientY));
+    return span;
   });
-  box.addEventListener("pointerleave", () => showTip(null));
+  addWalk(box, {
+    count: spans.length,
+    under: e => spans.indexOf(e.target),
+    lines: i => [`${i} ${data.details?.[i] ?? quotedText(data.tokens[i] ?? "")}`, `${unit}: ${numberText(values[i])}`],
+    middle: i => {
+      const { left, top, width, height } = spans[i].getBoundingClientRect();
+      return [left + width / 2, top + height / 2];
+    },
+    mark: i => {
+      box.querySelector(".here")?.classList.remove("here");
+      if (i === null) return;
+      spans[i].classList.add("here");
+      const top = spans[i].offsetTop, bottom = top + spans[i].offsetHeight;
+      if (top < box.scrollTop) box.scrollTop = top;
+      if (bottom > box.scrollTop + box.clientHeight) box.scrollTop = bottom - box.clientHeight;
+    },
+    above: (i, down) => nextLine(spans, i, down),
+  });
+}
+
+// Of the next line of tokens, or the one before, the one that stands nearest below or above.
+function nextLine(spans, i, down) {
+  const { offsetTop: top, offsetLeft: left } = spans[i];
+  let found = i, line = null;
+  for (let k = i + down; k >= 0 && k < spans.length; k += down) {
+    if (spans[k].offsetTop === top) continue;
+    line ??= spans[k].offsetTop;
+    if (spans[k].offsetTop !== line) break;
+    if (found === i || Math.abs(spans[k].offsetLeft - left) < Math.abs(spans[found].offsetLeft - left)) found = k;
+  }
+  return found;
 }
 
 // A picture beside what each of its pixels counts.
@@ -100,7 +130,10 @@ function position(pixel) { return pixel + data.image.first; }
 function addPixels(parent, title, colour, text) {
   const { rows, columns } = data.image, figure = add(parent, "figure", { class: "pixels" });
   add(figure, "figcaption", {}, title);
-  const canvas = add(figure, "canvas", { width: columns, height: rows, role: "img", "aria-label": title });
+  const screen = add(figure, "div", { class: "screen", role: "img", "aria-label": `${title}. ${kWalkHelp}` });
+  const canvas = add(screen, "canvas", { width: columns, height: rows });
+  const over = add(screen, "svg", { viewBox: `0 0 ${columns} ${rows}`, preserveAspectRatio: "none" });
+  const spot = add(over, "g", { class: "outline" });
   const draw = () => {
     const image = new ImageData(columns, rows);
     for (let i = 0; i < rows * columns; ++i) image.data.set([...colour(i), 255], 4 * i);
@@ -108,11 +141,32 @@ function addPixels(parent, title, colour, text) {
   };
   draw();
   shownPixels.set(canvas, draw);
-  canvas.addEventListener("pointermove", e => {
-    const box = canvas.getBoundingClientRect(), on = (at, extent, most) => Math.min(Math.floor(at / extent * most), most - 1);
-    const pixel = on(e.offsetY, box.height, rows) * columns + on(e.offsetX, box.width, columns);
-    if (pixel >= 0) showTip([text(pixel)], e.clientX, e.clientY);
+  addWalk(screen, {
+    count: rows * columns,
+    under: e => {
+      const box = canvas.getBoundingClientRect();
+      const on = (at, extent, most) => Math.min(Math.max(Math.floor(at / extent * most), 0), most - 1);
+      return on(e.clientY - box.top, box.height, rows) * columns + on(e.clientX - box.left, box.width, columns);
+    },
+    lines: i => [text(i)],
+    middle: i => {
+      const box = canvas.getBoundingClientRect();
+      return [box.left + (i % columns + .5) / columns * box.width, box.top + (Math.floor(i / columns) + .5) / rows * box.height];
+    },
+    mark: i => outlinePixels(spot, i === null ? null : [i, i], columns),
+    above: (i, down) => i + down * columns >= 0 && i + down * columns < rows * columns ? i + down * columns : i,
   });
-  canvas.addEventListener("pointerleave", () => showTip(null));
   return draw;
+}
+
+// Around the pixels from first to last: black on white, which is seen on any ground.
+function outlinePixels(place, range, columns) {
+  place.replaceChildren();
+  if (!range) return;
+  const [[left, top], [right, bottom]] = range.map(i => [i % columns, Math.floor(i / columns)]);
+  const box = (x, y, to) => `M${x} ${y}H${to}V${y + 1}H${x}Z`;
+  const path = top === bottom ? box(left, top, right + 1)
+    : bottom === top + 1 && right < left ? box(left, top, columns) + box(0, bottom, right + 1)
+    : `M${left} ${top}H${columns}V${bottom}H${right + 1}V${bottom + 1}H0V${top + 1}H${left}Z`;
+  for (const name of ["under", "line"]) add(place, "path", { class: name, d: path });
 }
