@@ -44,6 +44,16 @@ Tensor difference(const Tensor& a, const Tensor& b) {
   return out;
 }
 
+double magnitude(const Tensor& matrix) {
+  const Tensor all = matrix.contiguous();
+  double most = 0;
+  for (const float x : all.span<float>()) most = std::max(most, std::abs(static_cast<double>(x)));
+  return most;
+}
+
+// Of the larger of two matrices, computed in float32 by ways of their own: what they may differ by and mean the same.
+constexpr double kRounding = 1e-5;
+
 }  // namespace
 
 Index Pictures::add(Picture picture) {
@@ -53,9 +63,17 @@ Index Pictures::add(Picture picture) {
 
 Index Pictures::add_difference(const Picture& frame, Index first, Index second) {
   const Index number = add(frame);
-  all_.back().picture.values = all_[static_cast<std::size_t>(first)].picture.values;  // its size
-  all_.back().minus = {static_cast<std::size_t>(first), static_cast<std::size_t>(second)};
+  Kept& kept = all_.back();
+  kept.minus = {static_cast<std::size_t>(first), static_cast<std::size_t>(second)};
+  kept.picture.values = all_[kept.minus->first].picture.values;  // its size: the difference is made when it is written
+  kept.picture.least = kRounding * std::max(magnitude(all_[kept.minus->first].picture.values),
+                                            magnitude(all_[kept.minus->second].picture.values));
   return number;
+}
+
+Tensor Pictures::values(const Kept& kept) const {
+  if (!kept.minus) return kept.picture.values;
+  return difference(all_[kept.minus->first].picture.values, all_[kept.minus->second].picture.values);
 }
 
 std::size_t Pictures::bytes(Index block) const {
@@ -63,7 +81,7 @@ std::size_t Pictures::bytes(Index block) const {
   for (const auto& [picture, minus] : all_) {
     const Index rows = cells_along(picture.values.dim(0), block_of(picture.rows, block));
     const Index columns = cells_along(picture.values.dim(1), block_of(picture.columns, block));
-    const int sets = (block > 1 ? 2 : 1) - (minus ? 1 : 0);  // means of differences are made by the page
+    const int sets = block > 1 ? 2 : 1;
     sum += static_cast<std::size_t>(sets * 8 * rows * columns / 3 + 8);
   }
   return sum;
@@ -77,18 +95,11 @@ Index Pictures::block_for(std::size_t most) const {
 }
 
 Json Pictures::cells(const Kept& kept, Index block) const {
-  const auto& [picture, minus] = kept;
+  const Picture& picture = kept.picture;
   const Index down = block_of(picture.rows, block), across = block_of(picture.columns, block);
-  Json sets = Json::array();
-  if (!minus) {
-    sets.push_back(cells_record("mean", reduced(picture.values, {down, across}, Reduction::mean)));
-    if (block > 1) sets.push_back(cells_record("largest", reduced(picture.values, {down, across}, Reduction::largest)));
-    return sets;
-  }
-  sets.push_back({{"how", "mean"}, {"low", 0}, {"high", 0}, {"minus", {minus->first, minus->second}}});
-  if (block == 1) return sets;
-  const Tensor values = difference(all_[minus->first].picture.values, all_[minus->second].picture.values);
-  sets.push_back(cells_record("largest", reduced(values, {down, across}, Reduction::largest)));
+  const Tensor all = values(kept);
+  Json sets = Json::array({cells_record("mean", reduced(all, {down, across}, Reduction::mean))});
+  if (block > 1) sets.push_back(cells_record("largest", reduced(all, {down, across}, Reduction::largest)));
   return sets;
 }
 
@@ -101,6 +112,7 @@ Json Pictures::records(Index block) const {
                                          {"title", p.title},
                                          {"about", p.about},
                                          {"scale", p.scale},
+                                         {"least", p.least},
                                          {"rows", side_record(p.rows, p.values.dim(0), block)},
                                          {"columns", side_record(p.columns, p.values.dim(1), block)},
                                          {"cells", cells(kept, block)}};

@@ -28,12 +28,14 @@ struct Picture {
   std::string scale;   // pictures with the same one share their colours, where the reader wants them to
   Tensor values = {};  // [R, C] float32 on the CPU, any strides
   Side rows, columns;
+  double least = 0;  // colours go up to at least this magnitude: what is less than rounding shall not look like much
 };
 
 class Pictures {
  public:
-  Index add(Picture picture);                                             // its number
-  Index add_difference(const Picture& frame, Index first, Index second);  // values of the one less the other's
+  Index add(Picture picture);  // its number
+  // Values of the one less the other's, computed from these, not from cells.
+  Index add_difference(const Picture& frame, Index first, Index second);
 
   // The least block whose cells together take at most so many bytes of base64.
   Index block_for(std::size_t bytes) const;
@@ -48,6 +50,7 @@ class Pictures {
     Picture picture;
     std::optional<std::pair<std::size_t, std::size_t>> minus;
   };
+  Tensor values(const Kept& kept) const;
   std::size_t bytes(Index block) const;
   Json cells(const Kept& kept, Index block) const;
 

@@ -99,19 +99,39 @@ void check_picture(const Json& picture, const Tensor& matrix) {
   const Index block = picture.at("rows").at("block").get<Index>();
   CHECK_EQ(picture.at("rows").at("count"), matrix.dim(0));
   for (const Json& cells : picture.at("cells")) {
-    if (cells.contains("minus")) continue;
     const bool mean = cells.at("how") == "mean";
     const std::vector<double> found = cells_of(cells), expected = blocks(matrix, block, mean);
     REQUIRE_EQ(found.size(), expected.size());
-    const double scale = std::max(std::abs(cells.at("low").get<double>()), std::abs(cells.at("high").get<double>()));
+    const double low = cells.at("low").get<double>(), high = cells.at("high").get<double>();
+    const double step = (high - low) / 65535;  // of its own range
     double worst = 0;
     for (std::size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i]));
     CAPTURE(mean);
-    CHECK_LE(worst, 1e-3 * scale);
+    CHECK_LE(worst, .51 * step + 1e-7 * std::max(std::abs(low), std::abs(high)));
   }
 }
 
-// Every mixing matrix of a page is the library's, asked for once more.
+Tensor less(const Tensor& a, const Tensor& b) {
+  Tensor out = empty(a.shape(), kFloat32, kCpu);
+  const auto x = a.view<const float, 2>(), y = b.view<const float, 2>();
+  for (Index i = 0; i < a.dim(0); ++i)
+    for (Index j = 0; j < a.dim(1); ++j) out.view<float, 2>()(i, j) = x(i, j) - y(i, j);
+  return out;
+}
+
+// Of those at the top of a head.
+const Json* picture_of(const Json& data, const Json& head, const std::string& id) {
+  for (const Json& number : head.at("sections")[0].at("parts")[0].at("groups")[0])
+    if (const Json& picture = data.at("pictures")[number.get<std::size_t>()]; picture.at("id") == id) return &picture;
+  return nullptr;
+}
+
+Tensor exact_softmax(const LayerSight& layer, const Subject& subject, Index head) {
+  return layer_matrices(layer, subject.attention()).softmax.select(0, head);
+}
+
+// Every mixing matrix of a page is the library's, asked for once more, and so are differences from softmax's: also
+// where nothing is approximated and they are roundings alone.
 void check_mixing(Subject& subject, double megabytes = 15) {
   const Json data = data_of(finished_page(page_data(subject), static_cast<std::size_t>(1e6 * megabytes)));
   const Sight sight = look(subject.learner->model(), subject.batch, subject.part);
@@ -121,11 +141,12 @@ void check_mixing(Subject& subject, double megabytes = 15) {
     const Json& heads = data.at("layers")[l].at("heads");
     REQUIRE_EQ(static_cast<Index>(heads.size()), mixing.dim(0));
     for (std::size_t h = 0; h < heads.size(); ++h) {
-      const Json& group = heads[h].at("sections")[0].at("parts")[0].at("groups")[0];
-      const Json& picture = data.at("pictures")[group[0].get<std::size_t>()];
-      CHECK_EQ(picture.at("id"), "mixing");
-      check_picture(picture, mixing.select(0, static_cast<Index>(h)));
+      const Tensor matrix = mixing.select(0, static_cast<Index>(h));
       CHECK_EQ(heads[h].at("sections").size(), 3);
+      check_picture(*picture_of(data, heads[h], "mixing"), matrix);
+      if (!picture_of(data, heads[h], "softmax")) continue;
+      const Tensor exact = exact_softmax(sight.layers[l], subject, static_cast<Index>(h));
+      check_picture(*picture_of(data, heads[h], "difference"), less(matrix, exact));
     }
   }
   CHECK_EQ(static_cast<Index>(data.at("tokens").size()), sight.layers[0].in.values.dim(1));
@@ -222,7 +243,8 @@ TEST_CASE("inspect page: typed inputs may be longer than a name of a file") {
   const Subject subject = subject_of(args);
   CHECK_EQ(subject.batch.ids.dim(1), 300);
   InspectOptions options;
-  CHECK_THROWS_WITH(parse_inspect_options({std::string(300, 'a')}, options), doctest::Contains("is no folder of a run"));
+  CHECK_THROWS_WITH(parse_inspect_options({std::string(300, 'a')}, options),
+                    doctest::Contains("is no folder of a run"));
 }
 
 // Each token of the input comes once, so that its row of the table is its position's alone.

@@ -9,9 +9,9 @@ class Matrix {
     this.columns = this.across.cells;
     const kept = record.cells.find(cells => cells.how === how) ?? record.cells[0];
     Object.assign(this, { how: kept.how, low: kept.low, high: kept.high });
-    this.cells = kept.minus ? this.#difference(kept.minus, how) : numbersOf(kept.data);
+    this.cells = numbersOf(kept.data);
     if (this.cells.length !== this.rows * this.columns) throw new Error(`${this.title}: ${this.cells.length} cells`);
-    this.largest = Math.max(Math.abs(this.low), Math.abs(this.high)) || 1;
+    this.largest = Math.max(Math.abs(this.low), Math.abs(this.high), record.least ?? 0) || 1;
   }
 
   at(row, column) {
@@ -25,16 +25,6 @@ class Matrix {
     if (!this.reduced) return "each cell one entry";
     const how = this.how === "mean" ? "mean" : "entry of largest magnitude";
     return `each cell the ${how} of ${this.down.block} × ${this.across.block} entries`;
-  }
-
-  // Means of differences are differences of means, so that they need not be in the file.
-  #difference([a, b], how) {
-    const [first, second] = [a, b].map(number => new Matrix(data.pictures[number], how));
-    const values = Float64Array.from(first.cells, (_, i) => first.at(0, i) - second.at(0, i));
-    this.low = values.reduce((x, y) => Math.min(x, y), Infinity);
-    this.high = values.reduce((x, y) => Math.max(x, y), -Infinity);
-    const step = (this.high - this.low) / 65535 || 1;
-    return Uint16Array.from(values, value => Math.round((value - this.low) / step));
   }
 }
 
