@@ -108,12 +108,15 @@ void tell(const std::string& what) {
 std::vector<ErrorRow> all_errors(const Options& o, Index middle) {
   std::vector<ErrorRow> rows;
   const auto measure = [&](const Inputs& in, bool all_budgets) {
-    ErrorOptions options{.keys = {middle}, .factors = {}, .fit = o.fit, .seed = o.seed};
+    ErrorOptions options{.keys = {middle}, .factors = {}, .links = {}, .fit = o.fit, .seed = o.seed};
     options.fit.seed = o.seed;
     if (o.fit.steps > 0) options.factors = {0};
     if (all_budgets) {
       options.keys = o.keys;
-      if (o.fit.steps > 0) options.factors = {2, 5, 0, 20};
+      if (o.fit.steps > 0) {
+        options.factors = {2, 5, 0, 20};
+        options.links = {3, 5, 9};
+      }
     }
     const auto told = [&](const std::string& what) { tell(cat(in.name, ", N = ", in.positions(), ": ", what)); };
     for (ErrorRow& row : measure_errors(in, options, told)) rows.push_back(std::move(row));

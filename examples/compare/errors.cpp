@@ -36,7 +36,8 @@ class Measurement {
       fsat(half, keys);
     }
     low_rank();
-    for (const Index factors : options_.factors) fit(factors);
+    for (const Index factors : options_.factors) fit("paramixer, fitted", factors, 0);
+    for (const Index links : options_.links) fit("paramixer, fitted, cdil", 0, links);
     return std::move(rows_);
   }
 
@@ -123,12 +124,13 @@ class Measurement {
                        .output_error = std::numeric_limits<double>::quiet_NaN()});
   }
 
-  void fit(Index factors) {
+  void fit(const std::string& way, Index factors, Index links) {
     FitOptions options = options_.fit;
     options.factors = factors;
-    told_(cat("paramixer, fitted in ", options.steps, " steps"));
+    options.links = links;
+    told_(cat(way, " in ", options.steps, " steps"));
     const SparseFactors found = fit_sparse_factors(exact_, options);
-    add("paramixer, fitted", cat(found.factors, " factors of ", found.links, " links"), 0,
+    add(way, cat(found.factors, " factors of ", found.links, " links"), 0,
         factor_flops(found.factors, found.links, in_.width()), found.matrix);
   }
 

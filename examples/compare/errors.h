@@ -28,6 +28,7 @@ struct ErrorRow {
 struct ErrorOptions {
   std::vector<Index> keys = {64};  // budgets: what a query may look at, in keys of softmax attention (work.h)
   std::vector<Index> factors;      // of the fitted products of sparse factors; 0: about log2 N; empty: no fit
+  std::vector<Index> links = {};   // of a row of each of about log2 N fitted factors, by CDIL's protocol; odd
   FitOptions fit = {};
   std::uint64_t seed = 1;  // of fresh parameters
 };
@@ -39,7 +40,7 @@ Tensor exact_matrix(const Inputs& in);
 // either side, segments of K/2 tokens. Ways: softmax; mean of all; local; nystrom with 6 steps of its
 // pseudo-inverse, which is what models have, and with 14; best rank; combiner with segments
 // pooled by max and by mean, and logsparse; fsat with a fresh cross and with one that sees q and k (no lag is forced),
-// best lags and columns, best keys, best sparse; paramixer, fresh and fitted. `told` hears the name of each before it
+// best lags and columns, best keys, best sparse; paramixer, fresh, and fitted by either protocol. `told` hears the name of each before it
 // is measured.
 std::vector<ErrorRow> measure_errors(const Inputs& in, const ErrorOptions& options,
                                      const std::function<void(const std::string&)>& told);

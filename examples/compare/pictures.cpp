@@ -26,6 +26,7 @@ constexpr std::array kWays = {
     Way{"fsat, fresh", Colour::orange, Marker::open_triangle, "2 2"},
     Way{"paramixer", Colour::green, Marker::diamond, "4 2"},
     Way{"paramixer, fitted", Colour::green, Marker::diamond, "4 2"},
+    Way{"paramixer, fitted, cdil", Colour::green, Marker::open_diamond, "1.5 2.5"},
     Way{"combiner", Colour::purple, Marker::ring, "10 3 2 3"},
     Way{"combiner, max", Colour::purple, Marker::ring, "10 3 2 3"},
     Way{"combiner, mean", Colour::purple, Marker::disc, "5 2"},
@@ -95,7 +96,7 @@ Picture by_work(const Comparison& c, const std::string& what, const char* axis, 
                 .y = {.name = axis, .floor = kErrorFloor},
                 .series = curves(c.errors, inputs,
                                  {"best keys", "best sparse", "local", "nystrom", "combiner, max", "combiner, mean",
-                                  "fsat, cross of q and k", "paramixer, fitted"},
+                                  "fsat, cross of q and k", "paramixer, fitted", "paramixer, fitted, cdil"},
                                  [&](const ErrorRow& row, Spot& spot) {
                                    spot.x = row.flops;
                                    spot.y = row.*value;

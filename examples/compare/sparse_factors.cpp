@@ -35,12 +35,30 @@ nn::Init means_of_links(Index factors, Index links) {
   };
 }
 
+// CDIL's slot 0 is the row itself, slot 1 the next one 2^m away.
+nn::Init means_of_two(Index links) {
+  return [=](Tensor& out, std::uint64_t, std::uint64_t) {
+    fill(out, 0);
+    for (Index slot = 0; slot < std::min<Index>(links, 2); ++slot) {
+      Tensor column = out.select(2, slot);
+      fill(column, 0.5);
+    }
+  };
+}
+
+// Factor m of CDIL looks 2^m positions far with each step.
+std::vector<Links> cdil_chain(Index factors, Index links) {
+  std::vector<Links> chain;
+  for (Index m = 0; m < factors; ++m) chain.push_back(kernels::cdil_links(Index{1} << m, links));
+  return chain;
+}
+
 class Factors : public nn::Module {
  public:
-  Factors(std::uint64_t seed, Index factors, Index positions, Index links)
+  Factors(std::uint64_t seed, Index positions, std::vector<Links> links, const nn::Init& init)
       : Module(nn::Place(seed, kFloat32, kCpu)),
-        links_(static_cast<std::size_t>(factors), kernels::chord_links(links)),
-        weights_(parameter("weights", {factors, positions, links}, means_of_links(factors, links))) {}
+        links_(std::move(links)),
+        weights_(parameter("weights", {static_cast<Index>(links_.size()), positions, links_[0].count()}, init)) {}
 
   Variable operator()(const Tensor& values) const {  // [1, N, C] -> [1, N, C]
     return chord_chain(weights_, Variable(values), links_, MixResidual::none);
@@ -66,9 +84,14 @@ Tensor identity(Index size) {
 }  // namespace
 
 SparseFactors fit_sparse_factors(const Tensor& a, const FitOptions& options) {
-  const Index positions = a.dim(0), whole = nn::factor_count(positions, nn::FactorRule::ceil), links = whole + 1;
+  const Index positions = a.dim(0), whole = nn::factor_count(positions, nn::FactorRule::ceil);
   const Index factors = options.factors > 0 ? options.factors : whole;
-  Factors model(options.seed, factors, positions, links);
+  const bool cdil = options.links > 0;
+  const Index links = cdil ? options.links : whole + 1;
+  Factors model(options.seed, positions,
+                cdil ? cdil_chain(factors, links)
+                     : std::vector<Links>(static_cast<std::size_t>(factors), kernels::chord_links(links)),
+                cdil ? means_of_two(links) : means_of_links(factors, links));
   nn::ParameterArena arena(model);
   nn::AdamW optimizer(arena, {.beta2 = 0.99});
   const double rate = options.rate > 0 ? options.rate : std::min(0.05, 0.2 / static_cast<double>(factors));

@@ -2,7 +2,8 @@
 // free: no perceptron makes them from data, each place has its own. A fresh Paramixer knows nothing of any softmax
 // matrix; this asks what its factors could be.
 //
-//   W_M ... W_1 ~ A       W_m: L links a row at the places of the chord protocol (kernels/chord_matmul/links.h)
+//   W_M ... W_1 ~ A       W_m: L links a row, by the chord protocol, or by CDIL's with L of your choice
+//                         (kernels/chord_matmul/links.h)
 //
 // Fitted to A's action on random vectors, C new ones in each step, with our own autograd and AdamW:
 //
@@ -18,6 +19,7 @@ namespace subquad::compare {
 
 struct FitOptions {
   Index factors = 0;   // M; 0: the whole number next above log2 N
+  Index links = 0;     // L of the CDIL protocol, odd; 0: the chord protocol, whose L is the number next above log2 N, and one
   Index steps = 500;   // of AdamW, its rate falling to 0 along a cosine
   Index vectors = 64;  // C
   double rate = 0;     // at first; 0: 0.2 / M, at most 0.05, which fitted best where it was tried (M = 8 and 20)
@@ -27,11 +29,11 @@ struct FitOptions {
 struct SparseFactors {
   Tensor matrix;  // W_M ... W_1 [N, N]
   Index factors = 0;
-  Index links = 0;  // of a row: the whole number next above log2 N, and one
+  Index links = 0;  // of a row
 };
 
-// A [N, N], float32. The factors begin as means over the 2^k links that each of them is there for, of which log2 N
-// together make the mean over all positions. Deterministic.
+// A [N, N], float32. Factors begin as means: chord's over the 2^k links that each of them is there for, CDIL's over a
+// row and the one 2^m behind it; log2 N of them together make the mean over all positions. Deterministic.
 SparseFactors fit_sparse_factors(const Tensor& a, const FitOptions& options);
 
 }  // namespace subquad::compare

@@ -198,7 +198,7 @@ TEST_CASE("compare_attention: the same numbers again, a table, pictures, a page"
   CHECK_EQ(found.at("seed"), 1);
   std::set<std::string> ways;
   for (const json& row : found.at("rows")) ways.insert(row.at("way"));
-  CHECK_EQ(ways.size(), 16);
+  CHECK_EQ(ways.size(), 17);
   const json growth = json::parse(test::read_text(folder / "first" / "growth.json"));
   CHECK_EQ(growth.at("curves").size(), 6);
   CHECK_EQ(growth.at("curves").at(0).at("points").size(), 2);

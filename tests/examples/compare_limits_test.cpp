@@ -202,7 +202,7 @@ TEST_CASE("compare work: what ops count of themselves is what the formulas say")
     CHECK(ratio > 1 - 1e-9);
     CHECK(ratio < c.most + 1e-9);
   }
-  CHECK_THROWS_WITH_AS(flops_per_query({.kind = "linear"}, n), doctest::Contains("linear"), Error);
+  CHECK_THROWS_WITH_AS(flops_per_query({.kind = "linear", .width = 64}, n), doctest::Contains("linear"), Error);
 }
 
 TEST_CASE("compare fit: factors begin as the mean, and come near to a matrix that they can be") {
@@ -219,6 +219,13 @@ TEST_CASE("compare fit: factors begin as the mean, and come near to a matrix tha
   CHECK(test::same_bits(fitted.matrix, fit_sparse_factors(shift, options).matrix));
   for (const Index factors : {1, 2, 9})
     CHECK_EQ(fit_sparse_factors(shift, {.factors = factors, .steps = 1}).factors, factors);
+  const Tensor by_cdil = fit_sparse_factors(shift, {.links = 3, .steps = 0}).matrix;
+  CHECK(relative_error(by_cdil, full({n, n}, 1.0 / n, kFloat32, kCpu)) < 1e-6);
+  FitOptions cdil = options;
+  cdil.links = 3;
+  const SparseFactors near = fit_sparse_factors(shift, cdil);
+  CHECK_EQ(near.links, 3);
+  CHECK_LT(relative_error(near.matrix, shift), 0.2);
 }
 
 TEST_SUITE_END();
