@@ -3,6 +3,10 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
+#include <regex>
+#include <set>
+
 #include "subquad/tests/support/temporary_folder.h"
 
 namespace subquad::test {
@@ -22,6 +26,25 @@ std::vector<std::string> misquotations(const SourceFile& page) {
     if (!what.empty()) wrong.push_back(place(page, quote.line) + what);
   }
   return wrong;
+}
+
+std::vector<std::string> words_of(const std::string& text) {
+  static const std::regex kWord(R"(\w+)");
+  return {std::sregex_token_iterator(text.begin(), text.end(), kWord), std::sregex_token_iterator()};
+}
+
+// Of the code spans of a line that are nothing but a name, of more than one word as only code has them, or of a
+// namespace: those that nothing is called by. Names of test programs are put together by CMake.
+std::vector<std::string> unknown_names(const std::string& line, const std::set<std::string>& known) {
+  static const std::regex kSpan(R"(`([A-Za-z_][\w:]*)(?:\(\))?`)"), kOfCode("_|::|[a-z][A-Z]");
+  std::vector<std::string> unknown;
+  for (std::sregex_iterator span(line.begin(), line.end(), kSpan), end; span != end; ++span) {
+    const std::string name = (*span)[1];
+    if (!std::regex_search(name, kOfCode) || name.starts_with("test_")) continue;
+    for (const std::string& word : words_of(name))
+      if (!known.contains(word)) unknown.push_back(word);
+  }
+  return unknown;
 }
 
 SourceFile planted(std::vector<std::string> lines) {
@@ -82,12 +105,35 @@ TEST_CASE("house: a planted page with wrong quotations fails, line by line") {
 }
 
 TEST_CASE("house: code that pages quote is there") {
-  std::size_t count = 0;
+  std::map<std::string, std::size_t> counts;
   for (const SourceFile& page : source_files(".", {".md"})) {
-    count += quotes(page).size();
+    counts[page.path.string()] = quotes(page).size();
     for (const std::string& wrong : misquotations(page)) FAIL_CHECK(wrong);
   }
-  CHECK_GE(count, 5);  // the reader of pages reads
+  for (const char* name : {"softmax", "nystrom", "fsat", "paramixer", "combiner"}) {
+    CAPTURE(name);
+    CHECK_GE(counts["nn/attention/" + std::string(name) + ".md"], 9);  // the reader of pages reads
+  }
+  CHECK_GE(counts["autograd/engine.md"], 20);
+  CHECK_GE(counts["kernels/cuda.md"], 50);
+}
+
+TEST_CASE("house: names in pages are names of the code") {
+  std::set<std::string> known;
+  for (const SourceFile& file :
+       source_files(".", {".h", ".cpp", ".cu", ".cuh", ".py", ".sh", ".js", ".cmake", ".toml", "CMakeLists.txt"})) {
+    known.insert(file.path.stem().string());
+    for (const std::string& line : file.lines)
+      for (const std::string& word : words_of(line)) known.insert(word);
+  }
+  CHECK(unknown_names("calls `known_name` and `ns::gone_name()`, `plain`, `--an_option`, `test_core_simt`",
+                      {"known_name", "ns"}) == std::vector<std::string>{"gone_name"});
+  for (const SourceFile& page : source_files(".", {".md"})) {
+    if (page.path.string().starts_with("tests/golden/")) continue;  // they name arrays of files
+    for (std::size_t i = 0; i < page.lines.size(); ++i)
+      for (const std::string& name : unknown_names(page.lines[i], known))
+        CHECK_MESSAGE(false, place(page, i) << "no code has the name `" << name << "`");
+  }
 }
 
 }  // namespace subquad::test
