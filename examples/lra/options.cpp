@@ -127,7 +127,8 @@ void refuse_extras(const CLI::App& app) {
 
 void refuse_repeated(const CLI::App& app) {
   for (const CLI::Option* option : app.get_options())
-    if (option->count() > 1) throw OptionError(cat(option->get_name(), ": given ", option->count(), " times"));
+    if (option->count() > 1 && option->get_items_expected_max() == 1)
+      throw OptionError(cat(option->get_name(), ": given ", option->count(), " times"));
 }
 
 // "--steps N   Optimiser steps of the whole run [5000]"

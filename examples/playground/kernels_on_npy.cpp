@@ -45,8 +45,7 @@ int run(const std::vector<std::string>& args) {
   std::vector<std::string> files;
   Index landmarks = 0;
   app.add_option("files", files, "q.npy k.npy v.npy out.npy")->required()->expected(4);
-  app.add_option("--landmarks", landmarks, "Nystrom's with so many; 0: exact")
-      ->check(lra::whole(0, lra::kMostPositions));
+  lra::add_whole(app, "--landmarks", landmarks, 0, lra::kMostPositions, "Nystrom's with so many; 0: exact");
   if (!lra::parse_options(app, args)) return 0;
   const Tensor q = read_heads(files[0]), k = read_heads(files[1]), v = read_heads(files[2]);
   Tensor out = kernels::attention(q, k, v).out;

@@ -1,15 +1,13 @@
 // A sixth attention by hand, trained at once: linear attention (Katharopoulos et al. 2020, equations 4 to 7). O(N E^2).
-//
 //   out[i] = phi(q[i]) S / (phi(q[i]) . z)
 //   S = sum_j phi(k[j])^T v[j]     z = sum_j phi(k[j])     phi(x) = elu(x) + 1
-//
-// Run it without arguments, or with another kind to compare with: own_attention softmax
 #include <iostream>
 
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/matmul.h"
 #include "subquad/autograd/ops/reduce.h"
 #include "subquad/autograd/ops/shape.h"
+#include "subquad/examples/lra/options.h"
 #include "subquad/examples/lra/program.h"
 #include "subquad/examples/playground/recall.h"
 #include "subquad/kernels/count_correct/count_correct.h"
@@ -32,9 +30,13 @@ struct LinearAttention : nn::QkvAttention {  // which has the projections; what 
 };
 
 int train(const std::vector<std::string>& args) {
+  CLI::App app("Linear attention learns to recall", "own_attention");
+  std::string kind;  // of another one
+  app.add_option("kind", kind, "Another one in its place")->check(lra::available(nn::attention_kinds()));
+  if (!lra::parse_options(app, args)) return 0;
   playground::RecallModel model([&](const nn::Place& place, nn::AttentionConfig config) {
-    config.kind = args.empty() ? "linear" : args[0];
-    return args.empty() ? std::make_unique<LinearAttention>(place, config) : nn::make_attention(place, config);
+    config.kind = kind;
+    return kind.empty() ? std::make_unique<LinearAttention>(place, config) : nn::make_attention(place, config);
   });
   nn::ParameterArena arena(model);
   const auto optimizer = nn::make_optimizer(arena, {.kind = "adam"});

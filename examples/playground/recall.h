@@ -1,8 +1,8 @@
 // Recall, a task that takes attention: positions 0 ... 23 each tell the value of one key, the last one asks for a key,
 // and the answer is the value that it was told with.
 //
-//   token 8 key + value   "key has this value", key 0 ... 23, value 0 ... 7       token 192 + key   "what is the value
-//   of key?"
+//   token 8 key + value     "key has this value", key 0 ... 23, value 0 ... 7
+//   token 192 + key         "what is the value of key?"
 //
 // A guess is right once in 8. The model: embedding, one attention, a linear map of the last position; no position
 // table, no feed-forward, so that nothing but the attention can carry a value to the position that asks.

@@ -133,8 +133,9 @@ TEST_CASE("playground: own_attention learns") {
   CHECK_GT(last[3], 2 * first[3]);
 
   const Finished refused = run_program("own_attention", {"softmux"});
-  CHECK_EQ(refused.status, 1);
-  CHECK_EQ(refused.err.find("own_attention: make_attention: kind: 'softmux', expected one of"), 0);
+  CHECK_EQ(refused.status, 2);
+  CHECK_EQ(refused.err.find("own_attention: kind: 'softmux' is not in this build; available: softmax, nystrom"), 0);
+  CHECK_EQ(run_program("own_attention", {"--help"}).status, 0);
 }
 
 TEST_CASE("playground: own_primitive judges itself") {
@@ -143,6 +144,7 @@ TEST_CASE("playground: own_primitive judges itself") {
   REQUIRE_EQ(run.status, 0);
   for (const std::string& line : lines_of(run.out)) CHECK_LT(numbers(line).at(1), 1e-12);
   CHECK_EQ(lines_of(run.out).size(), 4);
+  CHECK_EQ(run_program("own_primitive", {"--fast"}).status, 2);
 }
 
 TEST_CASE("playground: kernels_on_npy, against a double loop") {
@@ -179,6 +181,7 @@ TEST_CASE("playground: kernels_on_npy, heads, and what it refuses") {
     CHECK_NE(finished.err.find(text), std::string::npos);
   };
   refused(files.with({"--landmarks", "6"}), 2, "--landmarks 6: there are 5 positions");
+  refused(files.with({"--landmarks", "-3"}), 2, "--landmarks: -3, expected a whole number between 0 and");
   refused({files.args[0]}, 2, "files");
   refused({"no.npy", files.args[1], files.args[2], files.args[3]}, 1, "no.npy");
   write_npy(files.args[0], empty({5}, kFloat32, kCpu));
