@@ -138,6 +138,7 @@ int compare_attention(const std::vector<std::string>& args) {
   add_options(app, o);
   if (!lra::parse_options(app, args)) return 0;
   settle(app, o);
+  if (!o.out.empty()) make_report_folder(o.out);  // what cannot be written shall not be computed first
   lra::set_up_processor(1);  // what is timed is the work of one thread
   const Index middle = o.keys[o.keys.size() / 2];
   Comparison c{.width = o.features,

@@ -1,5 +1,7 @@
 #include "subquad/examples/compare/report.h"
 
+#include <unistd.h>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -95,8 +97,14 @@ std::string page(const Comparison& c) {
   return out + "</body>\n</html>\n";
 }
 
+void make_report_folder(const std::filesystem::path& folder) {
+  std::error_code failure;
+  std::filesystem::create_directories(folder, failure);
+  if (!failure && access(folder.c_str(), W_OK) != 0) failure = std::error_code(errno, std::generic_category());
+  if (failure) throw Error(cat("--out ", folder.string(), ": ", failure.message()));
+}
+
 std::vector<std::string> write_report(const std::filesystem::path& folder, const Comparison& c) {
-  std::filesystem::create_directories(folder);
   std::vector<std::string> names;
   const auto write = [&](const std::string& name, const std::string& text) {
     write_file(folder / name, text);

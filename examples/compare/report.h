@@ -17,7 +17,10 @@ std::string growth_json(const Comparison& c);
 // One self-contained HTML page: the table and the pictures.
 std::string page(const Comparison& c);
 
-// All of it as files of a folder, which is made: errors.json, growth.json, *.svg, compare.html. Returns their names.
+// Makes the folder where it is not there. Error where that cannot be done, or nothing can be written into it.
+void make_report_folder(const std::filesystem::path& folder);
+
+// All of it as files of a folder that is there: errors.json, growth.json, *.svg, compare.html. Returns their names.
 std::vector<std::string> write_report(const std::filesystem::path& folder, const Comparison& c);
 
 }  // namespace subquad::compare

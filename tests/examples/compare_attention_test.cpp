@@ -175,6 +175,11 @@ TEST_CASE("compare_attention: wrong options") {
   refused({"--key", "64"}, 2, "unknown option --key; the nearest is --keys");
   refused({"--npy", "nowhere", "--n", "64"}, 2, "--n says what the files of --npy say themselves");
   refused({"--npy", "nowhere"}, 1, "q.npy");
+  const test::TemporaryFolder folder;
+  const std::string file = (folder / "file").string();
+  test::write_text(file, "");
+  refused({"--out", file + "/inside"}, 1, "--out " + file + "/inside: Not a directory");
+  refused({"--out", file}, 1, "--out " + file + ": Not a directory");
 }
 
 TEST_CASE("compare_attention: the same numbers again, a table, pictures, a page") {
