@@ -10,10 +10,11 @@ PyTorch's own, which takes as long as its compiler's. PyTorch's BLAS is made to 
 (peer_process.py); ours runs with malloc as it is. XLA takes vectors of 512 bits where the processor has them.
 
 One thread; processor time; medians of runs that alternate, so that what else the machine does meets both alike. Below 0.1 ms a peer's time
-is mostly Python's. Results are compared without dropout, whose masks are everyone's own. A way that differs from ours by more than
-float32 explains is named and not timed; one that takes more than three times as long as the fastest is timed no further; one that fails, or that
-the compiler refuses, is named in the record ("failed"), and its row then has no verdict of `met`; a row without any way that agrees ends the
-program with status 1.
+is mostly Python's. Results are compared without dropout, whose masks are everyone's own. Where one differs from ours by more than
+--tolerance, its function in float64 judges both (exact.py; "settled" in the record). Where that finds more than float32 explains, in it or in
+ours, the way is named and not timed. One that takes more than three times as long as the fastest is timed no further; one that fails,
+or that the compiler refuses, is named in the record ("failed"), and its row then has no verdict of `met`; a row without any way that agrees
+ends the program with status 1.
 
 What torch.compile makes lies in a new folder that is removed at the end, or in --cache DIR, or in TORCHINDUCTOR_CACHE_DIR, and stays there:
 `--seconds 0 --cache DIR` compiles and checks everything and times it once, a second run with the same folder then need not compile.
@@ -45,6 +46,7 @@ PROCESS = peer_process.start() if __name__ == "__main__" else {}  # before PyTor
 import torch
 
 import encoder
+import exact
 import safetensors_file
 from ways import ways_of
 
@@ -226,25 +228,47 @@ class Contest:
     def __init__(self, row, checked, tensors, tolerance):
         self.row, self.checked, self.tensors, self.tolerance = row, checked, tensors, tolerance
         self.ways, self.peers, self.differences, self.first = {}, {}, {}, {}
-        self.failed, self.unequal = {}, {}
+        self.failed, self.unequal, self.settled, self.exact = {}, {}, {}, {}
 
     def refuse(self, name, reasons, reason):
         reasons[name] = reason
         print(f"{self.row['title']}: {name} {reason}", file=sys.stderr)
 
-    def enter(self, name, make, function):
-        """Adds make(function, tensors, settings), unless it differs or cannot be run: that is said."""
+    def enter(self, name, make, function, eager=None):
+        """Adds make(function, tensors, settings), unless it differs or cannot be run: that is said. `eager`: the same in plain PyTorch, where
+        `function` is not."""
         settings = self.row["shape"]
         try:
-            difference, where = largest_difference(make(function, self.checked, without_dropout(settings)), self.checked, scales(self.checked))
-            if not difference <= self.tolerance:
-                return self.refuse(name, self.unequal, f"differs by {difference:.2g} in {where}: not timed")
+            difference = self.difference_of(name, make(function, self.checked, without_dropout(settings)), eager or function)
+            if difference is None:
+                return
             peer = make(function, self.tensors, settings)
             peer.run()  # caches, pages, compilers
             self.first[name] = min(sum(peer.run()) for _ in range(2))  # a step's second run is compiled anew
         except Exception as error:  # a way that does not do this row, not in this memory, or that a compiler refuses
             return self.refuse(name, self.failed, f"failed: {reason_of(error)}")
         self.ways[name], self.peers[name], self.differences[name] = function, peer, difference
+
+    def difference_of(self, name, peer, eager):
+        """From ours; None where it is more than float32 explains."""
+        difference, where = largest_difference(peer, self.checked, scales(self.checked))
+        if difference <= self.tolerance:
+            return difference
+        said = f"differs by {difference:.2g} in {where}"
+        if not math.isinf(difference):
+            judged = self.judge(peer.results(), eager)
+            said += f", from float64 ours by {judged['ours']:.2g} in {judged['ours_in']}, it by {judged['peer']:.2g} in {judged['peer_in']}"
+            if judged["both"]:
+                print(f"{self.row['title']}: {name} {said}", file=sys.stderr)
+                self.settled[name] = judged
+                return difference
+        return self.refuse(name, self.unequal, f"{said}: not timed")
+
+    def judge(self, results, eager):
+        if eager not in self.exact:
+            settings = without_dropout(self.row["shape"])
+            self.exact[eager] = exact.Exact(lambda tensors: Peer(eager, tensors, settings).results(), self.checked, self.row["family"])
+        return exact.judge(self.exact[eager], self.checked, results, scales(self.checked), self.tolerance)
 
     def close_ones(self):
         """Ways that might be the fastest in the end."""
@@ -258,17 +282,18 @@ def enter_all(contest, op, eager):
     if contest.peers and not eager:
         torch._dynamo.reset()  # of what other rows compiled
         for name in contest.close_ones():
-            contest.enter(f"{name}, compiled", peer_of(op), torch.compile(contest.ways[name], dynamic=False))
+            contest.enter(f"{name}, compiled", peer_of(op), torch.compile(contest.ways[name], dynamic=False), contest.ways[name])
     enter_jax(contest, op)
 
 
 def enter_jax(contest, op):
     way = in_jax and in_jax.way_of(op, contest.row["shape"])
     if way and contest.peers:
-        like = next(iter(contest.peers.values()))
+        name, like = next(iter(contest.peers.items()))
         upstream = numbered("upstream", contest.tensors)
         peer = in_jax.Step if op.endswith("_step") else in_jax.Peer
-        contest.enter("JAX (jit)", lambda *of: peer(*of, like.names, like.outs, upstream), way)
+        peer_process.release()  # the memory that PyTorch and float64 took
+        contest.enter("JAX (jit)", lambda *of: peer(*of, like.names, like.outs, upstream), way, contest.ways[name])
 
 
 def alternate(ours, peers, seconds, repetitions):
@@ -311,7 +336,7 @@ def compare_row(options, row, folder):
         ours.close()
     total = {name: median([f + b for f, b in runs]) for name, runs in times.items()}
     best = min((name for name in total if name != "ours"), key=total.get)
-    return {**row, "differences": contest.differences, "failed": contest.failed, "unequal": contest.unequal,
+    return {**row, "differences": contest.differences, "failed": contest.failed, "unequal": contest.unequal, "settled": contest.settled,
             "once_ms": {name: t * 1e3 for name, t in contest.first.items() if name not in total},
             "median_ms": {name: t * 1e3 for name, t in total.items()},
             "forward_ms": {name: median([f for f, _ in runs]) * 1e3 for name, runs in times.items()},
