@@ -53,26 +53,49 @@ HWY_INLINE hn::Vec<D> Erf(D d, hn::Vec<D> x) {
 template <class D>
 inline constexpr bool kLooksUp = std::is_same_v<hn::TFromD<D>, float>&& hn::MaxLanes(D()) == 16;
 
+// Where kCount vectors of z >= 0 stand among the pieces of a function: at t of a piece. Several go side by side, or
+// each of their steps would wait for the last one in the processor's queues.
+template <int kCount, class D, int kDegree>
+struct PlacesAmongPieces {
+  using V = hn::Vec<D>;
+  using Lookup = decltype(hn::IndicesFromVec(D(), hn::Zero(hn::RebindToSigned<D>())));
+
+  const simd::HalvedPieces<kDegree>& pieces;
+  V t[kCount];
+  Lookup index[kCount];
+
+  HWY_INLINE PlacesAmongPieces(D d, const V* z, const simd::HalvedPieces<kDegree>& p) : pieces(p) {
+    const hn::RebindToSigned<D> di;
+    const auto to_place = hn::Set(d, 1 / pieces.step), most = hn::Set(d, 15 * pieces.step);
+    const auto round = hn::Set(d, 0x1.8p23f);  // a sum with it holds the nearest integer in its low bits
+    V rounded[kCount];
+    for (int i = 0; i < kCount; ++i) t[i] = hn::Min(most, z[i]);  // in this order a NaN is kept
+    for (int i = 0; i < kCount; ++i) rounded[i] = hn::MulAdd(t[i], to_place, round);
+    for (int i = 0; i < kCount; ++i) {
+      index[i] = hn::IndicesFromVec(d, hn::And(hn::BitCast(di, rounded[i]), hn::Set(di, 15)));
+      t[i] = hn::MulSub(t[i], to_place, hn::Sub(rounded[i], round));
+    }
+  }
+
+  HWY_INLINE V row(int k, int i) const { return hn::TableLookupLanes(hn::Load(D(), pieces.row[k]), index[i]); }
+};
+
 // F(z) of an odd function F with the limits -1/2 and 1/2, for z >= 0: absolute error that of the table.
-template <class D>
-HWY_INLINE hn::Vec<D> Pieces(D d, hn::Vec<D> z, const simd::HalvedPieces& pieces) {
-  const hn::RebindToSigned<D> di;
-  const auto to_place = hn::Set(d, 1 / pieces.step);
-  const auto round = hn::Set(d, 0x1.8p23f);  // a sum with it holds the nearest integer in its low bits
-  const auto distance = hn::Min(hn::Set(d, 15 * pieces.step), z);  // in this order a NaN is kept
-  const auto rounded = hn::MulAdd(distance, to_place, round);
-  const auto index = hn::IndicesFromVec(d, hn::And(hn::BitCast(di, rounded), hn::Set(di, 15)));
-  const auto t = hn::MulSub(distance, to_place, hn::Sub(rounded, round));
-  const auto row = [&](int k) HWY_ATTR { return hn::TableLookupLanes(hn::Load(d, pieces.row[k]), index); };
-  auto p = row(5);
-  for (int k = 4; k >= 0; --k) p = hn::MulAdd(p, t, row(k));
-  return p;
+template <int kCount, class D, int kDegree>
+HWY_INLINE void PiecesOfEach(D d, const hn::Vec<D>* z, const simd::HalvedPieces<kDegree>& pieces, hn::Vec<D>* p) {
+  const PlacesAmongPieces<kCount, D, kDegree> places(d, z, pieces);
+  for (int i = 0; i < kCount; ++i) p[i] = places.row(kDegree, i);
+  for (int k = kDegree - 1; k >= 0; --k)
+    for (int i = 0; i < kCount; ++i) p[i] = hn::MulAdd(p[i], places.t[i], places.row(k, i));
 }
 
 // 1/2 + F(z) for any z: 7e-8 of roundings more.
-template <class D>
-HWY_INLINE hn::Vec<D> HalfAndPieces(D d, hn::Vec<D> z, const simd::HalvedPieces& pieces) {
-  return hn::Add(hn::CopySignToAbs(Pieces(d, hn::Abs(z), pieces), z), hn::Set(d, 0.5f));
+template <class D, int kDegree>
+HWY_INLINE hn::Vec<D> HalfAndPieces(D d, hn::Vec<D> z, const simd::HalvedPieces<kDegree>& pieces) {
+  const auto size = hn::Abs(z);
+  hn::Vec<D> p;
+  PiecesOfEach<1>(d, &size, pieces, &p);
+  return hn::Add(hn::CopySignToAbs(p, z), hn::Set(d, 0.5f));
 }
 
 // The distribution function of the standard normal: (1 + erf(z / sqrt 2)) / 2.
@@ -87,15 +110,23 @@ HWY_INLINE hn::Vec<D> NormalCdf(D d, hn::Vec<D> z) {
   }
 }
 
-// gelu(z) = z cdf(z), for finite z.
+// gelu(z) = z cdf(z), for finite z, of kCount vectors.
+template <int kCount, class D>
+HWY_INLINE void GeluOfEach(D d, const hn::Vec<D>* z, hn::Vec<D>* gelu) {
+  if constexpr (kLooksUp<D>) {  // cdf - 1/2 is odd, so that z times it is even
+    hn::Vec<D> size[kCount], p[kCount];
+    for (int i = 0; i < kCount; ++i) size[i] = hn::Abs(z[i]);
+    PiecesOfEach<kCount>(d, size, simd::kNormalCdf, p);
+    for (int i = 0; i < kCount; ++i) gelu[i] = hn::MulAdd(p[i], size[i], hn::Mul(z[i], hn::Set(d, 0.5f)));
+  } else {
+    for (int i = 0; i < kCount; ++i) gelu[i] = hn::Mul(z[i], NormalCdf(d, z[i]));
+  }
+}
 template <class D>
 HWY_INLINE hn::Vec<D> Gelu(D d, hn::Vec<D> z) {
-  if constexpr (kLooksUp<D>) {  // cdf - 1/2 is odd, so that z times it is even
-    const auto size = hn::Abs(z);
-    return hn::MulAdd(Pieces(d, size, simd::kNormalCdf), size, hn::Mul(z, hn::Set(d, 0.5f)));
-  } else {
-    return hn::Mul(z, NormalCdf(d, z));
-  }
+  hn::Vec<D> gelu;
+  GeluOfEach<1>(d, &z, &gelu);
+  return gelu;
 }
 
 // gelu'(z) = cdf(z) + z exp(-z^2 / 2) / sqrt(2 pi), for finite z.
@@ -109,6 +140,34 @@ HWY_INLINE hn::Vec<D> GeluSlope(D d, hn::Vec<D> z) {
     constexpr T kDensity = std::numbers::inv_sqrtpi_v<T> / std::numbers::sqrt2_v<T>;
     const auto bell = Exp2(d, hn::Mul(hn::Mul(z, hn::Set(d, kToPower)), z));
     return hn::MulAdd(hn::Mul(z, hn::Set(d, kDensity)), bell, NormalCdf(d, z));
+  }
+}
+
+// gelu(z) and gelu'(z), for finite z, of kCount vectors: cheaper than one after the other.
+template <int kCount, class D>
+HWY_INLINE void GeluAndSlopeOfEach(D d, const hn::Vec<D>* z, hn::Vec<D>* gelu, hn::Vec<D>* slope) {
+  if constexpr (kLooksUp<D>) {  // with F = cdf - 1/2: z / 2 + z F, of which z F is even; 1/2 + F + z F', odd but for
+                                // 1/2
+    const simd::HalvedPieces<6>& pieces = simd::kNormalCdfAndSlope;
+    const auto half = hn::Set(d, 0.5f), to_place = hn::Set(d, 1 / pieces.step);
+    hn::Vec<D> size[kCount], p[kCount], dp[kCount];  // dp: step F', a step of Horner's behind F
+    for (int i = 0; i < kCount; ++i) size[i] = hn::Abs(z[i]);
+    const PlacesAmongPieces<kCount, D, 6> places(d, size, pieces);
+    for (int i = 0; i < kCount; ++i) dp[i] = places.row(6, i);
+    for (int i = 0; i < kCount; ++i) p[i] = hn::MulAdd(dp[i], places.t[i], places.row(5, i));
+    for (int k = 4; k >= 0; --k)
+      for (int i = 0; i < kCount; ++i) {
+        dp[i] = hn::MulAdd(dp[i], places.t[i], p[i]);
+        p[i] = hn::MulAdd(p[i], places.t[i], places.row(k, i));
+      }
+    for (int i = 0; i < kCount; ++i) {
+      dp[i] = hn::MulAdd(hn::Mul(size[i], to_place), dp[i], p[i]);
+      gelu[i] = hn::MulAdd(p[i], size[i], hn::Mul(z[i], half));
+      slope[i] = hn::Add(hn::CopySignToAbs(dp[i], z[i]), half);
+    }
+  } else {
+    GeluOfEach<kCount>(d, z, gelu);
+    for (int i = 0; i < kCount; ++i) slope[i] = GeluSlope(d, z[i]);
   }
 }
 

@@ -1,21 +1,22 @@
 // Tables of the two functions that GELU is made of, for lookups in a register of 16 lanes (erf-inl.h).
 //
 // Row k holds the coefficients of t^k of 16 pieces of F(z), z >= 0, an odd function: piece i is sum_k row[k][i] t^k at
-// z = (i + t) step, |t| <= 1/2. Pieces 0 to 14 interpolate F at the zeros of the Chebyshev polynomial of degree 6,
-// piece 15 is the limit, 1/2.
+// z = (i + t) step, |t| <= 1/2. Pieces 0 to 14 interpolate F, or its slope, at the zeros of the Chebyshev polynomial of
+// degree 6, piece 15 is the limit, 1/2.
 #pragma once
 
 #include <hwy/base.h>
 
 namespace subquad::kernels::simd {
 
+template <int kDegree>
 struct HalvedPieces {
   float step;
-  HWY_ALIGN_MAX float row[6][16];
+  HWY_ALIGN_MAX float row[kDegree + 1][16];
 };
 
 // The normal distribution function less 1/2: absolute error 4e-8 as a sum of float32, without that of adding the 1/2.
-inline constexpr HalvedPieces kNormalCdf = {
+inline constexpr HalvedPieces<5> kNormalCdf = {
     5.5f / 14.5f,
     {{0, 0.147771284f, 0.275960237f, 0.372425348f, 0.435397118f, 0.471056432f, 0.488572866f, 0.496036619f, 0.498795271f,
       0.499679685f, 0.499925613f, 0.49998492f, 0.499997348f, 0.499999583f, 0.49999994f, 0.5f},
@@ -36,7 +37,7 @@ inline constexpr HalvedPieces kNormalCdf = {
       2.58431356e-07f, 6.2590459e-08f, 1.26546169e-08f, 0}}};
 
 // The slope of GELU less 1/2: 1e-7.
-inline constexpr HalvedPieces kGeluSlope = {
+inline constexpr HalvedPieces<5> kGeluSlope = {
     6 / 14.5f,
     {{0, 0.312021911f, 0.530470073f, 0.621951938f, 0.61888063f, 0.577807367f, 0.538910151f, 0.51552856f, 0.505044699f,
       0.501348376f, 0.50029844f, 0.500054896f, 0.500008404f, 0.500001073f, 0.500000119f, 0.5f},
@@ -55,5 +56,29 @@ inline constexpr HalvedPieces kGeluSlope = {
      {0.000718612224f, 0.000357646291f, -0.000274649792f, -0.000485425495f, -0.000227419485f, 6.61973827e-05f,
       0.000141811906f, 7.65626392e-05f, 1.12981343e-05f, -1.07671294e-05f, -9.12324413e-06f, -3.94362132e-06f,
       -1.17693264e-06f, -2.63604306e-07f, -4.59877434e-08f, 0}}};
+
+// The normal distribution function less 1/2 once more, whose slope is interpolated: 7e-8 of roundings, and the slope of
+// GELU with that of the pieces, 1.6e-7.
+inline constexpr HalvedPieces<6> kNormalCdfAndSlope = {
+    6 / 14.5f,
+    {{0, 0.16048717f, 0.29604757f, 0.39276716f, 0.45105523f, 0.48072535f, 0.49348152f, 0.49811357f, 0.4995341f,
+      0.499902f, 0.49998248f, 0.49999735f, 0.49999967f, 0.49999997f, 0.5f, 0.5f},
+     {0.16507955f, 0.15153478f, 0.11721128f, 0.07639493f, 0.04195635f, 0.019416405f, 0.0075714313f, 0.002487856f,
+      0.00068882783f, 0.00016070694f, 3.1593485e-05f, 5.233593e-06f, 7.305381e-07f, 8.5926565e-08f, 8.516388e-09f, 0},
+     {0, -0.012973251f, -0.020069469f, -0.019621052f, -0.014367929f, -0.008311423f, -0.0038892499f, -0.0014909391f,
+      -0.00047177743f, -0.00012382635f, -2.704781e-05f, -4.928611e-06f, -7.505009e-07f, -9.562906e-08f, -1.0206806e-08f,
+      0},
+     {-0.0047107497f, -0.0035838748f, -0.0010540715f, 0.0011793537f, 0.0020828098f, 0.001817803f, 0.0011158473f,
+      0.0005246904f, 0.00019575637f, 5.9015143e-05f, 1.453236e-05f, 2.9434962e-06f, 4.927487e-07f, 6.84095e-08f,
+      7.896729e-09f, 0},
+     {0, 0.0005236199f, 0.00066295086f, 0.00040846973f, 5.3397413e-05f, -0.00015186737f, -0.00017559151f,
+      -0.00011466896f, -5.3574488e-05f, -1.9204243e-05f, -5.450134e-06f, -1.2458626e-06f, -2.318486e-07f,
+      -3.5374775e-08f, -4.447486e-09f, 0},
+     {0.00011970762f, 7.35078e-05f, -1.7782993e-05f, -7.136805e-05f, -6.0451523e-05f, -2.0870995e-05f, 7.1314093e-06f,
+      1.3877775e-05f, 9.646018e-06f, 4.4356493e-06f, 1.515908e-06f, 4.0300264e-07f, 8.5317595e-08f, 1.4585527e-08f,
+      2.031965e-09f, 0},
+     {0, -1.3929056e-05f, -1.3982878e-05f, -3.1646587e-06f, 5.6413205e-06f, 6.3789994e-06f, 2.748363e-06f,
+      -1.605311e-07f, -9.703948e-07f, -6.920689e-07f, -3.035365e-07f, -9.634823e-08f, -2.3445393e-08f, -4.4993325e-09f,
+      -6.922654e-10f, 0}}};
 
 }  // namespace subquad::kernels::simd

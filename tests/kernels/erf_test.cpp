@@ -1,5 +1,5 @@
-// The vector error function on every SIMD target. It lives in a per-target header, so this file is compiled once per
-// target just as a kernel is.
+// The vector error function, and GELU with its slope, on every SIMD target. They live in a per-target header, so this
+// file is compiled once per target just as a kernel is.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "subquad/tests/kernels/erf_test.cpp"
 #include "subquad/kernels/simd/targets.h"
@@ -27,6 +27,29 @@ Tensor ErfOf(const Tensor& x) {
   return y;
 }
 
+// gelu(x), then gelu'(x); x has whole groups of vectors.
+Tensor GeluAndSlopeOf(const Tensor& x) {
+  Tensor both = empty({2, x.size()}, x.dtype(), kCpu);
+  visit_float("gelu", x.dtype(), [&]<class T>(Type<T>) {
+    ForRows(1, x.size(), 1, [&](Index) HWY_ATTR {
+      const hn::ScalableTag<T> d;
+      constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(d));
+      constexpr int kCount = 4;
+      T* to = both.data<T>();
+      for (Index i = 0; i < x.size(); i += kCount * kLanes) {
+        hn::Vec<hn::ScalableTag<T>> z[kCount], gelu[kCount], slope[kCount];
+        for (int v = 0; v < kCount; ++v) z[v] = hn::LoadU(d, x.data<T>() + i + v * kLanes);
+        GeluAndSlopeOfEach<kCount>(d, z, gelu, slope);
+        for (int v = 0; v < kCount; ++v) {
+          hn::StoreU(gelu[v], d, to + i + v * kLanes);
+          hn::StoreU(slope[v], d, to + x.size() + i + v * kLanes);
+        }
+      }
+    });
+  });
+  return both;
+}
+
 }  // namespace subquad::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -36,12 +59,14 @@ HWY_AFTER_NAMESPACE();
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "subquad/tests/support/compare.h"
 
 namespace subquad::kernels {
 
 HWY_EXPORT(ErfOf);
+HWY_EXPORT(GeluAndSlopeOf);
 
 namespace {
 
@@ -71,6 +96,27 @@ TEST_CASE("erf at the edges: 0, exactly 1 far out, NaN stays") {
       const Tensor y = SUBQUAD_DISPATCH(ErfOf)(x);
       CHECK(test::same_bits(y.slice(0, 0, 7), tensor<double>({0, 1, -1, 1, -1, 1, -1}, {7}).to(dtype)));
       CHECK(std::isnan(test::at(y, 7)));
+    });
+  });
+}
+
+TEST_CASE("gelu and its slope together are as exact as promised") {
+  test::for_each_simd_target([] {
+    test::for_each_float([](DType dtype) {
+      Tensor x = arange(1 << 15, dtype, kCpu);
+      visit_float("test", dtype, [&]<class T>(Type<T>) {
+        for (T& v : x.span<T>()) v = (v - 16'384) * T(5e-4);
+      });
+      const Tensor both = SUBQUAD_DISPATCH(GeluAndSlopeOf)(x);
+      double worst = 0, worst_slope = 0;
+      for (Index i = 0; i < x.size(); ++i) {
+        const double z = test::at(x, i), cdf = std::erfc(-z / std::numbers::sqrt2) / 2;
+        const double slope = cdf + z * std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
+        worst = std::max(worst, std::fabs(test::at(both, {0, i}) - z * cdf) / std::max(1.0, std::fabs(z)));
+        worst_slope = std::max(worst_slope, std::fabs(test::at(both, {1, i}) - slope));
+      }
+      CHECK(worst <= (dtype == kFloat32 ? 2e-7 : 5e-16));
+      CHECK(worst_slope <= (dtype == kFloat32 ? 3e-7 : 1e-15));
     });
   });
 }
