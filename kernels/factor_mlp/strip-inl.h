@@ -8,6 +8,7 @@
 #define SUBQUAD_KERNELS_FACTOR_MLP_STRIP_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -41,8 +42,10 @@ class Rows {
       : row_(WholeVectors<T>(width)), memory_(empty({count * row_}, dtype_of<T>(), kCpu)), data_(memory_.data<T>()) {}
   T* data() const { return data_; }
   T* row(Index i) const { return data_ + i * row_; }
+  Index size() const { return memory_.size(); }
   Index stride() const { return row_; }
   Panel<T> panel() const { return {data_, row_}; }
+  Panel<const T> read() const { return {data_, row_}; }
 
  private:
   Index row_;
@@ -103,25 +106,44 @@ struct Narrow {  // `width` numbers in each of the rows at positions[r]
   }
 };
 
-// start + sum_k a(r, k) b[k][c, ...) for R rows from `row` on and V vectors from column c on, held in registers.
+// start + sum_k a(r, k) b[k][c, ...) for R rows from `row` on and V vectors from column c on, held in registers. Rows
+// of a go in fours, told apart by three distances that all fours share: an address for each row would not fit into
+// registers.
 template <int R, int V, class T, class From, class To>
 HWY_INLINE void Tile(Index row, Index column, Left<T> a, Panel<const T> b, Index depth, const From& start,
                      const To& to) {
   const Vector<T> d;
   hn::Vec<Vector<T>> sum[R][V];
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) sum[r][v] = start.Load(row + r, column + v * kLanes<T>);
-  const T *left = a.data + row * a.row, *right = b.data + column;
+  constexpr int kFours = (R + 3) / 4;
+  const T *left[kFours], *right = b.data + column;
+  for (int four = 0; four < kFours; ++four) left[four] = a.data + (row + 4 * four) * a.row;
+  const Index distance[4] = {0, a.row, 2 * a.row, 3 * a.row};
   for (Index k = 0; k < depth; ++k) {
     hn::Vec<Vector<T>> term[V];
-    for (int v = 0; v < V; ++v) term[v] = hn::Load(d, right + k * b.row + v * kLanes<T>);
+    for (int v = 0; v < V; ++v) term[v] = hn::Load(d, right + v * kLanes<T>);
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const auto factor = hn::Set(d, left[r * a.row + k * a.step]);
+      const auto factor = hn::Set(d, left[r / 4][distance[r % 4]]);
       for (int v = 0; v < V; ++v) sum[r][v] = hn::MulAdd(factor, term[v], sum[r][v]);
     }
+    for (int four = 0; four < kFours; ++four) left[four] += a.step;
+    right += b.row;
   }
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) to.Store(row + r, column + v * kLanes<T>, sum[r][v]);
+}
+
+// Tiles of R rows below row `last`; the first row that is left. A function of its own, so that registers hold what its
+// loop needs.
+template <int R, int V, class T, class From, class To>
+HWY_NOINLINE Index TilesOfHeight(Index row, Index last, Index column, Left<T> a, Panel<const T> b, Index depth,
+                                 From start, To to) {
+  for (; row + R <= last; row += R) Tile<R, V>(row, column, a, b, depth, start, to);
+  return row;
 }
 
 // All rows of V vectors.
@@ -129,14 +151,12 @@ template <int V, class T, class From, class To>
 HWY_INLINE void Tiles(Index rows, Index column, Left<T> a, Panel<const T> b, Index depth, const From& start,
                       const To& to) {
   Index r = 0;
-  const auto of_height = [&]<int R>(std::integral_constant<int, R>) HWY_ATTR {
-    for (; r + R <= rows; r += R) Tile<R, V>(r, column, a, b, depth, start, to);
-  };
-  of_height(std::integral_constant<int, kTileRows>());
-  if constexpr (kTileRows > 4) of_height(std::integral_constant<int, 4>());
-  of_height(std::integral_constant<int, 3>());
-  of_height(std::integral_constant<int, 2>());
-  of_height(std::integral_constant<int, 1>());
+  if constexpr (V == 1) r = TilesOfHeight<2 * kTileRows, V>(r, rows, column, a, b, depth, start, to);
+  r = TilesOfHeight<kTileRows, V>(r, rows, column, a, b, depth, start, to);
+  if constexpr (kTileRows > 4) r = TilesOfHeight<4, V>(r, rows, column, a, b, depth, start, to);
+  if (r + 3 == rows) TilesOfHeight<3, V>(r, rows, column, a, b, depth, start, to);
+  if (r + 2 == rows) TilesOfHeight<2, V>(r, rows, column, a, b, depth, start, to);
+  if (r + 1 == rows) TilesOfHeight<1, V>(r, rows, column, a, b, depth, start, to);
 }
 
 // to[r][:] = start[r][:] + sum_k a(r, k) b[k][:]. Each element is one chain of multiply-adds in the order of k.
@@ -145,6 +165,46 @@ HWY_INLINE void Multiply(Index rows, Left<T> a, Panel<const T> b, Index depth, c
   Index c = 0;
   for (; c + 2 * kLanes<T> <= b.row; c += 2 * kLanes<T>) Tiles<2>(rows, c, a, b, depth, start, to);
   if (c < b.row) Tiles<1>(rows, c, a, b, depth, start, to);
+}
+
+// f(count, i) for all vectors of `rows`, as many as `count` says from number i on.
+template <class T, class F>
+HWY_INLINE void ForSeveral(const Rows<T>& rows, const F& f) {
+  constexpr int kSeveral = 4;
+  Index i = 0;
+  for (; i + kSeveral * kLanes<T> <= rows.size(); i += kSeveral * kLanes<T>)
+    f(std::integral_constant<int, kSeveral>(), i);
+  for (; i < rows.size(); i += kLanes<T>) f(std::integral_constant<int, 1>(), i);
+}
+
+// z becomes gelu(z).
+template <class T>
+HWY_INLINE void Activate(const Rows<T>& hidden) {
+  ForSeveral(hidden, [&]<int kCount>(std::integral_constant<int, kCount>, Index i) HWY_ATTR {
+    const Vector<T> d;
+    T* at = hidden.data() + i;
+    hn::Vec<Vector<T>> z[kCount], gelu[kCount];
+    for (int v = 0; v < kCount; ++v) z[v] = hn::Load(d, at + v * kLanes<T>);
+    GeluOfEach<kCount>(d, z, gelu);
+    for (int v = 0; v < kCount; ++v) hn::Store(gelu[v], d, at + v * kLanes<T>);
+  });
+}
+
+// z becomes gelu(z), and the gradient of that the gradient of z.
+template <class T>
+HWY_INLINE void ActivateBack(const Rows<T>& hidden, const Rows<T>& dhidden) {
+  ForSeveral(hidden, [&]<int kCount>(std::integral_constant<int, kCount>, Index i) HWY_ATTR {
+    const Vector<T> d;
+    T *at = hidden.data() + i, *grad = dhidden.data() + i;
+    hn::Vec<Vector<T>> z[kCount], gelu[kCount], slope[kCount];
+    for (int v = 0; v < kCount; ++v) z[v] = hn::Load(d, at + v * kLanes<T>);
+    GeluAndSlopeOfEach<kCount>(d, z, gelu, slope);
+    for (int v = 0; v < kCount; ++v) slope[v] = hn::Mul(hn::Load(d, grad + v * kLanes<T>), slope[v]);
+    for (int v = 0; v < kCount; ++v) {
+      hn::Store(gelu[v], d, at + v * kLanes<T>);
+      hn::Store(slope[v], d, grad + v * kLanes<T>);
+    }
+  });
 }
 
 // The real ones among up to kStripRows neighbouring positions of one sample.
@@ -181,6 +241,21 @@ HWY_INLINE Left<T> LeftRows(const Strip& strip, const T* matrix, Index width, co
 template <class T>
 HWY_INLINE void ZeroPadding(const Strip& strip, T* matrix, Index width) {
   if (!strip.whole()) std::fill(matrix + strip.begin * width, matrix + strip.end * width, T(0));
+}
+
+// Asks for `count` numbers from `from` on: what is read row by row, or M times over with much in between, the processor
+// does not foresee.
+template <class T>
+HWY_INLINE void Prefetch(const T* from, Index count) {
+  constexpr Index kLine = static_cast<Index>(64 / sizeof(T));
+  for (Index i = 0; i < count; i += kLine) hwy::Prefetch(from + i);
+}
+
+// The m-th of `shares` of what follows the strip in matrix [B, positions, width], for the next strip.
+template <class T>
+HWY_INLINE void PrefetchNext(const Strip& strip, const T* sample, Index width, Index m, Index shares) {
+  const Index size = kStripRows * width, begin = m * size / shares;
+  Prefetch(sample + strip.end * width + begin, (m + 1) * size / shares - begin);
 }
 
 }  // namespace

@@ -42,6 +42,8 @@ std::vector<MlpCase> cases() {
       {.factors = 1, .batch = 1, .positions = 1, .inputs = 1, .hidden = 1, .outputs = 1},
       {.factors = 3, .positions = 31, .inputs = 17, .hidden = 33, .outputs = 9},
       {.factors = 4, .positions = 64, .inputs = 64, .hidden = 32, .outputs = 12},
+      {.factors = 3, .batch = 1, .positions = 97, .inputs = 18, .hidden = 35, .outputs = 19},
+      {.factors = 2, .batch = 1, .positions = 63, .inputs = 5, .hidden = 7, .outputs = 1},
       {.factors = 1, .batch = 1, .positions = 65, .inputs = 20, .hidden = 100, .outputs = 48},
       {.batch = 1, .positions = 70, .inputs = 130, .hidden = 40, .outputs = 68},
       {.factors = 1, .batch = 1, .positions = 70, .inputs = 100, .hidden = 20, .outputs = 65},
@@ -186,6 +188,19 @@ TEST_CASE("factor_mlp: a row does not depend on padding or on the rest of the ba
     CHECK(same_bits(one.out, rows(all.out, 1)));
     CHECK(same_bits(one.grads.dx, rows(all.grads.dx, 0)));
   }
+}
+
+TEST_CASE("factor_mlp: a row has the same bits among few rows and among many") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      const MlpCase many{.factors = 2, .batch = 1, .positions = 64, .inputs = 20, .hidden = 24, .outputs = 11};
+      MlpCase few = many;
+      few.positions = 39;  // of a strip: tiles of every height
+      const Inputs in = make_inputs(many, dtype);
+      const Tensor want = kernels::factor_mlp(in.x, in.mlp).slice(2, 0, few.positions).contiguous();
+      CHECK(same_bits(kernels::factor_mlp(in.x.slice(1, 0, few.positions).contiguous(), in.mlp), want));
+    });
+  });
 }
 
 TEST_CASE("factor_mlp gives the same bits for any number of threads") {
