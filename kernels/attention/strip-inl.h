@@ -166,14 +166,19 @@ void LoadPaddedRows(const StripRows<const T>& rows, Index count, Index width, T 
 // sum[r, :] += sum_l weights[r, l] padded[l, :] for a block of weights [count][kStrip], two vectors at a time.
 template <class T>
 HWY_INLINE void AddWeightedRows(const T* weights, Index count, Index lanes, const T* padded, Index padded_width,
-                                T* sum) {
+                                Panel<T> sum) {
   const Vector<T> d;
   const Left<T> left{weights, kStrip<T>, 1};
   Index e = 0;
   for (; e + kStrip<T> <= padded_width; e += kStrip<T>)
-    Product<2, true>(d, count, left, Panel<const T>{padded + e, padded_width}, lanes, Panel<T>{sum + e, padded_width});
+    Product<2, true>(d, count, left, Panel<const T>{padded + e, padded_width}, lanes, Panel<T>{sum.data + e, sum.row});
   if (e < padded_width)
-    Product<1, true>(d, count, left, Panel<const T>{padded + e, padded_width}, lanes, Panel<T>{sum + e, padded_width});
+    Product<1, true>(d, count, left, Panel<const T>{padded + e, padded_width}, lanes, Panel<T>{sum.data + e, sum.row});
+}
+template <class T>
+HWY_INLINE void AddWeightedRows(const T* weights, Index count, Index lanes, const T* padded, Index padded_width,
+                                T* sum) {
+  AddWeightedRows(weights, count, lanes, padded, padded_width, Panel<T>{sum, padded_width});
 }
 
 // f(i) for every position i < count that `kept` (rising) leaves out.

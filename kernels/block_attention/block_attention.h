@@ -26,10 +26,11 @@
 //   column      own column: all, before, after    none
 //   window      |i - j| <= size [and j <= i]      none
 //
-// own_span (fixed and rowmajor, not causal): the own segment's (row's) summary is seen, too. A grid has ceil(N / size)
-// rows of `size` cells, those behind the last token included (their columns and rows hold tokens). `row` and `column`
-// make its summaries: before and after take one query per cell, and padded cells are queries like others, as their
-// summary is that of other tokens. `window` is sliding-window attention.
+// own_span (fixed and rowmajor, not causal): the own segment's (row's) summary is seen, too; without it, it is hidden
+// from `fixed` by weights of 0, which a number that is not finite would show through. A grid has ceil(N / size) rows of
+// `size` cells, those behind the last token included (their columns and rows hold tokens). `row` and `column` make its
+// summaries: before and after take one query per cell, and padded cells are queries like others, as their summary is
+// that of other tokens. `window` is sliding-window attention.
 //
 // Mask: a padded token is seen by nobody, a summary only if its span holds a real token (rowmajor: if its token is
 // real). Such entries are skipped, not masked: whatever stands there, how much padding there is and what else is in the

@@ -12,7 +12,8 @@
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/block_attention/columns_forward-inl.h"
 
-// Lanes are queries of one line, as in kernels/attention; the keys are the line's entries, packed, 64 at a time:
+// Lanes are queries of one line, as in kernels/attention; the keys are the line's entries, where they lie or packed, 64
+// at a time:
 //
 //   block [64][lanes] = K Qt            logits: Qt [E][lanes] is scaled; hidden ones become -inf
 //   block = e^(block - maximum)         the running maximum of each lane; what was summed before follows it down
@@ -26,6 +27,7 @@ namespace {
 template <class T>
 struct ForwardMemory {
   Line line;
+  std::vector<Run<T>> runs;
   Scratch<T> k, v, q, out, spare;
 };
 
@@ -70,19 +72,13 @@ void PutDown(const ForwardArguments<T>& args, Index b, Index h, std::span<const 
     for (std::size_t lane = 0; lane < positions.size(); ++lane) put(lane, sums.top[lane], sums.sum[lane]);
 }
 
-template <class T>
-struct PackedEntries {
-  const T *k, *v;  // [entries][whole vectors]
-};
-
 // `halves` vectors of queries.
 template <int halves, class T>
 void ForwardStrip(const ForwardArguments<T>& args, Index b, Index h, int stage, const Strip<T>& strip,
-                  const PackedEntries<T>& packed, ForwardMemory<T>& memory) {
+                  ForwardMemory<T>& memory) {
   const Vector<T> d;
   const Line& line = memory.line;
   const Index width = args.q.dim(3), value_width = args.out.dim(3);
-  const Index k_row = WholeVectors<T>(width), v_row = WholeVectors<T>(value_width);
   T *q_strip = memory.q.of(width * kStrip<T>), *out_strip = memory.out.of(value_width * kStrip<T>);
   T* spare = memory.spare.of(std::max(width, value_width));
   std::fill_n(spare, std::max(width, value_width), T(0));
@@ -97,13 +93,17 @@ void ForwardStrip(const ForwardArguments<T>& args, Index b, Index h, int stage, 
   else
     std::fill_n(out_strip, value_width * kStrip<T>, T(0));
   ForBlocks(line.entries, strip, [&](const Entry* entries, Index begin, Index count) HWY_ATTR {
-    Product<halves, false>(d, count, Left<T>{packed.k + begin * k_row, k_row, 1}, Panel<const T>{q_strip, kStrip<T>},
-                           width, logits);
+    ForRuns(memory.runs, begin, count, [&](const Run<T>& run, Index first, Index at, Index rows) HWY_ATTR {
+      Product<halves, false>(d, rows, Left<T>{run.k + first * run.k_row, run.k_row, 1},
+                             Panel<const T>{q_strip, kStrip<T>}, width, logits.from_row(at));
+    });
     HideEntries(entries, count, strip, block);
     Weigh<halves>(block, count, online, out_strip, value_width);
     if (args.dropout.active()) DropEntries(args.dropout, b, h, strip.positions, entries, count, block);
-    Product<halves, true>(d, value_width, Left<T>{packed.v + begin * v_row, 1, v_row}, Panel<const T>{block, kStrip<T>},
-                          count, out);
+    ForRuns(memory.runs, begin, count, [&](const Run<T>& run, Index first, Index at, Index rows) HWY_ATTR {
+      Product<halves, true>(d, value_width, Left<T>{run.v + first * run.v_row, 1, run.v_row},
+                            Panel<const T>{block + at * kStrip<T>, kStrip<T>}, rows, out);
+    });
   });
   PutDown(args, b, h, strip.positions, args.finishes(stage), online, out_strip, spare);
 }
@@ -111,14 +111,14 @@ void ForwardStrip(const ForwardArguments<T>& args, Index b, Index h, int stage, 
 template <class T>
 void ForwardLine(const ForwardArguments<T>& args, Index b, Index h, int stage, ForwardMemory<T>& memory) {
   const Line& line = memory.line;
-  const PackedEntries<T> packed = {PackEntries(args.tables.k, b, h, line, memory.k),
-                                   PackEntries(args.tables.v, b, h, line, memory.v)};
+  const auto anywhere = [](const Entry&, const Entry&) { return true; };
+  FindRuns(args.tables, b, h, line, memory.k, memory.v, anywhere, memory.runs);
   for (Index first = 0; first < static_cast<Index>(line.positions.size()); first += kStrip<T>) {
     const Strip<T> strip(line, first);
     if (strip.fills_one_vector())
-      ForwardStrip<1>(args, b, h, stage, strip, packed, memory);
+      ForwardStrip<1>(args, b, h, stage, strip, memory);
     else
-      ForwardStrip<2>(args, b, h, stage, strip, packed, memory);
+      ForwardStrip<2>(args, b, h, stage, strip, memory);
   }
 }
 

@@ -51,19 +51,99 @@ HWY_INLINE const T* RowOf(const std::vector<View<const T, 4>>& tables, Index b, 
   return &tables[static_cast<std::size_t>(entry.table)](b, h, entry.row, 0);
 }
 
-// packed [entries][whole vectors]: the rows of a line's entries.
+// Entries of a line whose rows of keys and values stand one behind the other: where they lie, or packed.
 template <class T>
-T* PackEntries(const std::vector<View<const T, 4>>& tables, Index b, Index h, const Line& line, Scratch<T>& memory) {
+struct Run {
+  Index begin, end;  // of the line's entries
+  const T *k, *v;    // of entry `begin`
+  Index k_row, v_row;
+  bool in_place;
+  bool sums_in_place = false;  // backward: are gradients added where they belong?
+  T *dk = nullptr, *dv = nullptr;
+  Index dk_row = 0, dv_row = 0;
+};
+
+// So many neighbouring rows are worth a product of their own.
+inline constexpr Index kLongRun = 8;
+
+// f(begin, end, is_run) for a line's entries: neighbouring rows of one table, as many as pass same_place(one, next),
+// and what is left in between.
+template <class Same, class F>
+void CutIntoRuns(const std::vector<Entry>& entries, const Same& same_place, const F& f) {
+  const Index count = static_cast<Index>(entries.size());
+  Index left = 0;  // first of those that are not in a run
+  for (Index begin = 0, end; begin < count; begin = end) {
+    for (end = begin + 1; end < count; ++end) {
+      const Entry &one = entries[static_cast<std::size_t>(end - 1)], &next = entries[static_cast<std::size_t>(end)];
+      if (next.table != one.table || next.row != one.row + 1 || !same_place(one, next)) break;
+    }
+    if (end - begin < kLongRun) continue;
+    if (left < begin) f(left, begin, false);
+    f(begin, end, true);
+    left = end;
+  }
+  if (left < count) f(left, count, false);
+}
+
+// Rows of entries [begin, end), packed [entries][whole vectors]. Those of the next line are asked for.
+template <class T>
+const T* PackEntries(const std::vector<View<const T, 4>>& tables, Index b, Index h, const Line& line, Index begin,
+                     Index end, T* packed) {
   const Index width = tables[0].dim(3), padded_width = WholeVectors<T>(width);
-  T* const packed = memory.of(static_cast<Index>(line.entries.size()) * padded_width);
   T* to = packed;
-  for (const Entry& entry : line.entries) {
+  for (Index e = begin; e < end; ++e) {
+    const Entry& entry = line.entries[static_cast<std::size_t>(e)];
     const T* from = RowOf(tables, b, h, entry);
     FetchAhead(from, line.to_next_of(entry) * tables[static_cast<std::size_t>(entry.table)].stride(2), width);
     PackRow(from, width, T(1), to);
     to += padded_width;
   }
   return packed;
+}
+
+// The rows of entries [begin, end) where they lie.
+template <class T>
+const T* FindEntries(const std::vector<View<const T, 4>>& tables, Index b, Index h, const Line& line, Index begin,
+                     Index end) {
+  const Entry& first = line.entries[static_cast<std::size_t>(begin)];
+  const View<const T, 4>& table = tables[static_cast<std::size_t>(first.table)];
+  const T* rows = RowOf(tables, b, h, first);
+  const Index to_next = line.to_next_of(first);
+  for (Index e = begin; to_next > 0 && e < end; ++e)
+    FetchAhead(rows, (e - begin + to_next) * table.stride(2), table.dim(3));
+  return rows;
+}
+
+// The runs of a line. One strip of queries does not repay packing long ones; of several, packed rows fill L1 evenly,
+// where rows that stand a power of two apart share half of its sets or less.
+template <class T, class Same>
+void FindRuns(const Tables<T>& tables, Index b, Index h, const Line& line, Scratch<T>& k, Scratch<T>& v,
+              const Same& same_place, std::vector<Run<T>>& runs) {
+  const Index count = static_cast<Index>(line.entries.size());
+  const Index k_row = WholeVectors<T>(tables.k[0].dim(3)), v_row = WholeVectors<T>(tables.v[0].dim(3));
+  T *const packed_k = k.of(count * k_row), *const packed_v = v.of(count * v_row);
+  runs.clear();
+  const auto pack = [&](Index begin, Index end) {
+    runs.push_back({begin, end, PackEntries(tables.k, b, h, line, begin, end, packed_k + begin * k_row),
+                    PackEntries(tables.v, b, h, line, begin, end, packed_v + begin * v_row), k_row, v_row, false});
+  };
+  if (static_cast<Index>(line.positions.size()) > kStrip<T>) return pack(0, count);
+  CutIntoRuns(line.entries, same_place, [&](Index begin, Index end, bool is_run) {
+    if (!is_run) return pack(begin, end);
+    const auto table = static_cast<std::size_t>(line.entries[static_cast<std::size_t>(begin)].table);
+    runs.push_back({begin, end, FindEntries(tables.k, b, h, line, begin, end),
+                    FindEntries(tables.v, b, h, line, begin, end), tables.k[table].stride(2), tables.v[table].stride(2),
+                    true});
+  });
+}
+
+// f(run, first of its rows, their first row in a block, rows) for the entries [begin, begin + count) of a line.
+template <class T, class F>
+HWY_INLINE void ForRuns(const std::vector<Run<T>>& runs, Index begin, Index count, const F& f) {
+  for (const Run<T>& run : runs) {
+    const Index from = std::max(begin, run.begin), to = std::min(begin + count, run.end);
+    if (from < to) f(run, from - run.begin, from - begin, to - from);
+  }
 }
 
 // Neighbouring queries of a line, one to a lane.

@@ -1,6 +1,6 @@
 // The gradients that the queries of a line give to themselves and to their entries. Include inside the per-target part
-// of a kernel. Lanes are queries of one line, as in forward; its entries are packed, 64 at a time (K, V, and the line's
-// queries Q, scaled, and dO are rows, too):
+// of a kernel. Lanes are queries of one line, as in forward; its entries are taken where they lie or packed, 64 at a
+// time (K, V, and the line's queries Q, scaled, and dO are rows, too):
 //
 //   p  [64][lanes] = e^(K Qt - lse - lse_rest)
 //   ds [64][lanes] = p (V dOt - delta)
@@ -72,6 +72,7 @@ struct Targets {
 template <class T>
 struct GradMemory {
   Line line;
+  std::vector<Run<T>> runs;
   Scratch<T> q, dout, lse, rest, delta;                 // of the line's queries
   Scratch<T> k, v, dk, dv;                              // of its entries
   Scratch<T> q_strip, dout_strip, dq_strip, spare, dq;  // of a strip of queries
@@ -114,13 +115,6 @@ struct PackedQueries {
   }
 };
 
-// A line's entries, and the sums of their gradients.
-template <class T>
-struct PackedEntries {
-  const T *k, *v;  // [entries][whole vectors]
-  T *dk, *dv;
-};
-
 // strip[c][lane] = rows[lane][c] of neighbouring rows
 template <class T>
 void TurnRows(const T* rows, Index row, Index count, Index width, const T* spare, T* strip) {
@@ -154,7 +148,7 @@ void PutQueryGradient(const GradArguments<T>& args, Index b, Index h, int stage,
 // What `halves` vectors of a line's queries give to its entries, and get from them.
 template <int halves, class T>
 void BackwardStrip(const GradArguments<T>& args, Index b, Index h, int stage, const Strip<T>& strip,
-                   const PackedQueries<T>& queries, const PackedEntries<T>& packed, GradMemory<T>& memory) {
+                   const PackedQueries<T>& queries, GradMemory<T>& memory) {
   const Vector<T> d;
   const Index width = args.width(), value_width = args.value_width();
   const Index k_row = args.padded_width(), v_row = args.padded_value_width();
@@ -168,45 +162,79 @@ void BackwardStrip(const GradArguments<T>& args, Index b, Index h, int stage, co
   HWY_ALIGN T p[kBlock * kStrip<T>], ds[kBlock * kStrip<T>];
 
   ForBlocks(memory.line.entries, strip, [&](const Entry* entries, Index begin, Index count) HWY_ATTR {
-    const T *k = packed.k + begin * k_row, *v = packed.v + begin * v_row;
-    Product<halves, false>(d, count, Left<T>{k, k_row, 1}, Panel<const T>{q_strip, kStrip<T>}, width,
-                           Panel<T>{p, kStrip<T>});
+    ForRuns(memory.runs, begin, count, [&](const Run<T>& run, Index first, Index at, Index rows) HWY_ATTR {
+      Product<halves, false>(d, rows, Left<T>{run.k + first * run.k_row, run.k_row, 1},
+                             Panel<const T>{q_strip, kStrip<T>}, width, Panel<T>{p + at * kStrip<T>, kStrip<T>});
+      Product<halves, false>(d, rows, Left<T>{run.v + first * run.v_row, run.v_row, 1},
+                             Panel<const T>{dout_strip, kStrip<T>}, value_width,
+                             Panel<T>{ds + at * kStrip<T>, kStrip<T>});
+    });
     HideEntries(entries, count, strip, p);
-    Product<halves, false>(d, count, Left<T>{v, v_row, 1}, Panel<const T>{dout_strip, kStrip<T>}, value_width,
-                           Panel<T>{ds, kStrip<T>});
     if (args.dropout.active()) DropEntries(args.dropout, b, h, strip.positions, entries, count, ds);
     DifferentiateLanes<halves>(p, ds, count, queries.lse + strip.first, queries.rest + strip.first,
                                queries.delta + strip.first);
     if (args.dropout.active()) DropEntries(args.dropout, b, h, strip.positions, entries, count, p);
-    AddWeightedRows(p, count, strip.count, dout, v_row, packed.dv + begin * v_row);
-    AddWeightedRows(ds, count, strip.count, q, k_row, packed.dk + begin * k_row);
-    Product<halves, true>(d, width, Left<T>{k, 1, k_row}, Panel<const T>{ds, kStrip<T>}, count,
-                          Panel<T>{dq_strip, kStrip<T>});
+    ForRuns(memory.runs, begin, count, [&](const Run<T>& run, Index first, Index at, Index rows) HWY_ATTR {
+      AddWeightedRows(p + at * kStrip<T>, rows, strip.count, dout, v_row,
+                      Panel<T>{run.dv + first * run.dv_row, run.dv_row});
+      AddWeightedRows(ds + at * kStrip<T>, rows, strip.count, q, k_row,
+                      Panel<T>{run.dk + first * run.dk_row, run.dk_row});
+      Product<halves, true>(d, width, Left<T>{run.k + first * run.k_row, 1, run.k_row},
+                            Panel<const T>{ds + at * kStrip<T>, kStrip<T>}, rows, Panel<T>{dq_strip, kStrip<T>});
+    });
   });
   for (Index e = 0; e < width * kStrip<T>; e += kLanes<T>)
     hn::Store(hn::Mul(hn::Load(d, dq_strip + e), hn::Set(d, args.scale)), d, dq_strip + e);
   PutQueryGradient(args, b, h, stage, strip, dq_strip, memory, spare);
 }
 
+// Gradients that were summed apart, for the entries of a run.
 template <class T>
-void AddEntryGradients(const GradArguments<T>& args, const Line& line, const Targets<T>& targets,
-                       const PackedEntries<T>& packed) {
-  const Vector<T> d;
+void AddEntryGradients(const GradArguments<T>& args, const Line& line, const Targets<T>& targets, const Run<T>& run) {
   const auto add = [&](const T* sum, Index width, T* to, Index to_next) HWY_ATTR {
+    const Vector<T> d;
     FetchAhead(to, to_next, width);
     ForVectors(d, width, [&](Index e, auto part) HWY_ATTR {
       part.Store(hn::Add(part.Load(to + e), part.Load(sum + e)), to + e);
     });
   };
-  const T *dk = packed.dk, *dv = packed.dv;
-  for (const Entry& entry : line.entries) {
+  for (Index e = run.begin; e < run.end; ++e) {
+    const Entry& entry = line.entries[static_cast<std::size_t>(e)];
     const Target<T>& target = targets.of(entry);
-    const Index row = entry.row - target.first, to_next = line.to_next_of(entry);
-    add(dk, args.width(), target.k + row * target.k_row, to_next * target.k_row);
-    add(dv, args.value_width(), target.v + row * target.v_row, to_next * target.v_row);
-    dk += args.padded_width();
-    dv += args.padded_value_width();
+    const Index row = entry.row - target.first, to_next = line.to_next_of(entry), at = e - run.begin;
+    add(run.dk + at * run.dk_row, args.width(), target.k + row * target.k_row, to_next * target.k_row);
+    add(run.dv + at * run.dv_row, args.value_width(), target.v + row * target.v_row, to_next * target.v_row);
   }
+}
+
+// Can whole vectors be added to these rows where they lie?
+template <class T>
+bool WholeRows(const T* rows, Index row, Index width) {
+  constexpr auto kBytes = static_cast<std::uintptr_t>(kLanes<T>) * sizeof(T);
+  return width % kLanes<T> == 0 && row % kLanes<T> == 0 && reinterpret_cast<std::uintptr_t>(rows) % kBytes == 0;
+}
+
+// Where a run's gradients are summed: in their target, if they may, or apart.
+template <class T>
+void PlaceGradients(const GradArguments<T>& args, const Line& line, const Targets<T>& targets, Run<T>& run,
+                    GradMemory<T>& memory) {
+  const Entry& first = line.entries[static_cast<std::size_t>(run.begin)];
+  const Target<T>& target = targets.of(first);
+  const Index row = first.row - target.first;
+  T *dk = target.k + row * target.k_row, *dv = target.v + row * target.v_row;
+  run.sums_in_place =
+      run.in_place && WholeRows(dk, target.k_row, args.width()) && WholeRows(dv, target.v_row, args.value_width());
+  if (run.sums_in_place) {
+    run.dk = dk, run.dk_row = target.k_row;
+    run.dv = dv, run.dv_row = target.v_row;
+    return;
+  }
+  const Index count = static_cast<Index>(line.entries.size()), rows = run.end - run.begin;
+  run.dk_row = args.padded_width(), run.dv_row = args.padded_value_width();
+  run.dk = memory.dk.of(count * run.dk_row) + run.begin * run.dk_row;
+  run.dv = memory.dv.of(count * run.dv_row) + run.begin * run.dv_row;
+  std::fill_n(run.dk, rows * run.dk_row, T(0));
+  std::fill_n(run.dv, rows * run.dv_row, T(0));
 }
 
 template <class T>
@@ -214,21 +242,20 @@ void BackwardLine(const GradArguments<T>& args, Index b, Index h, int stage, con
                   GradMemory<T>& memory) {
   const Line& line = memory.line;
   const PackedQueries<T> queries(args, b, h, memory);
-  const Index entries = static_cast<Index>(line.entries.size());
-  const Index k_size = entries * args.padded_width(), v_size = entries * args.padded_value_width();
-  const PackedEntries<T> packed = {PackEntries(args.tables.k, b, h, line, memory.k),
-                                   PackEntries(args.tables.v, b, h, line, memory.v), memory.dk.of(k_size),
-                                   memory.dv.of(v_size)};
-  std::fill_n(packed.dk, k_size, T(0));
-  std::fill_n(packed.dv, v_size, T(0));
+  const auto same_place = [&](const Entry& one, const Entry& next) {
+    return targets.shared.holds(one) == targets.shared.holds(next);
+  };
+  FindRuns(args.tables, b, h, line, memory.k, memory.v, same_place, memory.runs);
+  for (Run<T>& run : memory.runs) PlaceGradients(args, line, targets, run, memory);
   for (Index first = 0; first < static_cast<Index>(line.positions.size()); first += kStrip<T>) {
     const Strip<T> strip(line, first);
     if (strip.fills_one_vector())
-      BackwardStrip<1>(args, b, h, stage, strip, queries, packed, memory);
+      BackwardStrip<1>(args, b, h, stage, strip, queries, memory);
     else
-      BackwardStrip<2>(args, b, h, stage, strip, queries, packed, memory);
+      BackwardStrip<2>(args, b, h, stage, strip, queries, memory);
   }
-  AddEntryGradients(args, line, targets, packed);
+  for (const Run<T>& run : memory.runs)
+    if (!run.sums_in_place) AddEntryGradients(args, line, targets, run);
 }
 
 // Lines [begin, end) of a stage. Only this task reads or writes what belongs to their queries and, unless lines share

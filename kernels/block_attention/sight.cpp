@@ -212,10 +212,11 @@ void Sight::see_line(const Steps& along, Index g, int table, Relation relation, 
 }
 
 void Sight::see_segments(Index b, Index own, Line& line) const {
+  // The own one stays among its neighbours, whose rows then are in one piece, but hidden from all.
   const Index size = pattern_.size, segments = pattern_.causal ? own : ceil_div(n_, size);
   for (Index g = 0; g < segments; ++g)
-    if ((g != own || pattern_.own_span) && any(b, g * size, (g + 1) * size))
-      line.entries.push_back({1, g, 0, size, false});
+    if (any(b, g * size, (g + 1) * size))
+      line.entries.push_back({1, g, 0, g != own || pattern_.own_span ? size : 0, false});
 }
 
 // Block c of level l is seen by the queries of its sibling c XOR 1, if causal only where that is the later one. Levels

@@ -43,18 +43,31 @@ template <class T>
 void MaxOfSpan(const SpanRows<T>& span, Index b, T* out, T* places, Index* arg) {
   const hn::ScalableTag<T> d;
   const Index width = span.x.dim(2);
-  std::fill_n(places, width, T(0));  // in span.positions; a float holds them exactly up to 2^24
-  std::copy_n(&span.x(b, span.positions[0], 0), width, out);
-  for (std::size_t place = 1; place < span.positions.size(); ++place) {
-    const T* row = &span.x(b, span.positions[place], 0);
-    const auto here = hn::Set(d, static_cast<T>(place));
-    ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
-      const auto value = lanes.Load(row + c), best = lanes.Load(out + c);
-      const auto better = hn::Gt(value, best);
-      lanes.Store(hn::IfThenElse(better, value, best), out + c);
-      lanes.Store(hn::IfThenElse(better, here, lanes.Load(places + c)), places + c);
-    });
-  }
+  ForStrips(d, width, [&](Index c, auto strip) HWY_ATTR {
+    constexpr Index kVectors = decltype(strip)::kVectors;
+    hn::Vec<decltype(d)> best[kVectors], where[kVectors];  // in span.positions; a float holds them exactly up to 2^24
+#pragma GCC unroll 4
+    for (Index i = 0; i < kVectors; ++i) {
+      best[i] = strip.Load(&span.x(b, span.positions[0], c), i);
+      where[i] = hn::Zero(d);
+    }
+    for (std::size_t place = 1; place < span.positions.size(); ++place) {
+      const T* row = &span.x(b, span.positions[place], c);
+      const auto here = hn::Set(d, static_cast<T>(place));
+#pragma GCC unroll 4
+      for (Index i = 0; i < kVectors; ++i) {
+        const auto value = strip.Load(row, i);
+        const auto better = hn::Gt(value, best[i]);
+        best[i] = hn::IfThenElse(better, value, best[i]);
+        where[i] = hn::IfThenElse(better, here, where[i]);
+      }
+    }
+#pragma GCC unroll 4
+    for (Index i = 0; i < kVectors; ++i) {
+      strip.Store(best[i], out + c, i);
+      strip.Store(where[i], places + c, i);
+    }
+  });
   for (Index c = 0; c < width; ++c) arg[c] = span.positions[static_cast<std::size_t>(places[c])];
 }
 
