@@ -1,22 +1,18 @@
 // Paramixer: each sparse factor with its weights, the product of the factors so far, and how far that reaches.
 #include <algorithm>
+#include <limits>
 
 #include "subquad/core/error.h"
 #include "subquad/examples/inspect/decisions.h"
+#include "subquad/examples/inspect/paramixer_factors.h"
+#include "subquad/examples/inspect/singular_values.h"
 #include "subquad/nn/attention/paramixer.h"
 
 namespace subquad::inspect {
 
 namespace {
 
-// Positions that are mixed: all, but for a mask's padding.
-std::vector<Index> mixed_positions(const LayerSight& layer, bool mix_padding) {
-  std::vector<Index> real;
-  const Mask& mask = layer.in.mask;
-  for (Index i = 0; i < layer.in.values.dim(1); ++i)
-    if (mix_padding || !mask.defined() || mask.real.select(0, 0).slice(0, i, i + 1).item<bool>()) real.push_back(i);
-  return real;
-}
+constexpr double kSingle = std::numeric_limits<float>::epsilon();
 
 // W [N, N] of one factor from its weights [N, L]: links count among the real positions.
 Tensor factor_matrix(const Tensor& weights, const Links& links, const std::vector<Index>& real) {
@@ -59,6 +55,44 @@ Chart reach_chart(const std::vector<std::vector<Index>>& reach) {
   return chart;
 }
 
+// Factors' spectra are found for inputs up to so many positions: there are as many as factors.
+constexpr Index kMostFactor = 1024;
+
+std::string factor_name(Index m, nn::MixResidual residual) {
+  return cat(residual == nn::MixResidual::running ? "I + W" : "W", m);
+}
+
+// What each factor alone is like: its largest and smallest singular value, and how many are above rounding.
+struct FactorSpectra {
+  std::vector<std::vector<double>> singular;  // of each factor; empty where there are too many positions
+  std::vector<std::vector<std::string>> rows;
+};
+
+FactorSpectra factor_spectra(const DecisionInput& in) {
+  FactorSpectra spectra;
+  const nn::ParamixerConfig& config = in.config.paramixer;
+  for (const Tensor& factor : paramixer_factors(in.layer, config, kMostFactor).factors) {
+    const Tensor found = singular_values(factor);
+    const auto s = found.span<double>();
+    spectra.rows.push_back({factor_name(std::ssize(spectra.rows) + 1, config.residual), digits(s.front()),
+                            digits(s.back()), s.back() > 0 ? digits(s.front() / s.back()) : "∞",
+                            cat(numerical_rank(s, static_cast<double>(s.size()) * kSingle), " of ", s.size())});
+    spectra.singular.emplace_back(s.begin(), s.end());
+  }
+  return spectra;
+}
+
+Json factor_chart(const std::string& name, const std::vector<double>& singular) {
+  const Index n = std::ssize(singular);
+  return charts(
+      {{.title = cat("Singular values of ", name),
+        .about = "A factor alone; what is below the limit is not told apart from float32's rounding.",
+        .x = "number",
+        .y = "value",
+        .log = true,
+        .lines = {line(name, singular, 1), limit("limit", static_cast<double>(n) * kSingle * singular.front(), n)}}});
+}
+
 }  // namespace
 
 std::vector<Json> paramixer_decisions(const DecisionInput& in) {
@@ -67,6 +101,7 @@ std::vector<Json> paramixer_decisions(const DecisionInput& in) {
   const std::vector<Links>& links = attention.links();
   const Tensor weights = attention.link_weights(in.layer.in).value().to(kCpu).select(1, 0);  // [M, N, L]
   const std::vector<Index> real = mixed_positions(in.layer, in.config.paramixer.mix_padding);
+  const FactorSpectra spectra = factor_spectra(in);
   std::vector<Choice> factors;
   for (std::size_t m = 0; m < links.size(); ++m) {
     const Tensor w = weights.select(0, static_cast<Index>(m)).contiguous();
@@ -86,14 +121,22 @@ std::vector<Json> paramixer_decisions(const DecisionInput& in) {
                                         kQueries,
                                         {"link to", link_names(links[m])}});
     factors.push_back({cat(m + 1), {picture_groups({{matrix, sofar}, {list}})}});
+    if (m < spectra.singular.size())
+      factors.back().parts.push_back(factor_chart(spectra.rows[m][0], spectra.singular[m]));
   }
   const std::string about =
       cat("The mixing matrix is the product of ", links.size(), " sparse factors, each with ", links.front().count(),
           " weights a row, which a small perceptron makes of that row's data. Where the weights go is fixed; how large "
           "they "
           "are is what the mechanism decides.");
-  return {section("What the mechanism decided", about,
-                  {charts({reach_chart(attention.reach(std::ssize(real)))}), choice("Factor", factors)})};
+  std::vector<Json> parts = {charts({reach_chart(attention.reach(std::ssize(real)))}), choice("Factor", factors)};
+  parts.insert(
+      parts.begin() + 1,
+      spectra.rows.empty()
+          ? text(cat("Singular values of single factors are found for inputs up to ", kMostFactor, " positions."))
+          : table({"factor", "largest singular value", "smallest", "largest / smallest", "numerical rank"},
+                  spectra.rows));
+  return {section("What the mechanism decided", about, parts)};
 }
 
 }  // namespace subquad::inspect

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "subquad/examples/inspect/decisions.h"
+#include "subquad/examples/inspect/paramixer_factors.h"
 #include "subquad/examples/inspect/row_facts.h"
 #include "subquad/examples/inspect/singular_values.h"
 #include "subquad/examples/inspect/softmax_matrix.h"
+#include "subquad/kernels/copy/copy.h"
 
 namespace subquad::inspect {
 
@@ -19,6 +22,13 @@ struct Known {
   Tensor matrix;                 // [N, N]
   std::vector<double> singular;  // empty: not computed
   std::vector<double> entropy, sums, mass;
+  bool precise = false;  // singular values are of the matrix in float64
+};
+
+struct HeadFacts {
+  std::vector<Known> matrices;  // the mixing matrix first
+  std::vector<double> logits;   // singular values of q k^T / sqrt(E) over real tokens; empty without q and k
+  Index width = 0;              // E
 };
 
 Known known(const std::string& name, const Tensor& matrix) {
@@ -30,13 +40,25 @@ Known known(const std::string& name, const Tensor& matrix) {
           .mass = mass_by_distance(matrix)};
 }
 
+std::vector<double> numbers_of(const Tensor& values) {
+  const auto all = values.span<double>();
+  return {all.begin(), all.end()};
+}
+
+// Of a Paramixer in float64, of the same weights: its product is so badly conditioned that float32 hides its rank.
+void find_precise(const LayerSight& layer, const nn::AttentionConfig& config, Known& mixing) {
+  mixing.singular = numbers_of(singular_values(paramixer_factors(layer, config.paramixer, 0).product));
+  mixing.precise = true;
+}
+
 // All at once: they are worked on side by side.
-void find_singular_values(std::vector<std::vector<Known>>& heads) {
+void find_singular_values(std::vector<HeadFacts>& heads) {
   std::vector<Known*> all;
-  for (std::vector<Known>& head : heads)
-    for (Known& one : head) all.push_back(&one);
+  for (HeadFacts& head : heads)
+    for (Known& one : head.matrices)
+      if (!one.precise) all.push_back(&one);
+  if (all.empty()) return;
   const Index n = all.front()->matrix.dim(0);
-  if (n > kMostSingular) return;
   Tensor stack = empty({std::ssize(all), n, n}, kFloat32, kCpu);
   for (std::size_t i = 0; i < all.size(); ++i) {
     Tensor place = stack.select(0, static_cast<Index>(i));
@@ -46,6 +68,29 @@ void find_singular_values(std::vector<std::vector<Known>>& heads) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     const auto row = values.span<double>().subspan(i * static_cast<std::size_t>(n), static_cast<std::size_t>(n));
     all[i]->singular.assign(row.begin(), row.end());
+  }
+}
+
+// Rows of real tokens of q or k [1, H, N, E].
+Tensor real_rows(const Variable& rows, Index head, const Mask& mask) {
+  const Tensor all = rows.value().to(kCpu).select(0, 0).select(0, head);
+  if (!mask.defined()) return all;
+  std::vector<Tensor> real;
+  for (Index i = 0; i < all.dim(0); ++i)
+    if (mask.real.select(0, 0).slice(0, i, i + 1).item<bool>()) real.push_back(all.slice(0, i, i + 1));
+  return real.empty() ? all.slice(0, 0, 0) : kernels::concat(real, 0);
+}
+
+void find_logits(const LayerSight& layer, std::vector<HeadFacts>& heads) {
+  const NoGrad no_grad;
+  const nn::Heads projected = layer.attention->project(layer.in);
+  if (!projected.q.defined()) return;
+  for (std::size_t h = 0; h < heads.size(); ++h) {
+    const auto head = static_cast<Index>(h);
+    heads[h].logits = product_singular_values(real_rows(projected.q, head, layer.in.mask),
+                                              real_rows(projected.k, head, layer.in.mask));
+    heads[h].width = layer.attention->head_width();
+    for (double& s : heads[h].logits) s /= std::sqrt(static_cast<double>(heads[h].width));
   }
 }
 
@@ -146,25 +191,81 @@ std::string range_text(double least, double most) {
   return from == to ? from : cat(from, " to ", to);
 }
 
-Json numbers_section(const std::vector<Known>& all) {
-  const Index n = all[0].matrix.dim(0);
-  Chart spectrum{.title = "Singular values",
-                 .about = "In falling order. A matrix of low rank falls off early; one of full rank does not.",
-                 .x = "number",
-                 .y = "value",
-                 .log = true};
+// What is above the rounding of a matrix of n rows, relative to its largest singular value.
+double tolerance_of(Index n, double epsilon) {
+  return static_cast<double>(n) * epsilon;
+}
+
+constexpr double kSingle = std::numeric_limits<float>::epsilon(), kDouble = std::numeric_limits<double>::epsilon();
+
+std::string rank_text(const std::vector<double>& singular, Index n, double epsilon) {
+  return cat(numerical_rank(singular, tolerance_of(n, epsilon)), " of ", n);
+}
+
+Chart spectrum_chart(const HeadFacts& head) {
+  const Known& mixing = head.matrices[0];
+  const Index n = mixing.matrix.dim(0);
+  Chart chart{.title = "Singular values",
+              .about =
+                  "In falling order. What is below the limit is not told apart from rounding; the numerical rank "
+                  "counts what is above.",
+              .x = "number",
+              .y = "value",
+              .log = true};
+  for (const Known& one : head.matrices) chart.lines.push_back(line(one.name, one.singular, 1));
+  if (!head.logits.empty()) chart.lines.push_back(line("q kᵀ/√E", head.logits, 1));
+  if (mixing.singular.empty() || mixing.singular[0] == 0) return chart;
+  const auto limit_of = [&](const std::string& name, double epsilon) {
+    chart.lines.push_back(limit(name, tolerance_of(n, epsilon) * mixing.singular[0], n));
+  };
+  limit_of(mixing.precise ? "float32's limit" : "limit", kSingle);
+  if (mixing.precise) limit_of("float64's limit", kDouble);
+  return chart;
+}
+
+std::string logits_text(const HeadFacts& head) {
+  const Index n = head.matrices[0].matrix.dim(0);
+  return cat("The logits q kᵀ/√E are a product of an N × E and an E × N matrix, so that their rank is at most E = ",
+             head.width, ": here ", rank_text(head.logits, n, kSingle),
+             ". The exponentials of a softmax work entry by entry, and lift the rank; how far shows in its spectrum.");
+}
+
+std::string factors_text(const Known& mixing, const nn::ParamixerConfig& config) {
+  const std::vector<double>& s = mixing.singular;
+  const Index n = mixing.matrix.dim(0);
+  std::string said = config.residual == nn::MixResidual::running
+                         ? "Every factor I + W has full rank with probability 1, as its determinant is 0 only by "
+                           "accident, and so has their product. "
+                     : config.residual == nn::MixResidual::none
+                         ? "The product has full rank where every factor W has. "
+                         : "A sum of products of the factors: nothing bounds its rank from above but N. ";
+  if (s.empty()) return said;
+  const bool told = s.back() > tolerance_of(n, kDouble) * s.front();
+  return said + cat("Singular values multiply on the way: the largest is ",
+                    told ? cat(digits(s.front() / s.back()), " times the smallest here")
+                         : cat("more than ", digits(1 / tolerance_of(n, kDouble)), " times the smallest here"),
+                    ". In float64, with the weights that the model computed, ", rank_text(s, n, kDouble),
+                    " are above rounding; in float32, in which the model works, ", rank_text(s, n, kSingle), " are.");
+}
+
+std::vector<std::string> rank_cells(const std::string& name, const std::vector<double>& singular, Index n) {
+  if (singular.empty()) return {name, "-", "-"};
+  return {name, digits(effective_rank(singular)), rank_text(singular, n, kSingle)};
+}
+
+Json numbers_section(const HeadFacts& head, const nn::AttentionConfig& config) {
+  const Index n = head.matrices[0].matrix.dim(0);
   Chart entropy{.title = "Entropy of each row",
                 .about = "In bits: b bits are as many as 2^b keys with equal weights. Shares are of absolute values.",
                 .x = "query",
                 .y = "bits"};
   Chart mass{.title = "Weight by distance",
-             .about = "How much of a row falls on keys at most so far away, mean over queries.",
+             .about = "How much of a row's absolute values falls on keys at most so far away, mean over queries.",
              .x = "distance, at most",
              .y = "share",
              .log_x = n > 64};
   std::vector<std::vector<std::string>> rows;
-  for (const Known& one : all) {
-    spectrum.lines.push_back(line(one.name, one.singular, 1));
+  for (const Known& one : head.matrices) {
     entropy.lines.push_back(line(one.name, one.entropy));
     std::vector<double> within;
     for (const double share : one.mass) within.push_back((within.empty() ? 0 : within.back()) + share);
@@ -173,21 +274,29 @@ Json numbers_section(const std::vector<Known>& all) {
       curve.points.push_back({static_cast<double>(d), within[d]});
     mass.lines.push_back(curve);
     const auto [least, most] = std::ranges::minmax(one.sums);
-    rows.push_back({one.name, one.singular.empty() ? "-" : digits(effective_rank(one.singular)),
-                    one.singular.empty() ? "-" : cat(numerical_rank(one.singular), " of ", n),
-                    digits(mean_entropy(one)), range_text(least, most), share(mass_within(one, 0)),
-                    share(mass_within(one, 8)), share(mass_within(one, 64))});
+    rows.push_back(rank_cells(one.name, one.singular, n));
+    for (const std::string& cell : {digits(mean_entropy(one)), range_text(least, most), share(mass_within(one, 0)),
+                                    share(mass_within(one, 8)), share(mass_within(one, 64))})
+      rows.back().push_back(cell);
+  }
+  if (!head.logits.empty()) {
+    rows.push_back(rank_cells("q kᵀ/√E", head.logits, n));
+    rows.back().resize(8, "-");
   }
   std::vector<Json> parts = {table({"", "effective rank", "numerical rank", "mean entropy, bits", "row sums",
                                     "on itself", "within 8", "within 64"},
                                    rows),
-                             charts({spectrum, entropy, mass})};
+                             charts({spectrum_chart(head), entropy, mass})};
+  if (!head.logits.empty()) parts.push_back(text(logits_text(head)));
+  if (head.matrices[0].precise) parts.push_back(text(factors_text(head.matrices[0], config.paramixer)));
   if (n > kMostSingular)
     parts.push_back(
         text(cat("Singular values are left out: they are computed for inputs up to ", kMostSingular, " positions.")));
   return section("In numbers",
                  "Of all entries, also where the pictures show blocks. The effective rank is e to the entropy of the "
-                 "singular values' shares: how many directions the matrix really uses (Roy and Vetterli 2007).",
+                 "singular values' shares: how many directions the matrix really uses (Roy and Vetterli 2007). The "
+                 "numerical rank counts those above N ε times the largest, ε of float32. Weights by distance are of "
+                 "absolute values.",
                  parts);
 }
 
@@ -204,18 +313,23 @@ LayerMatrices layer_matrices(const LayerSight& layer, const nn::AttentionConfig&
 
 Json layer_record(const LayerSight& layer, const LayerMatrices& matrices, const nn::AttentionConfig& config,
                   const PositionNames& names, Pictures& pictures) {
-  std::vector<std::vector<Known>> all;
+  std::vector<HeadFacts> all;
   for (Index h = 0; h < matrices.mixing.dim(0); ++h) {
-    all.push_back({known("mixing", matrices.mixing.select(0, h))});
-    if (matrices.softmax.defined()) all.back().push_back(known("softmax", matrices.softmax.select(0, h)));
+    std::vector<Known>& known_of = all.emplace_back().matrices;
+    known_of.push_back(known("mixing", matrices.mixing.select(0, h)));
+    if (matrices.softmax.defined()) known_of.push_back(known("softmax", matrices.softmax.select(0, h)));
   }
-  find_singular_values(all);
+  find_logits(layer, all);
+  if (matrices.mixing.dim(1) <= kMostSingular) {
+    if (config.kind == "paramixer") find_precise(layer, config, all[0].matrices[0]);
+    find_singular_values(all);
+  }
   Json heads = Json::array();
   std::vector<Json> sections;
-  for (const std::vector<Known>& head : all) sections.push_back(matrices_section(head, pictures));
+  for (const HeadFacts& head : all) sections.push_back(matrices_section(head.matrices, pictures));
   const std::vector<Json> decided = decisions({layer, config, names, pictures});
   for (std::size_t h = 0; h < all.size(); ++h)
-    heads.push_back({{"sections", {sections[h], numbers_section(all[h]), decided[h]}}});
+    heads.push_back({{"sections", {sections[h], numbers_section(all[h], config), decided[h]}}});
   return {{"about", mechanism_text(config)}, {"heads", heads}};
 }
 

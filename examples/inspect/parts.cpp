@@ -21,7 +21,7 @@ Json chart_record(const Chart& chart) {
   Json record = {{"title", chart.title}, {"about", chart.about}, {"x", chart.x},          {"y", chart.y},
                  {"log", chart.log},     {"logX", chart.log_x},  {"lines", Json::array()}};
   for (const Line& line : chart.lines)
-    record["lines"].push_back({{"name", line.name}, {"points", points(line.points)}});
+    record["lines"].push_back({{"name", line.name}, {"points", points(line.points)}, {"limit", line.limit}});
   if (!chart.marks.empty()) {
     record["marks"] = points(chart.marks);
     record["markName"] = chart.mark_name;
@@ -30,6 +30,10 @@ Json chart_record(const Chart& chart) {
 }
 
 }  // namespace
+
+Line limit(const std::string& name, double value, Index last) {
+  return {.name = name, .points = {{1, value}, {static_cast<double>(last), value}}, .limit = true};
+}
 
 Line line(const std::string& name, const std::vector<double>& values, double first) {
   Line made{name, {}};

@@ -15,6 +15,7 @@ using Json = nlohmann::ordered_json;
 struct Line {
   std::string name;
   std::vector<std::array<double, 2>> points;
+  bool limit = false;  // it stands for no curve, but for what others are measured by
 };
 
 // values[i] at i + first.
@@ -29,6 +30,9 @@ struct Chart {
   std::vector<std::array<double, 2>> marks = {};  // rings
   std::string mark_name = {};
 };
+
+// A level from x = 1 to `last`.
+Line limit(const std::string& name, double value, Index last);
 
 struct Bar {
   std::string name;

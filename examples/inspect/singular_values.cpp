@@ -161,7 +161,55 @@ void compute(Tensor& matrices, bool by_hand, Tensor& values) {
   });
 }
 
+double dot(std::span<const double> a, std::span<const double> b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+// R [E, E] of A = Q R, A [N, E]. A column that depends on those before it gets a row of zeros in R.
+Tensor triangle(const Tensor& matrix) {
+  constexpr double kDependent = 1e-13;  // of a column's length: what is left of it by rounding alone
+  Tensor columns = matrix.to(kCpu).to(kFloat64).transpose(0, 1).contiguous().clone();  // [E, N], which become Q
+  const Index width = columns.dim(0);
+  const auto length = static_cast<std::size_t>(columns.dim(1));
+  Tensor triangle = zeros({width, width}, kFloat64, kCpu);
+  const auto r = triangle.view<double, 2>();
+  const auto column = [&](Index j) {
+    return std::span(columns.data<double>() + j * static_cast<Index>(length), length);
+  };
+  for (Index j = 0; j < width; ++j) {
+    const double before = std::sqrt(dot(column(j), column(j)));
+    for (int pass = 0; pass < 2; ++pass)
+      for (Index i = 0; i < j; ++i) {
+        const double share = dot(column(i), column(j));
+        r(i, j) += share;
+        for (std::size_t k = 0; k < length; ++k) column(j)[k] -= share * column(i)[k];
+      }
+    const double rest = std::sqrt(dot(column(j), column(j)));
+    r(j, j) = rest > kDependent * before ? rest : 0;
+    for (double& x : column(j)) x = r(j, j) > 0 ? x / rest : 0;
+  }
+  return triangle;
+}
+
 }  // namespace
+
+std::vector<double> product_singular_values(const Tensor& a, const Tensor& b) {
+  constexpr const char* kProduct = "product_singular_values";
+  check_rank(kProduct, "a", a, 2);
+  check_shape(kProduct, "b", b, a.shape());
+  const Tensor left = triangle(a), right = triangle(b);
+  const Index width = a.dim(1);
+  Tensor both = zeros({width, width}, kFloat64, kCpu);
+  const auto l = left.view<const double, 2>(), r = right.view<const double, 2>();
+  for (Index i = 0; i < width; ++i)
+    for (Index j = 0; j < width; ++j)
+      for (Index k = std::max(i, j); k < width; ++k) both.view<double, 2>()(i, j) += l(i, k) * r(j, k);
+  const Tensor values = singular_values(both);
+  const auto all = values.span<double>().first(static_cast<std::size_t>(std::min(a.dim(0), width)));
+  return {all.begin(), all.end()};
+}
 
 Tensor singular_values(const Tensor& matrices, SvdMethod method) {
   const int rank = matrices.rank();

@@ -30,6 +30,28 @@ Tensor on_cpu(const Tensor& t) {
   return test::doubles(t);
 }
 
+// Against those of the N x N product, made by loops. A repeated column makes a rank less; E > N leaves N values.
+TEST_CASE("inspect: product_singular_values equals those of the product") {
+  for (const auto& [n, width] : {std::pair<Index, Index>{1, 1}, {1, 3}, {7, 3}, {5, 5}, {4, 6}, {40, 9}}) {
+    CAPTURE(n);
+    CAPTURE(width);
+    for (const bool repeated : {false, true}) {
+      Tensor a = test::normal({n, width}, kFloat64, 3).to(kCpu);
+      const Tensor b = test::normal({n, width}, kFloat64, 4).to(kCpu);
+      for (Index i = 0; i < n && repeated && width > 1; ++i) a.view<double, 2>()(i, 1) = 2 * a.view<double, 2>()(i, 0);
+      Tensor product = zeros({n, n}, kFloat64, kCpu);
+      for (Index i = 0; i < n; ++i)
+        for (Index j = 0; j < n; ++j)
+          for (Index e = 0; e < width; ++e)
+            product.view<double, 2>()(i, j) += test::at(a, {i, e}) * test::at(b, {j, e});
+      const std::vector<double> want = numbers(singular_values(product)), got = product_singular_values(a, b);
+      REQUIRE_EQ(std::ssize(got), std::min(n, width));
+      for (std::size_t k = 0; k < want.size(); ++k)
+        CHECK_LE(std::abs((k < got.size() ? got[k] : 0) - want[k]), 1e-12 * want[0]);
+    }
+  }
+}
+
 TEST_CASE("inspect: softmax_matrix equals the loops") {
   const Index n = 7, width = 3;
   test::for_each_float([&](DType dtype) {

@@ -8,6 +8,7 @@
 #include "subquad/core/safetensors.h"
 #include "subquad/examples/inspect/costs.h"
 #include "subquad/examples/inspect/page_data.h"
+#include "subquad/examples/inspect/paramixer_factors.h"
 #include "subquad/examples/lra/options.h"
 #include "subquad/tests/examples/imdb_data.h"
 #include "subquad/tests/examples/train_lra_runs.h"
@@ -234,6 +235,75 @@ TEST_CASE("inspect page: texts, pairs and images") {
   CHECK_EQ(data.at("details")[33], "row 1, column 1, grey 65");
   CHECK_EQ(data.at("details")[34], "row 1, column 2, grey 0, hidden by the mask");
   CHECK_EQ(data.at("image").at("rows"), 32);
+}
+
+// The row of a table that begins with a name.
+std::vector<std::string> row_named(const Json& table, const std::string& name) {
+  for (const Json& row : table.at("rows"))
+    if (row[0] == name) return row.get<std::vector<std::string>>();
+  return {};
+}
+
+TEST_CASE("inspect page: ranks of the logits, of a Paramixer and of its factors") {
+  const auto sections_of = [](const Args& args) {
+    Subject subject = fresh(args);
+    return page_data(subject).data.at("layers")[0].at("heads")[0].at("sections");
+  };
+  const Json softmax = sections_of({"--attention", "softmax", "--heads", "2"});
+  const Json& numbers = softmax[1].at("parts");
+  CHECK_EQ(row_named(numbers[0], "q kᵀ/√E")[2], "8 of 18");  // E = 16 / 2
+  const Json& lines = numbers[1].at("charts")[0].at("lines");
+  CHECK_EQ(lines[2].at("points").size(), 8);
+  CHECK(lines[3].at("limit").get<bool>());
+  const double level = lines[3].at("points")[0][1].get<double>(), largest = lines[0].at("points")[0][1].get<double>();
+  CHECK_EQ(level / largest / 1.1920929e-7, doctest::Approx(18).epsilon(1e-4));  // N eps
+
+  for (const std::string residual : {"running", "fixed", "none"}) {
+    const Json paramixer = sections_of({"--attention", "paramixer", "--residual", residual});
+    const Json& ranks = paramixer[1].at("parts");
+    CHECK_EQ(ranks[1].at("charts")[0].at("lines").back().at("name"), "float64's limit");
+    const Json& factors = paramixer[2].at("parts")[1];
+    REQUIRE_EQ(factors.at("rows").size(), 6);
+    for (const Json& row : factors.at("rows")) {
+      CHECK_EQ(row[0].get<std::string>().starts_with("I + W"), residual == "running");
+      if (residual == "running") CHECK_EQ(row[4], "18 of 18");
+    }
+  }
+}
+
+// In float64 a Paramixer is what it is in float32, to that one's rounding; its factors make it.
+TEST_CASE("inspect page: a Paramixer's factors in float64") {
+  for (const std::string residual : {"running", "fixed", "none"}) {
+    CAPTURE(residual);
+    const Subject subject = fresh({"--attention", "paramixer", "--residual", residual});
+    const Sight sight = look(subject.learner->model(), subject.batch);
+    const ParamixerFactors found = paramixer_factors(sight.layers[0], subject.attention().paramixer, 100);
+    const Tensor single = sight.layers[0].attention->mixing_matrix(sight.layers[0].in).select(0, 0).select(0, 0);
+    const auto a = found.product.view<const double, 2>();
+    const auto b = single.view<const float, 2>();
+    const Index n = a.dim(0);
+    std::vector<double> product(static_cast<std::size_t>(n * n));
+    for (Index i = 0; i < n; ++i) product[static_cast<std::size_t>(i * n + i)] = 1;
+    for (const Tensor& factor : found.factors) {
+      const std::vector<double> before = product;
+      for (Index i = 0; i < n; ++i)
+        for (Index j = 0; j < n; ++j) {
+          double sum = residual == "fixed" && i == j ? 1 : 0;
+          for (Index k = 0; k < n; ++k)
+            sum += factor.view<const double, 2>()(i, k) * before[static_cast<std::size_t>(k * n + j)];
+          product[static_cast<std::size_t>(i * n + j)] = sum;
+        }
+    }
+    double largest = 0, worst = 0, apart = 0;
+    for (Index i = 0; i < n; ++i)
+      for (Index j = 0; j < n; ++j) {
+        largest = std::max(largest, std::abs(a(i, j)));
+        worst = std::max(worst, std::abs(a(i, j) - static_cast<double>(b(i, j))));
+        apart = std::max(apart, std::abs(a(i, j) - product[static_cast<std::size_t>(i * n + j)]));
+      }
+    CHECK_LE(worst, 1e-5 * largest);
+    CHECK_LE(apart, 1e-13 * largest);
+  }
 }
 
 TEST_CASE("inspect page: typed inputs may be longer than a name of a file") {

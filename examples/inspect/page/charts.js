@@ -51,6 +51,9 @@ function walkChart(svg, chart, { lines, marks, x, y }) {
   });
 }
 
+// Of lines that are limits, and of the others by their number.
+function styleOf(line, i) { return line.limit ? "limit" : `line${i}`; }
+
 function drawLines(svg, lines, x, y) {
   const some = lines.map((line, i) => ({ line, i })).filter(({ line }) => line.points.length > 0);
   const ends = some.map(end => ({ ...end, y: y.place(end.line.points.at(-1)[1]) })).sort((a, b) => a.y - b.y);
@@ -58,9 +61,9 @@ function drawLines(svg, lines, x, y) {
   const beyond = Math.max(0, ends.length > 0 ? ends.at(-1).y - (kChart.height - kChart.bottom) : 0);
   for (const { line, i, y: at } of ends) {
     const points = line.points.map(p => `${x.place(p[0]).toFixed(1)},${y.place(p[1]).toFixed(1)}`).join(" ");
-    if (line.points.length > 1) add(svg, "polyline", { class: `line${i}`, points });
-    else add(svg, "circle", { class: `dot line${i}`, cx: x.place(line.points[0][0]), cy: y.place(line.points[0][1]), r: 3 });
-    add(svg, "text", { class: `name line${i}`, x: kChart.width - kChart.right + 5, y: at - beyond + 4 }, line.name);
+    if (line.points.length > 1) add(svg, "polyline", { class: styleOf(line, i), points });
+    else add(svg, "circle", { class: `dot ${styleOf(line, i)}`, cx: x.place(line.points[0][0]), cy: y.place(line.points[0][1]), r: 3 });
+    add(svg, "text", { class: `name ${styleOf(line, i)}`, x: kChart.width - kChart.right + 5, y: at - beyond + 4 }, line.name);
   }
 }
 
