@@ -229,10 +229,18 @@ void ForCyclicTasks(const Tensor& x, const Mask& mask, const F& f) {
   const Index positions = x.dim(1), width = x.dim(2);
   const FftSignals<T> signals = {1, width};
   const Index vectors = signals.Vectors();
+  const bool streams =  // results lie as x does, aligned
+      StreamsLarge<FftNumbers::reals>(signals, x.data<T>(), x.size() * static_cast<Index>(sizeof(T)));
   parallel_for(x.dim(0) * vectors, 400 * positions, [&](Index number) HWY_ATTR {
     const Index b = number / vectors, vector = number % vectors;
-    f(CyclicTask<T>{FftRow<T>(signals, vector, positions), b, vector * kFftLanes<T>, b * positions * width,
-                    prefix_length(mask, b, positions), positions});
+    const CyclicTask<T> task = {FftRow<T>(signals, vector, positions, streams),
+                                b,
+                                vector * kFftLanes<T>,
+                                b * positions * width,
+                                prefix_length(mask, b, positions),
+                                positions};
+    f(task);
+    task.row.FlushStores();
   });
 }
 

@@ -20,6 +20,12 @@ namespace {
 
 constexpr Index kTogether = 16384;
 
+// Of all signals, with so many numbers of T each.
+template <class T>
+Index BytesOf(const FftSignals<T>& signals, Index each) {
+  return signals.outer * signals.inner * each * static_cast<Index>(sizeof(T));
+}
+
 // f(panel, which vector of signals) for every vector of signals, transforms being of length n.
 template <class T, class F>
 void ForVectorsOfSignals(const FftSignals<T>& signals, Index n, const F& f) {
@@ -88,8 +94,9 @@ template <class T>
 void Complex(FftSignals<T> signals, Index n, bool backward, T scale, const T* x, T* out) {
   if (ComplexRows(signals, n, backward, scale, x, out)) return;
   constexpr auto kKind = FftNumbers::complex;
+  const bool streams = StreamsLarge<kKind>(signals, out, BytesOf<T>(signals, 2 * n));
   ForVectorsOfSignals(signals, n, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
-    const FftRow<T> row(signals, vector, n);
+    const FftRow<T> row(signals, vector, n, streams);
     const auto load = [&](Index j, Index count, FftRows<T> to)
                           HWY_ATTR { row.template LoadRows<kKind>(x, j, count, to); };
     const auto store = [&](Index j, Index count, FftRows<T> from)
@@ -101,14 +108,16 @@ void Complex(FftSignals<T> signals, Index n, bool backward, T scale, const T* x,
       panel.Forward(load);
       panel.ForSpectrum(n, store);
     }
+    row.FlushStores();
   });
 }
 
 template <class T>
 void RealEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
   if (RealRows(signals, n, scale, inside, x, out)) return;
+  const bool streams = StreamsLarge<FftNumbers::complex>(signals, out, BytesOf<T>(signals, n + 2));
   ForVectorsOfSignals(signals, n / 2, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
-    const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
+    const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1, streams);
     panel.Forward([&](Index j, Index count, FftRows<T> to)
                       HWY_ATTR { row.template LoadRows<FftNumbers::pairs>(x, j, count, to); });
     const T half = scale / 2;  // Unpacked gives the double
@@ -134,6 +143,7 @@ void RealEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* 
           spectrum.template StoreRows<FftNumbers::complex>(behind.From(1 - count), 1, out, n / 2 + 1 - first - count,
                                                            count);
         });
+    spectrum.FlushStores();
   });
 }
 
@@ -156,8 +166,9 @@ void RealOdd(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* o
 template <class T>
 void InverseEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
   if (InverseRows(signals, n, scale, inside, x, out)) return;
+  const bool streams = StreamsLarge<FftNumbers::pairs>(signals, out, BytesOf<T>(signals, n));
   ForVectorsOfSignals(signals, n / 2, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
-    const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
+    const FftRow<T> row(signals, vector, n, streams), spectrum(signals, vector, n / 2 + 1);
     const FftRows<T> ahead = panel.Scratch(), behind = ahead.From(2 * FftLines<T>::kColumns - 1);
     const bool by_rows = spectrum.Neighbours();
     ForPairs(
@@ -183,6 +194,7 @@ void InverseEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, 
         [](Index, Index) {});
     panel.Backward([&](Index j, Index count, FftRows<T> from)
                        HWY_ATTR { row.template StoreRows<FftNumbers::pairs>(from, 1, out, j, count); });
+    row.FlushStores();
   });
 }
 

@@ -8,9 +8,11 @@
 #define SUBQUAD_KERNELS_FFT_LANES_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "subquad/core/view.h"
 #include "subquad/kernels/fft/butterfly-inl.h"
@@ -62,6 +64,16 @@ enum class FftNumbers {
   reals,    // number j of a real signal; the imaginary part is 0, or is left out
 };
 
+// Are results of so many bytes, at `out`, written past the caches? If so, and if the places of a vector's numbers fill
+// whole lines, those need not be read from memory first. For a vector whose lanes are all signals.
+template <FftNumbers kKind, class T>
+bool StreamsLarge(const FftSignals<T>& signals, const T* out, Index bytes) {
+  constexpr Index kPastCaches = Index{8} << 20;  // a quarter of a last cache of 32 MiB
+  constexpr Index kLine = 64, kPlace = (kKind == FftNumbers::complex ? 2 : 1) * static_cast<Index>(sizeof(T));
+  return bytes >= kPastCaches && signals.Adjacent() && kPlace * kFftLanes<T> % kLine == 0 &&
+         kPlace * signals.inner % kLine == 0 && reinterpret_cast<std::uintptr_t>(out) % kLine == 0;
+}
+
 // The lanes of one such vector in a tensor with `extent` numbers per signal. A number is one T, or two for complex
 // ones. Lanes beyond the last signal repeat it: they read what it reads, and write the same bits to the same place.
 template <class T>
@@ -70,7 +82,8 @@ class FftRow {
   using D = FftLanes<T>;
   static constexpr Index kLanes = kFftLanes<T>;
 
-  FftRow(const FftSignals<T>& signals, Index vector, Index extent) : stride_(signals.inner) {
+  // Where it `streams` (StreamsLarge), stores have to be flushed at the end.
+  FftRow(const FftSignals<T>& signals, Index vector, Index extent, bool streams = false) : stride_(signals.inner) {
     const Index inner = signals.inner;
     adjacent_ = signals.Adjacent();
     Index first = vector * kLanes, end = signals.outer * inner;
@@ -80,6 +93,7 @@ class FftRow {
       end = (o + 1) * inner;
     }
     count_ = std::min(kLanes, end - first);
+    streams_ = streams && count_ == kLanes;
     for (Index lane = 0; lane < kLanes; ++lane) {
       const Index signal = first + std::min(lane, count_ - 1);
       offset_[lane] = signal / inner * extent * inner + signal % inner;
@@ -87,6 +101,9 @@ class FftRow {
   }
 
   Index lanes() const { return count_; }  // with signals of their own
+  void FlushStores() const {
+    if (streams_) hwy::FlushStream();
+  }
 
   // Number j of every signal, real.
   HWY_INLINE hn::Vec<D> Load(const T* data, Index j) const {
@@ -97,6 +114,7 @@ class FftRow {
   }
   HWY_INLINE void Store(hn::Vec<D> v, T* data, Index j) const {
     T* row = data + j * stride_;
+    if (streams_) return hn::Stream(v, D(), row + offset_[0]);
     if (adjacent_ && count_ == kLanes) return hn::StoreU(v, D(), row + offset_[0]);
     if (adjacent_) return hn::BlendedStore(v, hn::FirstN(D(), static_cast<std::size_t>(count_)), D(), row + offset_[0]);
     Scatter(v, row, 1);
@@ -120,6 +138,7 @@ class FftRow {
   HWY_INLINE void StoreNumber(Spectral<T> x, T* data, Index j) const {
     if constexpr (kKind == FftNumbers::complex) {
       T* row = data + 2 * j * stride_;
+      if (streams_) return StreamComplex(x, row + 2 * offset_[0]);
       if (adjacent_ && count_ == kLanes) return hn::StoreInterleaved2(x.re, x.im, D(), row + 2 * offset_[0]);
       Scatter(x.re, row, 2);
       Scatter(x.im, row + 1, 2);
@@ -208,6 +227,12 @@ class FftRow {
     }
   }
 
+  static HWY_INLINE void StreamComplex(Spectral<T> x, T* to) {
+    HWY_ALIGN T both[2 * kLanes];
+    hn::StoreInterleaved2(x.re, x.im, D(), both);
+    hn::Stream(hn::Load(D(), both), D(), to);
+    hn::Stream(hn::Load(D(), both + kLanes), D(), to + kLanes);
+  }
   HWY_INLINE hn::Vec<D> Gather(const T* row, Index each) const {
     HWY_ALIGN T lanes[kLanes];
     for (Index lane = 0; lane < kLanes; ++lane) lanes[lane] = row[each * offset_[lane]];
@@ -220,7 +245,7 @@ class FftRow {
   }
 
   Index stride_, count_ = 0;
-  bool adjacent_ = false;
+  bool adjacent_ = false, streams_ = false;
   Index offset_[kLanes];
 };
 

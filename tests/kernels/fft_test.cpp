@@ -299,7 +299,20 @@ TEST_CASE("fft gives the same bits for any thread count") {
   }));
 }
 
-TEST_SUITE("cpu") {  // the door is the same on every device
+TEST_SUITE("cpu") {
+  TEST_CASE("fft and its kin have the bits of a sample alone where results are large enough to go past the caches") {
+    for (const Index width : {48, 41}) {  // lanes that fill lines, and parts of them
+      const Tensor z = complex_normal({3, 8192, width}, kFloat32, 1), x = normal({6, 8192, width}, kFloat32, 2);
+      const auto last = [](const Tensor& t) { return t.slice(0, t.dim(0) - 1, t.dim(0)).contiguous(); };
+      CHECK(same_bits(parts(last(kernels::fft(z, 1))), parts(kernels::fft(last(z), 1))));
+      CHECK(same_bits(parts(last(kernels::ifft(z, 1))), parts(kernels::ifft(last(z), 1))));
+      const Tensor spectra = kernels::rfft(x, 1);
+      CHECK(same_bits(parts(last(spectra)), parts(kernels::rfft(last(x), 1))));
+      CHECK(same_bits(last(kernels::irfft(spectra, 8192, 1)), kernels::irfft(last(spectra), 8192, 1)));
+    }
+  }
+
+  // the door is the same on every device
   TEST_CASE("complex_to_pairs and pairs_to_complex are views") {
     const Tensor pairs = normal({3, 4, 2}, kFloat32, 1), z = kernels::pairs_to_complex(pairs);
     CHECK(z.shares_storage_with(pairs));
