@@ -16,7 +16,7 @@ Json landmark_names(const Tensor& means, const PositionNames& names) {
       if (first < 0) first = i;
       last = i;
     }
-    list.push_back(first < 0 ? "of no token" : span_text(names, first, last));
+    list.push_back(first < 0 ? "empty" : span_text(names, first, last));
   }
   return list;
 }
@@ -41,7 +41,7 @@ Json taps_chart(const Tensor& taps, Index head) {
                   .lines = {curve}}});
 }
 
-Json factor_pictures(const nn::NystromFactors& f, Index head, const Json& landmarks, Pictures& pictures) {
+Json factor_pictures(const nn::NystromFactors& f, Index head, const Json& landmarks, bool taps, Pictures& pictures) {
   const Side marks = {.what = "landmark", .names = landmarks};
   const auto of = [head](const Tensor& factor) { return factor.to(kCpu).select(0, 0).select(0, head); };
   const Index from = pictures.add(
@@ -52,7 +52,8 @@ Json factor_pictures(const nn::NystromFactors& f, Index head, const Json& landma
       pictures.add({"Z", "Z ≈ A⁻¹", "What the pseudo-inverse made of it.", "inverse", of(f.z), marks, marks});
   const Index to = pictures.add(
       {"S", "S = softmax(q̃ kᵀ)", "Landmarks' queries against the keys.", "probabilities", of(f.s), marks, kKeys});
-  return picture_groups({{from}, {between, inverse}, {to}}, "The mixing matrix is F Z S, and the convolution.");
+  return picture_groups({{from}, {between, inverse}, {to}},
+                        taps ? "The mixing matrix is F Z S + convolution." : "The mixing matrix is F Z S.");
 }
 
 }  // namespace
@@ -60,23 +61,29 @@ Json factor_pictures(const nn::NystromFactors& f, Index head, const Json& landma
 std::vector<Json> nystrom_decisions(const DecisionInput& in) {
   const auto& attention = dynamic_cast<const nn::NystromAttention&>(*in.layer.attention);
   const nn::NystromConfig& config = attention.config();
+  const bool taps = attention.taps().defined();
+  const Index positions = in.layer.in.values.dim(1);
+  std::vector<Json> sections;
+  if (config.exact_when_covered && config.landmarks >= positions) {
+    const std::string about =
+        cat("Nothing: there are no more positions (", positions, ") than landmarks (", config.landmarks,
+            "), and then each head is softmax attention itself", taps ? ", with the convolution beside it" : "",
+            ". Its factors are not used; --exact-when-covered false would use them.");
+    for (Index h = 0; h < attention.heads(); ++h)
+      sections.push_back(
+          section("What the mechanism decided", about,
+                  taps ? std::vector<Json>{taps_chart(attention.taps().value(), h)} : std::vector<Json>{}));
+    return sections;
+  }
   const nn::NystromFactors factors = attention.factors(in.layer.in);
   const nn::PinvResiduals residuals = nn::pinv_residuals(factors.a, config);
-  const Tensor means = factors.means.to(kCpu).select(0, 0);
-  const Json landmarks = landmark_names(means, in.names);
-  const bool covered = config.exact_when_covered && config.landmarks >= means.dim(1);
-  std::string about =
+  const Json landmarks = landmark_names(factors.means.to(kCpu).select(0, 0), in.names);
+  const std::string about =
       "Means of queries and keys over segments, the landmarks, stand for all. F and S are softmaxes against them; "
       "between them stands the inverse Z of the landmarks' own matrix.";
-  if (covered)
-    about =
-        cat("Here the ", means.dim(1), " positions are no more than the ", config.landmarks,
-            " landmarks: nothing is approximated, and the heads are softmax attention itself. The factors below are "
-            "what would be used otherwise (--exact-when-covered false).");
-  std::vector<Json> sections;
   for (Index h = 0; h < attention.heads(); ++h) {
     std::vector<Json> parts = {
-        factor_pictures(factors, h, landmarks, in.pictures),
+        factor_pictures(factors, h, landmarks, taps, in.pictures),
         charts({{.title = "How far Z is from inverting A",
                  .about = "After each step. Z damps what it cannot invert, so of a nearly singular A some stays.",
                  .x = "step",
@@ -84,7 +91,7 @@ std::vector<Json> nystrom_decisions(const DecisionInput& in) {
                  .log = true,
                  .lines = {line("Frobenius", residual_curve(residuals.frobenius, h)),
                            line("largest", residual_curve(residuals.largest, h))}}})};
-    if (attention.taps().defined()) parts.push_back(taps_chart(attention.taps().value(), h));
+    if (taps) parts.push_back(taps_chart(attention.taps().value(), h));
     sections.push_back(section("What the mechanism decided", about, parts));
   }
   return sections;

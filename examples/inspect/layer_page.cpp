@@ -11,6 +11,8 @@
 #include "subquad/examples/inspect/singular_values.h"
 #include "subquad/examples/inspect/softmax_matrix.h"
 #include "subquad/kernels/copy/copy.h"
+#include "subquad/nn/attention/matrix_of.h"
+#include "subquad/nn/attention/nystrom.h"
 
 namespace subquad::inspect {
 
@@ -26,9 +28,10 @@ struct Known {
 };
 
 struct HeadFacts {
-  std::vector<Known> matrices;  // the mixing matrix first
-  std::vector<double> logits;   // singular values of q k^T / sqrt(E) over real tokens; empty without q and k
-  Index width = 0;              // E
+  // The mixing matrix first; behind it, where there are such, F Z S without its convolution, and softmax's matrix.
+  std::vector<Known> matrices;
+  std::vector<double> logits;  // singular values of q k^T / sqrt(E) over real tokens; empty without q and k
+  Index width = 0;             // E
 };
 
 Known known(const std::string& name, const Tensor& matrix) {
@@ -145,45 +148,116 @@ Distance distance(const Tensor& a, const Tensor& b) {
   return found;
 }
 
-Json matrices_section(const std::vector<Known>& all, Pictures& pictures) {
-  const Tensor& mixing = all[0].matrix;
-  std::vector<Index> group = {pictures.add({.id = "mixing",
-                                            .title = "Mixing matrix",
-                                            .about = "What the attention really does: row i has what query i takes of "
-                                                     "every key's value.",
-                                            .scale = "weights",
-                                            .values = mixing,
-                                            .rows = kQueries,
-                                            .columns = kKeys})};
-  std::vector<Json> parts;
-  if (all.size() > 1) {
-    group.push_back(pictures.add({.id = "softmax",
-                                  .title = "Exact softmax",
-                                  .about = "What softmax attention would make of the same queries and keys.",
-                                  .scale = "weights",
-                                  .values = all[1].matrix,
-                                  .rows = kQueries,
-                                  .columns = kKeys}));
-    group.push_back(pictures.add_difference({.id = "difference",
-                                             .title = "Difference",
-                                             .about = "The first less the second.",
-                                             .scale = "difference",
-                                             .values = {},
-                                             .rows = kQueries,
-                                             .columns = kKeys},
-                                            group[0], group[1]));
-    const Distance apart = distance(mixing, all[1].matrix);
-    parts.push_back(
-        text(cat("The two differ by ", share(apart.relative), " of the exact one (Frobenius norms), at most by ",
-                 digits(apart.largest), " in one entry.")));
+constexpr const char *kMixing = "mixing", *kAlone = "F Z S", *kSoftmax = "softmax";
+
+const Known* named(const HeadFacts& head, const std::string& name) {
+  const auto found = std::ranges::find(head.matrices, name, &Known::name);
+  return found == head.matrices.end() ? nullptr : &*found;
+}
+
+// What softmax's matrix is compared with.
+const Known& approximation(const HeadFacts& head) {
+  const Known* alone = named(head, kAlone);
+  return alone ? *alone : head.matrices[0];
+}
+
+Picture square(const std::string& id, const std::string& title, const std::string& about, const std::string& scale,
+               const Tensor& values = {}) {
+  return {
+      .id = id, .title = title, .about = about, .scale = scale, .values = values, .rows = kQueries, .columns = kKeys};
+}
+
+// What the mixing matrix has beyond F Z S: nothing outside of a band, where both are rounded alike.
+Tensor band(const Tensor& mixing, const Tensor& alone, Index taps) {
+  Tensor out = zeros(mixing.shape(), kFloat32, kCpu);
+  const auto a = mixing.view<const float, 2>(), b = alone.view<const float, 2>();
+  const auto made = out.view<float, 2>();
+  for (Index i = 0; i < a.dim(0); ++i)
+    for (Index j = std::max<Index>(0, i - taps / 2); j < std::min(a.dim(1), i + taps / 2 + 1); ++j)
+      made(i, j) = a(i, j) - b(i, j);
+  return out;
+}
+
+std::vector<Index> square_pictures(const HeadFacts& head, Index taps, Pictures& pictures) {
+  const Known *alone = named(head, kAlone), *softmax = named(head, kSoftmax);
+  const std::string whole = alone ? "weights with the convolution" : "weights";
+  std::vector<Index> group = {pictures.add(square("mixing", "Mixing matrix",
+                                                  cat("What the attention really does: row i has what query i takes of "
+                                                      "every key's value",
+                                                      alone ? ": F Z S + convolution." : "."),
+                                                  whole, head.matrices[0].matrix))};
+  if (alone)
+    group.push_back(pictures.add(square("alone", kAlone,
+                                        "The mixing matrix without the convolution: what stands for "
+                                        "softmax's.",
+                                        "weights", alone->matrix)));
+  if (softmax) {
+    const Index compared = group.back();
+    group.push_back(pictures.add(square("softmax", "Exact softmax",
+                                        "What softmax attention would make of the same queries and keys.", "weights",
+                                        softmax->matrix)));
+    group.push_back(
+        pictures.add_difference(square("difference", "Difference",
+                                       alone ? "F Z S less softmax's." : "The first less the second.", "difference"),
+                                compared, group.back()));
   }
-  const double negative = negative_share(mixing);
+  if (alone)
+    group.push_back(pictures.add(square("convolution", "Convolution",
+                                        "The third part: what a position adds of the values around it.", whole,
+                                        band(head.matrices[0].matrix, alone->matrix, taps))));
+  return group;
+}
+
+std::string distance_text(const HeadFacts& head, const Known& softmax) {
+  const Known *alone = named(head, kAlone), &compared = approximation(head);
+  const Distance apart = distance(compared.matrix, softmax.matrix);
+  std::string said = cat(alone ? "F Z S and softmax's matrix" : "The two", " differ by ", share(apart.relative),
+                         " of the exact one (Frobenius norms), at most by ", digits(apart.largest), " in one entry.");
+  if (alone)
+    said += cat(" The mixing matrix is F Z S + convolution, which approximates nothing: with it the difference is ",
+                share(distance(head.matrices[0].matrix, softmax.matrix).relative), ".");
+  return said;
+}
+
+Json matrices_section(const HeadFacts& head, Index taps, Pictures& pictures) {
+  std::vector<Json> parts = {picture_groups({square_pictures(head, taps, pictures)}, "", true)};
+  if (const Known* softmax = named(head, kSoftmax)) parts.push_back(text(distance_text(head, *softmax)));
+  const double negative = negative_share(head.matrices[0].matrix);
   if (negative > 0)
     parts.push_back(text(cat("Negative weights make up ", share(negative),
                              " of the mixing matrix's absolute sum; "
                              "softmax has none. They are orange, and hatched where the cells are large enough.")));
-  parts.insert(parts.begin(), picture_groups({group}, "", true));
   return section("Who looks at whom", "", parts);
+}
+
+// Why it is softmax, where its options tell.
+std::string exact_reason(const nn::AttentionConfig& config, Index n) {
+  if (config.kind == "nystrom" && config.nystrom.exact_when_covered && config.nystrom.landmarks >= n)
+    return cat("there are no more positions (", n, ") than landmarks (", config.nystrom.landmarks, ")");
+  if (config.kind == "fsat" && config.fsat.lags >= n) return cat("every diagonal is kept: there are ", n);
+  if (config.kind == "fsat" && config.fsat.columns >= n) return cat("every column is kept: there are ", n);
+  if (config.kind == "fsat") return "the diagonals and columns that are kept hold every key of every query";
+  if (config.kind == "combiner") return "every query sees all tokens directly";
+  if (config.kind == "local") return "the window holds every key of every query";
+  return "";
+}
+
+// Two ways to the same matrix differ by no more than that, as a share of it.
+constexpr double kSame = 1e-5;
+
+// By the numbers, not by the options: "" where anything is approximated.
+std::string exact_text(const std::vector<HeadFacts>& heads, const nn::AttentionConfig& config) {
+  if (config.kind == "softmax") return "";
+  for (const HeadFacts& head : heads) {
+    const Known* softmax = named(head, kSoftmax);
+    if (!softmax || distance(approximation(head).matrix, softmax->matrix).relative > kSame) return "";
+  }
+  const std::string reason = exact_reason(config, heads[0].matrices[0].matrix.dim(0));
+  return cat("On this input ",
+             named(heads[0], kAlone) ? "this is softmax attention itself, and the convolution beside it"
+                                     : "this is softmax attention itself",
+             reason.empty() ? "" : ", as ", reason,
+             ". Nothing is approximated; a longer input shows what the mechanism does.");
 }
 
 std::string range_text(double least, double most) {
@@ -300,12 +374,30 @@ Json numbers_section(const HeadFacts& head, const nn::AttentionConfig& config) {
                  parts);
 }
 
+Tensor without_convolution(const nn::NystromAttention& attention, const nn::AttentionInput& in,
+                           const nn::Heads& heads) {
+  const auto mix = [&](const Variable& values) {
+    return nn::nystrom_attention(heads.q, heads.k, values, {}, in.mask, attention.config());
+  };
+  return nn::matrix_of({.batch = 1,
+                        .heads = attention.heads(),
+                        .positions = in.values.dim(1),
+                        .columns = attention.head_width(),
+                        .dtype = attention.dtype(),
+                        .device = attention.device()},
+                       mix)
+      .to(kCpu)
+      .select(0, 0);
+}
+
 }  // namespace
 
 LayerMatrices layer_matrices(const LayerSight& layer, const nn::AttentionConfig& config) {
   const NoGrad no_grad;
   LayerMatrices made{.mixing = layer.attention->mixing_matrix(layer.in).to(kCpu).select(0, 0)};
   const nn::Heads heads = layer.attention->project(layer.in);
+  const auto* nystrom = dynamic_cast<const nn::NystromAttention*>(layer.attention);
+  if (nystrom && nystrom->taps().defined()) made.alone = without_convolution(*nystrom, layer.in, heads);
   if (heads.q.defined())
     made.softmax = softmax_matrix(heads.q.value(), heads.k.value(), layer.in.mask, config.causal).select(0, 0);
   return made;
@@ -316,8 +408,9 @@ Json layer_record(const LayerSight& layer, const LayerMatrices& matrices, const 
   std::vector<HeadFacts> all;
   for (Index h = 0; h < matrices.mixing.dim(0); ++h) {
     std::vector<Known>& known_of = all.emplace_back().matrices;
-    known_of.push_back(known("mixing", matrices.mixing.select(0, h)));
-    if (matrices.softmax.defined()) known_of.push_back(known("softmax", matrices.softmax.select(0, h)));
+    known_of.push_back(known(kMixing, matrices.mixing.select(0, h)));
+    if (matrices.alone.defined()) known_of.push_back(known(kAlone, matrices.alone.select(0, h)));
+    if (matrices.softmax.defined()) known_of.push_back(known(kSoftmax, matrices.softmax.select(0, h)));
   }
   find_logits(layer, all);
   if (matrices.mixing.dim(1) <= kMostSingular) {
@@ -326,11 +419,11 @@ Json layer_record(const LayerSight& layer, const LayerMatrices& matrices, const 
   }
   Json heads = Json::array();
   std::vector<Json> sections;
-  for (const HeadFacts& head : all) sections.push_back(matrices_section(head.matrices, pictures));
+  for (const HeadFacts& head : all) sections.push_back(matrices_section(head, config.nystrom.conv_kernel, pictures));
   const std::vector<Json> decided = decisions({layer, config, names, pictures});
   for (std::size_t h = 0; h < all.size(); ++h)
     heads.push_back({{"sections", {sections[h], numbers_section(all[h], config), decided[h]}}});
-  return {{"about", mechanism_text(config)}, {"heads", heads}};
+  return {{"about", mechanism_text(config)}, {"exact", exact_text(all, config)}, {"heads", heads}};
 }
 
 }  // namespace subquad::inspect

@@ -149,7 +149,7 @@ PageData page_data(Subject& subject) {
 }
 
 std::string finished_page(PageData page, std::size_t bytes) {
-  const std::size_t beside = bytes_beside(page.data) + 400 * page.pictures.size() + 1000;
+  const std::size_t beside = bytes_beside(page.data) + 1000;
   const Index block = page.pictures.block_for(bytes > beside ? bytes - beside : 1);
   const Index positions = std::ssize(page.data.at("tokens"));
   page.data["facts"].push_back(
@@ -166,6 +166,8 @@ void write_matrices(const std::string& path, const std::vector<LayerMatrices>& m
   SafetensorsFile file;
   for (std::size_t l = 0; l < matrices.size(); ++l) {
     file.tensors.emplace(cat("layer", l + 1, ".mixing"), matrices[l].mixing.contiguous());
+    if (matrices[l].alone.defined())
+      file.tensors.emplace(cat("layer", l + 1, ".without_convolution"), matrices[l].alone.contiguous());
     if (matrices[l].softmax.defined())
       file.tensors.emplace(cat("layer", l + 1, ".softmax"), matrices[l].softmax.contiguous());
   }

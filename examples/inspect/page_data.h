@@ -17,7 +17,7 @@ PageData page_data(Subject& subject);
 // facts what a cell is.
 std::string finished_page(PageData page, std::size_t bytes);
 
-// "layer1.mixing" and, where there is one, "layer1.softmax", [H, N, N] float32, ...
+// "layer1.mixing" and, where there are such, "layer1.without_convolution" and "layer1.softmax", [H, N, N] float32, ...
 void write_matrices(const std::string& path, const std::vector<LayerMatrices>& matrices);
 
 }  // namespace subquad::inspect

@@ -81,8 +81,9 @@ std::size_t Pictures::bytes(Index block) const {
   for (const auto& [picture, minus] : all_) {
     const Index rows = cells_along(picture.values.dim(0), block_of(picture.rows, block));
     const Index columns = cells_along(picture.values.dim(1), block_of(picture.columns, block));
+    constexpr Index kAround = 120;  // a set's limits, names and padding
     const int sets = block > 1 ? 2 : 1;
-    sum += static_cast<std::size_t>(sets * 8 * rows * columns / 3 + 8);
+    sum += static_cast<std::size_t>(sets * (8 * rows * columns / 3 + kAround)) + frame(picture, block).dump().size();
   }
   return sum;
 }
@@ -103,19 +104,22 @@ Json Pictures::cells(const Kept& kept, Index block) const {
   return sets;
 }
 
+Json Pictures::frame(const Picture& p, Index block) {
+  return {{"id", p.id},
+          {"title", p.title},
+          {"about", p.about},
+          {"scale", p.scale},
+          {"least", p.least},
+          {"rows", side_record(p.rows, p.values.dim(0), block)},
+          {"columns", side_record(p.columns, p.values.dim(1), block)}};
+}
+
 Json Pictures::records(Index block) const {
   std::vector<Json> made(all_.size());
   parallel_for(std::ssize(all_), 1 << 20, [&](Index i) {
     const Kept& kept = all_[static_cast<std::size_t>(i)];
-    const Picture& p = kept.picture;
-    made[static_cast<std::size_t>(i)] = {{"id", p.id},
-                                         {"title", p.title},
-                                         {"about", p.about},
-                                         {"scale", p.scale},
-                                         {"least", p.least},
-                                         {"rows", side_record(p.rows, p.values.dim(0), block)},
-                                         {"columns", side_record(p.columns, p.values.dim(1), block)},
-                                         {"cells", cells(kept, block)}};
+    Json& record = made[static_cast<std::size_t>(i)] = frame(kept.picture, block);
+    record["cells"] = cells(kept, block);
   });
   Json records = Json::array();
   for (Json& record : made) records.push_back(std::move(record));

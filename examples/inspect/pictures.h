@@ -37,7 +37,7 @@ class Pictures {
   // Values of the one less the other's, computed from these, not from cells.
   Index add_difference(const Picture& frame, Index first, Index second);
 
-  // The least block whose cells together take at most so many bytes of base64.
+  // The least block with which the pictures' records together take at most so many bytes.
   Index block_for(std::size_t bytes) const;
   // One for each picture. With a block of 1 a cell is an entry; else there are two sets of cells, the blocks' means and
   // their entries of largest magnitude.
@@ -50,6 +50,7 @@ class Pictures {
     Picture picture;
     std::optional<std::pair<std::size_t, std::size_t>> minus;
   };
+  static Json frame(const Picture& picture, Index block);  // its record without cells
   Tensor values(const Kept& kept) const;
   std::size_t bytes(Index block) const;
   Json cells(const Kept& kept, Index block) const;

@@ -131,6 +131,18 @@ Tensor exact_softmax(const LayerSight& layer, const Subject& subject, Index head
   return layer_matrices(layer, subject.attention()).softmax.select(0, head);
 }
 
+Tensor band_of(const Tensor& matrix, const Tensor& alone, const Subject& subject) {
+  Tensor out = less(matrix, alone);
+  const auto cells = out.view<float, 2>();
+  for (Index i = 0; i < out.dim(0); ++i)
+    for (Index j = 0; j < out.dim(1); ++j)
+      if (std::abs(i - j) > subject.attention().nystrom.conv_kernel / 2) {
+        CHECK_LE(std::abs(cells(i, j)), 2e-6);
+        cells(i, j) = 0;
+      }
+  return out;
+}
+
 // Every mixing matrix of a page is the library's, asked for once more, and so are differences from softmax's: also
 // where nothing is approximated and they are roundings alone.
 void check_mixing(Subject& subject, double megabytes = 15) {
@@ -142,12 +154,19 @@ void check_mixing(Subject& subject, double megabytes = 15) {
     const Json& heads = data.at("layers")[l].at("heads");
     REQUIRE_EQ(static_cast<Index>(heads.size()), mixing.dim(0));
     for (std::size_t h = 0; h < heads.size(); ++h) {
-      const Tensor matrix = mixing.select(0, static_cast<Index>(h));
+      const auto head = static_cast<Index>(h);
+      const Tensor matrix = mixing.select(0, head);
       CHECK_EQ(heads[h].at("sections").size(), 3);
       check_picture(*picture_of(data, heads[h], "mixing"), matrix);
       if (!picture_of(data, heads[h], "softmax")) continue;
-      const Tensor exact = exact_softmax(sight.layers[l], subject, static_cast<Index>(h));
-      check_picture(*picture_of(data, heads[h], "difference"), less(matrix, exact));
+      const Tensor exact = exact_softmax(sight.layers[l], subject, head);
+      const Json* alone = picture_of(data, heads[h], "alone");
+      const Tensor compared =
+          alone ? layer_matrices(sight.layers[l], subject.attention()).alone.select(0, head) : matrix;
+      check_picture(*picture_of(data, heads[h], "difference"), less(compared, exact));
+      if (!alone) continue;
+      check_picture(*alone, compared);
+      check_picture(*picture_of(data, heads[h], "convolution"), band_of(matrix, compared, subject));
     }
   }
   CHECK_EQ(static_cast<Index>(data.at("tokens").size()), sight.layers[0].in.values.dim(1));
@@ -306,6 +325,36 @@ TEST_CASE("inspect page: a Paramixer's factors in float64") {
   }
 }
 
+TEST_CASE("inspect page: a mechanism that is softmax itself on its input says so, and no other one does") {
+  const auto layer_of = [](const Args& args) {
+    Subject subject = fresh(args);
+    return page_data(subject).data.at("layers")[0];
+  };
+  const std::vector<std::pair<Args, std::string>> exact = {
+      {{"--attention", "nystrom", "--conv-kernel", "0"}, "no more positions (18) than landmarks (64)"},
+      {{"--attention", "nystrom"}, "softmax attention itself, and the convolution beside it"},
+      {{"--attention", "fsat", "--lags", "18", "--columns", "0"}, "every diagonal is kept: there are 18"},
+      {{"--attention", "fsat", "--lags", "0", "--columns", "18", "--fsat-window", "-1"}, "every column is kept"},
+      {{"--attention", "combiner", "--segment", "32"}, "every query sees all tokens directly"},
+      {{"--attention", "local", "--local-window", "17"}, "the window holds every key"}};
+  for (const auto& [args, text] : exact) {
+    const Json layer = layer_of(args);
+    CAPTURE(layer.at("exact"));
+    CHECK_NE(layer.at("exact").get<std::string>().find(text), std::string::npos);
+  }
+  const std::vector<Args> others = {{"--attention", "nystrom", "--landmarks", "4"},
+                                    {"--attention", "nystrom", "--landmarks", "64", "--exact-when-covered", "false"},
+                                    {"--attention", "fsat", "--lags", "3", "--columns", "2", "--fsat-window", "0"},
+                                    {"--attention", "combiner", "--segment", "4"},
+                                    {"--attention", "local", "--local-window", "2"},
+                                    {"--attention", "paramixer"},
+                                    {"--attention", "softmax"}};
+  for (const Args& args : others) CHECK_EQ(layer_of(args).at("exact"), "");
+  const Json covered = layer_of(exact[1].first).at("heads")[0].at("sections");
+  CHECK_NE(covered[2].at("about").get<std::string>().find("Nothing: there are no more"), std::string::npos);
+  CHECK_EQ(covered[2].dump().find("matrices"), std::string::npos);  // no factors, which nobody uses
+}
+
 TEST_CASE("inspect page: typed inputs may be longer than a name of a file") {
   const Args text = {"--task", "text", "--attention", "local", "--width", "4", "--heads", "1", "--layers", "1"};
   Args args = text;
@@ -351,7 +400,7 @@ TEST_CASE("inspect page: gradients of tokens are slopes of the predicted class's
 
 TEST_CASE("inspect page: a file keeps to its size, down to blocks of everything") {
   Subject subject = fresh({"--attention", "nystrom", "--landmarks", "4"});
-  for (const double megabytes : {15.0, 0.2, 0.08}) {
+  for (const double megabytes : {15.0, 0.2, 0.1}) {
     const std::string html = finished_page(page_data(subject), static_cast<std::size_t>(1e6 * megabytes));
     CHECK_LE(static_cast<double>(html.size()), 1e6 * megabytes);
   }

@@ -10,6 +10,7 @@ function showHead() {
   place.replaceChildren();
   add(place, "h2", { class: "title" }, `Layer ${chosen.layer + 1} of ${data.layers.length}, head ${chosen.head + 1} of ${layer.heads.length}`);
   add(place, "p", {}, layer.about);
+  if (layer.exact) add(place, "p", { class: "notice" }, layer.exact);
   for (const section of head.sections) addSection(place, section);
   place.style.minHeight = "";
 }

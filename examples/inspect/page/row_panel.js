@@ -9,7 +9,7 @@ class RowPanel {
     this.title = add(this.box, "h3");
     this.about = add(this.box, "p", { class: "soft" });
     const both = add(this.box, "div", { class: "both" });
-    this.lists = maps.maps.slice(0, 2).map(({ matrix }) => {
+    this.lists = maps.maps.filter(({ matrix }) => ["mixing", "alone", "softmax"].includes(matrix.id)).map(({ matrix }) => {
       const box = add(both, "div");
       add(box, "h4", {}, matrix.title);
       return { matrix, list: add(box, "div") };
