@@ -409,6 +409,7 @@ def print_record(record):
 def main():
     options = arguments()
     prepare_compiler()
+    peer_process.limit_memory()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as ours does
     wrong = 0

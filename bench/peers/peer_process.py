@@ -6,6 +6,7 @@ import ctypes
 import os
 import pathlib
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,17 @@ def forget():
     if folder:
         os.environ["LD_PRELOAD"] = os.environ["LD_PRELOAD"].partition(":")[2]
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def limit_memory(share=0.9):
+    """To what the system can give now, so that a way that asks for more fails by itself, and is named, where the system would end the whole
+    comparison. Processes that this one starts have the same limit, each for itself."""
+    try:
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return
+    available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(share * available), resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def release():

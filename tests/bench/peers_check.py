@@ -1,6 +1,7 @@
 """Which peers bench/peers/compare.py takes for right where float32 results differ. Prints "no PyTorch" where there is none."""
 
 import pathlib
+import subprocess
 import sys
 import unittest
 
@@ -155,6 +156,17 @@ class Float64(unittest.TestCase):
         tensors = {"tokens": torch.randint(5, (4, 7)), "labels": torch.randint(3, (4,)), "table": table, "grad.table": table,
                    "upstream": torch.ones(()), "out": torch.zeros(())}
         self.check_samples(loss, tensors, "training")
+
+
+class Memory(unittest.TestCase):
+    def test_a_way_that_asks_for_too_much_fails_and_the_next_one_runs(self):
+        program = ("import peer_process, resource, torch; peer_process.limit_memory(0.5)\n"
+                   "limit = resource.getrlimit(resource.RLIMIT_DATA)[0]; assert limit > 0\n"
+                   "try: torch.empty(limit, dtype=torch.uint8)\n"
+                   "except RuntimeError: print(torch.ones(1000).sum().item())")
+        folder = pathlib.Path(compare.__file__).parent
+        said = subprocess.run([sys.executable, "-c", program], cwd=folder, stdout=subprocess.PIPE, text=True)
+        self.assertEqual((said.returncode, said.stdout), (0, "1000.0\n"))
 
 
 if __name__ == "__main__":
