@@ -19,11 +19,15 @@ int inspect_attention(const std::vector<std::string>& args) {
   Subject subject = open_subject(options);
   PageData page = page_data(subject);
   if (!options.matrices.empty()) write_matrices(options.matrices, page.matrices);
-  const std::string html = finished_page(std::move(page), static_cast<std::size_t>(options.megabytes * 1e6));
+  const auto [html, keeps_limit] = finished_page(std::move(page), static_cast<std::size_t>(options.megabytes * 1e6));
   AtomicFile file(options.out);
   file.write(html);
   file.commit();
-  std::cout << options.out << ": " << digits(static_cast<double>(html.size()) / 1e6) << " MB, open it in any browser\n";
+  std::cout << options.out << ": " << digits(static_cast<double>(html.size()) / 1e6) << " MB";
+  if (!keeps_limit)
+    std::cout << ", which is more than --megabytes " << digits(options.megabytes)
+              << ": so many heads cannot be shown in less";
+  std::cout << "; open it in any browser\n";
   return 0;
 }
 

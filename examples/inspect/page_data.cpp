@@ -5,6 +5,7 @@
 
 #include "subquad/core/safetensors.h"
 #include "subquad/examples/inspect/costs.h"
+#include "subquad/examples/inspect/curves.h"
 #include "subquad/examples/inspect/decisions.h"
 #include "subquad/examples/inspect/page.h"
 #include "subquad/examples/lra/report/html.h"
@@ -148,18 +149,55 @@ PageData page_data(Subject& subject) {
   return page;
 }
 
-std::string finished_page(PageData page, std::size_t bytes) {
-  const std::size_t beside = bytes_beside(page.data) + 1000;
-  const Index block = page.pictures.block_for(bytes > beside ? bytes - beside : 1);
+namespace {
+
+constexpr Index kLeastOfCurve = 60;   // values of one, however small the file should be
+constexpr Index kLeastOfPicture = 8;  // cells along a side: with fewer there is nothing to see
+
+Index heads_of(const Json& data) {
+  Index count = 0;
+  for (const Json& layer : data.at("layers")) count += std::ssize(layer.at("heads"));
+  return count;
+}
+
+std::string megabytes(std::size_t bytes) {
+  return digits(static_cast<double>(bytes) / 1e6) + " MB";
+}
+
+// The page with its pictures, in blocks of `block`, and what it says of them.
+std::string with_pictures(const PageData& page, Index block, const std::string& size) {
   const Index positions = std::ssize(page.data.at("tokens"));
-  page.data["facts"].push_back(
-      {"Pictures", block == 1
-                       ? cat("every entry of the ", positions, " × ", positions, " matrices")
-                       : cat("blocks of ", block, " × ", block, " entries of the ", positions, " × ", positions,
-                             " matrices, their mean or their largest entry, so that this file stays below ",
-                             digits(static_cast<double>(bytes) / 1e6), " MB; numbers and curves are of all entries")});
-  page.data["pictures"] = page.pictures.records(block);
-  return inspect::page(page.data);
+  const std::string what =
+      block == 1 ? cat("every entry of the ", positions, " × ", positions, " matrices")
+                 : cat("blocks of ", block, " × ", block, " entries of the ", positions, " × ", positions,
+                       " matrices, their mean or their largest entry; numbers and tables are of all entries");
+  Json data = page.data;
+  data["facts"].push_back({"Pictures", what});
+  if (!size.empty()) data["facts"].push_back({"This file", size});
+  data["pictures"] = page.pictures.records(block);
+  return inspect::page(data);
+}
+
+}  // namespace
+
+FinishedPage finished_page(PageData page, std::size_t bytes) {
+  const auto beside = [&] { return bytes_beside(page.data) + 1000; };
+  for (Index most = kMostOfCurve; most > kLeastOfCurve && beside() > bytes / 3; most /= 2)
+    shorten_curves(page.data, std::max(most / 2, kLeastOfCurve));
+  const std::size_t texts = beside();
+  const Index block = std::min(page.pictures.block_for(bytes > texts ? bytes - texts : 1),
+                               (page.pictures.longest() + kLeastOfPicture - 1) / kLeastOfPicture);
+  std::string html =
+      with_pictures(page, block, block == 1 ? "" : cat("has blocks so as to stay below ", megabytes(bytes)));
+  if (html.size() <= bytes) return {html, true};
+  const auto too_large = [&](std::size_t size) {
+    return cat("is larger than the ", megabytes(bytes), " that were asked for: ", megabytes(size), ", of which ",
+               megabytes(bytes_beside(page.data)), " are the program, texts, tables and curves of ",
+               count_of(heads_of(page.data), "head"), "; its ", page.pictures.size(), " pictures have ",
+               (page.pictures.longest() + block - 1) / block, " cells along the positions");
+  };
+  html = with_pictures(page, block, too_large(html.size()));
+  return {with_pictures(page, block, too_large(html.size())), false};  // with the size that it has with this text
 }
 
 void write_matrices(const std::string& path, const std::vector<LayerMatrices>& matrices) {

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "subquad/core/error.h"
+#include "subquad/examples/inspect/curves.h"
 
 namespace subquad::inspect {
 
@@ -20,8 +21,7 @@ Json points(const std::vector<std::array<double, 2>>& all) {
 Json chart_record(const Chart& chart) {
   Json record = {{"title", chart.title}, {"about", chart.about}, {"x", chart.x},          {"y", chart.y},
                  {"log", chart.log},     {"logX", chart.log_x},  {"lines", Json::array()}};
-  for (const Line& line : chart.lines)
-    record["lines"].push_back({{"name", line.name}, {"points", points(line.points)}, {"limit", line.limit}});
+  for (const Line& line : chart.lines) record["lines"].push_back(curve_record(line, chart.log_x));
   if (!chart.marks.empty()) {
     record["marks"] = points(chart.marks);
     record["markName"] = chart.mark_name;
@@ -81,11 +81,11 @@ Json section(const std::string& title, const std::string& about, const std::vect
   return {{"title", title}, {"about", about}, {"parts", parts}};
 }
 
-Json number(double value) {
+Json number(double value, int count) {
   if (!std::isfinite(value)) return nullptr;
   if (value == std::round(value) && std::abs(value) < 1e15) return static_cast<std::int64_t>(value);
   std::ostringstream digits;
-  digits << std::setprecision(6) << value;
+  digits << std::setprecision(count) << value;
   return std::stod(digits.str());
 }
 

@@ -57,8 +57,8 @@ Json choice(const std::string& label, const std::vector<Choice>& items);
 
 Json section(const std::string& title, const std::string& about, const std::vector<Json>& parts);
 
-// Six significant digits: more than a curve shows, and few bytes. Null for what is not finite.
-Json number(double value);
+// With few significant digits, and so in few bytes. Null for what is not finite.
+Json number(double value, int digits = 6);
 
 std::string digits(double value, int count = 3);   // "0.0123", "1.5e-07"
 std::string with_unit(double value);               // "12.3 M"

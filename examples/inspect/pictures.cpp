@@ -4,16 +4,11 @@
 #include <cmath>
 
 #include "subquad/core/parallel.h"
-#include "subquad/examples/inspect/reduced.h"
 #include "subquad/examples/lra/report/html.h"
 
 namespace subquad::inspect {
 
 namespace {
-
-Index block_of(const Side& side, Index block) {
-  return side.cut ? block : 1;
-}
 
 Index cells_along(Index count, Index block) {
   return (count + block - 1) / block;
@@ -34,7 +29,7 @@ Json cells_record(const char* how, const Reduced& reduced) {
 }
 
 Json side_record(const Side& side, Index count, Index block) {
-  return {{"what", side.what}, {"names", side.names}, {"count", count}, {"block", block_of(side, block)}};
+  return {{"what", side.what}, {"names", side.names}, {"count", count}, {"block", block}};
 }
 
 Tensor difference(const Tensor& a, const Tensor& b) {
@@ -57,6 +52,10 @@ constexpr double kRounding = 1e-5;
 }  // namespace
 
 Index Pictures::add(Picture picture) {
+  if (picture.values.defined()) {
+    if (picture.rows.cut) longest_ = std::max(longest_, picture.values.dim(0));
+    if (picture.columns.cut) longest_ = std::max(longest_, picture.values.dim(1));
+  }
   all_.push_back({std::move(picture), std::nullopt});
   return std::ssize(all_) - 1;
 }
@@ -76,11 +75,20 @@ Tensor Pictures::values(const Kept& kept) const {
   return difference(all_[kept.minus->first].picture.values, all_[kept.minus->second].picture.values);
 }
 
+Blocks Pictures::blocks_of(const Picture& picture, Index block) const {
+  const Index most = cells_along(longest_, block);
+  const auto along = [&](const Side& side, Index count) {
+    return side.cut ? block : std::max<Index>(1, cells_along(count, most));
+  };
+  return {.rows = along(picture.rows, picture.values.dim(0)), .columns = along(picture.columns, picture.values.dim(1))};
+}
+
 std::size_t Pictures::bytes(Index block) const {
   std::size_t sum = 0;
   for (const auto& [picture, minus] : all_) {
-    const Index rows = cells_along(picture.values.dim(0), block_of(picture.rows, block));
-    const Index columns = cells_along(picture.values.dim(1), block_of(picture.columns, block));
+    const Blocks blocks = blocks_of(picture, block);
+    const Index rows = cells_along(picture.values.dim(0), blocks.rows);
+    const Index columns = cells_along(picture.values.dim(1), blocks.columns);
     constexpr Index kAround = 120;  // a set's limits, names and padding
     const int sets = block > 1 ? 2 : 1;
     sum += static_cast<std::size_t>(sets * (8 * rows * columns / 3 + kAround)) + frame(picture, block).dump().size();
@@ -89,29 +97,28 @@ std::size_t Pictures::bytes(Index block) const {
 }
 
 Index Pictures::block_for(std::size_t most) const {
-  Index longest = 1, block = 1;
-  for (const auto& [picture, minus] : all_) longest = std::max({longest, picture.values.dim(0), picture.values.dim(1)});
-  while (bytes(block) > most && block < longest) ++block;
+  Index block = 1;
+  while (bytes(block) > most && block < longest_) ++block;
   return block;
 }
 
 Json Pictures::cells(const Kept& kept, Index block) const {
-  const Picture& picture = kept.picture;
-  const Index down = block_of(picture.rows, block), across = block_of(picture.columns, block);
   const Tensor all = values(kept);
-  Json sets = Json::array({cells_record("mean", reduced(all, {down, across}, Reduction::mean))});
-  if (block > 1) sets.push_back(cells_record("largest", reduced(all, {down, across}, Reduction::largest)));
+  const Blocks blocks = blocks_of(kept.picture, block);
+  Json sets = Json::array({cells_record("mean", reduced(all, blocks, Reduction::mean))});
+  if (block > 1) sets.push_back(cells_record("largest", reduced(all, blocks, Reduction::largest)));
   return sets;
 }
 
-Json Pictures::frame(const Picture& p, Index block) {
+Json Pictures::frame(const Picture& p, Index block) const {
+  const Blocks blocks = blocks_of(p, block);
   return {{"id", p.id},
           {"title", p.title},
           {"about", p.about},
           {"scale", p.scale},
           {"least", p.least},
-          {"rows", side_record(p.rows, p.values.dim(0), block)},
-          {"columns", side_record(p.columns, p.values.dim(1), block)}};
+          {"rows", side_record(p.rows, p.values.dim(0), blocks.rows)},
+          {"columns", side_record(p.columns, p.values.dim(1), blocks.columns)}};
 }
 
 Json Pictures::records(Index block) const {

@@ -1,5 +1,6 @@
-// The matrices of a page. All of them are kept as they were computed until the page is written; then those with a side
-// along the input's positions are cut into blocks, the same for all, so large that the file keeps to its size.
+// The matrices of a page. All of them are kept as they were computed until the page is written; then sides along the
+// input's positions are cut into blocks, the same for all, so large that the file keeps to its size. Other sides, such
+// as landmarks, are cut only where they would have more cells than the positions have.
 //
 // A cell of the page has 16 bits between the least and the largest of its picture: it differs from the number that it
 // stands for by no more than 1 / 131070 of that range.
@@ -9,6 +10,7 @@
 
 #include "subquad/core/tensor.h"
 #include "subquad/examples/inspect/parts.h"
+#include "subquad/examples/inspect/reduced.h"
 
 namespace subquad::inspect {
 
@@ -16,7 +18,7 @@ namespace subquad::inspect {
 struct Side {
   std::string what = {};  // "query"
   Json names = nullptr;   // null: their numbers; "tokens": those of the input; or a list
-  bool cut = false;       // into blocks, where the page would grow too large
+  bool cut = false;       // along the input's positions
 };
 
 inline const Side kQueries = {"query", "tokens", true};
@@ -44,18 +46,21 @@ class Pictures {
   Json records(Index block) const;
 
   std::size_t size() const { return all_.size(); }
+  Index longest() const { return longest_; }  // of the sides along positions; 1 where there is none
 
  private:
   struct Kept {
     Picture picture;
     std::optional<std::pair<std::size_t, std::size_t>> minus;
   };
-  static Json frame(const Picture& picture, Index block);  // its record without cells
+  Json frame(const Picture& picture, Index block) const;  // its record without cells
   Tensor values(const Kept& kept) const;
   std::size_t bytes(Index block) const;
+  Blocks blocks_of(const Picture& picture, Index block) const;  // where positions have blocks of `block`
   Json cells(const Kept& kept, Index block) const;
 
   std::vector<Kept> all_;
+  Index longest_ = 1;
 };
 
 }  // namespace subquad::inspect

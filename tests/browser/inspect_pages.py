@@ -12,6 +12,7 @@ import argparse
 import array
 import contextlib
 import json
+import math
 import pathlib
 import re
 import struct
@@ -268,6 +269,42 @@ def blocks(browser, pages):
     check_clean(browser)
 
 
+def small_file(browser, pages):
+    """Many heads in few bytes: curves are means of pieces, with a band; a limit that cannot be kept is said to be broken."""
+    expression = "[MAX " + " ".join(str(i * 7 % 10) for i in range(1000)) + " ]"
+    args = ["--task", "listops", "--attention", "softmax", "--layers", "1", "--heads", "2", "--width", "16", expression]
+    page, tensors = pages.make("long", ["--megabytes", "0.6", *args])
+    assert page.stat().st_size <= 6e5
+    browser.open(page)
+    chart = next(figure for figure in browser.driver.find_elements(By.CSS_SELECTOR, "#head figure.chart")
+                 if figure.find_element(By.TAG_NAME, "figcaption").text == "Entropy of each row")
+    step = browser.run("return data.layers[0].heads[0].sections[1].parts[1].charts[1].lines[0].step")
+    assert step > 1 and f"Each point is the mean of {step} values; the band goes" in chart.text, chart.text
+    assert chart.find_elements(By.CSS_SELECTOR, "polygon.band")
+    svg = chart.find_element(By.TAG_NAME, "svg")
+    browser.run("arguments[0].scrollIntoView({block: 'center'}); arguments[0].focus()", svg)
+    svg.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    n = tensors["layer1.mixing"][0][1]
+    entropy = []
+    for row in range(2 * step, 3 * step):
+        shares = [abs(entry(tensors, "layer1.mixing", 0, row, c)) for c in range(n)]
+        entropy.append(-sum(p / sum(shares) * math.log2(p / sum(shares)) for p in shares if p))
+    where, said = browser.tip()[:2]
+    assert where == f"query {2 * step} to {3 * step - 1}", where
+    mean, least, largest = [float(x) for x in re.findall(r"[\d.]+", said)]
+    for found, expected in [(mean, sum(entropy) / step), (least, min(entropy)), (largest, max(entropy))]:
+        assert abs(found - expected) <= 2e-3 * expected, (said, expected)
+    check_clean(browser)
+    page, _ = pages.make("broken limit", [*LISTOPS, "--megabytes", "0.1", "--attention", "nystrom", "--layers", "3", "--heads", "8", EXPRESSION])
+    browser.open(page)
+    facts = browser.driver.find_element(By.CSS_SELECTOR, ".facts").text
+    size = page.stat().st_size / 1e6
+    assert f"larger than the 0.1 MB that were asked for: {size:.3g} MB" in facts, (facts, size)
+    n, rows = len(browser.run("return data.tokens")), int(browser.canvas().get_attribute("data-rows"))
+    assert rows == math.ceil(n / math.ceil(n / 8)), (n, rows)
+    check_clean(browser)
+
+
 def keyboard(browser, pages):
     page, tensors = pages.of("nystrom")
     browser.open(page)
@@ -520,7 +557,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         browser, pages = Browser(), Pages(asked.programs, folder)
         cases = [(f"inspect pages: {name}", lambda name=name: page_of_each_attention(browser, pages, name)) for name in ATTENTIONS]
-        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
+        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, small_file, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
         for name, case in cases:
             if not re.search(asked.only, name):
                 continue

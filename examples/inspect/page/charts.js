@@ -5,22 +5,33 @@ const kChart = { width: 460, height: 230, left: 56, right: 104, top: 10, bottom:
 // things), lines [{name, points [[x, y], ...]}], marks [[x, y], ...] (what was chosen, as rings) and their name
 function addChart(parent, chart) {
   const lines = chart.lines.map(line => ({ ...line,
-    points: line.points.filter(p => (!chart.log || p[1] > 0) && (!chart.logX || p[0] > 0)) }));
+    points: pointsOf(line).filter(p => (!chart.log || p[1] > 0) && (!chart.logX || p[0] > 0)) }));
   const marks = (chart.marks ?? []).filter(p => !chart.log || p[1] > 0);
-  const all = [...lines.flatMap(line => line.points), ...marks];
+  const ends = p => p.least === undefined ? [p] : [p, [p.from, p.least], [p.to, p.largest]];
+  const all = [...lines.flatMap(line => line.points).flatMap(ends), ...marks].filter(p => !chart.log || p[1] > 0);
   if (all.length === 0) return;
   const figure = add(parent, "figure", { class: "chart" });
   add(figure, "figcaption", {}, chart.title);
   if (chart.about) add(figure, "p", { class: "soft" }, chart.about);
+  const longest = lines.flatMap(line => line.points).reduce((m, p) => Math.max(m, (p.to ?? 0) - (p.from ?? 0) + 1), 1);
+  if (longest > 1)
+    add(figure, "p", { class: "soft" }, `Each point is the mean of ${chart.logX ? "up to " : ""}${longest} values; the band goes from the least to the largest of them.`);
   const svg = add(figure, "svg", { viewBox: `0 0 ${kChart.width} ${kChart.height}`, role: "img", "aria-label": `${chart.title}. ${kWalkHelp}` });
   const x = axis(all.map(p => p[0]), chart.logX, kChart.left, kChart.width - kChart.right);
   const y = axis([...all.map(p => p[1]), ...(chart.log ? [] : [0])], chart.log, kChart.height - kChart.bottom, kChart.top);
   drawAxes(svg, chart, x, y);
   for (const mark of marks) add(svg, "circle", { class: "mark", cx: x.place(mark[0]), cy: y.place(mark[1]), r: 3.5 });
+  drawBands(svg, lines, x, y);
   drawLines(svg, lines, x, y);
   if (marks.length > 0 && chart.markName) add(figure, "p", { class: "soft" }, `Rings: ${chart.markName}.`);
   const some = lines.filter(line => line.points.length > 0);
   if (some.length > 0) walkChart(svg, chart, { lines: some, marks, x, y });
+}
+
+function placeText(p) { return p.to > p.from ? `${p.from} to ${p.to}` : numberText(p[0]); }
+
+function valueText(p) {
+  return p.to > p.from ? `${numberText(p[1])} (mean; ${numberText(p.least)} to ${numberText(p.largest)})` : numberText(p[1]);
 }
 
 // From point to point of the line that has the most of them; the others say what they have nearest to it.
@@ -35,8 +46,8 @@ function walkChart(svg, chart, { lines, marks, x, y }) {
       const box = svg.getBoundingClientRect();
       return nearest(points, x.value((e.clientX - box.left) / box.width * kChart.width));
     },
-    lines: i => [`${chart.x} ${numberText(points[i][0])}${marks.some(p => p[0] === points[i][0]) ? `, ${chart.markName}` : ""}`,
-      ...lines.map(line => `${line.name}: ${numberText(at(line, i)[1])}`)],
+    lines: i => [`${chart.x} ${placeText(points[i])}${marks.some(p => p[0] === points[i][0]) ? `, ${chart.markName}` : ""}`,
+      ...lines.map(line => `${line.name}: ${valueText(at(line, i))}`)],
     middle: i => {
       const box = svg.getBoundingClientRect(), scale = box.width / kChart.width;
       return [box.left + x.place(points[i][0]) * scale, box.top + y.place(points[i][1]) * scale];
@@ -53,6 +64,28 @@ function walkChart(svg, chart, { lines, marks, x, y }) {
 
 // Of lines that are limits, and of the others by their number.
 function styleOf(line, i) { return line.limit ? "limit" : `line${i}`; }
+
+// Points [x, y] of a record; where they are means of pieces, with the ends `from` and `to` of these, their least and
+// largest values.
+function pointsOf(line) {
+  if (line.points) return line.points;
+  const start = i => line.starts ? line.starts[i] : line.first + i * (line.step ?? 1);
+  if (!line.least) return line.values.map((y, i) => [start(i), y]);
+  return line.values.map((y, i) => {
+    const from = start(i), to = i + 1 < line.values.length ? start(i + 1) - 1 : line.last;
+    return Object.assign([(from + to) / 2, y], { from, to, least: line.least[i], largest: line.largest[i] });
+  });
+}
+
+function drawBands(svg, lines, x, y) {
+  lines.forEach((line, i) => {
+    if (line.points.length < 2 || line.points[0].least === undefined) return;
+    const inside = value => y.place(Math.max(value, y.low));  // on an axis of powers of ten the least may be 0
+    const upper = line.points.map(p => `${x.place(p[0]).toFixed(1)},${inside(p.largest).toFixed(1)}`);
+    const lower = line.points.map(p => `${x.place(p[0]).toFixed(1)},${inside(p.least).toFixed(1)}`).reverse();
+    add(svg, "polygon", { class: `band line${i}`, points: [...upper, ...lower].join(" ") });
+  });
+}
 
 function drawLines(svg, lines, x, y) {
   const some = lines.map((line, i) => ({ line, i })).filter(({ line }) => line.points.length > 0);
@@ -74,7 +107,7 @@ function axis(values, log, from, to) {
   if (!(high > low)) [low, high] = [low - .5, high + .5];
   const place = v => from + (f(v) - low) / (high - low) * (to - from);
   const value = p => back(low + (p - from) / (to - from) * (high - low));
-  return { place, value, ticks: ticksOf(low, high, log).map(back) };
+  return { place, value, low: back(low), ticks: ticksOf(low, high, log).map(back) };
 }
 
 function ticksOf(low, high, log) {
