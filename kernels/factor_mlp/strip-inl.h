@@ -137,11 +137,10 @@ HWY_INLINE void Tile(Index row, Index column, Left<T> a, Panel<const T> b, Index
     for (int v = 0; v < V; ++v) to.Store(row + r, column + v * kLanes<T>, sum[r][v]);
 }
 
-// Tiles of R rows below row `last`; the first row that is left. A function of its own, so that registers hold what its
-// loop needs.
+// Tiles of R rows below row `last`; the first row that is left.
 template <int R, int V, class T, class From, class To>
-HWY_NOINLINE Index TilesOfHeight(Index row, Index last, Index column, Left<T> a, Panel<const T> b, Index depth,
-                                 From start, To to) {
+HWY_INLINE Index TilesOfHeight(Index row, Index last, Index column, Left<T> a, Panel<const T> b, Index depth,
+                               From start, To to) {
   for (; row + R <= last; row += R) Tile<R, V>(row, column, a, b, depth, start, to);
   return row;
 }
