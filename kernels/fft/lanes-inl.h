@@ -68,7 +68,7 @@ enum class FftNumbers {
 // whole lines, those need not be read from memory first. For a vector whose lanes are all signals.
 template <FftNumbers kKind, class T>
 bool StreamsLarge(const FftSignals<T>& signals, const T* out, Index bytes) {
-  constexpr Index kPastCaches = Index{8} << 20;  // a quarter of a last cache of 32 MiB
+  constexpr Index kPastCaches = Index{4} << 20;  // an eighth of a last cache of 32 MiB
   constexpr Index kLine = 64, kPlace = (kKind == FftNumbers::complex ? 2 : 1) * static_cast<Index>(sizeof(T));
   return bytes >= kPastCaches && signals.Adjacent() && kPlace * kFftLanes<T> % kLine == 0 &&
          kPlace * signals.inner % kLine == 0 && reinterpret_cast<std::uintptr_t>(out) % kLine == 0;
