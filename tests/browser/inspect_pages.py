@@ -90,15 +90,17 @@ class Browser:
         return self.run("const t = document.getElementById('tip'); return t.hidden ? '' : t.innerText").split("\n")
 
     def errors(self):
-        return [line["message"] for line in self.driver.get_log("browser")]
+        """What the console says, but for its advice to greys(), which reads canvases that the page only draws."""
+        return [line["message"] for line in self.driver.get_log("browser") if "willReadFrequently" not in line["message"]]
 
     def requests(self):
-        """Addresses that the page asked for, but for its own and for data that it carries."""
+        """Addresses that the page asked for, but for its own, which must be among them, and for data that it carries."""
         asked = []
         for line in self.driver.get_log("performance"):
             message = json.loads(line["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
                 asked.append(message["params"]["request"]["url"])
+        assert self.driver.current_url in asked, asked
         return [url for url in asked if url != self.driver.current_url and not url.startswith("data:")]
 
     def canvas(self, matrix="mixing"):
@@ -135,6 +137,40 @@ class Browser:
     def until(self, script, what):
         """Waits for what is shown a little later, such as the end of a scroll."""
         WebDriverWait(self.driver, 5).until(lambda _: self.run(script), what)
+
+    def greys(self, matrix):
+        """How light each cell of a map is drawn, row by row: of its canvas's dots, beside what hatches its diagonal."""
+        script = """
+          for (const maps of shownMaps)
+            for (const map of maps.maps) {
+              if (map.matrix.id !== arguments[0]) continue;
+              maps.select(null);
+              const { canvas, matrix } = map, box = canvas.getBoundingClientRect(), greys = [];
+              const c = canvas.getContext("2d"), { width, data } = c.getImageData(0, 0, canvas.width, canvas.height);
+              const [x0, y0] = maps.middleOf(map, 0, 0), [x1, y1] = maps.middleOf(map, 1, 1), dots = canvas.width / box.width;
+              for (let row = 0; row < matrix.rows; ++row)
+                for (let column = 0; column < matrix.columns; ++column) {
+                  const x = x0 - box.left + (column - .25) * (x1 - x0), y = y0 - box.top + (row - .25) * (y1 - y0);
+                  const i = 4 * (Math.floor(y * dots) * width + Math.floor(x * dots));
+                  greys.push(.3 * data[i] + .59 * data[i + 1] + .11 * data[i + 2]);
+                }
+              return greys;
+            }"""
+        return self.run(script, matrix)
+
+    def grey_screenshot(self, places):
+        """How light places of the window are on a screenshot that has been made grey."""
+        script = """
+          const [picture, places, done] = arguments, image = new Image();
+          image.onload = () => {
+            const canvas = document.createElement("canvas"), c = canvas.getContext("2d");
+            [canvas.width, canvas.height] = [image.width, image.height];
+            c.filter = "grayscale(1)";
+            c.drawImage(image, 0, 0);
+            done(places.map(([x, y]) => c.getImageData(Math.floor(x), Math.floor(y), 1, 1).data[0]));
+          };
+          image.src = "data:image/png;base64," + picture;"""
+        return self.driver.execute_async_script(script, self.driver.get_screenshot_as_base64(), places)
 
     def press(self, label, name):
         for group in self.driver.find_elements(By.CSS_SELECTOR, f".choice[aria-label='{label}']"):
@@ -410,6 +446,116 @@ def image_page(pages):
                                 "--heads", "1", "--megabytes", "1", "--file", picture])
 
 
+def check_order(values, greys, rising, what):
+    """Of two numbers the larger one is not drawn lighter, or, where they rise, not darker; the ends differ much."""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    sign = 1 if rising else -1
+    for a, b in zip(order, order[1:]):
+        assert sign * (greys[b] - greys[a]) >= -1.5, (what, values[a], values[b], greys[a], greys[b])
+    assert sign * (greys[order[-1]] - greys[order[0]]) > 60, (what, greys[order[0]], greys[order[-1]])
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def colours(browser, pages):
+    """What is drawn are the numbers: larger ones are darker, at the cells where they belong; each switch does what it says."""
+    page, tensors = pages.of("nystrom")
+    size = tensors["layer1.softmax"][0][1] ** 2
+    values = {name: list(tensors[f"layer1.{name}"][1][:size]) for name in ["mixing", "softmax"]}  # of the first head
+    magnitudes, negative = [abs(x) for x in values["mixing"]], [i for i in range(size) if values["mixing"][i] < 0]
+    positive = [i for i in range(size) if values["mixing"][i] > 0]
+    for theme in ["light", "dark"]:
+        browser.emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+        browser.open(page)
+        rising = theme == "dark"
+        check_order(values["softmax"], browser.greys("softmax"), rising, theme)
+        for side in [negative, positive]:
+            greys = browser.greys("mixing")
+            check_order([magnitudes[i] for i in side], [greys[i] for i in side], rising, theme)
+        browser.press("Signs by", "lightness")
+        check_order(values["mixing"], browser.greys("mixing"), rising, "lightness")
+        check_clean(browser)
+    browser.emulate("setEmulatedMedia", features=[])
+    browser.open(page)
+    root = browser.greys("softmax")
+    browser.press("Scale", "linear")
+    linear = browser.greys("softmax")
+    browser.press("Scale", "four decades")
+    decades = browser.greys("softmax")
+    assert mean(linear) > mean(root) + 10 > mean(decades) + 20, [mean(linear), mean(root), mean(decades)]
+    browser.press("Scale", "square root")
+    both = browser.greys("mixing")
+    for name, kept, gone in [("+", positive, negative), ("−", negative, positive)]:
+        browser.press("Show", name)
+        greys = browser.greys("mixing")
+        assert all(greys[i] > 250 for i in gone) and all(abs(greys[i] - both[i]) < 2 for i in kept), name
+    browser.press("Show", "both signs")
+    own = tensors["layer1.without_convolution"][1][:size]  # it shares its colours with softmax, whose numbers go further
+    largest = max(range(size), key=lambda i: abs(own[i]))
+    assert abs(own[largest]) < .8 * max(values["softmax"])
+    shared = browser.greys("alone")
+    browser.press("Colours", "each its own")
+    alone = browser.greys("alone")
+    assert shared[largest] > 40 > alone[largest] and mean(alone) < mean(shared) - 3, (shared[largest], alone[largest])
+    shown = browser.run("const m = [...shownMaps].flatMap(maps => maps.maps).find(map => map.matrix.id === 'A').matrix;"
+                        "return [...m.cells].map((_, i) => m.at(0, i))")
+    browser.press("Colours start at", "the least")
+    greys = browser.greys("A")
+    check_order(shown, greys, False, "A")
+    assert max(greys) > 250 and min(greys) < 40, (min(greys), max(greys))
+    check_clean(browser)
+
+
+def grey_print(browser, pages):
+    """Numbers of about the same size and different signs are told apart without hues: in maps, their key, bars, rows of an image."""
+    page, tensors = pages.of("nystrom")
+    browser.open(page)
+    n = tensors["layer1.mixing"][0][1]
+    values = list(tensors["layer1.mixing"][1][: n * n])
+    low = min(range(n * n), key=lambda i: abs(values[i] + .17))
+    high = min(range(n * n), key=lambda i: abs(values[i] - .17))
+    assert -.19 < values[low] < -.15 and .15 < values[high] < .19
+
+    def dots(cell, across):  # from its lower left corner on, over the line that hatches it
+        x, y = browser.place("mixing", *divmod(cell, n))
+        return [[x - across + k, y - 1] for k in range(2 * across)]
+
+    hatched, plain = browser.grey_screenshot(dots(low, 5)), browser.grey_screenshot(dots(high, 5))
+    assert max(hatched) - min(hatched) > 40 and max(plain) - min(plain) < 10, (hatched, plain)
+    key = browser.run("const b = document.querySelector('canvas.key').getBoundingClientRect(); return [b.left, b.top, b.width, b.height]")
+    ends = [browser.grey_screenshot([[key[0] + key[2] * at + k, key[1] + key[3] / 2] for k in range(14)]) for at in (.15, .8)]
+    assert max(ends[0]) - min(ends[0]) > 40 > 25 > max(ends[1]) - min(ends[1]), ends
+    browser.press("Signs by", "lightness")
+    (less,), (more,) = browser.grey_screenshot(dots(low, 5)[5:6]), browser.grey_screenshot(dots(high, 5)[5:6])
+    assert less > 165 > 100 > more, (less, more)
+    bars = browser.driver.find_elements(By.CSS_SELECTOR, ".row li")
+    for bar in bars:
+        drawn = "repeating" in browser.run("return getComputedStyle(arguments[0]).backgroundImage", bar.find_element(By.CSS_SELECTOR, ".bar"))
+        assert drawn == bar.text.split()[-1].startswith("−"), bar.text
+    assert any("−" in bar.text for bar in bars)
+    assert "Hatched bars are negative." in browser.driver.find_element(By.CSS_SELECTOR, ".row").text
+    check_clean(browser)
+    browser.open(image_page(pages)[0])
+    frames = browser.driver.find_elements(By.CSS_SELECTOR, ".row .screen .outline .line")
+    block = browser.run("return data.pictures[0].rows.block")
+    row = 512 // block  # in its middle
+    browser.click("mixing", row, row)
+    frame = browser.driver.find_element(By.CSS_SELECTOR, ".row .screen .outline .line").get_attribute("d")
+    first = row * block
+    assert len(frames) == 2 and frame.startswith(f"M{first % 32} {first // 32}H"), frame
+    assert "The frame in a row's picture is the query itself" in browser.driver.find_element(By.CSS_SELECTOR, ".row").text
+    check_clean(browser)
+
+
+def watched_network(browser, pages):
+    """A page that asks for something would be found out."""
+    browser.open(pages.of("softmax")[0])
+    browser.driver.execute_async_script("const i = new Image(), done = arguments[0]; i.onerror = () => done(); i.src = 'http://127.0.0.1:9/x.png'")
+    assert browser.requests() == ["http://127.0.0.1:9/x.png"]
+
+
 def comparing_heads(browser, pages):
     """Another layer or head by keyboard: the focus stays, and so do the kept cell, the zoom and the query."""
     page, tensors = pages.of("paramixer")
@@ -557,7 +703,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         browser, pages = Browser(), Pages(asked.programs, folder)
         cases = [(f"inspect pages: {name}", lambda name=name: page_of_each_attention(browser, pages, name)) for name in ATTENTIONS]
-        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [blocks, small_file, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
+        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [colours, grey_print, watched_network, blocks, small_file, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
         for name, case in cases:
             if not re.search(asked.only, name):
                 continue

@@ -144,7 +144,7 @@ function addBars(parent, bars) {
   for (const bar of bars) {
     const line = add(list, "li", bar.strong ? { class: "strong" } : {});
     add(line, "span", { class: "what" }, bar.name);
-    add(add(line, "span", { class: "track" }), "span", { class: "bar", style: `width: ${(100 * Math.abs(bar.value) / most).toFixed(1)}%` });
+    add(add(line, "span", { class: "track" }), "span", { class: bar.value < 0 ? "bar negative" : "bar", style: `width: ${(100 * Math.abs(bar.value) / most).toFixed(1)}%` });
     add(line, "span", { class: "number" }, bar.text ?? numberText(bar.value));
   }
 }

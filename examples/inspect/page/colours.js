@@ -1,5 +1,7 @@
 // From the colour of the paper, which is 0, to the most: lightness changes all the way in one direction, so that a scale
-// can be read without its hues. Positive numbers go over blue, negative ones over orange; they are hatched, too.
+// can be read without its hues. Positive numbers go over blue, negative ones over orange; they are hatched, too, where a
+// cell has room for that. Cells of few dots have none: `lightness` puts 0 in the middle, and positive numbers take from
+// it what negative ones add, which a grey print keeps.
 const kScales = {
   light: {
     positive: [[255, 255, 255], [198, 222, 240], [120, 178, 219], [38, 119, 181], [8, 66, 128], [4, 26, 62]],
@@ -11,6 +13,17 @@ const kScales = {
   },
 };
 
+const kLightnessScales = {
+  light: {
+    positive: [[140, 140, 140], [88, 112, 138], [42, 78, 130], [14, 46, 104], [8, 26, 62], [2, 8, 26]],
+    negative: [[140, 140, 140], [176, 160, 136], [212, 184, 140], [238, 208, 160], [250, 232, 200], [255, 250, 238]],
+  },
+  dark: {
+    positive: [[112, 112, 112], [120, 146, 170], [136, 178, 214], [166, 206, 238], [204, 228, 248], [244, 250, 255]],
+    negative: [[112, 112, 112], [112, 84, 58], [94, 58, 26], [70, 38, 12], [44, 22, 6], [14, 6, 2]],
+  },
+};
+
 // How a magnitude between 0 and 1 is shown: weights of attention spread over many powers of ten.
 const kCurves = {
   linear: share => share,
@@ -19,11 +32,17 @@ const kCurves = {
 };
 const kCurveNames = { linear: "linear", root: "square root", decades: "four decades" };
 
-function colourOf(share, negative, theme) {
-  const stops = kScales[theme][negative ? "negative" : "positive"];
+// share of the most; look.signs: "hue" or "lightness".
+function colourOf(share, negative, theme, signs = look.signs) {
+  const stops = (signs === "lightness" ? kLightnessScales : kScales)[theme][negative ? "negative" : "positive"];
   const place = Math.min(Math.max(share, 0), 1) * (stops.length - 1), below = Math.min(Math.floor(place), stops.length - 2);
   return stops[below].map((from, i) => Math.round(from + (stops[below + 1][i] - from) * (place - below)));
 }
+
+function greyOf([red, green, blue]) { return .3 * red + .59 * green + .11 * blue; }
+
+// Lines that are seen on it.
+function hatchOn(colour) { return greyOf(colour) > 110 ? "rgba(0,0,0,.55)" : "rgba(255,255,255,.7)"; }
 
 // One colour for each of the 65536 values that a cell may have.
 function palette(matrix, share, theme) {

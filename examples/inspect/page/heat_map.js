@@ -4,6 +4,8 @@
 const kHelp = "Ctrl and the wheel, two fingers or + and − zoom (the wheel alone does on a map that was clicked); dragging " +
   "moves; a double click or 0 shows all. Arrows go from cell to cell, Enter or a click keeps one, Escape lets it go.";
 
+const kLeastHatched = 4;  // dots along a cell
+
 class HeatMaps {
   // look: {curve, sign, shared}, which the page's bar changes; told(cell or null): a cell is pointed at; before: the
   // place() of the maps that stood here, which is gone to.
@@ -55,24 +57,30 @@ class HeatMaps {
   }
 
   // The largest magnitude that colours go up to.
-  #top(matrix) {
-    if (!this.look.shared) return matrix.largest;
-    const alike = this.maps.map(map => map.matrix).filter(other => other.scale === matrix.scale);
-    return Math.max(...alike.map(other => other.largest));
+  #top(matrix) { return Math.max(...this.#alike(matrix).map(other => other.largest)); }
+
+  // The number that colours start from: 0, unless the least is chosen and all are positive.
+  #start(matrix) {
+    const least = Math.min(...this.#alike(matrix).map(other => other.low));
+    return this.look.start === "least" && least < this.#top(matrix) ? Math.max(0, least) : 0;
+  }
+
+  #alike(matrix) {
+    return this.look.shared ? this.maps.map(map => map.matrix).filter(other => other.scale === matrix.scale) : [matrix];
   }
 
   // How much of its colour a value shows: 0 for what is not to be seen.
-  #share(value, top) {
+  #share(value, top, start = 0) {
     if ((this.look.sign > 0 && value < 0) || (this.look.sign < 0 && value > 0)) return 0;
-    return kCurves[this.look.curve](Math.abs(value) / top);
+    return kCurves[this.look.curve](Math.max(0, Math.abs(value) - start) / (top - start));
   }
 
   // The picture of all cells, once for each choice of colours.
   paint() {
     const theme = themeNow();
     for (const map of this.maps) {
-      const { matrix } = map, top = this.#top(matrix);
-      const colours = palette(matrix, value => this.#share(value, top), theme);
+      const { matrix } = map, top = this.#top(matrix), start = this.#start(matrix);
+      const colours = palette(matrix, value => this.#share(value, top, start), theme);
       const image = new ImageData(matrix.columns, matrix.rows), pixels = new Uint32Array(image.data.buffer);
       for (let i = 0; i < pixels.length; ++i) pixels[i] = colours[matrix.cells[i]];
       map.picture = new OffscreenCanvas(matrix.columns, matrix.rows);
@@ -107,7 +115,7 @@ class HeatMaps {
     c.imageSmoothingQuality = "high";
     c.drawImage(picture, margin - this.left * w, margin - this.top * h, this.columns * w, this.rows * h);
     const shown = this.#shown(at);
-    if (Math.min(w, h) >= 6) this.#hatchNegative(c, matrix, shown, at);
+    if (Math.min(w, h) >= kLeastHatched) this.#hatchNegative(c, matrix, shown, at);
     if (w >= 40 && h >= 16) this.#writeNumbers(c, matrix, shown, at);
     c.restore();
     c.fillStyle = style.color;
@@ -146,26 +154,30 @@ class HeatMaps {
   }
 
   #hatchNegative(c, matrix, shown, { margin, w, h }) {
-    if (this.look.sign > 0) return;
-    c.strokeStyle = themeNow() === "dark" ? "rgba(255,255,255,.55)" : "rgba(0,0,0,.45)";
-    c.beginPath();
-    const top = this.#top(matrix);
+    if (this.look.sign > 0 || this.look.signs === "lightness" || matrix.low >= 0) return;
+    const paths = new Map(), top = this.#top(matrix), theme = themeNow();  // colour of the lines: where they are
     this.#each(shown, (row, column) => {
-      if (!(matrix.at(row, column) < -top / 2000)) return;
+      const value = matrix.at(row, column);
+      if (!(value < -top / 2000)) return;
       const x = margin + (column - this.left) * w, y = margin + (row - this.top) * h;
-      c.moveTo(x, y + h);
-      c.lineTo(x + w, y);
+      const ink = hatchOn(colourOf(this.#share(value, top), true, theme));
+      if (!paths.has(ink)) paths.set(ink, new Path2D());
+      paths.get(ink).moveTo(x, y + h);
+      paths.get(ink).lineTo(x + w, y);
     });
-    c.stroke();
+    for (const [ink, path] of paths) {
+      c.strokeStyle = ink;
+      c.stroke(path);
+    }
   }
 
   #writeNumbers(c, matrix, shown, { margin, w, h }) {
     c.textAlign = "center";
     c.textBaseline = "middle";
-    const theme = themeNow(), top = this.#top(matrix);
+    const theme = themeNow(), top = this.#top(matrix), start = this.#start(matrix);
     this.#each(shown, (row, column) => {
-      const value = matrix.at(row, column), [red, green, blue] = colourOf(this.#share(value, top), value < 0, theme);
-      c.fillStyle = .3 * red + .59 * green + .11 * blue > 130 ? "#000" : "#fff";
+      const value = matrix.at(row, column), colour = colourOf(this.#share(value, top, start), value < 0, theme);
+      c.fillStyle = greyOf(colour) > 130 ? "#000" : "#fff";
       c.fillText(numberText(value), margin + (column - this.left + .5) * w, margin + (row - this.top + .5) * h, w - 3);
     });
   }
@@ -213,14 +225,27 @@ class HeatMaps {
     const { key, matrix } = map, width = key.clientWidth, theme = themeNow(), top = this.#top(matrix);
     if (width === 0) return;
     const c = this.#context(key, width, 12), signed = this.maps.some(other => other.matrix.scale === matrix.scale && other.matrix.low < 0);
-    const low = signed && (this.look.shared || matrix.low < 0) ? -top : 0;
+    const start = this.#start(matrix), low = signed && (this.look.shared || matrix.low < 0) ? -top : start;
     for (let x = 0; x < width; ++x) {
       const value = low + (top - low) * x / Math.max(1, width - 1);
-      c.fillStyle = `rgb(${colourOf(this.#share(value, top), value < 0, theme)})`;
+      const colour = colourOf(this.#share(value, top, start), value < 0, theme);
+      c.fillStyle = `rgb(${colour})`;
       c.fillRect(x, 0, 1.5, 12);
+      if (value >= 0 || this.look.signs === "lightness" || this.look.sign > 0) continue;
+      c.fillStyle = hatchOn(colour);
+      c.fillRect(x, 10 - 2 * (x % 6), 1, 3);  // rising lines
     }
     map.range.textContent = `Colours from ${numberText(low)} to ${numberText(top)}, ${kCurveNames[this.look.curve]}; the cells ` +
-      `go from ${numberText(matrix.low)} to ${numberText(matrix.high)}; ${matrix.cellText()}.`;
+      `go from ${numberText(matrix.low)} to ${numberText(matrix.high)}; ${matrix.cellText()}.${signed ? this.#signText(map) : ""}`;
+  }
+
+  // How negative numbers can be told.
+  #signText(map) {
+    const ways = themeNow() === "dark" ? ["darker", "lighter"] : ["lighter", "darker"];
+    if (this.look.signs === "lightness") return ` Negative numbers are ${ways[0]} than 0, positive ones ${ways[1]}.`;
+    const { w, h } = this.#layout(map);
+    return Math.min(w, h) >= kLeastHatched ? " Negative numbers are hatched."
+      : " Cells are too small to hatch: in grey, “Signs by lightness” tells negative numbers.";
   }
 
   // What a pointer, the wheel and keys do.

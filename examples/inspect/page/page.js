@@ -36,8 +36,12 @@ function showBar() {
   addChoice(bar, "Scale", Object.values(kCurveNames), curves.indexOf(look.curve), i => change({ curve: curves[i] }));
   if (data.pictures.some(picture => picture.cells.length > 1))
     addChoice(bar, "A cell is the", ["mean", "largest"], hows.indexOf(look.how), i => change({ how: hows[i] }, true));
-  if (data.pictures.some(picture => picture.cells.some(cells => cells.low < 0)))
+  if (data.pictures.some(picture => picture.cells.some(cells => cells.low < 0))) {
     addChoice(bar, "Show", ["both signs", "+", "−"], signs.indexOf(look.sign), i => change({ sign: signs[i] }));
+    addChoice(bar, "Signs by", ["hue", "lightness"], look.signs === "hue" ? 0 : 1, i => change({ signs: ["hue", "lightness"][i] }));
+  }
+  if (data.pictures.some(picture => picture.cells.some(cells => cells.low > 0)))
+    addChoice(bar, "Colours start at", ["0", "the least"], look.start === "zero" ? 0 : 1, i => change({ start: ["zero", "least"][i] }));
   addChoice(bar, "Colours", ["shared", "each its own"], look.shared ? 0 : 1, i => change({ shared: i === 0 }));
 }
 

@@ -42,7 +42,7 @@ function addSection(parent, section) {
 }
 
 // How pictures look, which the bar changes; and those that stand on the page.
-const look = { curve: "root", sign: 0, shared: true, how: "mean" };
+const look = { curve: "root", sign: 0, signs: "hue", start: "zero", shared: true, how: "mean" };
 const shownMaps = new Set();
 const lastPlaces = new Map();  // subject of maps: where the reader was in them; so that heads are compared at one place
 const lastChosen = new Map();  // label of a choice: which
@@ -126,18 +126,22 @@ function addImageValues(parent, values, unit, most) {
 
 function position(pixel) { return pixel + data.image.first; }
 
-// colour(pixel) -> [red, green, blue]; text(pixel) for who points at it.
-function addPixels(parent, title, colour, text) {
+// colour(pixel) -> [red, green, blue]; text(pixel) for who points at it; negative(pixel): it is hatched; outlined():
+// [first, last] of what has a frame.
+function addPixels(parent, title, colour, text, { negative = () => false, outlined = () => null } = {}) {
   const { rows, columns } = data.image, figure = add(parent, "figure", { class: "pixels" });
   add(figure, "figcaption", {}, title);
   const screen = add(figure, "div", { class: "screen", role: "img", "aria-label": `${title}. ${kWalkHelp}` });
   const canvas = add(screen, "canvas", { width: columns, height: rows });
   const over = add(screen, "svg", { viewBox: `0 0 ${columns} ${rows}`, preserveAspectRatio: "none" });
-  const spot = add(over, "g", { class: "outline" });
+  const hatches = add(over, "g", { class: "hatches" });
+  const frame = add(over, "g", { class: "outline" }), spot = add(over, "g", { class: "outline" });
   const draw = () => {
     const image = new ImageData(columns, rows);
     for (let i = 0; i < rows * columns; ++i) image.data.set([...colour(i), 255], 4 * i);
     canvas.getContext("2d").putImageData(image, 0, 0);
+    hatchPixels(hatches, columns, [...Array(rows * columns).keys()].filter(negative), colour);
+    outlinePixels(frame, outlined(), columns);
   };
   draw();
   shownPixels.set(canvas, draw);
@@ -157,6 +161,16 @@ function addPixels(parent, title, colour, text) {
     above: (i, down) => i + down * columns >= 0 && i + down * columns < rows * columns ? i + down * columns : i,
   });
   return draw;
+}
+
+function hatchPixels(place, columns, pixels, colour) {
+  place.replaceChildren();
+  const inks = new Map();
+  for (const i of pixels) {
+    const ink = hatchOn(colour(i));
+    inks.set(ink, `${inks.get(ink) ?? ""}M${i % columns} ${Math.floor(i / columns) + 1}l1 -1`);
+  }
+  for (const [ink, d] of inks) add(place, "path", { d, stroke: ink });
 }
 
 // Around the pixels from first to last: black on white, which is seen on any ground.

@@ -23,7 +23,9 @@ class RowPanel {
     const { matrix } = this.maps.maps[0];
     this.row = RowPanel.last = cell.row;
     this.title.textContent = `The strongest keys of ${matrix.down.text(cell.row)}`;
-    this.about.textContent = matrix.reduced ? `Of the cells in its row; ${matrix.cellText()}.` : "";
+    const signed = this.lists.some(({ matrix: of }) => strongest(of, cell.row, 8).some(column => of.at(cell.row, column) < 0));
+    this.about.textContent = [matrix.reduced ? `Of the cells in its row; ${matrix.cellText()}.` : "",
+      signed ? "Hatched bars are negative." : ""].join(" ").trim();
     for (const { matrix: of, list } of this.lists) {
       list.replaceChildren();
       addBars(list, strongest(of, cell.row, 8).map(column => ({ value: of.at(cell.row, column), name: of.across.text(column).replace(/^key /, "") })));
@@ -35,7 +37,16 @@ class RowPanel {
     const box = add(parent, "div", { class: "pictures" });
     addPixels(box, "the input", i => [0, 1, 2].map(() => data.image.grey[i]), i => data.details[position(i)]);
     this.pictures = this.lists.map(({ matrix }) => addPixels(box, `its row: ${matrix.title.toLowerCase()}`,
-      pixel => this.#colour(matrix, pixel), pixel => `${data.details[position(pixel)]}: ${numberText(this.#value(matrix, pixel))}`));
+      pixel => this.#colour(matrix, pixel), pixel => `${data.details[position(pixel)]}: ${numberText(this.#value(matrix, pixel))}`,
+      { negative: pixel => look.signs !== "lightness" && this.#value(matrix, pixel) < 0, outlined: () => this.#query(matrix) }));
+    add(parent, "p", { class: "soft" }, "The frame in a row's picture is the query itself; its strongest key has the strongest colour; negative numbers are hatched.");
+  }
+
+  // Its pixels; none where the query is a token of the model's own.
+  #query(matrix) {
+    if (this.row === undefined) return null;
+    const pixels = data.image.rows * data.image.columns, [first, last] = matrix.down.range(this.row).map(i => i - data.image.first);
+    return last < 0 || first >= pixels ? null : [Math.max(first, 0), Math.min(last, pixels - 1)];
   }
 
   #value(matrix, pixel) {
@@ -44,8 +55,6 @@ class RowPanel {
 
   #colour(matrix, pixel) {
     if (this.row === undefined) return colourOf(0, false, themeNow());
-    const [first, last] = matrix.down.range(this.row);
-    if (position(pixel) >= first && position(pixel) <= last) return [230, 60, 150];  // the query itself
     let most = 0;
     for (let k = 0; k < matrix.columns; ++k) most = Math.max(most, Math.abs(matrix.at(this.row, k)));
     const value = this.#value(matrix, pixel);
