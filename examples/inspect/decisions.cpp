@@ -18,12 +18,13 @@ std::string nystrom_text(const nn::NystromConfig& c) {
 
 std::string fsat_text(const nn::FsatConfig& c) {
   return cat("FSAT, our reconstruction: attention along ", count_of(c.lags, "diagonal"), " and ",
-             count_of(c.columns, "column"), " that an FFT cross of ", count_of(c.cross, "channel"), " predicts",
+             count_of(c.columns, "column"), " that a cross of ", count_of(c.cross, "channel"),
+             " (of the diagonals by the FFT) predicts",
              c.window >= 0 ? cat(", lags up to ", c.window, " among them always") : std::string(), ".");
 }
 
 std::string paramixer_text(const nn::ParamixerConfig& c) {
-  return cat("Paramixer: a product of sparse factors (", nn::link_protocol_name(c.protocol),
+  return cat("Paramixer: sparse factors one after another (", nn::link_protocol_name(c.protocol),
              ") whose weights small perceptrons make from the data; residual ", nn::mix_residual_name(c.residual),
              ". It has no queries and keys, so there is no softmax matrix to stand beside it.");
 }

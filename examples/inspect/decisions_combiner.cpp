@@ -35,13 +35,16 @@ std::vector<double> row_totals(const Tensor& matrix) {
   return sums;
 }
 
-std::string counts_text(const std::vector<std::vector<Index>>& sets) {
+// "1 token", "4 to 6 summaries"
+std::string counts_text(const std::vector<std::vector<Index>>& sets, const std::string& thing) {
   Index least = std::ssize(sets.front()), most = least;
   for (const auto& set : sets) {
     least = std::min(least, std::ssize(set));
     most = std::max(most, std::ssize(set));
   }
-  return least == most ? cat(least) : cat(least, " to ", most);
+  const std::string many = thing.ends_with('y') ? thing.substr(0, thing.size() - 1) + "ies" : thing + "s";
+  if (least == most) return cat(least, " ", least == 1 ? thing : many);
+  return cat(least, " to ", most, " ", many);
 }
 
 }  // namespace
@@ -53,10 +56,13 @@ std::vector<Json> combiner_decisions(const DecisionInput& in) {
   const nn::CombinerSight sight = attention.sight(positions, in.layer.in.mask);
   const Side spans = {
       .what = "summary", .names = summary_names(sight, in.names), .cut = std::ssize(sight.tokens) > 256};
-  const std::string about = cat("A query sees ", counts_text(sight.direct), " tokens directly and all others through ",
-                                counts_text(sight.summaries),
-                                " summaries, in one softmax; a summary is a mean of its tokens' values, weighed by the "
-                                "softmax of its own query.");
+  const bool average = in.config.combiner.pattern == nn::CombinerPattern::average;
+  const std::string about =
+      cat("A query sees ", counts_text(sight.direct, "token"), " directly and others through ",
+          counts_text(sight.summaries, "summary"),
+          average ? ": the mean of two softmaxes, one with vertical's summaries and one with horizontal's"
+                  : ", in one softmax",
+          "; a summary is a mean of its tokens' values, weighed by the softmax of its own query.");
   const auto of = [](const Tensor& all, Index head) { return all.to(kCpu).select(0, 0).select(0, head); };
   std::vector<Json> sections;
   for (Index h = 0; h < attention.heads(); ++h) {

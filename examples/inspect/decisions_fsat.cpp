@@ -29,17 +29,24 @@ Index signed_lag(Index lag, Index n) {
 }
 
 // Sorted by what a lag means, from keys far before to keys far behind.
-Chart lag_chart(const std::vector<double>& scores, const std::vector<Index>& chosen, Index n) {
+// Lags up to the window are kept whatever their scores.
+bool is_forced(Index lag, Index n, Index window) {
+  return std::abs(signed_lag(lag, n)) <= window;
+}
+
+Chart lag_chart(const std::vector<double>& scores, const std::vector<Index>& chosen, Index n, Index window) {
   Chart chart{.title = "Score of each diagonal",
               .about = cat(chosen.size(), " of ", n, " are kept."),
               .x = "key less query (round the sequence)",
               .y = "score",
               .lines = {{"score", {}}},
-              .mark_name = "the diagonals that are kept"};
+              .mark_name = "kept by their score",
+              .forced_name = "always kept (the window)"};
   for (Index lag = -((n - 1) / 2); lag <= n / 2; ++lag)
     chart.lines[0].points.push_back({static_cast<double>(lag), scores[static_cast<std::size_t>((lag + n) % n)]});
   for (const Index lag : chosen)
-    chart.marks.push_back({static_cast<double>(signed_lag(lag, n)), scores[static_cast<std::size_t>(lag)]});
+    (is_forced(lag, n, window) ? chart.forced : chart.marks)
+        .push_back({static_cast<double>(signed_lag(lag, n)), scores[static_cast<std::size_t>(lag)]});
   return chart;
 }
 
@@ -69,19 +76,25 @@ Json cross_pictures(const nn::FsatAttention::Cross& cross, Index head, Index hea
                                   of(cross.lag),
                                   channels,
                                   {"lag", nullptr, true}});
-  const Index column =
-      pictures.add({"column features", "Cross features of the columns", "The same, pooled along each key.",
-                    "column features", of(cross.col), channels, kKeys});
+  const Index column = pictures.add({"column features", "Cross features of the columns",
+                                     "The same, pooled along each key: sums, which need no FFT.", "column features",
+                                     of(cross.col), channels, kKeys});
   return picture_groups({{lag}, {column}}, "What the two score heads read.");
 }
 
-std::string kept_lags(const std::vector<Index>& chosen, Index n) {
+// Those that the window keeps, or the others.
+std::vector<Index> lags_of(const std::vector<Index>& chosen, Index n, Index window, bool forced) {
   std::vector<Index> lags;
-  for (const Index lag : chosen) lags.push_back(signed_lag(lag, n));
+  for (const Index lag : chosen)
+    if (is_forced(lag, n, window) == forced) lags.push_back(signed_lag(lag, n));
   std::ranges::sort(lags);
+  return lags;
+}
+
+std::vector<std::string> lags_row(const std::vector<Index>& lags, const std::string& why) {
   std::string list;
   for (const Index lag : lags) list += cat(list.empty() ? "" : ", ", lag);
-  return list.empty() ? "none" : list;
+  return {cat(count_of(std::ssize(lags), "diagonal"), ", key less query, ", why), list.empty() ? "none" : list};
 }
 
 std::string kept_columns(const std::vector<Index>& chosen, const PositionNames& names) {
@@ -100,19 +113,24 @@ std::vector<Json> fsat_decisions(const DecisionInput& in) {
   const Mask& mask = in.layer.in.mask;
   const Index positions = in.layer.in.values.dim(1);
   const Index n = mask.defined() ? mask.lengths.item<std::int64_t>() : positions;
+  const Index window = in.config.fsat.window;
   std::string about =
-      "Our reconstruction of FSAT: a cross of the hidden states by the FFT is pooled along every diagonal (lag) and "
-      "every column; two score heads say which of them matter, and attention goes along those alone.";
+      "Our reconstruction of FSAT: all products of two sequences, which are made of the hidden states, are pooled "
+      "along "
+      "every diagonal (lag) by the FFT and along every column by sums; two score heads say which of them matter, and "
+      "attention goes along those alone, and along the lags of the window whatever their score.";
   if (mask.defined() && !mask.prefix) about += " Padding is left out first: positions here count real tokens.";
   std::vector<Json> sections;
   for (Index h = 0; h < attention.heads(); ++h) {
     const std::vector<Index> lags = chosen_of(decision.chosen.lags, h), columns = chosen_of(decision.chosen.columns, h);
     std::vector<Json> parts;
     if (n > 0)
-      parts.push_back(charts({lag_chart(row_of(decision.scores.lag.value(), h), lags, n),
+      parts.push_back(charts({lag_chart(row_of(decision.scores.lag.value(), h), lags, n, window),
                               column_chart(row_of(decision.scores.col.value(), h), columns, n)}));
-    parts.push_back(table({"kept", "which"}, {{cat(lags.size(), " diagonals, key less query"), kept_lags(lags, n)},
-                                              {cat(columns.size(), " columns"), kept_columns(columns, in.names)}}));
+    parts.push_back(
+        table({"kept", "which"}, {lags_row(lags_of(lags, n, window, true), "always kept (the window)"),
+                                  lags_row(lags_of(lags, n, window, false), "by their score"),
+                                  {count_of(std::ssize(columns), "column"), kept_columns(columns, in.names)}}));
     parts.push_back(cross_pictures(cross, h, attention.heads(), in.pictures));
     sections.push_back(section("What the mechanism decided", about, parts));
   }

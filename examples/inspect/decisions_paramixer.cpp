@@ -35,6 +35,27 @@ Json link_names(const Links& links) {
   return names;
 }
 
+// What the mixing matrix is made of.
+std::string chain_text(Index factors, nn::MixResidual residual) {
+  if (residual == nn::MixResidual::none)
+    return factors == 1
+               ? "The mixing matrix is one sparse factor, W1."
+               : cat("The mixing matrix is the product of ", factors, " sparse factors, W", factors, " ... W1.");
+  if (residual == nn::MixResidual::running)
+    return factors == 1 ? "The mixing matrix is I + W1, with one sparse factor."
+                        : cat("The mixing matrix is the product of ", factors,
+                              " factors I + W, W sparse: what goes into "
+                              "a factor is added to what comes out.");
+  return cat("Each of ", count_of(factors, "sparse factor"),
+             " takes what the one before made, and the values themselves are added again: V_m = W_m V_(m−1) + V_0. The "
+             "mixing matrix is a sum of products, of all factors, of all but the first, and so on to I alone.");
+}
+
+std::string sofar_text(nn::MixResidual residual) {
+  if (residual == nn::MixResidual::none) return "Their product.";
+  return residual == nn::MixResidual::running ? "The product of their I + W." : "What they make of the values, V_m.";
+}
+
 Chart reach_chart(const std::vector<std::vector<Index>>& reach) {
   Chart chart{.title = "Reach after each factor",
               .about = "How many keys a query gets something from, along the links and the residual.",
@@ -102,17 +123,19 @@ std::vector<Json> paramixer_decisions(const DecisionInput& in) {
   const Tensor weights = attention.link_weights(in.layer.in).value().to(kCpu).select(1, 0);  // [M, N, L]
   const std::vector<Index> real = mixed_positions(in.layer, in.config.paramixer.mix_padding);
   const FactorSpectra spectra = factor_spectra(in);
+  const nn::MixResidual residual = in.config.paramixer.residual;
   std::vector<Choice> factors;
   for (std::size_t m = 0; m < links.size(); ++m) {
     const Tensor w = weights.select(0, static_cast<Index>(m)).contiguous();
     const Tensor product = attention.partial_matrix(in.layer.in, static_cast<Index>(m) + 1).to(kCpu);
-    const Index matrix =
-        in.pictures.add({cat("factor", m + 1), cat("Factor ", m + 1), cat(links[m].count(), " links a row."), "factor",
-                         factor_matrix(w, links[m], real), kQueries, kKeys});
-    const Index sofar =
-        in.pictures.add({cat("product", m + 1), cat("The first ", count_of(std::ssize(factors) + 1, "factor")),
-                         "Their product, with the residual after each.", "product", product.select(0, 0).select(0, 0),
-                         kQueries, kKeys});
+    const Index matrix = in.pictures.add({cat("factor", m + 1), cat("Factor ", m + 1, ": W", m + 1),
+                                          cat(count_of(links[m].count(), "link"), " a row",
+                                              residual == nn::MixResidual::running ? "; the residual adds I." : "."),
+                                          "factor", factor_matrix(w, links[m], real), kQueries, kKeys});
+    const Index sofar = in.pictures.add(
+        {cat("product", m + 1),
+         factors.empty() ? std::string("The first factor") : cat("The first ", factors.size() + 1, " factors"),
+         sofar_text(residual), "product", product.select(0, 0).select(0, 0), kQueries, kKeys});
     const Index list = in.pictures.add({cat("links", m + 1),
                                         "Its weights",
                                         "A column for each link.",
@@ -125,10 +148,9 @@ std::vector<Json> paramixer_decisions(const DecisionInput& in) {
       factors.back().parts.push_back(factor_chart(spectra.rows[m][0], spectra.singular[m]));
   }
   const std::string about =
-      cat("The mixing matrix is the product of ", links.size(), " sparse factors, each with ", links.front().count(),
+      cat(chain_text(std::ssize(links), residual), " A factor has ", links.front().count(),
           " weights a row, which a small perceptron makes of that row's data. Where the weights go is fixed; how large "
-          "they "
-          "are is what the mechanism decides.");
+          "they are is what the mechanism decides.");
   std::vector<Json> parts = {charts({reach_chart(attention.reach(std::ssize(real)))}), choice("Factor", factors)};
   parts.insert(
       parts.begin() + 1,

@@ -23,7 +23,7 @@ int inspect_attention(const std::vector<std::string>& args) {
   AtomicFile file(options.out);
   file.write(html);
   file.commit();
-  std::cout << options.out << ": " << digits(static_cast<double>(html.size()) / 1e6) << " MB";
+  std::cout << options.out << ": " << with_unit(static_cast<double>(html.size())) << "B";
   if (!keeps_limit)
     std::cout << ", which is more than --megabytes " << digits(options.megabytes)
               << ": so many heads cannot be shown in less";

@@ -315,11 +315,12 @@ std::string factors_text(const Known& mixing, const nn::ParamixerConfig& config)
                          : "A sum of products of the factors: nothing bounds its rank from above but N. ";
   if (s.empty()) return said;
   const bool told = s.back() > tolerance_of(n, kDouble) * s.front();
-  return said + cat("Singular values multiply on the way: the largest is ",
-                    told ? cat(digits(s.front() / s.back()), " times the smallest here")
-                         : cat("more than ", digits(1 / tolerance_of(n, kDouble)), " times the smallest here"),
-                    ". In float64, with the weights that the model computed, ", rank_text(s, n, kDouble),
-                    " are above rounding; in float32, in which the model works, ", rank_text(s, n, kSingle), " are.");
+  said += config.residual == nn::MixResidual::fixed ? "The largest singular value is "
+                                                    : "Singular values multiply on the way: the largest is ";
+  return said + cat(told ? digits(s.front() / s.back()) : cat("more than ", digits(1 / tolerance_of(n, kDouble))),
+                    " times the smallest here. In float64, with the weights that the model computed, ",
+                    rank_text(s, n, kDouble), " are above rounding; in float32, in which the model works, ",
+                    rank_text(s, n, kSingle), " are.");
 }
 
 std::vector<std::string> rank_cells(const std::string& name, const std::vector<double>& singular, Index n) {

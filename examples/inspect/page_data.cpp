@@ -82,7 +82,8 @@ Json gradient_section(const Subject& subject, const Sight& sight) {
 }
 
 std::vector<std::string> cost_row(const std::string& name, const OpCost& cost) {
-  return {name, with_unit(cost.flops) + "flop", with_unit(cost.bytes) + "B", time_text(cost.seconds)};
+  return {name, cost.flops > 0 ? with_unit(cost.flops) + "flop" : "–", with_unit(cost.bytes) + "B",
+          time_text(cost.seconds)};
 }
 
 std::string part_name(const std::string& step) {
@@ -91,27 +92,37 @@ std::string part_name(const std::string& step) {
 }
 
 // `positions`: that are mixed, padding among them where the model mixes it.
-Json cost_section(const LayerSight& layer, Index positions) {
+std::string compared_cost(const nn::Attention& attention, const std::string& kind, Index positions, double flops) {
+  const double n = static_cast<double>(positions);
+  const double exact = 4 * n * n * static_cast<double>(attention.heads() * attention.head_width());
+  const std::string told = cat("4 N² D = ", with_unit(exact), "flop, N = ", positions);
+  if (kind == "softmax") return cat("Projections left out, that is ", told, ".");
+  std::string said = cat("Projections left out, softmax attention would take ", told, "; the mechanism takes ",
+                         with_unit(flops), "flop");
+  if (kind == "paramixer") said += ", what makes its link weights (factor_mlp) among them";
+  if (flops > 0) said += cat(": softmax takes ", digits(exact / flops), " times as many");
+  return said + ".";
+}
+
+Json cost_section(const LayerSight& layer, const std::string& kind, Index positions) {
   std::vector<std::vector<std::string>> rows;
   double flops = 0;
   for (const PartCost& part : costs(layer)) {
+    if (part.ops.empty()) continue;
     const OpCost sum = part.sum();
     rows.push_back(cost_row(part_name(part.name), sum));
     for (const OpCost& op : part.ops)
       rows.push_back(cost_row(cat("    ", op.name, op.calls > 1 ? cat(", ", op.calls, " times") : std::string()), op));
     if (part.name == "mix") flops = sum.flops;
   }
-  const nn::Attention& attention = *layer.attention;
-  const double n = static_cast<double>(positions);
-  const double exact = 4 * n * n * static_cast<double>(attention.heads() * attention.head_width());
-  std::string compared = cat("Softmax attention would take 4 N² D = ", with_unit(exact), "flop, N = ", positions,
-                             ", where the mechanism takes ", with_unit(flops), "flop");
-  if (flops > 0) compared += cat(": ", digits(exact / flops), " times as many");
   return section(
       "What it costs",
-      "One forward of the first layer's attention on this input, without gradients: operations and bytes are counted; "
-      "times are the shortest of five, where this page was made.",
-      {table({"part", "operations", "memory touched", "time"}, rows), text(compared + ".")});
+      "One forward of the first layer's attention on this input, without gradients. Operations are the multiplications "
+      "and additions of products and Fourier transforms, where most of the work is; ops that only average, compare or "
+      "normalise have a dash. "
+      "Bytes are counted; times are the shortest of five, where this page was made.",
+      {table({"part", "operations", "memory touched", "time"}, rows),
+       text(compared_cost(*layer.attention, kind, positions, flops))});
 }
 
 void add_image(const PositionNames& names, Json& data) {
@@ -137,13 +148,14 @@ PageData page_data(Subject& subject) {
     layers.push_back(layer_record(layer, page.matrices.back(), subject.attention(), names, page.pictures));
   }
   const Index mixed = std::ssize(names.tokens) - names.hidden - (subject.mixes_padding() ? 0 : names.padding);
-  page.data = {{"title", cat("Inside ", full_name(subject.attention().kind), ": ", subject.options.data.task)},
-               {"facts", facts(subject, sight, names)},
-               {"answer", answer_record(subject, sight)},
-               {"tokens", names.tokens},
-               {"bytes", names.bytes},
-               {"layers", layers},
-               {"sections", {gradient_section(subject, sight), cost_section(sight.layers[0], mixed)}}};
+  page.data = {
+      {"title", cat("Inside ", full_name(subject.attention().kind), ": ", subject.options.data.task)},
+      {"facts", facts(subject, sight, names)},
+      {"answer", answer_record(subject, sight)},
+      {"tokens", names.tokens},
+      {"bytes", names.bytes},
+      {"layers", layers},
+      {"sections", {gradient_section(subject, sight), cost_section(sight.layers[0], subject.attention().kind, mixed)}}};
   if (!names.details.empty()) page.data["details"] = names.details;
   add_image(names, page.data);
   return page;
@@ -160,8 +172,8 @@ Index heads_of(const Json& data) {
   return count;
 }
 
-std::string megabytes(std::size_t bytes) {
-  return digits(static_cast<double>(bytes) / 1e6) + " MB";
+std::string size_text(std::size_t bytes) {
+  return with_unit(static_cast<double>(bytes)) + "B";
 }
 
 // The page with its pictures, in blocks of `block`, and what it says of them.
@@ -188,11 +200,11 @@ FinishedPage finished_page(PageData page, std::size_t bytes) {
   const Index block = std::min(page.pictures.block_for(bytes > texts ? bytes - texts : 1),
                                (page.pictures.longest() + kLeastOfPicture - 1) / kLeastOfPicture);
   std::string html =
-      with_pictures(page, block, block == 1 ? "" : cat("has blocks so as to stay below ", megabytes(bytes)));
+      with_pictures(page, block, block == 1 ? "" : cat("has blocks so as to stay below ", size_text(bytes)));
   if (html.size() <= bytes) return {html, true};
   const auto too_large = [&](std::size_t size) {
-    return cat("is larger than the ", megabytes(bytes), " that were asked for: ", megabytes(size), ", of which ",
-               megabytes(bytes_beside(page.data)), " are the program, texts, tables and curves of ",
+    return cat("is larger than the ", size_text(bytes), " that were asked for: ", size_text(size), ", of which ",
+               size_text(bytes_beside(page.data)), " are the program, texts, tables and curves of ",
                count_of(heads_of(page.data), "head"), "; its ", page.pictures.size(), " pictures have ",
                (page.pictures.longest() + block - 1) / block, " cells along the positions");
   };

@@ -26,6 +26,10 @@ Json chart_record(const Chart& chart) {
     record["marks"] = points(chart.marks);
     record["markName"] = chart.mark_name;
   }
+  if (!chart.forced.empty()) {
+    record["forced"] = points(chart.forced);
+    record["forcedName"] = chart.forced_name;
+  }
   return record;
 }
 

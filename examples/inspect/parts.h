@@ -29,6 +29,8 @@ struct Chart {
   std::vector<Line> lines = {};
   std::vector<std::array<double, 2>> marks = {};  // rings
   std::string mark_name = {};
+  std::vector<std::array<double, 2>> forced = {};  // squares
+  std::string forced_name = {};
 };
 
 // A level from x = 1 to `last`.

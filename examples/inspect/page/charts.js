@@ -7,8 +7,9 @@ function addChart(parent, chart) {
   const lines = chart.lines.map(line => ({ ...line,
     points: pointsOf(line).filter(p => (!chart.log || p[1] > 0) && (!chart.logX || p[0] > 0)) }));
   const marks = (chart.marks ?? []).filter(p => !chart.log || p[1] > 0);
+  const forced = (chart.forced ?? []).filter(p => !chart.log || p[1] > 0);  // squares
   const ends = p => p.least === undefined ? [p] : [p, [p.from, p.least], [p.to, p.largest]];
-  const all = [...lines.flatMap(line => line.points).flatMap(ends), ...marks].filter(p => !chart.log || p[1] > 0);
+  const all = [...lines.flatMap(line => line.points).flatMap(ends), ...marks, ...forced].filter(p => !chart.log || p[1] > 0);
   if (all.length === 0) return;
   const figure = add(parent, "figure", { class: "chart" });
   add(figure, "figcaption", {}, chart.title);
@@ -21,11 +22,14 @@ function addChart(parent, chart) {
   const y = axis([...all.map(p => p[1]), ...(chart.log ? [] : [0])], chart.log, kChart.height - kChart.bottom, kChart.top);
   drawAxes(svg, chart, x, y);
   for (const mark of marks) add(svg, "circle", { class: "mark", cx: x.place(mark[0]), cy: y.place(mark[1]), r: 3.5 });
+  for (const mark of forced)
+    add(svg, "rect", { class: "mark", x: x.place(mark[0]) - 3, y: y.place(mark[1]) - 3, width: 6, height: 6 });
   drawBands(svg, lines, x, y);
   drawLines(svg, lines, x, y);
+  if (forced.length > 0) add(figure, "p", { class: "soft" }, `Squares: ${chart.forcedName}.`);
   if (marks.length > 0 && chart.markName) add(figure, "p", { class: "soft" }, `Rings: ${chart.markName}.`);
   const some = lines.filter(line => line.points.length > 0);
-  if (some.length > 0) walkChart(svg, chart, { lines: some, marks, x, y });
+  if (some.length > 0) walkChart(svg, chart, { lines: some, marks, forced, x, y });
 }
 
 function placeText(p) { return p.to > p.from ? `${p.from} to ${p.to}` : numberText(p[0]); }
@@ -35,7 +39,7 @@ function valueText(p) {
 }
 
 // From point to point of the line that has the most of them; the others say what they have nearest to it.
-function walkChart(svg, chart, { lines, marks, x, y }) {
+function walkChart(svg, chart, { lines, marks, forced, x, y }) {
   const { points } = lines.reduce((a, b) => b.points.length > a.points.length ? b : a);
   const nearest = (all, at) => all.reduce((best, p, i) => Math.abs(p[0] - at) < Math.abs(all[best][0] - at) ? i : best, 0);
   const at = (line, i) => line.points[nearest(line.points, points[i][0])];
@@ -46,7 +50,8 @@ function walkChart(svg, chart, { lines, marks, x, y }) {
       const box = svg.getBoundingClientRect();
       return nearest(points, x.value((e.clientX - box.left) / box.width * kChart.width));
     },
-    lines: i => [`${chart.x} ${placeText(points[i])}${marks.some(p => p[0] === points[i][0]) ? `, ${chart.markName}` : ""}`,
+    lines: i => [`${chart.x} ${placeText(points[i])}${marks.some(p => p[0] === points[i][0]) ? `, ${chart.markName}` : ""}` +
+        (forced.some(p => p[0] === points[i][0]) ? `, ${chart.forcedName}` : ""),
       ...lines.map(line => `${line.name}: ${valueText(at(line, i))}`)],
     middle: i => {
       const box = svg.getBoundingClientRect(), scale = box.width / kChart.width;
