@@ -10,7 +10,14 @@
 #include "subquad/examples/inspect/curves.h"
 #include "subquad/examples/inspect/page_data.h"
 #include "subquad/examples/inspect/paramixer_factors.h"
+#include "subquad/examples/inspect/reduced.h"
+#include "subquad/examples/inspect/row_facts.h"
+#include "subquad/examples/inspect/singular_values.h"
 #include "subquad/examples/lra/options.h"
+#include "subquad/nn/attention/combiner.h"
+#include "subquad/nn/attention/fsat.h"
+#include "subquad/nn/attention/nystrom.h"
+#include "subquad/nn/attention/paramixer.h"
 #include "subquad/tests/examples/imdb_data.h"
 #include "subquad/tests/examples/train_lra_runs.h"
 
@@ -80,14 +87,14 @@ std::vector<double> cells_of(const Json& cells) {
 }
 
 // Blocks by plain loops: the mean of each, or its entry of largest magnitude.
-std::vector<double> blocks(const Tensor& matrix, Index block, bool mean) {
+std::vector<double> blocks(const Tensor& matrix, const Blocks& block, bool mean) {
   const auto a = matrix.view<const float, 2>();
   std::vector<double> found;
-  for (Index r = 0; r < a.dim(0); r += block)
-    for (Index c = 0; c < a.dim(1); c += block) {
+  for (Index r = 0; r < a.dim(0); r += block.rows)
+    for (Index c = 0; c < a.dim(1); c += block.columns) {
       double sum = 0, largest = 0, count = 0;
-      for (Index i = r; i < std::min(r + block, a.dim(0)); ++i)
-        for (Index j = c; j < std::min(c + block, a.dim(1)); ++j) {
+      for (Index i = r; i < std::min(r + block.rows, a.dim(0)); ++i)
+        for (Index j = c; j < std::min(c + block.columns, a.dim(1)); ++j) {
           sum += a(i, j);
           ++count;
           if (std::abs(a(i, j)) > std::abs(largest)) largest = a(i, j);
@@ -97,20 +104,27 @@ std::vector<double> blocks(const Tensor& matrix, Index block, bool mean) {
   return found;
 }
 
-void check_picture(const Json& picture, const Tensor& matrix) {
-  const Index block = picture.at("rows").at("block").get<Index>();
-  CHECK_EQ(picture.at("rows").at("count"), matrix.dim(0));
+// How far cells are from a matrix, in what rounding to 16 bits of their own range may do: 1 at most.
+double cells_apart(const Json& picture, const Tensor& matrix) {
+  const Index down = picture.at("rows").at("block").get<Index>(),
+              across = picture.at("columns").at("block").get<Index>();
+  double worst = 0;
   for (const Json& cells : picture.at("cells")) {
-    const bool mean = cells.at("how") == "mean";
-    const std::vector<double> found = cells_of(cells), expected = blocks(matrix, block, mean);
-    REQUIRE_EQ(found.size(), expected.size());
     const double low = cells.at("low").get<double>(), high = cells.at("high").get<double>();
-    const double step = (high - low) / 65535;  // of its own range
-    double worst = 0;
-    for (std::size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i]));
-    CAPTURE(mean);
-    CHECK_LE(worst, .51 * step + 1e-7 * std::max(std::abs(low), std::abs(high)));
+    const std::vector<double> found = cells_of(cells),
+                              expected = blocks(matrix, {down, across}, cells.at("how") == "mean");
+    REQUIRE_EQ(found.size(), expected.size());
+    const double may = .51 * (high - low) / 65535 + 1e-7 * std::max(std::abs(low), std::abs(high)) + 1e-30;
+    for (std::size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i]) / may);
   }
+  return worst;
+}
+
+void check_picture(const Json& picture, const Tensor& matrix) {
+  CAPTURE(picture.at("id"));
+  CHECK_EQ(picture.at("rows").at("count"), matrix.dim(0));
+  CHECK_EQ(picture.at("columns").at("count"), matrix.dim(1));
+  CHECK_LE(cells_apart(picture, matrix), 1);
 }
 
 Tensor less(const Tensor& a, const Tensor& b) {
@@ -356,6 +370,200 @@ TEST_CASE("inspect page: a mechanism that is softmax itself on its input says so
   CHECK_EQ(covered[2].dump().find("matrices"), std::string::npos);  // no factors, which nobody uses
 }
 
+// Softmax of q k^T / sqrt(E) by plain loops.
+Tensor softmax_by_loops(const LayerSight& layer, Index head) {
+  const NoGrad no_grad;
+  const nn::Heads heads = layer.attention->project(layer.in);
+  const Tensor queries = heads.q.value().select(0, 0).select(0, head),
+               keys = heads.k.value().select(0, 0).select(0, head);
+  const auto q = queries.view<const float, 2>(), k = keys.view<const float, 2>();
+  Tensor out = empty({q.dim(0), q.dim(0)}, kFloat32, kCpu);
+  for (Index i = 0; i < q.dim(0); ++i) {
+    std::vector<double> row;
+    for (Index j = 0; j < q.dim(0); ++j) {
+      double logit = 0;
+      for (Index e = 0; e < q.dim(1); ++e) logit += static_cast<double>(q(i, e)) * k(j, e);
+      row.push_back(std::exp(logit / std::sqrt(static_cast<double>(q.dim(1)))));
+    }
+    const double sum = std::accumulate(row.begin(), row.end(), 0.0);
+    for (Index j = 0; j < q.dim(0); ++j)
+      out.view<float, 2>()(i, j) = static_cast<float>(row[static_cast<std::size_t>(j)] / sum);
+  }
+  return out;
+}
+
+// Entropies of rows of |a| by plain loops.
+std::vector<double> entropy_by_loops(const Tensor& matrix) {
+  const auto a = matrix.view<const float, 2>();
+  std::vector<double> bits;
+  for (Index i = 0; i < a.dim(0); ++i) {
+    double sum = 0, entropy = 0;
+    for (Index j = 0; j < a.dim(1); ++j) sum += std::abs(static_cast<double>(a(i, j)));
+    for (Index j = 0; j < a.dim(1); ++j)
+      if (const double p = std::abs(static_cast<double>(a(i, j))) / sum; p > 0) entropy -= p * std::log2(p);
+    bits.push_back(entropy);
+  }
+  return bits;
+}
+
+// Curves have four digits. `scale`: what roundings of float32 are shares of.
+void check_line(const Json& line, const std::vector<double>& expected, double scale) {
+  CAPTURE(line.at("name"));
+  const Json& values = line.at("values");
+  REQUIRE_EQ(values.size(), expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    CHECK_LE(std::abs(values[i].get<double>() - expected[i]), 6e-4 * std::abs(expected[i]) + 1e-5 * scale);
+}
+
+// The picture of a head's last section that has this name, wherever it stands.
+const Json* decided_picture(const Json& data, const Json& part, const std::string& id) {
+  if (part.is_object() && part.contains("groups"))
+    for (const Json& group : part.at("groups"))
+      for (const Json& number : group)
+        if (const Json& found = data.at("pictures")[number.get<std::size_t>()]; found.at("id") == id) return &found;
+  if (part.is_structured())
+    for (const Json& inner : part)
+      if (const Json* found = decided_picture(data, inner, id)) return found;
+  return nullptr;
+}
+
+void check_decided(const Json& data, const Json& head, const std::string& id, const Tensor& matrix) {
+  CAPTURE(id);
+  const Json* picture = decided_picture(data, head.at("sections")[2], id);
+  REQUIRE(picture != nullptr);
+  check_picture(*picture, matrix);
+}
+
+// A page of one layer and what it is about.
+struct Looked {
+  explicit Looked(const Args& args) : subject(fresh(args)), sight(look(subject.learner->model(), subject.batch)) {
+    data = data_of(finished_page(page_data(subject), 15'000'000).html);
+  }
+  const LayerSight& layer() const { return sight.layers[0]; }
+  const Json& head(Index h) const { return data.at("layers")[0].at("heads")[static_cast<std::size_t>(h)]; }
+  const Json& chart(Index h, std::size_t which) const {
+    return head(h).at("sections")[1].at("parts")[1].at("charts")[which].at("lines");
+  }
+  Subject subject;
+  Sight sight;
+  Json data;
+};
+
+TEST_CASE("inspect page: softmax, spectra and entropies are what loops and the library find") {
+  for (const Args& args : {Args{"--attention", "nystrom", "--landmarks", "4", "--conv-kernel", "0"},
+                           Args{"--attention", "fsat", "--lags", "5", "--columns", "3", "--fsat-window", "1"},
+                           Args{"--attention", "combiner"}}) {
+    CAPTURE(args[1]);
+    const Looked page(args);
+    const Tensor mixing = page.layer().attention->mixing_matrix(page.layer().in).select(0, 0);
+    for (Index h = 0; h < mixing.dim(0); ++h) {
+      const Tensor matrix = mixing.select(0, h).contiguous(), softmax = softmax_by_loops(page.layer(), h);
+      const Json* picture = picture_of(page.data, page.head(h), "softmax");
+      REQUIRE(picture != nullptr);
+      CHECK_LE(cells_apart(*picture, softmax), 1.5);  // exponentials are rounded on both sides
+      CHECK_GT(cells_apart(*picture, softmax.transpose(0, 1).contiguous()), 100);  // an error would be seen
+      CHECK_GT(cells_apart(*picture_of(page.data, page.head(h), "mixing"), matrix.transpose(0, 1).contiguous()), 100);
+      const std::vector<Tensor> both = {matrix, softmax};
+      for (std::size_t i = 0; i < both.size(); ++i) {
+        const Tensor found = singular_values(both[i].to(kFloat64), SvdMethod::own);
+        const auto s = found.span<double>();
+        check_line(page.chart(h, 0)[i], {s.begin(), s.end()}, s.front());
+        check_line(page.chart(h, 1)[i], entropy_by_loops(both[i]), 5);
+      }
+    }
+  }
+}
+
+TEST_CASE("inspect page: what a Nyströmformer decided is what its factors are") {
+  const Looked page({"--attention", "nystrom", "--landmarks", "4"});
+  const auto& attention = dynamic_cast<const nn::NystromAttention&>(*page.layer().attention);
+  const nn::NystromFactors f = attention.factors(page.layer().in);
+  for (Index h = 0; h < attention.heads(); ++h) {
+    const auto of = [h](const Tensor& factor) { return factor.select(0, 0).select(0, h).contiguous(); };
+    check_decided(page.data, page.head(h), "F", of(f.f));
+    check_decided(page.data, page.head(h), "A", of(f.a));
+    check_decided(page.data, page.head(h), "Z", of(f.z));
+    check_decided(page.data, page.head(h), "S", of(f.s));
+    const Tensor a = of(f.a), z = of(f.z);
+    double squares = 0;
+    for (Index i = 0; i < 4; ++i)
+      for (Index j = 0; j < 4; ++j) {
+        double gap = i == j ? -1 : 0;
+        for (Index k = 0; k < 4; ++k)
+          gap += static_cast<double>(a.view<const float, 2>()(i, k)) * z.view<const float, 2>()(k, j);
+        squares += gap * gap;
+      }
+    const Json& residual = page.head(h).at("sections")[2].at("parts")[1].at("charts")[0].at("lines")[0].at("values");
+    CHECK_EQ(residual.back().get<double>(), doctest::Approx(std::sqrt(squares)).epsilon(1e-3));
+  }
+}
+
+TEST_CASE("inspect page: what FSAT decided: scores, and lags that the window forced beside those that won") {
+  const Looked page({"--attention", "fsat", "--lags", "7", "--columns", "3", "--fsat-window", "1"});
+  const auto& attention = dynamic_cast<const nn::FsatAttention&>(*page.layer().attention);
+  const NoGrad no_grad;
+  const nn::FsatAttention::Decision decision = attention.decide(page.layer().in);
+  const Index n = page.layer().in.values.dim(1);
+  for (Index h = 0; h < attention.heads(); ++h) {
+    const Json& parts = page.head(h).at("sections")[2].at("parts");
+    const Json& lag = parts[0].at("charts")[0];
+    const Tensor scores = decision.scores.lag.value().select(0, 0).select(0, h).contiguous();
+    const Json& curve = lag.at("lines")[0];
+    const auto score = scores.span<float>();
+    std::vector<double> in_order;
+    for (Index i = 0; i < n; ++i)
+      in_order.push_back(score[static_cast<std::size_t>((curve.at("first").get<Index>() + i + n) % n)]);
+    check_line(curve, in_order, 1);
+    std::vector<Index> shown, chosen;
+    for (const Json& point : lag.at("forced")) CHECK_LE(std::abs(point[0].get<Index>()), 1);
+    for (const Json& point : lag.at("marks")) CHECK_GT(std::abs(point[0].get<Index>()), 1);
+    for (const std::string kind : {"forced", "marks"})
+      for (const Json& point : lag.at(kind)) shown.push_back((point[0].get<Index>() + n) % n);
+    const Tensor list = decision.chosen.lags.select(0, 0).select(0, h).contiguous();
+    for (const Index x : list.span<std::int64_t>())
+      if (x >= 0) chosen.push_back(x);
+    std::ranges::sort(shown);
+    std::ranges::sort(chosen);
+    CHECK_EQ(shown, chosen);
+    CHECK_EQ(lag.at("forced").size(), 3);
+    CHECK_EQ(parts[1].at("rows")[0][1], "-1, 0, 1");
+  }
+}
+
+TEST_CASE("inspect page: what Paramixer and Combiner decided are their factors and weights") {
+  const Looked mixer({"--attention", "paramixer"});
+  const auto& paramixer = dynamic_cast<const nn::Paramixer&>(*mixer.layer().attention);
+  const Tensor weights = paramixer.link_weights(mixer.layer().in).value().select(1, 0);
+  for (Index m = 0; m < weights.dim(0); ++m) {
+    check_decided(mixer.data, mixer.head(0), cat("links", m + 1), weights.select(0, m).contiguous());
+    check_decided(mixer.data, mixer.head(0), cat("product", m + 1),
+                  paramixer.partial_matrix(mixer.layer().in, m + 1).select(0, 0).select(0, 0).contiguous());
+  }
+  for (const std::string pattern : {"fixed", "average"}) {
+    const Looked page({"--attention", "combiner", "--combiner-pattern", pattern});
+    const auto& combiner = dynamic_cast<const nn::CombinerAttention&>(*page.layer().attention);
+    const nn::CombinerWeights found = combiner.weights(page.layer().in);
+    for (Index h = 0; h < combiner.heads(); ++h) {
+      const auto of = [h](const Tensor& all) { return all.select(0, 0).select(0, h).contiguous(); };
+      check_decided(page.data, page.head(h), "direct", of(found.direct));
+      check_decided(page.data, page.head(h), "summaries", of(found.summaries));
+      check_decided(page.data, page.head(h), "local", of(found.local));
+      const std::string about = page.head(h).at("sections")[2].at("about");
+      CHECK_EQ(about.find("the mean of two softmaxes") != std::string::npos, pattern == "average");
+    }
+  }
+}
+
+TEST_CASE("inspect page: operations that nobody told are a dash, and what the comparison counts is said") {
+  const Looked page({"--attention", "nystrom", "--landmarks", "4"});
+  const std::string costs = page.data.at("sections")[1].dump();
+  CHECK_EQ(costs.find("\"0 flop\""), std::string::npos);
+  CHECK_NE(row_named(page.data.at("sections")[1].at("parts")[0], "    landmark_softmax"), std::vector<std::string>{});
+  CHECK_EQ(row_named(page.data.at("sections")[1].at("parts")[0], "    landmark_softmax")[1], "–");
+  CHECK_NE(costs.find("Projections left out, softmax"), std::string::npos);
+  CHECK_NE(Looked({"--attention", "paramixer"}).data.dump().find("(factor_mlp) among them"), std::string::npos);
+}
+
 TEST_CASE("inspect page: typed inputs may be longer than a name of a file") {
   const Args text = {"--task", "text", "--attention", "local", "--width", "4", "--heads", "1", "--layers", "1"};
   Args args = text;
@@ -413,7 +621,7 @@ TEST_CASE("inspect page: a file that cannot keep to its size says so, and still 
   const auto [html, keeps_limit] = finished_page(page_data(subject), 1000);
   CHECK_FALSE(keeps_limit);
   const Json data = data_of(html);
-  CHECK_NE(data.at("facts").dump().find("is larger than the 0.001 MB that were asked for"), std::string::npos);
+  CHECK_NE(data.at("facts").dump().find("is larger than the 1 kB that were asked for"), std::string::npos);
   const Json& rows = data.at("pictures")[0].at("rows");
   CHECK_GT(rows.at("count").get<Index>(), 4 * rows.at("block").get<Index>());
 }
