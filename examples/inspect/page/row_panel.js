@@ -39,7 +39,7 @@ class RowPanel {
     this.pictures = this.lists.map(({ matrix }) => addPixels(box, `its row: ${matrix.title.toLowerCase()}`,
       pixel => this.#colour(matrix, pixel), pixel => `${data.details[position(pixel)]}: ${numberText(this.#value(matrix, pixel))}`,
       { negative: pixel => look.signs !== "lightness" && this.#value(matrix, pixel) < 0, outlined: () => this.#query(matrix) }));
-    add(parent, "p", { class: "soft" }, "The frame in a row's picture is the query itself; its strongest key has the strongest colour; negative numbers are hatched.");
+    add(parent, "p", { class: "soft" }, "The frame in a row's picture is the query itself; its strongest key has the strongest colour. Negative numbers are hatched; with Signs by lightness they lie on the other side of a middle grey.");
   }
 
   // Its pixels; none where the query is a token of the model's own.
