@@ -166,9 +166,8 @@ void RealOdd(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* o
 template <class T>
 void InverseEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, T* out) {
   if (InverseRows(signals, n, scale, inside, x, out)) return;
-  const bool streams = StreamsLarge<FftNumbers::pairs>(signals, out, BytesOf<T>(signals, n));
   ForVectorsOfSignals(signals, n / 2, [=](FftPanel<T>& panel, Index vector) HWY_ATTR {
-    const FftRow<T> row(signals, vector, n, streams), spectrum(signals, vector, n / 2 + 1);
+    const FftRow<T> row(signals, vector, n), spectrum(signals, vector, n / 2 + 1);
     const FftRows<T> ahead = panel.Scratch(), behind = ahead.From(2 * FftLines<T>::kColumns - 1);
     const bool by_rows = spectrum.Neighbours();
     ForPairs(
