@@ -10,16 +10,16 @@ namespace subquad::kernels {
 namespace {
 
 void check_inputs(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, const Mask& mask) {
-  check_heads(op, q, k, v, {}, 0);
+  check_heads(op, q, k, v, mask, 0);
   check_shape(op, "k", k, q.shape());
-  check_mask(op, mask, q.dim(0), q.dim(2));
   if (!q.device().is_cpu()) throw DeviceError(cat(op, ": q is ", describe(q), ", expected a tensor on the CPU"));
 }
 
-// Of a token and a level, and of a token and an entry.
+// Of a token and a level of summaries, and of a token and an entry.
 Flops work(const Tensor& q, const Tensor& v, bool causal) {
   const auto n = static_cast<std::uint64_t>(q.dim(2));
-  const double levels = n < 2 ? 0 : std::bit_width(n - 1), pairs = (levels + 1) + (causal ? levels / 2 : levels);
+  const double levels = n < 2 ? 0 : std::bit_width(n - 1), summaries = levels < 1 ? 0 : levels - 1;
+  const double pairs = 1 + (causal ? levels / 2 : levels) + summaries;
   return {2 * static_cast<double>(q.dim(0) * q.dim(1) * q.dim(2)) * pairs * static_cast<double>(q.dim(3) + v.dim(3))};
 }
 

@@ -19,8 +19,9 @@
 // across. Deterministic: a head is one task, the same bits for any number of threads, padding and batch; fewer heads
 // than threads leave threads idle. Work: 2 (E + C) flops for each token and level, and for each token and entry,
 // forward, 2 (3 E + 2 C) backward, for a power of two of tokens, 128 at least. Reads q, k, v once and writes out once,
-// backward likewise; in between, all that belongs to a head goes through the caches some five times. Memory: per
-// thread 2 N rows of q, k and v (backward: twice that), and for backward about B H N rows of v_S.
+// backward likewise; in between, all that belongs to a head goes through the caches some five times. Memory, N
+// rounded up to a power of two, 128 at least (of 16 lanes): per thread 2 N rows of q, k and v (backward: twice that, and
+// N of dout), and for backward B H N rows of v_S and 4 B H N numbers. These are in an order of the SIMD target's own.
 // Source: Ren et al. 2021 (Combiner), section 3.3; nn/attention/combiner.h.
 #pragma once
 

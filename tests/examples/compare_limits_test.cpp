@@ -194,8 +194,10 @@ TEST_CASE("compare work: what ops count of themselves is what the formulas say")
                                          {{.kind = "fsat"}, 1.15},
                                          {{.kind = "paramixer", .heads = 1}},
                                          {{.kind = "combiner", .combiner = {.segment = 16}}, 1.02},
+                                         {{.kind = "combiner", .combiner = {.pattern = nn::CombinerPattern::logsparse}}},
                                          {{.kind = "local"}}}) {
     CAPTURE(c.config.kind);
+    CAPTURE(static_cast<int>(c.config.combiner.pattern));
     c.config.width = 64;
     c.config.max_length = n;
     const double ratio = counted_flops(c.config, n) / flops_per_query(c.config, n);
