@@ -146,8 +146,8 @@ HWY_INLINE hn::Vec<D> GeluSlope(D d, hn::Vec<D> z) {
 // gelu(z) and gelu'(z), for finite z, of kCount vectors: cheaper than one after the other.
 template <int kCount, class D>
 HWY_INLINE void GeluAndSlopeOfEach(D d, const hn::Vec<D>* z, hn::Vec<D>* gelu, hn::Vec<D>* slope) {
-  if constexpr (kLooksUp<D>) {  // with F = cdf - 1/2: z / 2 + z F, of which z F is even; 1/2 + F + z F', odd but for
-                                // 1/2
+  // With F = cdf - 1/2: z / 2 + z F, of which z F is even; 1/2 + F + z F', odd but for 1/2.
+  if constexpr (kLooksUp<D>) {
     const simd::HalvedPieces<6>& pieces = simd::kNormalCdfAndSlope;
     const auto half = hn::Set(d, 0.5f), to_place = hn::Set(d, 1 / pieces.step);
     hn::Vec<D> size[kCount], p[kCount], dp[kCount];  // dp: step F', a step of Horner's behind F
@@ -161,7 +161,7 @@ HWY_INLINE void GeluAndSlopeOfEach(D d, const hn::Vec<D>* z, hn::Vec<D>* gelu, h
         p[i] = hn::MulAdd(p[i], places.t[i], places.row(k, i));
       }
     for (int i = 0; i < kCount; ++i) {
-      dp[i] = hn::MulAdd(hn::Mul(size[i], to_place), dp[i], p[i]);
+      dp[i] = hn::MulAdd(size[i], hn::Mul(to_place, dp[i]), p[i]);  // 0 beyond the last piece, whatever the size
       gelu[i] = hn::MulAdd(p[i], size[i], hn::Mul(z[i], half));
       slope[i] = hn::Add(hn::CopySignToAbs(dp[i], z[i]), half);
     }

@@ -100,6 +100,24 @@ TEST_CASE("erf at the edges: 0, exactly 1 far out, NaN stays") {
   });
 }
 
+TEST_CASE("gelu and its slope far out: 0 and 0, z and 1, up to the largest numbers") {
+  test::for_each_simd_target([] {
+    test::for_each_float([](DType dtype) {
+      Tensor x = empty({64}, dtype, kCpu);
+      visit_float("test", dtype, [&]<class T>(Type<T>) {
+        const T most = std::numeric_limits<T>::max(), sizes[] = {40, T(1e30), T(1.4e38), most / 4, most};
+        for (Index i = 0; i < 64; ++i) x.data<T>()[i] = (i % 2 == 0 ? 1 : -1) * sizes[i % 5];
+      });
+      const Tensor both = SUBQUAD_DISPATCH(GeluAndSlopeOf)(x);
+      for (Index i = 0; i < 64; ++i) {
+        const double z = test::at(x, i);
+        CHECK_EQ(test::at(both.select(0, 0), i), z > 0 ? z : 0);
+        CHECK_EQ(test::at(both.select(0, 1), i), z > 0 ? 1 : 0);
+      }
+    });
+  });
+}
+
 TEST_CASE("gelu and its slope together are as exact as promised") {
   test::for_each_simd_target([] {
     test::for_each_float([](DType dtype) {
