@@ -6,7 +6,7 @@ namespace subquad {
 
 Variable pinv(const Variable& a, const PinvOptions& options) {
   const Tensor matrices = a.value().contiguous();
-  const kernels::PinvOutput f = kernels::pinv(matrices, options);
+  const kernels::PinvOutput f = kernels::pinv(matrices, options, grad_enabled() && a.requires_grad());
   // Back through the steps Z_0 ... Z_{T-1}, which are kept; their factors, too, or they are computed again.
   return record("pinv", f.out, {a},
                 [matrices = Saved(matrices), steps = Saved(f.steps), factors = Saved(f.factors), options](

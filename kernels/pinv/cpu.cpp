@@ -5,6 +5,7 @@
 #include "subquad/kernels/pinv/cpu.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/blas/blas.h"
@@ -152,12 +153,17 @@ void pinv(const Tensor& a, const PinvOptions& options, PinvOutput& result) {
   visit_float("pinv", a.dtype(), [&]<class T>(Type<T>) {
     const Square<T> square(a.dim(-1));
     const T* matrices = a.data<T>();
-    T *out = result.out.data<T>(), *steps = result.steps.data<T>(), *kept = result.factors.data<T>();
+    T *out = result.out.data<T>(), *steps = result.steps.data<T>();
+    T* const kept = result.factors.defined() ? result.factors.data<T>() : nullptr;
     const PinvCoefficients<T> coefficients(matrices, a.size() == 0 ? 0 : a.size() / square.area(), square.size(),
                                            options.start);
     for_matrices(a, 4 * options.iterations, [&](Index i, Index first) {
       const auto z = [&](int t) { return t == options.iterations ? out + first : steps + t * a.size() + first; };
-      const auto factors = [&](int t) { return Factors<T>(kept, a.size(), t, first); };
+      std::optional<Scratch<T, 3>> own;
+      if (!kept) own.emplace(square);
+      const auto factors = [&](int t) {
+        return kept ? Factors<T>(kept, a.size(), t, first) : Factors<T>((*own)[0], square.area(), 0, 0);
+      };
       iterate(square, matrices + first, coefficients[i], options.iterations, z, factors);
     });
   });

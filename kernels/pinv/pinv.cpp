@@ -27,13 +27,13 @@ Flops work(const Tensor& a, const PinvOptions& options, int products) {
 
 }  // namespace
 
-PinvOutput pinv(const Tensor& a, const PinvOptions& options) {
+PinvOutput pinv(const Tensor& a, const PinvOptions& options, bool for_backward) {
   check_matrices("pinv", a, options);
   PinvOutput result{empty_like(a), empty(behind({options.iterations}, a), a.dtype(), a.device()), {}};
   on_device(
       a.device(),
       [&](auto) {
-        result.factors = empty(behind({options.iterations, 3}, a), a.dtype(), a.device());
+        if (for_backward) result.factors = empty(behind({options.iterations, 3}, a), a.dtype(), a.device());
         cpu::pinv(a, options, result);
       },
       [&](auto) { cuda::pinv(a, options, result); }, work(a, options, 4));

@@ -44,11 +44,11 @@ struct PinvOptions {
 struct PinvOutput {
   Tensor out;
   Tensor steps;
-  Tensor factors;  // undefined on CUDA
+  Tensor factors;  // undefined on CUDA, and where they are not asked for
 };
-PinvOutput pinv(const Tensor& a, const PinvOptions& options = {});
+PinvOutput pinv(const Tensor& a, const PinvOptions& options = {}, bool for_backward = true);
 
-// `forward` is what pinv returned for the same arguments; its `out` is not read. The maxima in c send their gradient to
+// `forward` is what pinv returned for the same arguments, for backward; its `out` is not read. The maxima in c send their gradient to
 // the first column (row) that attains them.
 Tensor pinv_grad(const Tensor& dout, const Tensor& a, const PinvOutput& forward, const PinvOptions& options = {});
 

@@ -318,7 +318,7 @@ PinvResiduals pinv_residuals(const Tensor& a, const NystromConfig& config) {
   check_nystrom(config);
   check_rank("nystrom", "a", a, 4);
   check_shape("nystrom", "a", a, a.shape().with(2, a.dim(3)));
-  const kernels::PinvOutput inverse = kernels::pinv(a.contiguous(), pinv_options(config));
+  const kernels::PinvOutput inverse = kernels::pinv(a.contiguous(), pinv_options(config), /*for_backward=*/false);
   const Index last = config.pinv_iterations, matrices = a.dim(0) * a.dim(1), m = a.dim(3);
   const Tensor all = a.to(kCpu).to(kFloat64).contiguous().reshape({matrices, m, m});
   const Tensor out = inverse.out.to(kCpu).to(kFloat64).reshape({matrices, m, m});

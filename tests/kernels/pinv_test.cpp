@@ -158,6 +158,10 @@ TEST_CASE("pinv keeps what backward needs, and takes any batch dimensions") {
   const kernels::PinvOutput f = pinv(a, {.iterations = 3});
   CHECK(f.steps.shape() == Shape{3, 2, 3, 5, 5});
   CHECK(same_bits(f.steps.select(0, 2), pinv(a, {.iterations = 2}).out));
+  const kernels::PinvOutput forward_alone = pinv(a, {.iterations = 3}, /*for_backward=*/false);
+  CHECK(same_bits(forward_alone.out, f.out));
+  CHECK(same_bits(forward_alone.steps, f.steps));
+  CHECK_FALSE(forward_alone.factors.defined());
   const auto one = [](const Tensor& t) { return t.select(0, 1).select(0, 2); };
   const Tensor alone = pinv(one(a), {.iterations = 3}).out;  // a batch of another size: cuBLAS may sum in another order
   if (device().is_cpu())
