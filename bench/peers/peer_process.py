@@ -82,7 +82,9 @@ def limit_memory(share=0.9):
     except OSError:
         return
     available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    resource.setrlimit(resource.RLIMIT_DATA, (int(share * available), resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit = int(share * available)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def release():
