@@ -28,8 +28,8 @@
 //
 // Deterministic: the same bits for any number of threads. Work: 2 Nq Nk (E + Ev) flops per head forward, 2 Nq Nk (3 E +
 // 2 Ev) backward, plus Nq Nk exponentials each. Memory: the head's keys, values and queries once more per thread
-// (of up to 128 queries keys and values are read where they lie, forward up to 4096 of them; backward sums their
-// gradients apart), on CUDA one number per query in backward; nothing quadratic. Source: Vaswani et al. 2017, equation
+// (beside up to 128 queries, without padding in between, keys and values are read where they lie: forward up to 4096 of
+// them, backward where they are twice as many as the queries, which sums their gradients apart), on CUDA one number per query in backward; nothing quadratic. Source: Vaswani et al. 2017, equation
 // 1; online softmax: Milakov and Gimelshein 2018; recomputation in backward: Dao et al. 2022 (FlashAttention),
 // algorithms 1 and 4.
 #pragma once

@@ -117,8 +117,8 @@ HWY_INLINE void Weigh(T* block, Index count, Online<T>& online, T* out, Index va
   });
 }
 
-// lse as attention.h has it, of whole vectors: rounded to T, and what the rounding lost. In double, a vector at a time, as
-// queries with few keys have little else to do. Anything where the sum is 0.
+// lse as attention.h has it, of whole vectors: rounded to T, and what the rounding lost. In double, a vector at a
+// time, as queries with few keys have little else to do. Anything where the sum is 0.
 template <class T>
 HWY_INLINE void RoundLse(const T* top, const T* sum, Index count, T* lse, T* lse_rest) {
   const hn::ScalableTag<double> wide;

@@ -127,8 +127,8 @@ Tensor block_attention_add_grads(const Tensor& dout, const Tensor& q, const Tens
                                  Tensor& dv, const Mask& mask = {}, const BlockAttentionOptions& options = {});
 
 // rowmajor, not causal and without dropout, where each query's row is summed already, and as those sums are also the
-// summaries' values: the own row is taken up, not seen again, which leaves L - 1 entries of a query (nn/attention/
-// combiner.h). On the CPU alone.
+// summaries' values: the own row is taken up, not seen again, which leaves L - 1 entries of a query
+// (nn/attention/combiner.h). On the CPU alone.
 //
 //   row = block_attention(q, k, v, {}, {.kind = row}, mask)
 //   block_attention_across(q, k_span, row) = block_attention(q, k, v, {{k_span, row.out}}, rowmajor, mask)

@@ -17,7 +17,7 @@
 // 5, else of the smallest 2^a, 3 2^a or 5 2^a >= 2 n - 1. Both gradients at once take five (on CUDA six), or three
 // where forward has been asked to `keep` the spectra of a and b (spectra.h says of which samples, and their bytes), and
 // each has the bits that it has alone. Deterministic: a sequence is worked on by one thread. On a CPU sequences are
-// read and results written once (those of 4 MiB and more past the caches); the spectra of a vector's lanes of sequences
+// read and results written once (those of 4 MiB and more, where a vector's fill whole lines, past the caches); the spectra of a vector's lanes of sequences
 // stand in panels beside them, two or three.
 //
 // On CUDA one launch reads a and b once and writes out once where the transform's numbers fit into 32 KiB (and, of all

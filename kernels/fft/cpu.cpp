@@ -193,7 +193,6 @@ void InverseEven(FftSignals<T> signals, Index n, T scale, T inside, const T* x, 
         [](Index, Index) {});
     panel.Backward([&](Index j, Index count, FftRows<T> from)
                        HWY_ATTR { row.template StoreRows<FftNumbers::pairs>(from, 1, out, j, count); });
-    row.FlushStores();
   });
 }
 

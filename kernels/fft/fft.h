@@ -23,8 +23,8 @@
 // along any:
 //
 //   [.., n, many]   where the extents behind the axis multiply to a vector's lanes (16 in float32 with AVX-512) or
-//                   more, as in [B, N, D] along N, lanes are signals; each number is read and written once (results
-//                   of 4 MiB and more past the caches), and one panel of n numbers per lane is held beside them
+//                   more, as in [B, N, D] along N, lanes are signals; each number is read and written once (complex
+//                   results of 4 MiB and more, where they fill whole lines, past the caches), and one panel of n numbers per lane is held beside them
 //   [.., n]         along the last axis lanes are numbers of one signal, of which two are held, however many there are.
 //                   Short ones, odd real ones, those of Bluestein, and many signals of lengths that would leave lanes
 //                   empty are transposed in registers and go as signals in lanes: then a lone one is not fast.
