@@ -169,7 +169,7 @@ int bench_ops(Which which, Device device, const Roofs& roofs, const OpsOptions& 
   };
   // Every case at its smallest size comes before any at a larger one: time may be short.
   std::vector<OpCase> cases = all_cases();
-  std::erase_if(cases, [&](const OpCase& c) { return which_of(c) != which; });
+  std::erase_if(cases, [&](const OpCase& c) { return which_of(c) != which || !c.on_cuda; });
   bool more = true;
   for (std::size_t i = 0; more; ++i) {
     more = false;

@@ -44,6 +44,7 @@ struct Case {
   std::function<Work(const Settings&, const nn::Place&)> make;  // place: seed, dtype and device
   bool turns_on_rounding = false;  // a choice that float32 and float64 may make differently
   bool has_backward = true;
+  bool on_cuda = true;  // false: a kernel of the CPU alone
 };
 
 std::vector<Case> product_cases();    // matrix products

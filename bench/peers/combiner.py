@@ -58,8 +58,8 @@ def fixed(t, shape):
     return output(t, mixed.flatten(2, 3))
 
 
-def logsparse(t, shape):
-    q, k, v = scaled(t, shape)
+def levels(q, k, v, causal):
+    """Each token sees itself and, of each level, what stands for the block beside its own. q is scaled."""
     n = q.shape[2]
     logits, values = [(q * k).sum(-1)], [v]
     for level in range((n - 1).bit_length()):
@@ -68,12 +68,16 @@ def logsparse(t, shape):
         k_other, v_other = (z.unflatten(2, (blocks // 2, 2)).flip(3).flatten(2, 3).repeat_interleave(1 << level, 2)
                             for z in (k_span, v_span))
         logit = (q * k_other).sum(-1)
-        if shape["causal"] == "true":  # the other block lies before this one where the block's number is odd
+        if causal:  # the other block lies before this one where the block's number is odd
             logit = logit + NEVER * (1 - (torch.arange(n) >> level) % 2)
         logits.append(logit)
         values.append(v_other)
     weights = torch.softmax(torch.stack(logits, -1), -1)
-    return output(t, sum(weights[..., i, None] * value for i, value in enumerate(values)))
+    return sum(weights[..., i, None] * value for i, value in enumerate(values))
+
+
+def logsparse(t, shape):
+    return output(t, levels(*scaled(t, shape), shape["causal"] == "true"))
 
 
 def running(q, k, v, backward):

@@ -7,6 +7,7 @@ A way takes the tensors that bench_kernel dumped and the row's shape, and gives 
 import torch
 import torch.nn.functional as F
 
+import combiner
 import fsat
 import nystrom
 import paramixer
@@ -90,6 +91,10 @@ def summary_attention(t, shape):
     q, k, v = (segments(t, shape, 2, name) for name in ("q", "k", "v"))
     weights = torch.softmax(torch.einsum("bhsd,bhsjd->bhsj", q.amax(3), k) / q.shape[-1]**0.5, -1)
     return tokens_and_summaries(q, k, v, k.amax(3), torch.einsum("bhsj,bhsjd->bhsd", weights, v))
+
+
+def level_attention(t, shape):
+    return combiner.levels(t["q"] / t["q"].shape[-1]**0.5, t["k"], t["v"], shape["causal"] == "true")
 
 
 def compact(t, shape):
@@ -194,6 +199,7 @@ WAYS = {
     "running_max": {"cummax": running_max},
     "span_attention": {"einsum": span_attention},
     "summary_attention": {"stored logits (official)": summary_attention},
+    "level_attention": {"stored logits (official)": level_attention},
     "block_attention": {"stored logits (official)": block_attention},
     "chord_matmul": {name: factor(product) for name, product in PRODUCTS.items()},
     "chord_chain": {name: chain(product) for name, product in PRODUCTS.items()},

@@ -4,10 +4,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include "subquad/bench/kernel/case.h"
 #include "subquad/bench/roofs/roofs.h"
+#include "subquad/core/error.h"
+#include "subquad/tests/support/temporary_folder.h"
 
 using namespace subquad;
 using namespace subquad::bench;
@@ -32,6 +35,17 @@ TEST_CASE("rows: every op of bench_kernel is timed") {
   for (const Case& c : all_cases()) {
     CAPTURE(c.op);
     CHECK(timed.contains(c.op));
+  }
+}
+
+TEST_CASE("rows: every op has its peers, or says that it has none") {
+  const std::filesystem::path peers = std::filesystem::path(SUBQUAD_SOURCE_DIR) / "bench" / "peers";
+  const std::string primitives = test::read_text(peers / "primitives.py"), fourier = test::read_text(peers / "fourier.py");
+  for (const Row& row : rows()) {
+    CAPTURE(row.op);
+    const std::string entry = cat("\"", row.op, "\": ");
+    const bool of_a_primitive = (primitives + fourier).find(entry) != std::string::npos;
+    CHECK((of_a_primitive || std::filesystem::exists(peers / (row.op.substr(0, row.op.find('_')) + ".py"))));
   }
 }
 
