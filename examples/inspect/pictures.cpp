@@ -76,6 +76,7 @@ Tensor Pictures::values(const Kept& kept) const {
 }
 
 Blocks Pictures::blocks_of(const Picture& picture, Index block) const {
+  if (block == 1) return {.rows = 1, .columns = 1};
   const Index most = cells_along(longest_, block);
   const auto along = [&](const Side& side, Index count) {
     return side.cut ? block : std::max<Index>(1, cells_along(count, most));

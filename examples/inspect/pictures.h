@@ -1,6 +1,6 @@
 // The matrices of a page. All of them are kept as they were computed until the page is written; then sides along the
-// input's positions are cut into blocks, the same for all, so large that the file keeps to its size. Other sides, such
-// as landmarks, are cut only where they would have more cells than the positions have.
+// input's positions are cut into blocks, the same for all, so large that the file keeps to its size. Where that is more
+// than one position, other sides, such as landmarks, are cut, too, if they would have more cells than the positions.
 //
 // A cell of the page has 16 bits between the least and the largest of its picture: it differs from the number that it
 // stands for by no more than 1 / 131070 of that range.

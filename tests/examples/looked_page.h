@@ -1,6 +1,7 @@
 // A page of inspect_attention as its tests read it: the records that it holds, and cells as numbers again.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -45,7 +46,10 @@ void check_line(const Json& line, const std::vector<double>& expected, double sc
 
 // A page of one layer and what it is about.
 struct Looked {
-  explicit Looked(const Args& args) : subject(fresh(args)), sight(look(subject.learner->model(), subject.batch)) {
+  explicit Looked(const Args& args) : Looked(args, [](Subject&) {}) {}
+  // `prepare` may give the model other numbers before it is looked at.
+  Looked(const Args& args, const std::function<void(Subject&)>& prepare)
+      : subject(fresh(args)), sight((prepare(subject), look(subject.learner->model(), subject.batch))) {
     data = data_of(finished_page(page_data(subject), 15'000'000).html);
   }
   const LayerSight& layer() const { return sight.layers[0]; }
