@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <functional>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "subquad/core/parallel.h"
@@ -26,16 +26,6 @@ using Lanes = hn::ScalableTag<T>;
 template <class T>
 inline constexpr Index kLanes = static_cast<Index>(hn::MaxLanes(Lanes<T>()));
 
-template <class T>
-struct Kept {
-  T value;
-  Index index;
-};
-
-[[noreturn]] void ThrowNan(const char* op, Index row, Index element) {
-  throw NanError(cat(op, ": element ", element, " of row ", row, " is NaN, expected numbers"));
-}
-
 // Numbers as integers in the same order, and back.
 template <class T>
 using Ordered = hwy::MakeSigned<T>;
@@ -50,88 +40,78 @@ T FromOrdered(Ordered<T> x) {
 }
 
 template <class T>
-Index CountReaching(const std::vector<T>& values, T bar) {  // a whole number of vectors
+inline constexpr T kNothing = -std::numeric_limits<T>::infinity();
+
+template <class T>
+Index CountReaching(const T* values, Index vectors, T bar) {
   const Lanes<T> d;
   const auto bars = hn::Set(d, bar);
   std::size_t sum = 0;
-  for (std::size_t i = 0; i < values.size(); i += hn::Lanes(d))
-    sum += hn::CountTrue(d, hn::Ge(hn::LoadU(d, values.data() + i), bars));
+  for (Index v = 0; v < vectors; ++v) sum += hn::CountTrue(d, hn::Ge(hn::Load(d, values + v * kLanes<T>), bars));
   return static_cast<Index>(sum);
 }
 
-// A number that k of the values reach, and not many more: by bisection.
+// A number that k of the values reach, k + more of them at most unless they are equal: by bisection, at first between
+// numbers, which takes few steps where they lie about evenly, then between their integers, of which there are not many.
 template <class T>
-T ReachedBy(const std::vector<T>& values, Index k) {
-  const auto [least, most] = std::minmax_element(values.begin(), values.end());
-  Ordered<T> low = ToOrdered(*least), high = ToOrdered(*most);  // reached by k; by k only where it is low
-  using Distance = std::make_unsigned_t<Ordered<T>>;
-  while (low < high) {
-    const Distance distance = static_cast<Distance>(high) - static_cast<Distance>(low);
-    const auto middle = static_cast<Ordered<T>>(static_cast<Distance>(low) + distance / 2 + distance % 2);
-    const Index count = CountReaching(values, FromOrdered<T>(middle));
+T ReachedBy(const T* values, Index vectors, Index k, Index more) {
+  const Lanes<T> d;
+  const auto infinite = hn::Set(d, -kNothing<T>);
+  auto least = infinite, most = hn::Neg(infinite);
+  for (Index v = 0; v < vectors; ++v) {
+    const auto some = hn::Load(d, values + v * kLanes<T>);
+    most = hn::Max(most, some);
+    least = hn::Min(least, hn::IfThenElse(hn::Eq(some, hn::Neg(infinite)), infinite, some));
+  }
+  Ordered<T> low = ToOrdered(kNothing<T>);                               // reached by k
+  Ordered<T> high = ToOrdered(hn::GetLane(hn::MaxOfLanes(d, most)));     // by k only where it is low
+  Ordered<T> middle = ToOrdered(hn::GetLane(hn::MinOfLanes(d, least)));  // of the finite ones
+  for (int step = 0; low < high; ++step) {
+    constexpr int kBetweenNumbers = 8;
+    if (step > 0) middle = ToOrdered(FromOrdered<T>(low) / 2 + FromOrdered<T>(high) / 2);
+    if (step > kBetweenNumbers || middle <= low || middle > high) {
+      using Distance = std::make_unsigned_t<Ordered<T>>;
+      const Distance distance = static_cast<Distance>(high) - static_cast<Distance>(low);
+      middle = static_cast<Ordered<T>>(static_cast<Distance>(low) + distance / 2 + distance % 2);
+    }
+    const Index count = CountReaching(values, vectors, FromOrdered<T>(middle));
     if (count < k) {
       high = middle - 1;
     } else {
       low = middle;
-      if (count <= k + k / 8) break;
+      if (count <= k + more) break;
     }
   }
   return FromOrdered<T>(low);
 }
 
-// A number that at least k of x[0, count) reach, 1 <= k, quickly: each of `step` groups of elements is as large as its
-// maximum, so what k of these maxima reach is such a number. -inf when there are too few elements for
-// that to pay.
+// Numbers on a cache line, used again row after row.
 template <class T>
-T Bar(const T* x, Index count, Index k, std::vector<T>& maxima) {
-  const Lanes<T> d;
-  constexpr Index kTogether = 4 * kLanes<T>;
-  const Index step = (2 * k + kTogether - 1) / kTogether * kTogether;
-  if (count < 4 * step) return -std::numeric_limits<T>::infinity();
-  maxima.resize(static_cast<std::size_t>(step));
-  for (Index first = 0; first < step; first += kTogether) {
-    hn::Vec<Lanes<T>> top[4];
-    for (Index v = 0; v < 4; ++v) top[v] = hn::LoadU(d, x + first + v * kLanes<T>);
-    for (Index i = first + step; i + kTogether <= count; i += step)
-      for (Index v = 0; v < 4; ++v) top[v] = hn::Max(top[v], hn::LoadU(d, x + i + v * kLanes<T>));
-    for (Index v = 0; v < 4; ++v) hn::StoreU(top[v], d, maxima.data() + first + v * kLanes<T>);
+class Buffer {
+ public:
+  T* data() const { return data_; }
+  void reserve(Index size) {  // what it held is lost where it must grow
+    if (data_ != nullptr && size <= memory_.size()) return;
+    memory_ = empty({static_cast<Index>(std::bit_ceil(static_cast<std::size_t>(size)))}, dtype_of<T>(), kCpu);
+    data_ = memory_.data<T>();
   }
-  return ReachedBy(maxima, k);
-}
 
-// Calls f(i) for every i < count with x[i] >= bar, rising. Few are expected: four vectors are passed over at a time.
-template <class T, class F>
-HWY_INLINE void ForReaching(const T* x, Index count, T bar, const F& f) {
-  const Lanes<T> d;
-  const auto bars = hn::Set(d, bar);
-  const auto load = [&](Index i) HWY_ATTR { return hn::LoadU(d, x + i); };
-  Index i = 0;
-  for (; i + 4 * kLanes<T> <= count; i += 4 * kLanes<T>) {
-    const auto largest =
-        hn::Max(hn::Max(load(i), load(i + kLanes<T>)), hn::Max(load(i + 2 * kLanes<T>), load(i + 3 * kLanes<T>)));
-    if (hn::AllFalse(d, hn::Ge(largest, bars))) continue;
-    for (Index at = i; at < i + 4 * kLanes<T>; at += kLanes<T>) {
-      std::uint8_t bytes[8] = {};
-      hn::StoreMaskBits(d, hn::Ge(load(at), bars), bytes);
-      for (unsigned bits = bytes[0] | bytes[1] << 8; bits != 0; bits &= bits - 1) f(at + std::countr_zero(bits));
-    }
-  }
-  for (; i < count; ++i)
-    if (x[i] >= bar) f(i);
-}
+ private:
+  Tensor memory_;
+  T* data_ = nullptr;
+};
 
+// Behind the last number that is kept there is room for so many.
 template <class T>
-Index FirstNan(const T* x, Index count) {  // or count
-  const Lanes<T> d;
-  const auto no_nan = [&](Index i) HWY_ATTR { return hn::Eq(hn::LoadU(d, x + i), hn::LoadU(d, x + i)); };
-  Index i = 0;
-  while (i + 4 * kLanes<T> <= count &&
-         hn::AllTrue(d, hn::And(hn::And(no_nan(i), no_nan(i + kLanes<T>)),
-                                hn::And(no_nan(i + 2 * kLanes<T>), no_nan(i + 3 * kLanes<T>)))))
-    i += 4 * kLanes<T>;
-  while (i < count && x[i] == x[i]) ++i;
-  return i;
-}
+inline constexpr Index kSlack = 4 * kLanes<T>;
+
+// What is kept of a row, by rising indices.
+template <class T>
+struct Kept {
+  Index count = 0;
+  Buffer<T> value;            // and -inf kSlack times
+  Buffer<Ordered<T>> offset;  // in what was chosen from
+};
 
 // Best for one row after the other; keeps its memory.
 template <class T>
@@ -139,102 +119,220 @@ class Chooser {
  public:
   explicit Chooser(const char* op) : op_(op) {}
 
-  // The min(k, end - begin) best of x[begin, end), in the order of their indices.
-  const std::vector<Kept<T>>& Best(Index row, const T* x, Index begin, Index end, Index k) {
+  // The min(k, end - begin) best of x[begin, end), their offsets from begin.
+  const Kept<T>& Best(Index row, const T* x, Index begin, Index end, Index k) {
     return BestAndMore(row, x, begin, end, k, std::max<Index>(k, 0));
   }
 
   // The same, and some that are not better than these where there are no more than `most` altogether.
-  const std::vector<Kept<T>>& BestAndMore(Index row, const T* x, Index begin, Index end, Index k, Index most) {
-    const Index nan = begin + FirstNan(x + begin, end - begin);
-    if (nan < end) ThrowNan(op_, row, nan);
-    kept_.clear();
+  const Kept<T>& BestAndMore(Index row, const T* x, Index begin, Index end, Index k, Index most) {
+    const Index count = end - begin, whole = count / kBlock;
+    if (count > std::numeric_limits<Ordered<T>>::max() - kBlock)
+      throw Error(cat(op_, ": a row has ", count, " elements, expected fewer than 2^31 in float32 on a CPU"));
+    std::fill(std::copy(x + begin + whole * kBlock, x + end, end_), end_ + kBlock, kNothing<T>);
+    const Blocks blocks = {x + begin, end_, whole, (count + kBlock - 1) / kBlock};
+    if (MayHoldNan(blocks)) ThrowWhereNan(row, x, begin, end);
+    kept_.count = 0;
     if (k <= 0) return kept_;
-    ForReaching(x + begin, end - begin, Bar(x + begin, end - begin, k, values_), [&](Index i) {
-      kept_.push_back({x[begin + i], begin + i});
-    });
-    if (static_cast<Index>(kept_.size()) > std::max(k, most)) Cut(k);
+    Collect(blocks, count, Bar(blocks.count, k));
+    if (kept_.count > std::max(k, most)) Cut(k);
     return kept_;
   }
 
  private:
+  static constexpr Index kVectors = 4, kBlock = kVectors * kLanes<T>;  // of elements
+
+  struct Blocks {  // of a row: its own, and a copy of its end with -inf behind it
+    const T *x, *end;
+    Index whole, count;
+    HWY_INLINE const T* operator[](Index block) const { return block < whole ? x + block * kBlock : end; }
+  };
+
+  // Reads the row once. tops_ gets a vector for each block: its lanes are maxima of the block's lanes. A NaN would make
+  // the sum of its lane one, and so may infinities.
+  bool MayHoldNan(const Blocks& blocks) {
+    const Lanes<T> d;
+    tops_.reserve((blocks.count + blocks.count / 2) * kLanes<T>);
+    T* const tops = tops_.data();
+    auto sum = hn::Zero(d);
+    for (Index block = 0; block < blocks.count; ++block) {
+      const T* from = blocks[block];
+      const auto a = hn::LoadU(d, from), b = hn::LoadU(d, from + kLanes<T>);
+      const auto c = hn::LoadU(d, from + 2 * kLanes<T>), e = hn::LoadU(d, from + 3 * kLanes<T>);
+      hn::Store(hn::Max(hn::Max(a, b), hn::Max(c, e)), d, tops + block * kLanes<T>);
+      sum = hn::Add(sum, hn::Add(hn::Add(a, b), hn::Add(c, e)));
+    }
+    return !hn::AllTrue(d, hn::Eq(sum, sum));
+  }
+
+  void ThrowWhereNan(Index row, const T* x, Index begin, Index end) const {
+    for (Index i = begin; i < end; ++i)
+      if (x[i] != x[i]) throw NanError(cat(op_, ": element ", i, " of row ", row, " is NaN, expected numbers"));
+  }
+
+  // A number that at least k elements reach, and not many more, quickly: a group of elements is as large as its
+  // maximum, so what k of the maxima reach is such a number. -inf where there are fewer groups.
+  T Bar(Index blocks, Index k) {
+    if (blocks * kLanes<T> < k) return kNothing<T>;
+    const Lanes<T> d;
+    const Index vectors = (4 * k + kLanes<T> - 1) / kLanes<T>, more = k / 8;
+    const T* const tops = tops_.data();
+    if (blocks < 2 * vectors) return ReachedBy(tops, blocks, k, more);
+    T* const groups = tops_.data() + blocks * kLanes<T>;  // half as many at most
+    for (Index v = 0; v < vectors; ++v) {
+      auto top = hn::Load(d, tops + v * kLanes<T>);
+      for (Index block = v + vectors; block < blocks; block += vectors)
+        top = hn::Max(top, hn::Load(d, tops + block * kLanes<T>));
+      hn::Store(top, d, groups + v * kLanes<T>);
+    }
+    return ReachedBy(groups, vectors, k, more);
+  }
+
+  // Keeps what reaches the bar. No branch depends on where that is: each block is written down, and the next one in its
+  // place unless something reaches the bar there; then each element of these blocks likewise.
+  void Collect(const Blocks& blocks, Index count, T bar) {
+    const Lanes<T> d;
+    const hn::RebindToSigned<Lanes<T>> di;
+    const auto lane = hn::Iota(di, 0);
+    const auto bars = hn::Set(d, bar);
+    reaching_.reserve(blocks.count);
+    const T* const tops = tops_.data();
+    Index* const reaching = reaching_.data();
+    Index reached = 0;
+    for (Index block = 0; block < blocks.count; ++block) {
+      reaching[reached] = block;
+      reached += hn::AllFalse(d, hn::Ge(hn::Load(d, tops + block * kLanes<T>), bars)) ? 0 : 1;
+    }
+    kept_.value.reserve(reached * kBlock + kSlack<T>);
+    kept_.offset.reserve(reached * kBlock + kSlack<T>);
+    T* const values = kept_.value.data();
+    Ordered<T>* const offsets = kept_.offset.data();
+    Index kept = 0;
+    for (Index r = 0; r < reached; ++r) {
+      const T* from = blocks[reaching[r]];
+      const Index first = reaching[r] * kBlock;
+      auto at = hn::Add(lane, hn::Set(di, static_cast<Ordered<T>>(first)));
+      for (Index e = 0; e < kBlock; e += kLanes<T>) {
+        kept = Append(hn::Ge(hn::LoadU(d, from + e), bars), at, first + e, offsets, kept);
+        at = hn::Add(at, hn::Set(di, kLanes<T>));
+      }
+    }
+    while (kept > 0 && offsets[kept - 1] >= count) --kept;  // -inf behind the row's end
+    for (Index c = 0; c < kept; ++c) values[c] = blocks.x[offsets[c]];
+    End(kept);
+  }
+
+  // to[kept ...] = the offsets, rising from `first`, of the lanes where the mask is true; returns how many are kept
+  // then. Highway 1.0.3's Compress copies a table of 1 KB at each call where the processor has no instruction for it.
+  HWY_INLINE static Index Append(hn::Mask<Lanes<T>> mask, hn::Vec<hn::RebindToSigned<Lanes<T>>> offsets, Index first,
+                                 Ordered<T>* to, Index kept) {
+    const Lanes<T> d;
+    if constexpr (HWY_TARGET <= HWY_AVX3) {
+      const hn::RebindToSigned<Lanes<T>> di;
+      hn::StoreU(hn::Compress(offsets, hn::RebindMask(di, mask)), di, to + kept);
+      kept += static_cast<Index>(hn::CountTrue(d, mask));
+    } else {
+      std::uint8_t bytes[8] = {};
+      hn::StoreMaskBits(d, mask, bytes);
+      for (unsigned bits = bytes[0]; bits != 0; bits &= bits - 1)
+        to[kept++] = static_cast<Ordered<T>>(first + std::countr_zero(bits));
+    }
+    return kept;
+  }
+
+  void End(Index count) {
+    kept_.count = count;
+    std::fill_n(kept_.value.data() + count, kSlack<T>, kNothing<T>);
+  }
+
   // What is larger than the k-th largest stays, and of its equals the first ones that there is room for.
   void Cut(Index k) {
-    values_.clear();
-    for (const Kept<T>& c : kept_) values_.push_back(c.value);
-    std::nth_element(values_.begin(), values_.begin() + k - 1, values_.end(), std::greater<T>());
-    const T last = values_[static_cast<std::size_t>(k - 1)];
-    Index room = k;
-    for (const Kept<T>& c : kept_) room -= c.value > last ? 1 : 0;
-    std::erase_if(kept_, [&](const Kept<T>& c) { return !(c.value > last) && (c.value < last || room-- <= 0); });
+    T* const value = kept_.value.data();
+    Ordered<T>* const offset = kept_.offset.data();
+    const T last = ReachedBy(value, (kept_.count + kLanes<T> - 1) / kLanes<T>, k, 0);
+    Index room = k, stay = 0;
+    for (Index c = 0; c < kept_.count; ++c) room -= value[c] > last ? 1 : 0;
+    for (Index c = 0; c < kept_.count; ++c) {
+      const bool equal = value[c] == last, stays = value[c] > last || (equal && room > 0);
+      value[stay] = value[c];
+      offset[stay] = offset[c];
+      room -= equal ? 1 : 0;
+      stay += stays ? 1 : 0;
+    }
+    End(stay);
   }
 
   const char* op_;
-  std::vector<T> values_;
-  std::vector<Kept<T>> kept_;
+  HWY_ALIGN T end_[kBlock];
+  Buffer<T> tops_;          // and behind them the maxima of groups
+  Buffer<Index> reaching_;  // blocks
+  Kept<T> kept_;
 };
 
-// How many of the values go before each of them: larger ones, and equal ones in front of it. A comparison of all pairs,
-// a vector at a time, that no branch depends on.
-template <class T>
-void Ranks(const std::vector<Kept<T>>& kept, std::vector<T>& values, std::vector<T>& ranks) {
-  const Lanes<T> d;
-  const auto count = static_cast<Index>(kept.size()), padded = (count + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-  values.assign(static_cast<std::size_t>(padded), T(0));
-  ranks.resize(static_cast<std::size_t>(padded));
-  for (Index c = 0; c < count; ++c) values[static_cast<std::size_t>(c)] = kept[static_cast<std::size_t>(c)].value;
-  const T* const value = values.data();
-  const auto one = hn::Set(d, T(1)), lane = hn::Iota(d, T(0));
-  for (Index first = 0; first < padded; first += kLanes<T>) {
-    const auto own = hn::LoadU(d, value + first);
-    auto before = hn::Zero(d);
-    const auto add = [&](auto mask) HWY_ATTR { before = hn::Add(before, hn::IfThenElseZero(mask, one)); };
-    const Index end = std::min(first + kLanes<T>, count);
-    for (Index j = 0; j < first; ++j) add(hn::Ge(hn::Set(d, value[j]), own));
-    for (Index j = first; j < end; ++j) {
-      const auto other = hn::Set(d, value[j]);
-      const auto behind = hn::Gt(lane, hn::Set(d, static_cast<T>(j - first)));
-      add(hn::Or(hn::Gt(other, own), hn::And(hn::Eq(other, own), behind)));
-    }
-    for (Index j = end; j < count; ++j) add(hn::Gt(hn::Set(d, value[j]), own));
-    hn::StoreU(before, d, ranks.data() + first);
-  }
-}
-
-constexpr Index kRanked = 256;  // up to here pairs are compared sooner than numbers are sorted
-
-constexpr Index kRows = 8;  // per task: they share a Chooser
+constexpr Index kRanked = 256;        // up to here pairs are compared sooner than numbers are sorted
+constexpr Index kRankedTogether = 3;  // vectors; kSlack is more
 
 // The k best, the best first.
 template <class T>
 class Sorter {
  public:
-  void Sort(const std::vector<Kept<T>>& kept, Index k, T* values, Index* indices) {
-    if (static_cast<Index>(kept.size()) > kRanked) return SortMany(kept, k, values, indices);
-    Ranks(kept, values_, ranks_);
-    for (std::size_t c = 0; c < kept.size(); ++c) {
-      const auto rank = static_cast<Index>(ranks_[c]);
-      if (rank >= k) continue;
-      values[rank] = kept[c].value;
-      indices[rank] = kept[c].index;
+  void Sort(const Kept<T>& kept, Index k, T* values, Index* indices) {
+    if (kept.count <= kRanked) {
+      Index order[kRanked];
+      OrderByRanks(kept, order);
+      Write(kept, order, k, values, indices);
+    } else {
+      order_.reserve(kept.count);
+      OrderBySorting(kept, order_.data());
+      Write(kept, order_.data(), k, values, indices);
     }
   }
 
  private:
-  void SortMany(const std::vector<Kept<T>>& kept, Index k, T* values, Index* indices) {
-    sorted_ = kept;
-    std::sort(sorted_.begin(), sorted_.end(), [](const Kept<T>& a, const Kept<T>& b) {
-      return a.value > b.value || (a.value == b.value && a.index < b.index);
-    });
+  static void Write(const Kept<T>& kept, const Index* order, Index k, T* values, Index* indices) {
     for (Index s = 0; s < k; ++s) {
-      values[s] = sorted_[static_cast<std::size_t>(s)].value;
-      indices[s] = sorted_[static_cast<std::size_t>(s)].index;
+      values[s] = kept.value.data()[order[s]];
+      indices[s] = kept.offset.data()[order[s]];
     }
   }
 
-  std::vector<T> values_, ranks_;
-  std::vector<Kept<T>> sorted_;
+  // By how many values are larger than each of them: a comparison of all pairs, some vectors at a time, that no branch
+  // depends on. Equal ones have one number, from which on they take places in their order.
+  static void OrderByRanks(const Kept<T>& kept, Index* order) {
+    const Lanes<T> d;
+    const hn::RebindToSigned<Lanes<T>> di;
+    const T* const value = kept.value.data();
+    std::uint8_t taken[kRanked] = {};
+    for (Index first = 0; first < kept.count; first += kRankedTogether * kLanes<T>) {
+      hn::Vec<Lanes<T>> own[kRankedTogether];
+      hn::Vec<decltype(di)> larger[kRankedTogether];
+      for (Index v = 0; v < kRankedTogether; ++v) {
+        own[v] = hn::Load(d, value + first + v * kLanes<T>);
+        larger[v] = hn::Zero(di);
+      }
+      for (Index j = 0; j < kept.count; ++j)
+        for (Index v = 0; v < kRankedTogether; ++v) {
+          const auto is_larger = hn::RebindMask(di, hn::Gt(hn::Set(d, value[j]), own[v]));
+          larger[v] = hn::IfThenElse(is_larger, hn::Add(larger[v], hn::Set(di, 1)), larger[v]);
+        }
+      HWY_ALIGN Ordered<T> ranks[kRankedTogether * kLanes<T>];
+      for (Index v = 0; v < kRankedTogether; ++v) hn::Store(larger[v], di, ranks + v * kLanes<T>);
+      for (Index j = first; j < std::min(first + kRankedTogether * kLanes<T>, kept.count); ++j)
+        order[ranks[j - first] + taken[ranks[j - first]]++] = j;
+    }
+  }
+
+  static void OrderBySorting(const Kept<T>& kept, Index* order) {
+    std::iota(order, order + kept.count, Index{0});
+    const T* const value = kept.value.data();
+    std::sort(order, order + kept.count,
+              [value](Index a, Index b) { return value[a] > value[b] || (value[a] == value[b] && a < b); });
+  }
+
+  Buffer<Index> order_;
 };
+
+constexpr Index kRows = 8;  // per task: they share a Chooser
 
 template <class T>
 void TopKRows(const T* x, Index rows, Index width, Index k, T* values, Index* indices) {
@@ -254,7 +352,8 @@ void ChooseRow(Chooser<T>& chooser, Index row, const T* keys, Index n, Index k, 
   const Index begin = std::min(window + 1, n), end = std::max(begin, n - std::max<Index>(window, 0));
   Index* const stop = out + k;
   for (Index i = 0; i < begin; ++i) *out++ = i;
-  for (const Kept<T>& c : chooser.Best(row, keys, begin, end, std::min(k, n) - begin - (n - end))) *out++ = c.index;
+  const Kept<T>& best = chooser.Best(row, keys, begin, end, std::min(k, n) - begin - (n - end));
+  for (Index c = 0; c < best.count; ++c) *out++ = begin + best.offset.data()[c];
   for (Index i = end; i < n; ++i) *out++ = i;
   std::fill(out, stop, Index{-1});
 }

@@ -93,6 +93,41 @@ TEST_CASE("top_k of about as many as are ranked by comparing all pairs") {
   });
 }
 
+TEST_CASE("top_k of rows about as long as what is read at once, and of several such groups") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      for (const Index width : {15, 16, 17, 31, 33, 63, 64, 65, 127, 129, 511, 512, 513, 1031, 2047, 2113, 5000})
+        for (const Index k : {1, 8, 33, 64}) {
+          if (k > width) continue;
+          check_top_k(normal({3, width}, dtype, 12), k);
+          check_top_k(ties({2, width}, dtype, 13, 12), k);
+        }
+    });
+  });
+}
+
+// No NaN, but sums that are: both infinities, and numbers so large that their sums overflow; and hardly any numbers.
+TEST_CASE("top_k of rows with many infinities or the largest numbers") {
+  for_each_simd_target([] {
+    for_each_float([](DType dtype) {
+      const double most = dtype == kFloat32 ? std::numeric_limits<float>::max() : std::numeric_limits<double>::max();
+      for (const double end : {kInfinity, most})
+        for (const Index width : {70, 1000, 4100}) {
+          Tensor mixed = normal({width}, kFloat64, 14).to(kCpu), masked = full({width}, -end, kFloat64, kCpu);
+          for (Index i = 0; i < width; ++i) {
+            double& x = mixed.data<double>()[i];
+            if (i % 7 == 2) x = i % 2 == 0 ? end : -end;
+            if (i % 13 == 3) masked.data<double>()[i] = static_cast<double>(i % 4);
+          }
+          for (const Index k : {1, 20, 64}) {
+            check_top_k(here(mixed.to(dtype)), k);
+            check_top_k(here(masked.to(dtype)), k);
+          }
+        }
+    });
+  });
+}
+
 TEST_CASE("top_k of rising and falling rows, infinities and signed zeros") {
   for_each_simd_target([] {
     for_each_float([](DType dtype) {
