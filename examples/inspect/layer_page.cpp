@@ -104,9 +104,11 @@ Json matrices_section(const HeadFacts& head, Index taps, Pictures& pictures) {
   if (const Known* softmax = named(head, kSoftmax)) parts.push_back(text(distance_text(head, *softmax)));
   const double negative = negative_share(head.matrices[0].matrix);
   if (negative > 0)
-    parts.push_back(text(cat("Negative weights make up ", share(negative),
-                             " of the mixing matrix's absolute sum; "
-                             "softmax has none. They are orange, and hatched where the cells are large enough.")));
+    parts.push_back(
+        text(cat("Negative weights make up ", share(negative),
+                 " of the mixing matrix's absolute sum; "
+                 "softmax has none. They are orange and hatched; cells too small for that lie around a middle "
+                 "grey, which is 0, negative ones on one side of it and positive ones on the other.")));
   return section("Who looks at whom", "", parts);
 }
 

@@ -148,9 +148,10 @@ class Browser:
               const { canvas, matrix } = map, box = canvas.getBoundingClientRect(), greys = [];
               const c = canvas.getContext("2d"), { width, data } = c.getImageData(0, 0, canvas.width, canvas.height);
               const [x0, y0] = maps.middleOf(map, 0, 0), [x1, y1] = maps.middleOf(map, 1, 1), dots = canvas.width / box.width;
+              const beside = Math.min(x1 - x0, y1 - y0) < 4 ? 0 : .25;  // small cells have no hatches
               for (let row = 0; row < matrix.rows; ++row)
                 for (let column = 0; column < matrix.columns; ++column) {
-                  const x = x0 - box.left + (column - .25) * (x1 - x0), y = y0 - box.top + (row - .25) * (y1 - y0);
+                  const x = x0 - box.left + (column - beside) * (x1 - x0), y = y0 - box.top + (row - beside) * (y1 - y0);
                   const i = 4 * (Math.floor(y * dots) * width + Math.floor(x * dots));
                   greys.push(.3 * data[i] + .59 * data[i + 1] + .11 * data[i + 2]);
                 }
@@ -567,6 +568,50 @@ def grey_print(browser, pages):
     check_clean(browser)
 
 
+def small_cells(browser, pages):
+    """Where cells are too small to hatch signs are told by lightness, unasked: on the screen, of fewer cells on paper."""
+    args = ["--task", "listops", "--max-length", "256", "--width", "16", "--heads", "1", "--layers", "1", "--seed", "3",
+            "--attention", "nystrom", "--landmarks", "8", "--conv-kernel", "5"]
+    page, tensors = pages.make("small cells", [*args, long_expression(150)])
+    values = tensors["layer1.mixing"][1]
+    sides = [[i for i in range(len(values)) if sign * values[i] > 0] for sign in (-1, 1)]
+
+    def words():
+        return browser.run("return [...shownMaps][0].maps[0].range.textContent")
+
+    for theme, way in [("light", "lighter"), ("dark", "darker")]:
+        browser.emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+        browser.open(page)
+        greys = browser.greys("mixing")
+        check_order(values, greys, theme == "dark", theme)
+        assert f"Negative numbers are {way} than 0" in words() and "too small to hatch" in words(), words()
+        browser.run("[...shownMaps][0].zoom([...shownMaps][0].maps[0], 4, 100, 100); [...shownMaps][0].reset()")
+        assert browser.greys("mixing") == greys
+        browser.press("Signs by", "hue")
+        hues = browser.greys("mixing")
+        for side in sides:
+            check_order([abs(values[i]) for i in side], [hues[i] for i in side], theme == "dark", (theme, "hue"))
+        assert "in grey, “Signs by lightness” tells" in words(), words()
+        browser.press("Signs by", "automatic")
+        assert browser.greys("mixing") == greys
+    browser.emulate("setEmulatedMedia", features=[])
+    browser.run("[...shownMaps][0].zoom([...shownMaps][0].maps[0], 4, 100, 100)")
+    assert browser.run("return [...shownMaps][0].maps[0].signs") == "lightness"
+    page, tensors = pages.make("smaller on paper", [*args, long_expression(50)])
+    browser.open(page)
+    values = tensors["layer1.mixing"][1]
+    signs = "return [...shownMaps][0].maps.map(map => map.signs)"
+    assert set(browser.run(signs)) == {"hue"} and "hatched" in words(), (browser.run(signs), words())
+    browser.emulate("setEmulatedMedia", media="print")
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert set(browser.run(signs)) == {"lightness"}, browser.run(signs)
+    check_order(values, browser.greys("mixing"), False, "print")
+    browser.emulate("setEmulatedMedia", media="")
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert set(browser.run(signs)) == {"hue"}, browser.run(signs)
+    check_clean(browser)
+
+
 def watched_network(browser, pages):
     """A page that asks for something would be found out."""
     browser.open(pages.of("softmax")[0])
@@ -721,7 +766,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         browser, pages = Browser(), Pages(asked.programs, folder)
         cases = [(f"inspect pages: {name}", lambda name=name: page_of_each_attention(browser, pages, name)) for name in ATTENTIONS]
-        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [colours, grey_print, watched_network, blocks, small_file, long, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
+        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [colours, grey_print, small_cells, watched_network, blocks, small_file, long, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
         for name, case in cases:
             if not re.search(asked.only, name):
                 continue

@@ -1,7 +1,7 @@
 // From the colour of the paper, which is 0, to the most: lightness changes all the way in one direction, so that a scale
 // can be read without its hues. Positive numbers go over blue, negative ones over orange; they are hatched, too, where a
 // cell has room for that. Cells of few dots have none: `lightness` puts 0 in the middle, and positive numbers take from
-// it what negative ones add, which a grey print keeps.
+// it what negative ones add, which a grey print keeps. What has both signs and small cells gets it without being asked.
 const kScales = {
   light: {
     positive: [[255, 255, 255], [198, 222, 240], [120, 178, 219], [38, 119, 181], [8, 66, 128], [4, 26, 62]],
@@ -15,8 +15,8 @@ const kScales = {
 
 const kLightnessScales = {
   light: {
-    positive: [[140, 140, 140], [88, 112, 138], [42, 78, 130], [14, 46, 104], [8, 26, 62], [2, 8, 26]],
-    negative: [[140, 140, 140], [176, 160, 136], [212, 184, 140], [238, 208, 160], [250, 232, 200], [255, 250, 238]],
+    positive: [[164, 164, 164], [112, 140, 172], [58, 102, 156], [20, 62, 122], [8, 32, 74], [2, 10, 30]],
+    negative: [[164, 164, 164], [200, 178, 144], [228, 194, 140], [246, 214, 160], [253, 235, 204], [255, 250, 238]],
   },
   dark: {
     positive: [[112, 112, 112], [120, 146, 170], [136, 178, 214], [166, 206, 238], [204, 228, 248], [244, 250, 255]],
@@ -32,8 +32,16 @@ const kCurves = {
 };
 const kCurveNames = { linear: "linear", root: "square root", decades: "four decades" };
 
-// share of the most; look.signs: "hue" or "lightness".
-function colourOf(share, negative, theme, signs = look.signs) {
+const kLeastHatched = 4;  // dots along a cell
+
+// "hue" or "lightness" for cells of so many dots; paper has fewer of them than the screen.
+function signsOf(signed, side) {
+  if (look.signs !== "automatic") return look.signs;
+  return signed && side < (matchMedia("print").matches ? 2 : 1) * kLeastHatched ? "lightness" : "hue";
+}
+
+// share of the most; signs: "hue" or "lightness".
+function colourOf(share, negative, theme, signs) {
   const stops = (signs === "lightness" ? kLightnessScales : kScales)[theme][negative ? "negative" : "positive"];
   const place = Math.min(Math.max(share, 0), 1) * (stops.length - 1), below = Math.min(Math.floor(place), stops.length - 2);
   return stops[below].map((from, i) => Math.round(from + (stops[below + 1][i] - from) * (place - below)));
@@ -45,12 +53,12 @@ function greyOf([red, green, blue]) { return .3 * red + .59 * green + .11 * blue
 function hatchOn(colour) { return greyOf(colour) > 110 ? "rgba(0,0,0,.55)" : "rgba(255,255,255,.7)"; }
 
 // One colour for each of the 65536 values that a cell may have.
-function palette(matrix, share, theme) {
+function palette(matrix, share, theme, signs) {
   const colours = new Uint32Array(65536), step = (matrix.high - matrix.low) / 65535;
   const view = new Uint8ClampedArray(colours.buffer);
   for (let i = 0; i < 65536; ++i) {
     const value = matrix.low + step * i;
-    view.set([...colourOf(share(value), value < 0, theme), 255], 4 * i);
+    view.set([...colourOf(share(value), value < 0, theme, signs), 255], 4 * i);
   }
   return colours;
 }

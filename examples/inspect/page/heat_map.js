@@ -4,8 +4,6 @@
 const kHelp = "Ctrl and the wheel, two fingers or + and − zoom (the wheel alone does on a map that was clicked); dragging " +
   "moves; a double click or 0 shows all. Arrows go from cell to cell, Enter or a click keeps one, Escape lets it go.";
 
-const kLeastHatched = 4;  // dots along a cell
-
 class HeatMaps {
   // look: {curve, sign, shared}, which the page's bar changes; told(cell or null): a cell is pointed at; before: the
   // place() of the maps that stood here, which is gone to.
@@ -19,7 +17,7 @@ class HeatMaps {
     this.kept = null;  // a cell that stays when the pointer leaves
     if (before) Object.assign(this, before, { cell: before.kept });
     this.maps = matrices.map(matrix => this.#addMap(parent, matrix));
-    this.watcher = new ResizeObserver(() => this.draw());
+    this.watcher = new ResizeObserver(() => this.#resized());
     for (const map of this.maps) this.watcher.observe(map.figure);
     this.paint();
   }
@@ -75,12 +73,24 @@ class HeatMaps {
     return kCurves[this.look.curve](Math.max(0, Math.abs(value) - start) / (top - start));
   }
 
+  // How signs are told: by the size that cells have when all are shown, so that zooming changes no colours.
+  #signs(map) {
+    const { w, h } = this.#layout(map), top = this.#top(map.matrix);
+    return signsOf(this.#alike(map.matrix).some(matrix => matrix.low < -top / 2000), Math.min(w, h) / this.scale);
+  }
+
+  #resized() {
+    if (this.maps.some(map => map.signs !== this.#signs(map))) this.paint();
+    else this.draw();
+  }
+
   // The picture of all cells, once for each choice of colours.
   paint() {
     const theme = themeNow();
     for (const map of this.maps) {
       const { matrix } = map, top = this.#top(matrix), start = this.#start(matrix);
-      const colours = palette(matrix, value => this.#share(value, top, start), theme);
+      map.signs = this.#signs(map);
+      const colours = palette(matrix, value => this.#share(value, top, start), theme, map.signs);
       const image = new ImageData(matrix.columns, matrix.rows), pixels = new Uint32Array(image.data.buffer);
       for (let i = 0; i < pixels.length; ++i) pixels[i] = colours[matrix.cells[i]];
       map.picture = new OffscreenCanvas(matrix.columns, matrix.rows);
@@ -115,8 +125,8 @@ class HeatMaps {
     c.imageSmoothingQuality = "high";
     c.drawImage(picture, margin - this.left * w, margin - this.top * h, this.columns * w, this.rows * h);
     const shown = this.#shown(at);
-    if (Math.min(w, h) >= kLeastHatched) this.#hatchNegative(c, matrix, shown, at);
-    if (w >= 40 && h >= 16) this.#writeNumbers(c, matrix, shown, at);
+    if (Math.min(w, h) >= kLeastHatched) this.#hatchNegative(c, map, shown, at);
+    if (w >= 40 && h >= 16) this.#writeNumbers(c, map, shown, at);
     c.restore();
     c.fillStyle = style.color;
     c.strokeStyle = style.getPropertyValue("--soft");
@@ -153,14 +163,14 @@ class HeatMaps {
       for (let k = shown.columns[0]; k < shown.columns[1]; ++k) visit(r, k);
   }
 
-  #hatchNegative(c, matrix, shown, { margin, w, h }) {
-    if (this.look.sign > 0 || this.look.signs === "lightness" || matrix.low >= 0) return;
+  #hatchNegative(c, { matrix, signs }, shown, { margin, w, h }) {
+    if (this.look.sign > 0 || signs === "lightness" || matrix.low >= 0) return;
     const paths = new Map(), top = this.#top(matrix), theme = themeNow();  // colour of the lines: where they are
     this.#each(shown, (row, column) => {
       const value = matrix.at(row, column);
       if (!(value < -top / 2000)) return;
       const x = margin + (column - this.left) * w, y = margin + (row - this.top) * h;
-      const ink = hatchOn(colourOf(this.#share(value, top), true, theme));
+      const ink = hatchOn(colourOf(this.#share(value, top), true, theme, signs));
       if (!paths.has(ink)) paths.set(ink, new Path2D());
       paths.get(ink).moveTo(x, y + h);
       paths.get(ink).lineTo(x + w, y);
@@ -171,12 +181,12 @@ class HeatMaps {
     }
   }
 
-  #writeNumbers(c, matrix, shown, { margin, w, h }) {
+  #writeNumbers(c, { matrix, signs }, shown, { margin, w, h }) {
     c.textAlign = "center";
     c.textBaseline = "middle";
     const theme = themeNow(), top = this.#top(matrix), start = this.#start(matrix);
     this.#each(shown, (row, column) => {
-      const value = matrix.at(row, column), colour = colourOf(this.#share(value, top, start), value < 0, theme);
+      const value = matrix.at(row, column), colour = colourOf(this.#share(value, top, start), value < 0, theme, signs);
       c.fillStyle = greyOf(colour) > 130 ? "#000" : "#fff";
       c.fillText(numberText(value), margin + (column - this.left + .5) * w, margin + (row - this.top + .5) * h, w - 3);
     });
@@ -222,16 +232,16 @@ class HeatMaps {
   }
 
   #drawKey(map) {
-    const { key, matrix } = map, width = key.clientWidth, theme = themeNow(), top = this.#top(matrix);
+    const { key, matrix, signs } = map, width = key.clientWidth, theme = themeNow(), top = this.#top(matrix);
     if (width === 0) return;
     const c = this.#context(key, width, 12), signed = this.maps.some(other => other.matrix.scale === matrix.scale && other.matrix.low < 0);
     const start = this.#start(matrix), low = signed && (this.look.shared || matrix.low < 0) ? -top : start;
     for (let x = 0; x < width; ++x) {
       const value = low + (top - low) * x / Math.max(1, width - 1);
-      const colour = colourOf(this.#share(value, top, start), value < 0, theme);
+      const colour = colourOf(this.#share(value, top, start), value < 0, theme, signs);
       c.fillStyle = `rgb(${colour})`;
       c.fillRect(x, 0, 1.5, 12);
-      if (value >= 0 || this.look.signs === "lightness" || this.look.sign > 0) continue;
+      if (value >= 0 || signs === "lightness" || this.look.sign > 0) continue;
       c.fillStyle = hatchOn(colour);
       c.fillRect(x, 10 - 2 * (x % 6), 1, 3);  // rising lines
     }
@@ -242,7 +252,9 @@ class HeatMaps {
   // How negative numbers can be told.
   #signText(map) {
     const ways = themeNow() === "dark" ? ["darker", "lighter"] : ["lighter", "darker"];
-    if (this.look.signs === "lightness") return ` Negative numbers are ${ways[0]} than 0, positive ones ${ways[1]}.`;
+    if (map.signs === "lightness")
+      return ` Negative numbers are ${ways[0]} than 0, which is a middle grey, positive ones ${ways[1]}` +
+        `${this.look.signs === "automatic" ? ", as cells are too small to hatch" : ""}.`;
     const { w, h } = this.#layout(map);
     return Math.min(w, h) >= kLeastHatched ? " Negative numbers are hatched."
       : " Cells are too small to hatch: in grey, “Signs by lightness” tells negative numbers.";

@@ -38,7 +38,7 @@ function showBar() {
     addChoice(bar, "A cell is the", ["mean", "largest"], hows.indexOf(look.how), i => change({ how: hows[i] }, true));
   if (data.pictures.some(picture => picture.cells.some(cells => cells.low < 0))) {
     addChoice(bar, "Show", ["both signs", "+", "−"], signs.indexOf(look.sign), i => change({ sign: signs[i] }));
-    addChoice(bar, "Signs by", ["hue", "lightness"], look.signs === "hue" ? 0 : 1, i => change({ signs: ["hue", "lightness"][i] }));
+    addChoice(bar, "Signs by", kSigns, kSigns.indexOf(look.signs), i => change({ signs: kSigns[i] }));
   }
   if (data.pictures.some(picture => picture.cells.some(cells => cells.low > 0)))
     addChoice(bar, "Colours start at", ["0", "the least"], look.start === "zero" ? 0 : 1, i => change({ start: ["zero", "least"][i] }));

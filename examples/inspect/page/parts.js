@@ -42,7 +42,8 @@ function addSection(parent, section) {
 }
 
 // How pictures look, which the bar changes; and those that stand on the page.
-const look = { curve: "root", sign: 0, signs: "hue", start: "zero", shared: true, how: "mean" };
+const look = { curve: "root", sign: 0, signs: "automatic", start: "zero", shared: true, how: "mean" };
+const kSigns = ["automatic", "hue", "lightness"];
 const shownMaps = new Set();
 const lastPlaces = new Map();  // subject of maps: where the reader was in them; so that heads are compared at one place
 const lastChosen = new Map();  // label of a choice: which
@@ -120,7 +121,7 @@ function nextLine(spans, i, down) {
 function addImageValues(parent, values, unit, most) {
   const box = add(parent, "div", { class: "pictures" });
   addPixels(box, "the input", i => [0, 1, 2].map(() => data.image.grey[i]), i => data.details[position(i)]);
-  addPixels(box, unit, i => colourOf(Math.sqrt(Math.abs(values[position(i)]) / most), false, themeNow()),
+  addPixels(box, unit, i => colourOf(Math.sqrt(Math.abs(values[position(i)]) / most), false, themeNow(), "hue"),
     i => `${data.details[position(i)]}, ${unit}: ${numberText(values[position(i)])}`);
 }
 

@@ -38,8 +38,8 @@ class RowPanel {
     addPixels(box, "the input", i => [0, 1, 2].map(() => data.image.grey[i]), i => data.details[position(i)]);
     this.pictures = this.lists.map(({ matrix }) => addPixels(box, `its row: ${matrix.title.toLowerCase()}`,
       pixel => this.#colour(matrix, pixel), pixel => `${data.details[position(pixel)]}: ${numberText(this.#value(matrix, pixel))}`,
-      { negative: pixel => look.signs !== "lightness" && this.#value(matrix, pixel) < 0, outlined: () => this.#query(matrix) }));
-    add(parent, "p", { class: "soft" }, "The frame in a row's picture is the query itself; its strongest key has the strongest colour. Negative numbers are hatched; with Signs by lightness they lie on the other side of a middle grey.");
+      { negative: pixel => this.#signs(matrix) === "hue" && this.#value(matrix, pixel) < 0, outlined: () => this.#query(matrix) }));
+    add(parent, "p", { class: "soft" }, "The frame in a row's picture is the query itself; its strongest key has the strongest colour. Negative numbers are hatched; with Signs by lightness, and where pixels are too small to hatch, 0 is a middle grey and they lie on its other side.");
   }
 
   // Its pixels; none where the query is a token of the model's own.
@@ -53,12 +53,16 @@ class RowPanel {
     return this.row === undefined ? 0 : matrix.at(this.row, Math.floor(position(pixel) / matrix.across.block));
   }
 
+  // Pixels of the page, as style.css has it, for each one of the image.
+  #signs(matrix) { return signsOf(matrix.low < 0, 256 / data.image.columns); }
+
   #colour(matrix, pixel) {
-    if (this.row === undefined) return colourOf(0, false, themeNow());
+    const signs = this.#signs(matrix);
+    if (this.row === undefined) return colourOf(0, false, themeNow(), signs);
     let most = 0;
     for (let k = 0; k < matrix.columns; ++k) most = Math.max(most, Math.abs(matrix.at(this.row, k)));
     const value = this.#value(matrix, pixel);
-    return colourOf(Math.sqrt(Math.abs(value) / (most || 1)), value < 0, themeNow());
+    return colourOf(Math.sqrt(Math.abs(value) / (most || 1)), value < 0, themeNow(), signs);
   }
 }
 
