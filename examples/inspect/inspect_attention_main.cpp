@@ -19,15 +19,14 @@ int inspect_attention(const std::vector<std::string>& args) {
   Subject subject = open_subject(options);
   PageData page = page_data(subject);
   if (!options.matrices.empty()) write_matrices(options.matrices, page.matrices);
-  const auto [html, keeps_limit] = finished_page(std::move(page), static_cast<std::size_t>(options.megabytes * 1e6));
+  const FinishedPage finished = finished_page(std::move(page), static_cast<std::size_t>(options.megabytes * 1e6));
   AtomicFile file(options.out);
-  file.write(html);
+  file.write(finished.html);
   file.commit();
-  std::cout << options.out << ": " << with_unit(static_cast<double>(html.size())) << "B";
-  if (!keeps_limit)
-    std::cout << ", which is more than --megabytes " << digits(options.megabytes)
-              << ": so many heads cannot be shown in less";
-  std::cout << "; open it in any browser\n";
+  std::cout << options.out << ": " << with_unit(static_cast<double>(finished.html.size()))
+            << "B; open it in any browser\n";
+  if (!finished.keeps_limit)
+    std::cout << "That is " << over_limit_text(finished, options.megabytes, options.saved.run.empty()) << ".\n";
   return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "subquad/examples/inspect/page_data.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "subquad/core/safetensors.h"
@@ -190,6 +191,32 @@ std::string with_pictures(const PageData& page, Index block, const std::string& 
   return inspect::page(data);
 }
 
+// The numbers of all pictures that stand in a record.
+void collect_pictures(const Json& record, std::vector<std::size_t>& numbers) {
+  if (record.is_object() && record.contains("groups"))
+    for (const Json& group : record.at("groups"))
+      for (const Json& number : group) numbers.push_back(number.get<std::size_t>());
+  if (record.is_structured())
+    for (const Json& inner : record) collect_pictures(inner, numbers);
+}
+
+std::vector<FinishedPage::Share> shares(const PageData& page, Index block) {
+  const Json pictures = page.pictures.records(block), &data = page.data;
+  std::vector<FinishedPage::Share> all = {
+      {.of = "the page's program and style", .rest = bytes_beside({{"title", ""}})},
+      {.of = "the input's gradients and the costs", .rest = data.at("sections").dump().size()}};
+  for (std::size_t l = 0; l < data.at("layers").size(); ++l) {
+    FinishedPage::Share& layer = all.emplace_back();
+    layer.of = cat("layer ", l + 1);
+    layer.rest = data.at("layers")[l].dump().size();
+    std::vector<std::size_t> numbers;
+    collect_pictures(data.at("layers")[l], numbers);
+    for (const std::size_t number : numbers) layer.pictures += pictures[number].dump().size();
+  }
+  std::ranges::stable_sort(all, std::greater<>(), &FinishedPage::Share::bytes);
+  return all;
+}
+
 }  // namespace
 
 FinishedPage finished_page(PageData page, std::size_t bytes) {
@@ -209,7 +236,29 @@ FinishedPage finished_page(PageData page, std::size_t bytes) {
                (page.pictures.longest() + block - 1) / block, " cells along the positions");
   };
   html = with_pictures(page, block, too_large(html.size()));
-  return {with_pictures(page, block, too_large(html.size())), false};  // with the size that it has with this text
+  html = with_pictures(page, block, too_large(html.size()));  // with the size that it has with this text
+  return {html, false, shares(page, block)};
+}
+
+std::string over_limit_text(const FinishedPage& page, double megabytes, bool fresh) {
+  constexpr std::size_t kMostNamed = 4;
+  std::string said =
+      cat("more than --megabytes ", digits(megabytes), ", although pictures and curves are as coarse as they may be: ");
+  std::size_t rest = 0;
+  for (std::size_t i = 0; i < page.shares.size(); ++i) {
+    const FinishedPage::Share& share = page.shares[i];
+    if (i >= kMostNamed) {
+      rest += share.bytes();
+      continue;
+    }
+    said += cat(i > 0 ? ", " : "", share.of, " ", size_text(share.bytes()));
+    if (share.pictures > 0)
+      said += cat(" (pictures ", size_text(share.pictures), ", tables and curves ", size_text(share.rest), ")");
+  }
+  if (rest > 0) said += cat(", all else ", size_text(rest));
+  const double enough = std::ceil(static_cast<double>(page.html.size()) / 1e6 * 10.5) / 10;
+  said += cat("; --megabytes ", digits(enough), " leaves room");
+  return said + (fresh ? ", and a model of fewer --layers or --heads needs less" : "");
 }
 
 void write_matrices(const std::string& path, const std::vector<LayerMatrices>& matrices) {

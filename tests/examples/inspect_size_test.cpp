@@ -15,20 +15,46 @@ TEST_SUITE_BEGIN("cpu");
 TEST_CASE("inspect page: a file keeps to its size, down to blocks of everything") {
   Subject subject = fresh({"--attention", "nystrom", "--landmarks", "4"});
   for (const double megabytes : {15.0, 0.2, 0.1}) {
-    const auto [html, keeps_limit] = finished_page(page_data(subject), static_cast<std::size_t>(1e6 * megabytes));
+    const auto [html, keeps_limit, shares] =
+        finished_page(page_data(subject), static_cast<std::size_t>(1e6 * megabytes));
     CHECK(keeps_limit);
+    CHECK(shares.empty());
     CHECK_LE(static_cast<double>(html.size()), 1e6 * megabytes);
   }
 }
 
 TEST_CASE("inspect page: a file that cannot keep to its size says so, and still shows something") {
   Subject subject = fresh({"--attention", "nystrom", "--landmarks", "4"});
-  const auto [html, keeps_limit] = finished_page(page_data(subject), 1000);
+  const auto [html, keeps_limit, shares] = finished_page(page_data(subject), 1000);
   CHECK_FALSE(keeps_limit);
   const Json data = data_of(html);
   CHECK_NE(data.at("facts").dump().find("is larger than the 1 kB that were asked for"), std::string::npos);
   const Json& rows = data.at("pictures")[0].at("rows");
   CHECK_GT(rows.at("count").get<Index>(), 4 * rows.at("block").get<Index>());
+}
+
+TEST_CASE("inspect page: of a file that is too large it is said what takes how much, and which size would do") {
+  Subject subject = fresh({"--attention", "nystrom", "--landmarks", "4", "--layers", "3", "--heads", "4"});
+  const FinishedPage page = finished_page(page_data(subject), 100'000);
+  REQUIRE_FALSE(page.keeps_limit);
+  std::size_t sum = 0, last = page.html.size();
+  for (const auto& share : page.shares) {
+    CAPTURE(share.of);
+    CHECK_LE(share.bytes(), last);
+    sum += last = share.bytes();
+    CHECK_EQ(share.pictures > 0, share.of.starts_with("layer "));
+  }
+  CHECK_EQ(page.shares.size(), 5);
+  CHECK_EQ(static_cast<double>(sum), doctest::Approx(static_cast<double>(page.html.size())).epsilon(.02));
+  const std::string said = over_limit_text(page, .1, true);
+  CAPTURE(said);
+  CHECK(said.starts_with("more than --megabytes 0.1, although"));
+  CHECK_NE(said.find("layer 3 "), std::string::npos);
+  CHECK_NE(said.find("the page's program and style "), std::string::npos);
+  CHECK_NE(said.find("fewer --layers or --heads"), std::string::npos);
+  CHECK_EQ(over_limit_text(page, .1, false).find("--layers"), std::string::npos);
+  const std::size_t option = said.find("; --megabytes ") + 14;
+  CHECK(finished_page(page_data(subject), static_cast<std::size_t>(1e6 * std::stod(said.substr(option)))).keeps_limit);
 }
 
 TEST_CASE("inspect page: long curves are means, least and largest values of pieces") {
