@@ -10,7 +10,8 @@
 // device, and until then the sample has the loss NaN (of which optimisers make no step) and the gradient 0. A sample
 // whose own logit is -inf has the loss +inf; one whose logits are all -inf has the loss +inf and the gradient 0.
 // Deterministic: one writer per row. Reads logits once from memory and writes dlogits once: 8 bytes per float32
-// element.
+// element. On a CPU dlogits of more than 64 classes and of 32 MiB or more is written past the caches, the gradient of
+// backward from 8 MiB on, where a row is whole lines of 64 bytes.
 #pragma once
 
 #include "subquad/core/tensor.h"

@@ -85,6 +85,37 @@ TEST_CASE("cross_entropy_grad scales each row") {
   });
 }
 
+// As large as what goes past the caches: 34 MiB of gradients, the same rows over and over.
+TEST_CASE("cross_entropy of many large rows is that of a few") {
+  if (!device().is_cpu()) return;
+  constexpr Index kFew = 2048, kTimes = 17, kClasses = 256;
+  Tensor few = uniform({kFew, kClasses}, kFloat32, -8, 8, 11);
+  Tensor impossible = few.select(0, 77);
+  fill(impossible, -kInfinity);
+  const Tensor few_labels = labels_for(kFew, kClasses), few_up = normal({kFew}, kFloat32, 1);
+  Tensor many = empty({kTimes * kFew, kClasses}, kFloat32, kCpu), labels = empty({kTimes * kFew}, kInt64, kCpu);
+  Tensor up = empty({kTimes * kFew}, kFloat32, kCpu);
+  const auto part = [](const Tensor& of, Index i) { return of.slice(0, i * kFew, (i + 1) * kFew); };
+  for (Index i = 0; i < kTimes; ++i) {
+    Tensor to = part(many, i), labels_to = part(labels, i), up_to = part(up, i);
+    copy(few, to);
+    copy(few_labels, labels_to);
+    copy(few_up, up_to);
+  }
+  for_each_simd_target([&] {
+    const kernels::CrossEntropy want = kernels::cross_entropy(few, few_labels, true);
+    const kernels::CrossEntropy got = kernels::cross_entropy(many, labels, true);
+    const Tensor want_grad = kernels::cross_entropy_grad(few_up, want.dlogits);
+    const Tensor got_grad = kernels::cross_entropy_grad(up, got.dlogits);
+    for (Index i = 0; i < kTimes; ++i) {
+      CAPTURE(i);
+      CHECK(same_bits(part(got.losses, i), want.losses));
+      CHECK(same_bits(part(got.dlogits, i), want.dlogits));
+      CHECK(same_bits(part(got_grad, i), want_grad));
+    }
+  });
+}
+
 // With more columns of `value` on the right.
 Tensor widened(const Tensor& t, Index columns, double value) {
   Tensor out = full({t.dim(0), columns}, value, t.dtype(), t.device());
