@@ -99,6 +99,21 @@ void copy(const Tensor& from, Tensor& to) {
   }
 }
 
+// Are its elements those of one piece of memory, whatever the order of its dimensions? Heads that lie between each
+// other are, [B, H, N, E] in memory as [B, N, H, E].
+bool without_gaps(const Tensor& t) {
+  Index covered = 1;
+  for (bool grows = true; grows;) {
+    grows = false;
+    for (int d = 0; d < t.rank(); ++d)
+      if (t.dim(d) > 1 && t.strides()[d] == covered) {
+        covered *= t.dim(d);
+        grows = true;
+      }
+  }
+  return covered == t.size() || t.size() == 0;
+}
+
 // Zeros, which most fills write, go by memset: it uses the widest stores of the processor, a loop those of the
 // baseline.
 template <class T>
@@ -114,7 +129,7 @@ void fill(Tensor& out, double value) {
   visit_any(out.dtype(), [&]<class T>(Type<T>) {
     const T element = convert<T>(value);
     T* target = out.data<T>();
-    if (out.is_contiguous()) {
+    if (without_gaps(out)) {
       parallel_chunks(out.size(), Index{1} << 18, 1,
                       [&](Index begin, Index end) { fill_run(target + begin, end - begin, element); });
     } else {

@@ -239,5 +239,17 @@ TEST_CASE("fill writes zeros over what was there, and keeps the sign of a negati
   CHECK(std::signbit(t.data<float>()[36]));
 }
 
+TEST_CASE("fill of dimensions in any order writes no gap between them") {
+  const Tensor memory = full({2, 3, 4, 5}, 5, kFloat32, kCpu);
+  Tensor all = memory.transpose(1, 2).transpose(0, 3), some = memory.slice(2, 1, 3).transpose(1, 2);
+  Tensor every_other = memory.slice(3, 0, 5, 2).transpose(0, 1);
+  fill(every_other, 7);
+  for (Index i = 0; i < 120; ++i) CHECK(memory.data<float>()[i] == (i % 5 % 2 == 0 ? 7 : 5));
+  fill(all, 0);
+  for (Index i = 0; i < 120; ++i) CHECK(memory.data<float>()[i] == 0);
+  fill(some, 3);
+  for (Index i = 0; i < 120; ++i) CHECK(memory.data<float>()[i] == (i / 5 % 4 == 1 || i / 5 % 4 == 2 ? 3 : 0));
+}
+
 }  // namespace
 }  // namespace subquad
