@@ -409,11 +409,13 @@ void top_k_grad(const Tensor& dvalues, const Tensor& indices, Tensor& dx) {
     const Index* at = indices.data<Index>();
     T* to = dx.data<T>();
     std::fill_n(to, dx.size(), T(0));
-    for (Index i = 0; i < indices.size(); ++i) {
-      if (at[i] < 0 || at[i] >= width)
-        throw Error(cat("top_k_grad: indices holds ", at[i], ", expected 0 to ", width - 1));
-      to[i / k * width + at[i]] += up[i];
-    }
+    const Index rows = k == 0 ? 0 : indices.size() / k;
+    for (Index row = 0; row < rows; ++row, up += k, at += k, to += width)
+      for (Index s = 0; s < k; ++s) {
+        if (at[s] < 0 || at[s] >= width)
+          throw Error(cat("top_k_grad: indices holds ", at[s], ", expected 0 to ", width - 1));
+        to[at[s]] += up[s];
+      }
   });
 }
 
