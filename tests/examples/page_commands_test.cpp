@@ -24,6 +24,7 @@ const fs::path kRoot = SUBQUAD_SOURCE_DIR;
 
 // Commands that take long as they are shown get further options here.
 const std::string kShortRun = " --steps 4 --evaluate-every 2 --batch-size 4";
+const std::string kShortLearning = " --steps 4 --evaluate-every 4 --test-items 40";
 const std::map<std::string, std::string> kShortened = {
     {"bash examples/quickstart.sh", " --help"},  // .ci/run runs it
     {"build/release/bin/make_data --task listops --out data/listops --seed 1", " --count 400 --max-length 60"},
@@ -38,12 +39,36 @@ const std::map<std::string, std::string> kShortened = {
      "--out runs/first",
      kShortRun},
     {"build/release/bin/compare_attention --out compared", " --quick"},
-    {"build/release/bin/adding_problem --length 128 --protocol cdil", " --steps 4 --evaluate-every 4 --test-items 40"}};
+    {"build/release/bin/train_lra --preset examples/lra/presets/listops/$attention-short.toml --data data/listops "
+     "--out "
+     "runs/listops-$attention",
+     kShortRun},
+    {"build/release/bin/adding_problem --length 128 --protocol cdil", kShortLearning},
+    {"build/release/bin/adding_problem --task adding --length 128 --protocol chord", kShortLearning},
+    {"build/release/bin/adding_problem --task order --length 128 --protocol cdil", kShortLearning}};
+
+// Commands in whose place others are run. Those that test all there is cannot be run by one of the tests: of these the
+// script is read, and .ci/run runs them.
+const std::map<std::string, std::string> kReplaced = {
+    {"bash tests/run.sh", "bash -n tests/run.sh"},
+    {"bash tests/run.sh --only attention", "bash -n tests/run.sh"},
+    {"bash tests/run.sh --only golden", "bash -n tests/run.sh"},
+    {"bash tests/run.sh --only simt", "bash -n tests/run.sh"},
+    {"bash tests/run.sh --only inspect", "bash -n tests/run.sh"},
+    {"bash tests/run.sh --asan", "bash -n tests/run.sh"},
+    {"bash .ci/run", "bash -n .ci/run"},
+    {"build/release/bin/adding_problem --task $task --length $length --protocol $links --steps $steps",
+     "build/release/bin/adding_problem --task $task --length 16 --protocol $links --steps $((steps / 2000))"
+     " --evaluate-every 2 --test-items 10"}};
 
 std::string shortened(const std::string& line) {
-  const std::size_t end = line.find_last_not_of(' ', line.find(" #")) + 1;
-  const auto found = kShortened.find(line.substr(0, end));
-  return found == kShortened.end() ? line : found->first + found->second + line.substr(end);
+  const std::size_t begin = std::min(line.find_first_not_of(' '), line.size());
+  const std::size_t end = std::max(begin, line.find_last_not_of(' ', line.find(" #")) + 1);
+  const std::string command = line.substr(begin, end - begin);
+  if (const auto found = kReplaced.find(command); found != kReplaced.end())
+    return line.substr(0, begin) + found->second + line.substr(end);
+  const auto found = kShortened.find(command);
+  return found == kShortened.end() ? line : line.substr(0, end) + found->second + line.substr(end);
 }
 
 // The page as a script: its ```sh blocks, every other line empty, so that line numbers are the page's.
@@ -81,7 +106,7 @@ Ran run_script(const std::string& script) {
   const fs::path root = folder / "root";
   fs::create_directories(root / "build" / "release");
   fs::create_symlink(SUBQUAD_BIN_DIR, root / "build" / "release" / "bin");
-  for (const char* name : {"core", "kernels", "autograd", "nn", "examples", "tests", "bench", "cmake"})
+  for (const char* name : {"core", "kernels", "autograd", "nn", "examples", "tests", "bench", "cmake", ".ci"})
     fs::create_symlink(kRoot / name, root / name);
   test::write_text(folder / "script", script);
   const std::string command = cat("cd '", root.string(), "' && timeout 600 bash ../script > ../text 2>&1 < /dev/null");
@@ -90,9 +115,15 @@ Ran run_script(const std::string& script) {
 }
 
 std::vector<fs::path> pages_with_commands() {
-  std::vector<fs::path> pages = {"examples/README.md",         "examples/playground/README.md",
-                                 "examples/inspect/README.md", "examples/compare/README.md",
-                                 "autograd/engine.md",         "kernels/cuda.md"};
+  std::vector<fs::path> pages = {"README.md",
+                                 "tests/README.md",
+                                 "examples/README.md",
+                                 "examples/adding_problem/README.md",
+                                 "examples/playground/README.md",
+                                 "examples/inspect/README.md",
+                                 "examples/compare/README.md",
+                                 "autograd/engine.md",
+                                 "kernels/cuda.md"};
   for (const auto& entry : fs::directory_iterator(kRoot / "nn" / "attention"))
     if (entry.path().extension() == ".md") pages.push_back(fs::relative(entry.path(), kRoot));
   std::sort(pages.begin(), pages.end());
@@ -116,6 +147,18 @@ TEST_CASE("page commands: a command that fails is found, with its line") {
   CHECK_EQ(bad.text.find("after"), std::string::npos);
   CHECK_EQ(shortened("bash examples/quickstart.sh    # here"), "bash examples/quickstart.sh --help    # here");
   CHECK_EQ(shortened("bash examples/quickstart.sh --steps 5"), "bash examples/quickstart.sh --steps 5");
+  CHECK_EQ(shortened("  bash .ci/run   # all"), "  bash -n .ci/run   # all");
+  CHECK_EQ(shortened("  "), "  ");
+  CHECK_EQ(shortened(""), "");
+}
+
+// A command that is no longer shown, or not in these words, would be run at full length, or not at all.
+TEST_CASE("page commands: every command that is made short, or replaced, stands on a page") {
+  std::string all;
+  for (const fs::path& page : pages_with_commands()) all += test::read_text(kRoot / page);
+  for (const auto& [command, _] : kShortened) CHECK_MESSAGE(all.find(command) != std::string::npos, command);
+  for (const auto& [command, _] : kReplaced) CHECK_MESSAGE(all.find(command) != std::string::npos, command);
+  CHECK_NE(test::read_text(kRoot / ".ci" / "run").find("tests/run.sh"), std::string::npos);
 }
 
 TEST_CASE("page commands: every command of the pages that teach ends well") {
