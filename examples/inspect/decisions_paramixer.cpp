@@ -124,18 +124,31 @@ std::vector<Json> paramixer_decisions(const DecisionInput& in) {
   const std::vector<Index> real = mixed_positions(in.layer, in.config.paramixer.mix_padding);
   const FactorSpectra spectra = factor_spectra(in);
   const nn::MixResidual residual = in.config.paramixer.residual;
+  const Tensor size = only_size(weights.dim(1), weights.dim(1));
   std::vector<Choice> factors;
   for (std::size_t m = 0; m < links.size(); ++m) {
     const Tensor w = weights.select(0, static_cast<Index>(m)).contiguous();
-    const Tensor product = attention.partial_matrix(in.layer.in, static_cast<Index>(m) + 1).to(kCpu);
-    const Index matrix = in.pictures.add({cat("factor", m + 1), cat("Factor ", m + 1, ": W", m + 1),
-                                          cat(count_of(links[m].count(), "link"), " a row",
-                                              residual == nn::MixResidual::running ? "; the residual adds I." : "."),
-                                          "factor", factor_matrix(w, links[m], real), kQueries, kKeys});
+    const Index matrix =
+        in.pictures.add({.id = cat("factor", m + 1),
+                         .title = cat("Factor ", m + 1, ": W", m + 1),
+                         .about = cat(count_of(links[m].count(), "link"), " a row",
+                                      residual == nn::MixResidual::running ? "; the residual adds I." : "."),
+                         .scale = "factor",
+                         .values = size,
+                         .rows = kQueries,
+                         .columns = kKeys,
+                         .make = [=, these = links[m]] { return factor_matrix(w, these, real); }});
     const Index sofar = in.pictures.add(
-        {cat("product", m + 1),
-         factors.empty() ? std::string("The first factor") : cat("The first ", factors.size() + 1, " factors"),
-         sofar_text(residual), "product", product.select(0, 0).select(0, 0), kQueries, kKeys});
+        {.id = cat("product", m + 1),
+         .title = factors.empty() ? std::string("The first factor") : cat("The first ", factors.size() + 1, " factors"),
+         .about = sofar_text(residual),
+         .scale = "product",
+         .values = size,
+         .rows = kQueries,
+         .columns = kKeys,
+         .make = [&attention, data = in.layer.in, count = static_cast<Index>(m) + 1] {
+           return attention.partial_matrix(data, count).to(kCpu).select(0, 0).select(0, 0);
+         }});
     const Index list = in.pictures.add({cat("links", m + 1),
                                         "Its weights",
                                         "A column for each link.",

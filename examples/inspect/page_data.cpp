@@ -9,6 +9,7 @@
 #include "subquad/examples/inspect/curves.h"
 #include "subquad/examples/inspect/decisions.h"
 #include "subquad/examples/inspect/page.h"
+#include "subquad/examples/inspect/room.h"
 #include "subquad/examples/lra/report/html.h"
 
 namespace subquad::inspect {
@@ -138,6 +139,7 @@ void add_image(const PositionNames& names, Json& data) {
 
 PageData page_data(Subject& subject) {
   const Sight sight = look(subject.learner->model(), subject.batch, subject.part);
+  check_room(sight, subject.attention(), subject.gigabytes);
   const nn::AttentionInput& in = sight.layers[0].in;
   const PositionNames names =
       name_positions(subject.options.data.task, subject.question.parts[static_cast<std::size_t>(subject.part)],

@@ -51,6 +51,10 @@ constexpr double kRounding = 1e-5;
 
 }  // namespace
 
+Tensor only_size(Index rows, Index columns) {
+  return zeros({1, 1}, kFloat32, kCpu).expand({rows, columns});
+}
+
 Index Pictures::add(Picture picture) {
   if (picture.values.defined()) {
     if (picture.rows.cut) longest_ = std::max(longest_, picture.values.dim(0));
@@ -71,6 +75,7 @@ Index Pictures::add_difference(const Picture& frame, Index first, Index second) 
 }
 
 Tensor Pictures::values(const Kept& kept) const {
+  if (kept.picture.make) return kept.picture.make();
   if (!kept.minus) return kept.picture.values;
   return difference(all_[kept.minus->first].picture.values, all_[kept.minus->second].picture.values);
 }
@@ -124,11 +129,15 @@ Json Pictures::frame(const Picture& p, Index block) const {
 
 Json Pictures::records(Index block) const {
   std::vector<Json> made(all_.size());
+  const auto write = [&](std::size_t i) {
+    made[i] = frame(all_[i].picture, block);
+    made[i]["cells"] = cells(all_[i], block);
+  };
   parallel_for(std::ssize(all_), 1 << 20, [&](Index i) {
-    const Kept& kept = all_[static_cast<std::size_t>(i)];
-    Json& record = made[static_cast<std::size_t>(i)] = frame(kept.picture, block);
-    record["cells"] = cells(kept, block);
+    if (!all_[static_cast<std::size_t>(i)].picture.make) write(static_cast<std::size_t>(i));
   });
+  for (std::size_t i = 0; i < all_.size(); ++i)
+    if (all_[i].picture.make) write(i);  // all threads work on one
   Json records = Json::array();
   for (Json& record : made) records.push_back(std::move(record));
   return records;

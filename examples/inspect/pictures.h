@@ -1,4 +1,4 @@
-// The matrices of a page. All of them are kept as they were computed until the page is written; then sides along the
+// The matrices of a page. They are kept as they were computed, or made, until the page is written; then sides along the
 // input's positions are cut into blocks, the same for all, so large that the file keeps to its size. Where that is more
 // than one position, other sides, such as landmarks, are cut, too, if they would have more cells than the positions.
 //
@@ -6,6 +6,7 @@
 // stands for by no more than 1 / 131070 of that range.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "subquad/core/tensor.h"
@@ -30,8 +31,14 @@ struct Picture {
   std::string scale;   // pictures with the same one share their colours, where the reader wants them to
   Tensor values = {};  // [R, C] float32 on the CPU, any strides
   Side rows, columns;
+  // Where there is one, `values` only tell the size, and these are the numbers: made when the page is written, one
+  // after the other, and forgotten, so that many large matrices need not be kept. The model must still be there.
+  std::function<Tensor()> make = {};
   double least = 0;  // colours go up to at least this magnitude: what is less than rounding shall not look like much
 };
+
+// What stands in the place of a matrix that is made later: its size, in a few bytes.
+Tensor only_size(Index rows, Index columns);
 
 class Pictures {
  public:

@@ -9,15 +9,16 @@ namespace subquad::inspect {
 
 namespace {
 
-double one_number(View<const double, 2> a, Index top, Index left, const Blocks& blocks, Reduction reduction) {
-  const Index bottom = std::min(a.dim(0), top + blocks.rows), right = std::min(a.dim(1), left + blocks.columns);
-  double sum = 0, largest = a(top, left);
-  for (Index i = top; i < bottom; ++i)
+// Of all of the rows of `a`.
+double one_number(View<const double, 2> a, Index left, Index columns, Reduction reduction) {
+  const Index bottom = a.dim(0), right = std::min(a.dim(1), left + columns);
+  double sum = 0, largest = a(0, left);
+  for (Index i = 0; i < bottom; ++i)
     for (Index j = left; j < right; ++j) {
       sum += a(i, j);
       if (std::abs(a(i, j)) > std::abs(largest)) largest = a(i, j);
     }
-  return reduction == Reduction::largest ? largest : sum / static_cast<double>((bottom - top) * (right - left));
+  return reduction == Reduction::largest ? largest : sum / static_cast<double>(bottom * (right - left));
 }
 
 Index blocks_in(Index extent, Index block) {
@@ -31,14 +32,17 @@ Reduced reduced(const Tensor& matrix, const Blocks& blocks, Reduction reduction)
   if (blocks.rows < 1 || blocks.columns < 1)
     throw Error(
         cat("reduced: blocks are ", blocks.rows, " x ", blocks.columns, ", expected at least 1 row and column"));
-  const Tensor all = matrix.to(kCpu).to(kFloat64).contiguous();
-  const auto a = all.view<const double, 2>();
-  Reduced result{.values = {}, .blocks = blocks, .rows = a.dim(0), .columns = a.dim(1)};
-  result.values = empty({blocks_in(a.dim(0), blocks.rows), blocks_in(a.dim(1), blocks.columns)}, kFloat32, kCpu);
+  const Tensor all = matrix.to(kCpu);
+  const Index rows = all.dim(0), columns = all.dim(1);
+  Reduced result{.values = {}, .blocks = blocks, .rows = rows, .columns = columns};
+  result.values = empty({blocks_in(rows, blocks.rows), blocks_in(columns, blocks.columns)}, kFloat32, kCpu);
   const auto cell = result.values.view<float, 2>();
-  for (Index i = 0; i < cell.dim(0); ++i)
+  for (Index i = 0; i < cell.dim(0); ++i) {  // in float64 a few rows at a time: a copy of a large matrix has no room
+    const Tensor strip = all.slice(0, i * blocks.rows, std::min(rows, (i + 1) * blocks.rows)).to(kFloat64).contiguous();
     for (Index j = 0; j < cell.dim(1); ++j)
-      cell(i, j) = static_cast<float>(one_number(a, i * blocks.rows, j * blocks.columns, blocks, reduction));
+      cell(i, j) =
+          static_cast<float>(one_number(strip.view<const double, 2>(), j * blocks.columns, blocks.columns, reduction));
+  }
   const float *begin = result.values.data<float>(), *end = begin + result.values.size();
   if (begin == end) return result;
   const auto [low, high] = std::minmax_element(begin, end);

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
+#include <numeric>
+#include <span>
 
 #include "subquad/core/check.h"
 
@@ -10,53 +11,55 @@ namespace subquad::inspect {
 
 namespace {
 
-Tensor rows_of(const char* op, const Tensor& matrix) {  // float64 on the CPU
+// Row by row in float64: a copy of a large matrix has no room.
+template <class Visit>
+void each_row(const char* op, const Tensor& matrix, const Visit& visit) {
   check_rank(op, "matrix", matrix, 2);
   check_shape(op, "matrix", matrix, {matrix.dim(0), matrix.dim(0)});
-  return matrix.to(kCpu).to(kFloat64).contiguous();
+  const Tensor here = matrix.to(kCpu);
+  for (Index i = 0; i < here.dim(0); ++i) {
+    const Tensor row = here.select(0, i).to(kFloat64).contiguous();
+    visit(static_cast<std::size_t>(i), row.span<double>());
+  }
 }
 
-double mass_of(View<const double, 2> a, Index i) {
+double mass_of(std::span<const double> row) {
   double mass = 0;
-  for (Index j = 0; j < a.dim(1); ++j) mass += std::abs(a(i, j));
+  for (const double x : row) mass += std::abs(x);
   return mass;
 }
 
 }  // namespace
 
 std::vector<double> row_entropy(const Tensor& matrix) {
-  const Tensor rows = rows_of("row_entropy", matrix);
-  const auto a = rows.view<const double, 2>();
-  std::vector<double> bits(static_cast<std::size_t>(a.dim(0)));
-  for (Index i = 0; i < a.dim(0); ++i) {
-    const double mass = mass_of(a, i);
-    for (Index j = 0; j < a.dim(1); ++j)
-      if (a(i, j) != 0)
-        bits[static_cast<std::size_t>(i)] -= std::abs(a(i, j)) / mass * std::log2(std::abs(a(i, j)) / mass);
-  }
+  std::vector<double> bits;
+  each_row("row_entropy", matrix, [&](std::size_t, std::span<const double> row) {
+    const double mass = mass_of(row);
+    double& sum = bits.emplace_back();
+    for (const double x : row)
+      if (x != 0) sum -= std::abs(x) / mass * std::log2(std::abs(x) / mass);
+  });
   return bits;
 }
 
 std::vector<double> row_sums(const Tensor& matrix) {
-  const Tensor rows = rows_of("row_sums", matrix);
-  const auto a = rows.view<const double, 2>();
-  std::vector<double> sums(static_cast<std::size_t>(a.dim(0)));
-  for (Index i = 0; i < a.dim(0); ++i)
-    for (Index j = 0; j < a.dim(1); ++j) sums[static_cast<std::size_t>(i)] += a(i, j);
+  std::vector<double> sums;
+  each_row("row_sums", matrix, [&](std::size_t, std::span<const double> row) {
+    sums.push_back(std::accumulate(row.begin(), row.end(), 0.0));
+  });
   return sums;
 }
 
 std::vector<double> mass_by_distance(const Tensor& matrix) {
-  const Tensor rows = rows_of("mass_by_distance", matrix);
-  const auto a = rows.view<const double, 2>();
-  std::vector<double> share(static_cast<std::size_t>(a.dim(0)));
+  std::vector<double> share;
   Index counted = 0;
-  for (Index i = 0; i < a.dim(0); ++i) {
-    const double mass = mass_of(a, i);
-    if (mass == 0) continue;
+  each_row("mass_by_distance", matrix, [&](std::size_t i, std::span<const double> row) {
+    share.resize(row.size());
+    const double mass = mass_of(row);
+    if (mass == 0) return;
     ++counted;
-    for (Index j = 0; j < a.dim(1); ++j) share[static_cast<std::size_t>(std::abs(i - j))] += std::abs(a(i, j)) / mass;
-  }
+    for (std::size_t j = 0; j < row.size(); ++j) share[i > j ? i - j : j - i] += std::abs(row[j]) / mass;
+  });
   for (double& s : share) s /= static_cast<double>(std::max<Index>(1, counted));
   return share;
 }

@@ -40,7 +40,7 @@ Tensor softmax_matrix(const Tensor& q, const Tensor& k, const Mask& mask, bool c
   const Tensor queries = q.to(kCpu).to(kFloat64).contiguous();
   const Tensor keys = k.to(kCpu).to(kFloat64).transpose(2, 3).contiguous();  // [B, H, E, N]
   const Tensor real = mask.defined() ? mask.real.to(kCpu) : full({batch, positions}, 1, kBool, kCpu);
-  Tensor matrix = zeros({batch, heads, positions, positions}, kFloat64, kCpu);
+  Tensor matrix = zeros({batch, heads, positions, positions}, q.dtype(), kCpu);
   parallel_for(batch * heads * positions, positions * (2 * q.dim(3) + 20), [&](Index each) {
     const Index i = each % positions, h = each / positions % heads, b = each / positions / heads;
     const auto is_real = real.view<const bool, 2>();
@@ -50,9 +50,11 @@ Tensor softmax_matrix(const Tensor& q, const Tensor& k, const Mask& mask, bool c
     std::vector<double> row(seen.size());
     softmax_row(queries.select(0, b).select(0, h).select(0, i).view<const double, 1>(),
                 keys.select(0, b).select(0, h).view<const double, 2>(), seen, row);
-    std::copy(row.begin(), row.end(), matrix.data<double>() + each * positions);
+    visit_float(kOp, matrix.dtype(), [&]<class T>(Type<T>) {
+      std::ranges::transform(row, matrix.data<T>() + each * positions, [](double p) { return static_cast<T>(p); });
+    });
   });
-  return matrix.to(q.dtype());
+  return matrix;
 }
 
 }  // namespace subquad::inspect

@@ -120,6 +120,8 @@ bool parse_inspect_options(const std::vector<std::string>& args, InspectOptions&
       ->default_str("");
   lra::add_number(app, "--megabytes", options.megabytes, lra::between(0.1, 1000),
                   "The page is no larger: of long inputs its pictures show blocks");
+  lra::add_number(app, "--memory", options.gigabytes, lra::between(0, 1e6),
+                  "GB: an input whose N x N matrices need more is refused; 0: three quarters of what is free");
   app.footer(kFooter);
   if (!lra::parse_options(app, lra::marked_inputs(args))) return false;
   for (std::string* text : {&options.saved.run, &options.saved.checkpoint, &options.out, &options.matrices})
@@ -162,6 +164,7 @@ Subject open_subject(const InspectOptions& options) {
   if (options.of_pair > subject.start.shape.parts)
     throw OptionError(cat("--of-pair 2: --task ", task, " is not about pairs"));
   subject.part = options.of_pair - 1;
+  subject.gigabytes = options.gigabytes;
   subject.asked = asked_text(options, inputs, subject.part);
   subject.batch = batch_of(subject.question, without_padding(subject.options));
   subject.learner = std::make_unique<lra::Learner>(subject.options, subject.start.shape);

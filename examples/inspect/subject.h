@@ -19,6 +19,7 @@ struct InspectOptions {
   std::string out = "attention.html";
   std::string matrices;  // "" or the file that the exact matrices go to
   double megabytes = 15;
+  double gigabytes = 0;  // of memory for the matrices; 0: three quarters of what is free
 };
 
 // False when --help was asked for and has been printed; OptionError.
@@ -33,6 +34,7 @@ struct Subject {
   std::string asked;   // what the input is: itself, as far as people typed it, or its file
   lra::Question question;
   Index part = 0;  // of a pair
+  double gigabytes = 0;
   lra::Batch batch;
 
   const nn::AttentionConfig& attention() const { return options.model.encoder.attention; }

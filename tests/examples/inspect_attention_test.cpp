@@ -63,6 +63,9 @@ TEST_CASE("inspect_attention: a run's page, and what it cannot do") {
   check_refused({"--attention", "softmax", "--of-pair", "2", "7"}, 2, "--task listops is not about pairs");
   check_refused({"--attention", "softmax", "--max-length", "3", "[MAX 1 2 ]"}, 1, "the model takes at most 3");
   check_refused({"--attention", "softmax", "7", "--out", bench.run("none/x.html")}, 1, "none/x.html");
+  check_refused({"--attention", "softmax", "--memory", "1e-6", "[MAX 1 2 ]"}, 1,
+                "4 positions: the matrices of 2 layers of 2 heads need about ");
+  check_refused({"--attention", "paramixer", "--memory", "1e-9", "--layers", "1", "7"}, 1, "(--memory); a shorter input");
   check_refused({"--attention", "softmax", "7", "--ot", "x"}, 2, "the nearest is --out");
 }
 
