@@ -7,9 +7,9 @@
 // Of equal elements the one with the lower index comes first (-0 equals +0), so a result is a function of x alone. A
 // NaN is a NanError that names its place; on CUDA, where that would be to wait for the device, a NaN is larger than
 // every number. Work, O(N + k log k) comparisons on a CPU whatever the order of the elements: x is read once from
-// memory, for NaNs and the maxima of four elements each, which a thread keeps of its row (a quarter to twice of x's
-// bytes in all with what reaches the bar). Of these a bar is bisected that the k best reach, and x read again only where
-// a maximum does; what is found there is put in order, up to 256 by comparing all pairs. A row of float32 is shorter
+// memory, for NaNs and the maxima of four elements each, of which a bar is bisected that the k best reach; it is read
+// again only where a maximum does, and what is found there is put in order, up to 256 by comparing all pairs. A thread
+// has memory for half a row more, for up to seven where k is so large that all is kept. A row of float32 is shorter
 // than 2^31 there. On CUDA a block has a row, reads it once from memory (up to 48 KB, then five times in float32) and
 // finds the k-th largest by digits of 11 bits; 2048 and fewer are sorted in shared memory, more in memory, 8 bytes
 // (float64: 16) for each, in a power of two of them per row. Where rows are few and long (up to 64, from 16384 elements
