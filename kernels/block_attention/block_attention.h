@@ -138,6 +138,8 @@ Tensor block_attention_add_grads(const Tensor& dout, const Tensor& q, const Tens
 //
 //   drow_lse[i] = p[i] (dout[i] . row.out[i] - delta[i])      p[i] = exp(row.lse[i] - lse[i])
 //   drow_out[i] = p[i] dout[i] + the sum over all that see row.out[i] as a summary
+//
+// Nothing of `row` and `forward` is read at padded positions.
 BlockAttentionOutput block_attention_across(const Tensor& q, const Tensor& k_span, const BlockAttentionOutput& row,
                                             const BlockPattern& pattern, const Mask& mask = {},
                                             const BlockAttentionOptions& options = {});

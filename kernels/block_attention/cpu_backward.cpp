@@ -117,7 +117,7 @@ void OwnRows(const GradArguments<T>& args, const BlockAttentionOutput& row, View
   ForRows(args.q.dim(0) * n * heads, width, 4, [&](Index at) HWY_ATTR {
     const Index b = at / heads / n, i = at / heads % n, h = at % heads;
     T* to = &args.dv[1](b, h, i, 0);
-    if (lse(b, h, i) == -std::numeric_limits<T>::infinity()) {
+    if (!args.sight.real(b, i) || lse(b, h, i) == -std::numeric_limits<T>::infinity()) {
       drow_lse(b, h, i) = 0;
       std::fill_n(to, width, T(0));
       return;

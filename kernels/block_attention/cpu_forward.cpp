@@ -157,12 +157,16 @@ void StandIn(const BlockAttentionOutput& row, const ForwardArguments<T>& args) {
   const Index heads = args.q.dim(1), n = args.q.dim(2), width = args.out.dim(3);
   ForRows(args.q.dim(0) * n * heads, width, 1, [&](Index at) HWY_ATTR {
     const Index b = at / heads / n, i = at / heads % n, h = at % heads;
-    const bool sees = lse(b, h, i) != -std::numeric_limits<T>::infinity();
+    const bool sees = args.sight.real(b, i) && lse(b, h, i) != -std::numeric_limits<T>::infinity();
     const T sum = sees ? std::exp(rest(b, h, i)) : T(0);
-    args.lse(b, h, i) = lse(b, h, i);
+    args.lse(b, h, i) = sees ? lse(b, h, i) : -std::numeric_limits<T>::infinity();
     args.lse_rest(b, h, i) = sum;
     const T* sums = &from(b, h, i, 0);
     T* to = &args.out(b, h, i, 0);
+    if (!sees) {  // what stands at padded positions is not read
+      std::fill_n(to, width, T(0));
+      return;
+    }
     ForVectors(d, width, [&](Index c, auto lanes) HWY_ATTR {
       lanes.Store(hn::Mul(hn::Set(d, sum), lanes.Load(sums + c)), to + c);
     });

@@ -75,6 +75,7 @@ class Sight {
   Sight(const BlockPattern& pattern, const Mask& mask, Index batch, Index n);
 
   int stages() const;
+  bool real(Index b, Index i) const { return any(b, i, i + 1); }
   Index lines(int stage) const { return steps(stage).count; }
   Index line_length(int stage) const { return steps(stage).length; }
   bool shares_rows() const;  // do several lines see one row?
@@ -95,7 +96,6 @@ class Sight {
 
   Steps steps(int stage) const;
   bool any(Index b, Index begin, Index end) const;  // is a position in [begin, end), clipped to n, real?
-  bool real(Index b, Index i) const { return any(b, i, i + 1); }
 
   void see(Index b, int stage, Index number, Line& line) const;
   template <class Alive>

@@ -455,6 +455,71 @@ TEST_SUITE("cpu") {
     });
   }
 
+  TEST_CASE("block_attention across rows sees nothing at padded positions, not even NaN") {
+    const auto everything = [](const BlockCase& c, const BlockInputs& in, const Tensor& k_span,
+                               const BlockAttentionOutput& row, const auto& spoil) -> std::vector<Tensor> {
+      const BlockAttentionOutput f = kernels::block_attention_across(in.q, k_span, row, c.pattern, in.mask);
+      BlockAttentionOutput kept{f.out.clone(), f.lse.clone(), f.lse_rest.clone()};
+      spoil(kept);
+      const kernels::BlockAttentionAcrossGrads g =
+          kernels::block_attention_across_grad(in.dout, in.dlse, in.q, k_span, row, kept, c.pattern, in.mask);
+      return {f.out, f.lse, f.lse_rest, g.dq, g.dk_span, g.drow_out, g.drow_lse};
+    };
+    for_each_simd_target([&] {
+      for (const Padding padding : {Padding::prefix, Padding::scattered})
+        for (const bool own_span : {false, true})
+          for_each_float([&](DType dtype) {
+            const BlockCase c{.pattern = {.kind = BlockKind::rowmajor, .size = 7, .own_span = own_span},
+                              .batch = 3,
+                              .heads = 2,
+                              .n = 60,
+                              .padding = padding};
+            CAPTURE(c);
+            const BlockInputs clean = make_inputs(c, dtype);
+            BlockInputs dirty = make_inputs(c, dtype);
+            const BlockAttentionOutput row = kernels::block_attention(clean.q, clean.k, clean.v, {},
+                                                                      {.kind = BlockKind::row, .size = 7}, clean.mask);
+            BlockAttentionOutput spoilt{row.out.clone(), row.lse.clone(), row.lse_rest.clone()};
+            const auto spoil = [&](const std::vector<Tensor*>& tensors) {
+              for (Index b = 0; b < c.batch; ++b)
+                for (Index i = 0; i < c.n; ++i) {
+                  if (at(clean.mask.real, {b, i}) != 0) continue;
+                  for (Tensor* t : tensors) {
+                    Tensor place = t->select(0, b).select(1, i);
+                    fill(place, std::numeric_limits<double>::quiet_NaN());
+                  }
+                }
+            };
+            Tensor k_span = clean.summaries[0].k.clone();
+            spoil({&dirty.q, &dirty.dout, &dirty.dlse, &k_span, &spoilt.out, &spoilt.lse, &spoilt.lse_rest});
+            const auto leave = [](BlockAttentionOutput&) {};
+            const std::vector<Tensor> want = everything(c, clean, clean.summaries[0].k, row, leave);
+            const std::vector<Tensor> got = everything(c, dirty, k_span, spoilt, [&](BlockAttentionOutput& f) {
+              spoil({&f.out, &f.lse, &f.lse_rest});
+            });
+            for (std::size_t i = 0; i < want.size(); ++i) {
+              CAPTURE(i);
+              CHECK(same_bits(got[i], want[i]));
+            }
+          });
+    });
+  }
+
+  TEST_CASE("block_attention across rows of no position, of no sample and of no head") {
+    for (const Shape& shape : {Shape{2, 3, 0, 4}, Shape{0, 3, 5, 4}, Shape{2, 0, 5, 4}}) {
+      CAPTURE(shape);
+      const Tensor x = zeros(shape, kFloat32, kCpu), lse = zeros(shape.without(3), kFloat32, kCpu);
+      const BlockPattern pattern{.kind = BlockKind::rowmajor, .size = 2};
+      const BlockAttentionOutput f = kernels::block_attention_across(x, x, {x, lse, lse}, pattern);
+      CHECK(f.out.shape() == shape);
+      CHECK(f.lse.shape() == shape.without(3));
+      const kernels::BlockAttentionAcrossGrads g =
+          kernels::block_attention_across_grad(x, {}, x, x, {x, lse, lse}, f, pattern);
+      for (const Tensor& t : {g.dq, g.dk_span, g.drow_out}) CHECK(t.shape() == shape);
+      CHECK(g.drow_lse.shape() == shape.without(3));
+    }
+  }
+
   TEST_CASE("block_attention across rows takes rowmajor patterns that are not causal, without dropout") {
     const Tensor x = normal({1, 1, 4, 2}, kFloat32, 1), lse = normal({1, 1, 4}, kFloat32, 2);
     const std::string wanted =
