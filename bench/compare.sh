@@ -5,7 +5,7 @@
 #   bench/compare.sh --only peers        some of them, with commas between
 #   bench/compare.sh --rows nystrom      roofs, cold, peers, growth: rows whose titles match a regular expression (grep -E)
 #   bench/compare.sh --quick             under 10 minutes: N = 1024, PyTorch without torch.compile, growth up to 2^13, memory at 2^17
-#   bench/compare.sh --n 1024,4096       these lengths alone, of roofs, cold and peers
+#   bench/compare.sh --n 1024,4096       these lengths alone, of roofs, cold and peers (2048: training steps of 32 samples)
 #   bench/compare.sh --seconds 0.4       at least so long for a row beside peers, a quarter of it for one of roofs
 #   bench/compare.sh --out DIR           where results go; else build/compare
 #   bench/compare.sh --bin PROGRAM       a bench_kernel that is built already, bench_primitives and its kin beside it; else
@@ -14,7 +14,8 @@
 # roofs: each row of `bench_kernel --rows`, forward and backward, beside what this machine reaches at best.
 # cold: the same of primitives whose inputs come from memory.
 # peers: the same rows beside the same work in PyTorch (eager and compiled) and JAX, results compared first (bench/peers). PyTorch comes
-# from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers, JAX with it; without JAX, PyTorch is the only peer.
+# (2 or newer) from python3, or from SUBQUAD_PEER_PYTHON, or is installed from PyPI into build/peers, 6 GB with what it brings for GPUs, JAX
+# with it; without JAX, PyTorch is the only peer. Without either the other parts run, and the status is 1.
 # growth: every op, pattern of combiner and protocol of paramixer (a row is called "combiner --pattern average") from N = 2^10 to
 # 2^17, with fitted exponents, judged met or ABOVE; softmax attention, which is quadratic, to 2^13, its layer and step, too.
 # memory: forward and backward of an encoder layer with each attention at a million positions, B = 1, H = 1, E = 32, which shall take
@@ -32,7 +33,7 @@ rows=
 ways=()
 seconds=2
 least=0.5
-lengths=1024,4096,16384
+lengths=1024,2048,4096,16384
 largest=131072
 long=1048576
 
@@ -55,7 +56,8 @@ done
 for part in ${parts//,/ }; do
   [[ ,$all, == *,$part,* ]] || stop "no part is called $part; there are ${all//,/, }" 2
 done
-[[ $lengths =~ ^(1024|4096|16384)(,(1024|4096|16384))*$ ]] || stop "--n $lengths: the rows have lengths 1024, 4096 and 16384" 2
+[[ $lengths =~ ^(1024|2048|4096|16384)(,(1024|2048|4096|16384))*$ ]] ||
+  stop "--n $lengths: the rows have lengths 1024, 4096 and 16384, and 2048 the steps of 32 samples" 2
 [[ $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || stop "--seconds $seconds is no number" 2
 
 processors=$(env -u OMP_NUM_THREADS nproc)
@@ -65,7 +67,7 @@ if [ -z "$bin" ]; then
   bin=$root/build/release/bin/bench_kernel
   mkdir -p "$root/build"
   bash "$root/cmake/build.sh" --no-install release bench_{kernel,primitives,attentions,layers,training} >"$root/build/compare.log" 2>&1 ||
-    stop "the build failed; see build/compare.log"
+    { tail -n 5 "$root/build/compare.log" >&2; stop "the build failed; see build/compare.log"; }
 fi
 [ -f "$bin" ] && [ -x "$bin" ] || stop "--bin $bin: there is no such program" 2
 ops=$("$bin" --list | sed -n 's/^\([a-z0-9_]*\):.*/\1/p') && [ -n "$ops" ] || stop "$bin cannot list its ops: is it bench_kernel?" 2
@@ -73,11 +75,11 @@ mkdir -p "$out"
 status=0
 measured=no
 
-# A python3 that has PyTorch.
+# A python3 that has PyTorch 2 or newer.
 peer_python() {
   local python
   for python in ${SUBQUAD_PEER_PYTHON:-} python3 "$root/build/peers/bin/python"; do
-    if "$python" -c 'import torch' 2>/dev/null; then
+    if "$python" -c 'import torch; assert int(torch.__version__.split(".")[0]) >= 2' 2>/dev/null; then
       echo "$python"
       return
     fi
@@ -117,7 +119,11 @@ cold() { time_rows primitives_cold primitives --cold; }
 peers() {
   local python
   [ -n "$(wanted_names)" ] || return 0  # of growth alone
-  python=$(peer_python) || stop "PyTorch is neither here nor to be had from PyPI (Debian: apt-get install python3-torch)"
+  if ! python=$(peer_python); then
+    echo "compare: no peers: PyTorch 2 or newer is neither here nor to be had from PyPI; SUBQUAD_PEER_PYTHON names a python that has it" >&2
+    status=1
+    return
+  fi
   rm -f "$out/peers.jsonl"
   "$python" "$root/bench/peers/compare.py" --bench "$bin" --only "$rows" --n "$lengths" --seconds "$seconds" \
     "${ways[@]}" --json "$out/peers.jsonl" || status=1
@@ -196,7 +202,7 @@ verdicts() {
     --threads "$(of threads threads.jsonl)")
   [ "$parts" != memory ] || return 0  # which has said all
   "$bin" --rows >"$out/rows.jsonl"
-  python3 "$root/bench/targets.py" --rows "$out/rows.jsonl" --only "$rows" --roofs "${files[@]}" "${others[@]}" >"$out/targets.md"
+  python3 "$root/bench/targets.py" --rows "$out/rows.jsonl" --only "$rows" --n "$lengths" --roofs "${files[@]}" "${others[@]}" >"$out/targets.md"
   sed '1,/^$/d' "$out/targets.md" | sed '1,/^$/d'  # without the table
 }
 

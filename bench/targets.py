@@ -2,13 +2,14 @@
 """What was asked of the kernels on a CPU beside what was measured: a table, then one line per target that says met or short.
 
   python3 bench/targets.py --longest growth.jsonl --gib 16     of one op: seconds and memory of its last length, and how time grows
-  python3 bench/targets.py --rows rows.jsonl [--only REGEX] [--roofs FILE ...] [--cold FILE ...] [--peers peers.jsonl]
+  python3 bench/targets.py --rows rows.jsonl [--only REGEX] [--n 1024,4096] [--roofs FILE ...] [--cold FILE ...] [--peers peers.jsonl]
                            [--growth growth.jsonl] [--threads threads.jsonl]
 
 rows.jsonl is what `bench_kernel --rows` prints, the roofs' files are those of bench_primitives and its kin (--benchmark_out), the
-others those of bench/compare.sh. A target is met when every one of its rows is; what was not measured is `open`, and so is a row whose
-peer failed in one of its ways, such as torch.compile: the row names it. What the same rows reach with cold inputs, and several threads,
-are for information.
+others those of bench/compare.sh. A target is met when every one of its rows is, of those that --only and --n name; a row that was not
+measured is `open`, and so is one whose peer failed in one of its ways, such as torch.compile: the row names it. How many rows stand beside a
+PyTorch that was not compiled, or have no JAX beside them, is said behind `met`. What the same rows reach with cold inputs, and several
+threads, are for information.
 """
 
 import argparse
@@ -52,13 +53,15 @@ def fractions(files):
 
 
 class Figure:
-    """One measured number, what was asked of it, and of which row it is; what failed that might have made it smaller."""
+    """One measured number, what was asked of it, and of which row it is; what failed that might have made it smaller, and what was not
+    asked for."""
 
-    def __init__(self, title, text, value, wanted, failed=()):
-        self.title, self.text, self.value, self.wanted, self.failed = title, text, value, wanted, list(failed)
+    def __init__(self, title, text, value, wanted, failed=(), unasked=()):
+        self.title, self.text, self.value, self.wanted = title, text, value, wanted
+        self.failed, self.unasked = list(failed), list(unasked)
 
     def enough(self):
-        return round(self.value, 2) >= self.wanted
+        return self.value >= self.wanted
 
     def met(self):
         return self.enough() and not self.failed
@@ -86,7 +89,19 @@ class Measurements:
     def peer_figures(self, row):
         line, wanted = self.peers.get(row["title"]), target_of(row)["peer"]
         if line and wanted:
-            yield Figure(row["title"], f"{line['ratio']:.2f} x {line['peer']}", line["ratio"], wanted, line.get("failed", ()))
+            unasked = ([] if line["jax"] else ["no JAX"]) + (["PyTorch not compiled"] if line["eager"] else [])
+            yield Figure(row["title"], f"{line['ratio']:.2f} x {line['peer']}", line["ratio"], wanted, line["failed"], unasked)
+
+    def missing(self, row):
+        """What was asked for and not measured, of "roof" and "peer"."""
+        target = target_of(row)
+        roof = self.roofs and any(target[name + "_roof"] and not self.share(row, name) for name in PASSES)
+        return [name for name, lacks in (("roof", roof), ("peer", self.peers and target["peer"] and row["title"] not in self.peers)) if lacks]
+
+    def verdict(self, rows, kind, wanted):
+        figures = [figure for row in rows for figure in (self.roof_figures if kind == "roof" else self.peer_figures)(row)]
+        missing = [row["title"] for row in rows if kind in self.missing(row)]
+        return verdict(target_of(rows[0])["name"], kind, figures, missing, wanted)
 
     def table_line(self, row):
         """None where nothing is known."""
@@ -96,14 +111,15 @@ class Measurements:
         if not line and not any(self.share(row, name) for name in PASSES):
             return None
         beside = f"{line['median_ms']['ours']:.2f} | {line['ratio']:.2f} | {line['peer']}{failures(line)}" if line else "| |"
-        short = [name for name, figures in (("roof", self.roof_figures(row)), ("peer", self.peer_figures(row)))
-                 if not all(figure.met() for figure in figures)]
+        missing = self.missing(row)
+        short = [name + (" open" if name in missing else "") for name, figures in (("roof", self.roof_figures(row)), ("peer", self.peer_figures(row)))
+                 if name in missing or not all(figure.met() for figure in figures)]
         return (f"| {row['title']} | {' | '.join(percent(self.share(row, name)) for name in PASSES)} | "
                 f"{' / '.join(map(percent, cold)) if any(cold) else ''} | {beside} | {', '.join(short)} |")
 
 
 def failures(line):
-    return "".join(f"; {name} failed" for name in line.get("failed", ()))
+    return "".join(f"; {name} failed" for name in line["failed"]) + ("; none compiled" if line["eager"] else "")
 
 
 def target_of(row):
@@ -117,8 +133,16 @@ def span(values, unit):
     return text + (f" to {high * scale:.{0 if scale == 100 else 2}f}" if high > low else "") + " " + unit
 
 
-def verdict(name, kind, figures, wanted):
-    """One line: name, figure, target, met, short or open; with the row that is furthest off."""
+def unasked(figures):
+    """" (PyTorch not compiled in 2 of 3 rows)"."""
+    reasons = dict.fromkeys(reason for figure in figures for reason in figure.unasked)
+    counts = [(reason, sum(reason in figure.unasked for figure in figures)) for reason in reasons]
+    said = [reason if count == len(figures) else f"{reason} in {count} of {len(figures)} rows" for reason, count in counts]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def verdict(name, kind, figures, missing, wanted):
+    """One line: name, figure, target, met, short or open; with the row that is furthest off. `missing`: rows without a figure."""
     if not figures:
         return f"{name}, {kind}: not measured, wanted {wanted}: open"
     worst = min(figures, key=lambda figure: figure.value / figure.wanted)
@@ -128,8 +152,10 @@ def verdict(name, kind, figures, wanted):
         judged = f"short ({worst.title}: {worst.text})"
     elif unsure:
         judged = f"open ({unsure.title}: {', '.join(unsure.failed)} failed)"
+    elif missing:
+        judged = f"open ({missing[0]}{f' and {len(missing) - 1} more' if len(missing) > 1 else ''} not measured)"
     else:
-        judged = "met"
+        judged = "met" + unasked(figures)
     return f"{name}, {kind}: {seen}, wanted {wanted}: {judged}"
 
 
@@ -176,6 +202,10 @@ def longest(file, most_gib):
     return met
 
 
+def of_length(row, lengths):
+    return not lengths or "length" not in row or str(row["length"]) in lengths.split(",")
+
+
 def pattern(text):
     try:
         return re.compile(text)
@@ -189,6 +219,7 @@ def main():
     parser.add_argument("--longest")
     parser.add_argument("--gib", type=float, default=16)
     parser.add_argument("--only", default="", type=pattern, help="rows whose title matches this regular expression")
+    parser.add_argument("--n", help="rows of these lengths, with commas between, and those that have none")
     parser.add_argument("--roofs", nargs="*", default=[])
     parser.add_argument("--cold", nargs="*", default=[])
     parser.add_argument("--peers")
@@ -199,11 +230,11 @@ def main():
         sys.exit(0 if longest(options.longest, options.gib) else 1)
     if not options.rows:
         parser.error("--rows or --longest is needed")
-    rows = [row for row in json_lines(options.rows) if options.only.search(row["title"])]
+    rows = [row for row in json_lines(options.rows) if options.only.search(row["title"]) and of_length(row, options.n)]
     measured = Measurements(options.roofs, options.cold, options.peers)
     verdicts = []
     print("Roofs in % of the FMA peak, or of the floor of products and bytes; ours in ms, forward + backward; ratio: times as fast as the\n"
-          "fastest peer, whose time below 0.1 ms is mostly that of calls from Python. A peer one of whose ways failed is not met.\n")
+          "fastest peer, whose time below 0.1 ms is mostly that of calls from Python. A peer one of whose ways failed is not met.\nNone compiled: torch.compile was not tried.\n")
     print("| row | forward | backward | cold | ours | ratio | fastest peer | short of |\n|---|---|---|---|---|---|---|---|")
     for name in dict.fromkeys(target_of(row)["name"] for row in rows):
         own = [row for row in rows if target_of(row)["name"] == name]
@@ -214,9 +245,9 @@ def main():
             print(f"| **{name}** | {' | '.join(wanted)} | | | {'≥ ' + format(target['peer'], 'g') if target['peer'] else ''} | "
                   f"{'of the FMA peak' if target['products'] else 'of the floor'} | |", *lines, sep="\n")
         if target["forward_roof"]:
-            verdicts.append(verdict(name, "roof", [f for row in own for f in measured.roof_figures(row)], wanted_roof(target)))
+            verdicts.append(measured.verdict(own, "roof", wanted_roof(target)))
         if target["peer"]:
-            verdicts.append(verdict(name, "peer", [f for row in own for f in measured.peer_figures(row)], f"{target['peer']:g} x"))
+            verdicts.append(measured.verdict(own, "peer", f"{target['peer']:g} x"))
     if not measured.roofs and not measured.peers:
         verdicts = []
     print()

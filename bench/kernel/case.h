@@ -19,6 +19,7 @@ namespace subquad::bench {
 struct Count {
   double flops = 0;  // of products and sums, multiply and add = 2
   double bytes = 0;  // each input, result, value kept for backward and gradient, read or written once
+  double held = 0;   // bytes that these stand in, where some are read and then written in place; 0: as many as `bytes`
   double again = 0;  // of rows that are read once for every entry that names them: no less than that from a cache
 };
 

@@ -80,7 +80,9 @@ Work adamw_work(const Settings& s, const nn::Place& place) {
         kernels::adamw(param, grad, m, v, step, rate, {}, {.weight_decay = 0.01});
         return {Variable(param), Variable(m), Variable(v)};
       },
-      .forward_count = {12 * static_cast<double>(shape.size()), 7 * bytes_of({shape}, place.dtype())},
+      .forward_count = {.flops = 12 * static_cast<double>(shape.size()),
+                        .bytes = 7 * bytes_of({shape}, place.dtype()),
+                        .held = 4 * bytes_of({shape}, place.dtype())},
       .backward_count = {}};
 }
 

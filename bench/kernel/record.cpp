@@ -89,13 +89,16 @@ std::string line(const Settings& settings, const Measured& m, const Context& con
     const Quartiles cpu = quartiles(m.seconds(which, &Seconds::cpu)),
                     wall = quartiles(m.seconds(which, &Seconds::wall));
     char buffer[200];
-    std::snprintf(buffer, sizeof buffer, "\n  %-9s %10.3f ms CPU (%.3f ... %.3f), %.3f ms wall, %.2f GF/s", name,
-                  cpu.median * 1e3, cpu.q1 * 1e3, cpu.q3 * 1e3, wall.median * 1e3,
-                  count.flops / rate_seconds(m, which, context) * 1e-9);
+    const double seconds = rate_seconds(m, which, context);
+    std::snprintf(buffer, sizeof buffer,
+                  "\n  %-9s %10.3f ms CPU (%.3f ... %.3f), %.3f ms wall, %.2f GF/s, %.2f GB/s", name, cpu.median * 1e3,
+                  cpu.q1 * 1e3, cpu.q3 * 1e3, wall.median * 1e3, count.flops / seconds * 1e-9,
+                  count.bytes / seconds * 1e-9);
     std::string pass = buffer;
     if (context.roofs) {
-      std::snprintf(buffer, sizeof buffer, ", %.0f %% of the floor (%s)",
-                    100 * floor.seconds / rate_seconds(m, which, context), floor.by.c_str());
+      std::snprintf(buffer, sizeof buffer, ", %.0f %% of the FMA peak, %.0f %% of the floor (%s)",
+                    100 * count.flops / seconds / context.roofs->flops_per_second, 100 * floor.seconds / seconds,
+                    floor.by.c_str());
       pass += buffer;
     }
     return pass;
@@ -103,8 +106,11 @@ std::string line(const Settings& settings, const Measured& m, const Context& con
   text += pass_line("forward", &Repetition::forward, m.forward, m.forward_floor);
   if (m.has_backward) text += pass_line("backward", &Repetition::backward, m.backward, m.backward_floor);
   char buffer[200];
-  std::snprintf(buffer, sizeof buffer, "\n  memory    %10.2f MB inputs, %.2f MB more at the peak (forward %.2f)\n",
-                m.memory.inputs * 1e-6, m.memory.peak * 1e-6, m.memory.forward * 1e-6);
+  std::snprintf(buffer, sizeof buffer,
+                "\n  memory    %10.2f MB inputs, %.2f MB more at the peak (forward %.2f)\n"
+                "  medians of %zu runs, inputs %s, %d thread%s\n",
+                m.memory.inputs * 1e-6, m.memory.peak * 1e-6, m.memory.forward * 1e-6, m.repetitions.size(),
+                context.cold ? "cold" : "warm", context.threads, context.threads == 1 ? "" : "s");
   return text + buffer;
 }
 

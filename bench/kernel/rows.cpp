@@ -130,13 +130,17 @@ std::vector<Row> rows_around(const std::string& family, const std::string& suffi
 std::vector<Row> training_rows() {
   std::vector<Row> rows = rows_around("training", "_step", kSoftmaxStep, kStep);
   Table listops("training");
-  const Chosen extents = {{"batch", "32"}, {"n", "2048"}};
+  const Index length = 2048;
+  const Chosen extents = {{"batch", "32"}, {"n", cat(length)}};
   for (const char* attention : {"softmax", "nystrom", "fsat", "paramixer", "combiner", "local"}) {
     Chosen chosen = extents;
     if (attention == std::string("combiner")) chosen.emplace_back("segment", "64");
     listops.one(cat(attention, "_step"), chosen, attention == std::string("softmax") ? kSoftmaxStep : kStep);
   }
-  rows.insert(rows.end(), listops.rows().begin(), listops.rows().end());
+  for (Row row : listops.rows()) {
+    row.length = length;
+    rows.push_back(row);
+  }
   return rows;
 }
 

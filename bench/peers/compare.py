@@ -6,7 +6,7 @@
 The rows are those of `bench_kernel --rows`. Each peer is a file of this folder: the operations of the official code of its paper,
 written anew from the paper, on the inputs and parameters that bench_kernel drew; JAX's, where it is installed, stand in in_jax.py.
 The ways of PyTorch are taken as they are (eager), those within three times the fastest also through torch.compile, whose dropout is
-PyTorch's own, which takes as long as its compiler's. PyTorch's BLAS is made to take its fast kernels on every processor, and malloc to keep its memory
+PyTorch's own, which takes as long as its compiler's. PyTorch's BLAS is made to take its fast kernels on every processor, and malloc to keep its memory, in huge pages
 (peer_process.py); ours runs with malloc as it is. XLA takes vectors of 512 bits where the processor has them.
 
 One thread; processor time; medians of runs that alternate, so that what else the machine does meets both alike. Below 0.1 ms a peer's time
@@ -57,6 +57,7 @@ except ImportError:
 
 
 TURN = 4e-3  # seconds of a turn at least, by ours
+SPREAD = 0.2  # of the quartiles, relative to the median: beyond it turns go on, for three times as long at most
 
 
 def rows_of(program):
@@ -192,6 +193,18 @@ def median(values):
     return sorted(values)[len(values) // 2]
 
 
+def quartiles(values):
+    ordered = sorted(values)
+    return [ordered[i * (len(ordered) - 1) // 4] for i in (1, 3)]
+
+
+def spread(times):
+    """Of forward and backward together: the distance of the quartiles, relative to the median."""
+    total = [f + b for f, b in times]
+    low, high = quartiles(total)
+    return (high - low) / median(total)
+
+
 def prepare_compiler():
     warnings.filterwarnings("ignore", module="torch._inductor")  # that it leaves complex numbers to the eager way
     warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
@@ -305,7 +318,14 @@ def alternate(ours, peers, seconds, repetitions):
     times = {name: [] for name in runners}
     start = time.monotonic()
     turns = repetitions if seconds > 0 else 1
-    while len(times["ours"]) < turns or time.monotonic() - start < seconds:
+
+    def go_on():
+        done, passed = len(times["ours"]), time.monotonic() - start
+        if done < turns or passed < seconds:
+            return True
+        return seconds > 0 and done < 3 * turns and passed < 3 * seconds and max(map(spread, times.values())) > SPREAD
+
+    while go_on():
         for name, runner in runners.items():
             times[name].append(turn(runner, runs))
     return times, runs
@@ -341,8 +361,8 @@ def compare_row(options, row, folder):
             "median_ms": {name: t * 1e3 for name, t in total.items()},
             "forward_ms": {name: median([f for f, _ in runs]) * 1e3 for name, runs in times.items()},
             "backward_ms": {name: median([b for _, b in runs]) * 1e3 for name, runs in times.items()},
-            "quartiles_ms": {name: [sorted(f + b for f, b in runs)[i * (len(runs) - 1) // 4] * 1e3 for i in (1, 3)]
-                             for name, runs in times.items()},
+            "quartiles_ms": {name: [t * 1e3 for t in quartiles(f + b for f, b in runs)] for name, runs in times.items()},
+            "min_ms": {name: min(f + b for f, b in runs) * 1e3 for name, runs in times.items()},
             "reps": len(times["ours"]), "runs_each": runs, "peer": best, "ratio": total[best] / total["ours"]}
 
 
@@ -364,7 +384,7 @@ def arguments():
     parser.add_argument("--bench", required=True, type=program, help="the program bench_kernel")
     parser.add_argument("--family", choices=["", "primitives", "attentions", "layers", "training"], default="", help="rows of this family")
     parser.add_argument("--only", default="", type=pattern, help="rows whose title matches this regular expression")
-    parser.add_argument("--n", default="1024,4096,16384", help="lengths, with commas between")
+    parser.add_argument("--n", default="1024,2048,4096,16384", help="lengths, with commas between")
     parser.add_argument("--seconds", type=float, default=5, help="at least so long for each row; 0: every way once")
     parser.add_argument("--repetitions", type=int, default=5, help="and so often")
     parser.add_argument("--tolerance", type=float, default=2e-4, help="of a difference, relative to the largest element")
@@ -373,6 +393,7 @@ def arguments():
     parser.add_argument("--json", help="append records to this file")
     options = parser.parse_args()
     options.rows = wanted_rows(options)
+    options.provenance = provenance(options.bench)
     if not options.rows:
         parser.error(f"no row of the table matches --only '{options.only.pattern}' --family '{options.family}' --n {options.n}")
     return options
@@ -384,9 +405,16 @@ def wanted_rows(options):
             and options.family in ("", row["family"]) and options.only.search(row["title"])]
 
 
+def provenance(program):
+    """What bench_kernel says of itself and of this machine: commit, compiler, flags, SIMD target, BLAS, processor, clock."""
+    words = [program, "adamw", "--size", "64", "--repetitions", "1", "--seconds", "0", "--threads", "1"]
+    record = json.loads(subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout)
+    return {name: record[name] for name in ("commit", "compiler", "flags", "simd", "blas", "blas_core", "cpu", "clock_mhz")}
+
+
 def surroundings(options):
     """What a record says of the peers' programs and settings, and of the machine."""
-    return {"torch": torch.__version__, "jax": in_jax and in_jax.jax.__version__, "xla_flags": in_jax and os.environ["XLA_FLAGS"],
+    return {**options.provenance, "torch": torch.__version__, "jax": in_jax and in_jax.jax.__version__, "xla_flags": in_jax and os.environ["XLA_FLAGS"],
             **PROCESS, "dropout_compiled": "PyTorch's own", "eager": options.eager, "threads": 1, "cpu_count": os.cpu_count(),
             "load": os.getloadavg()[0]}
 

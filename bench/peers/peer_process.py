@@ -1,6 +1,6 @@
 """A process in which PyTorch and JAX run as fast as they can: their BLAS takes its fast kernels on processors of every maker, and malloc
 keeps what it is given back. By default glibc returns large blocks to the system, which hands them out again zeroed, page by page: results
-of some MB then cost more page faults than arithmetic."""
+of some MB then cost more page faults than arithmetic. It asks for huge pages, as ours does."""
 
 import ctypes
 import os
@@ -15,6 +15,7 @@ import tempfile
 KERNELS = pathlib.Path(__file__).with_name("mkl_kernels.c")
 TOLD, FOLDER = "SUBQUAD_PEER_MKL", "SUBQUAD_PEER_FOLDER"
 KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**35), "MALLOC_TOP_PAD_": str(2**28)}
+TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"  # as our allocator asks for them
 
 
 def processor():
@@ -43,10 +44,11 @@ def start():
     from the environment, so that processes which this one starts, ours among them, run without."""
     if TOLD in os.environ:
         forget()
-        return {"mkl": os.environ.pop(TOLD), "malloc": "keeps its memory" if of_glibc() else "its own choice"}
+        return {"mkl": os.environ.pop(TOLD), "malloc": "keeps its memory, in huge pages" if of_glibc() else "its own choice"}
     os.environ[TOLD] = "as for Intel" if takes_fast_kernels() or load_kernels() else "its own choice"
     if of_glibc():
         os.environ.update(KEEPING)
+        os.environ[TUNABLES] = ":".join(filter(None, [os.environ.get(TUNABLES), HUGE_PAGES]))
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
@@ -68,6 +70,9 @@ def load_kernels():
 def forget():
     for name in KEEPING:
         os.environ.pop(name, None)
+    tunables = os.environ.pop(TUNABLES, "").removesuffix(HUGE_PAGES).removesuffix(":")
+    if tunables:
+        os.environ[TUNABLES] = tunables
     folder = os.environ.pop(FOLDER, None)
     if folder:
         os.environ["LD_PRELOAD"] = os.environ["LD_PRELOAD"].partition(":")[2]

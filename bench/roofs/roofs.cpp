@@ -50,7 +50,7 @@ void say_chosen_blas() {
 }
 
 Floor floor_of(const Count& count, const Roofs& roofs) {
-  const Level& level = roofs.level_of(count.bytes);
+  const Level& level = roofs.level_of(count.held > 0 ? count.held : count.bytes);
   return std::max(
       {Floor{count.flops / roofs.flops_per_second, "products"}, Floor{count.bytes / level.bytes_per_second, level.name},
        Floor{count.again / roofs.levels.front().bytes_per_second, "L2"}},

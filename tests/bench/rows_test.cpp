@@ -57,7 +57,10 @@ TEST_CASE("rows: every step is timed as ListOps has it, too") {
     Settings settings(c.op, c.settings);
     row.apply(settings);
     steps.insert(row.op);
-    if (settings.text("batch") == "32" && settings.text("n") == "2048") listops.insert(row.op);
+    if (settings.text("batch") != "32") continue;
+    CHECK_EQ(settings.text("n"), "2048");
+    CHECK_EQ(row.length, 2048);
+    listops.insert(row.op);
   }
   CHECK(steps == listops);
 }
