@@ -11,6 +11,7 @@
 #include "subquad/examples/compare/work.h"
 #include "subquad/examples/inspect/softmax_matrix.h"
 #include "subquad/kernels/matmul/matmul.h"
+#include "subquad/nn/attention/combiner.h"
 
 namespace subquad::compare {
 
@@ -69,9 +70,23 @@ class Measurement {
     const double each = 1 / static_cast<double>(positions());
     add("mean of all", "", 0, 0, full({positions(), positions()}, each, kFloat32, kCpu));
     module("combiner, logsparse", "", 0, {.kind = "combiner", .combiner = {.pattern = nn::CombinerPattern::logsparse}});
+    grids();
     module("paramixer, fresh", "", 0, {.kind = "paramixer"});
     for (const std::string& kind : nn::attention_kinds())
       if (std::ranges::find(kBudgeted, kind) == kBudgeted.end()) module(kind, "", 0, {.kind = kind});
+  }
+
+  // Of Combiner: s tokens a row make N / s rows, and a query's work, s + N / s or a few times that, cannot be made to
+  // fall with a budget: it is least near s = sqrt(N), which is the segment that it chooses itself.
+  void grids() {
+    for (const nn::CombinerPattern pattern : {nn::CombinerPattern::rowmajor, nn::CombinerPattern::vertical,
+                                              nn::CombinerPattern::horizontal, nn::CombinerPattern::mixture}) {
+      nn::CombinerConfig config{.pattern = pattern};
+      if (pattern == nn::CombinerPattern::rowmajor) config.summary = nn::CombinerSummary::none;  // others learn
+      const Index segment = nn::combiner_segment(config, positions());
+      module(cat("combiner, ", nn::combiner_pattern_name(pattern)), cat("rows of ", segment), 0,
+             {.kind = "combiner", .combiner = config});
+    }
   }
 
   void nystrom(Index landmarks, Index keys) {

@@ -39,9 +39,9 @@ Tensor exact_matrix(const Inputs& in);
 // A budget of K keys is K/2 landmarks (each is met twice: by F and by S), K/2 lags and K/2 columns, K/2 neighbours to
 // either side, segments of K/2 tokens. Ways: softmax; mean of all; local; nystrom with 6 steps of its
 // pseudo-inverse, which is what models have, and with 14; best rank; combiner with segments
-// pooled by max and by mean, and logsparse; fsat with a fresh cross and with one that sees q and k (no lag is forced),
-// best lags and columns, best keys, best sparse; paramixer, fresh, and fitted by either protocol. `told` hears the name of each before it
-// is measured.
+// pooled by max and by mean, logsparse and the grids, which have no budgets; fsat with a fresh cross and with one that
+// sees q and k (no lag is forced), best lags and columns, best keys, best sparse; paramixer, fresh, and fitted by
+// either protocol. `told` hears the name of each before it is measured.
 std::vector<ErrorRow> measure_errors(const Inputs& in, const ErrorOptions& options,
                                      const std::function<void(const std::string&)>& told);
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "subquad/core/file.h"
@@ -60,6 +61,37 @@ std::string errors_json(const Comparison& c) {
   return all.dump(1) + "\n";
 }
 
+Comparison read_errors(const std::string& json) {
+  const auto number = [](const Json& value) {
+    return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+  };
+  try {
+    const Json all = Json::parse(json);
+    Comparison c{.width = all.at("features").get<Index>(),
+                 .seed = all.at("seed").get<std::uint64_t>(),
+                 .fit_steps = all.at("fit_steps").get<Index>(),
+                 .keys = all.at("keys").get<Index>(),
+                 .errors = {},
+                 .growth_options = {},
+                 .growth = {}};
+    for (const Json& row : all.at("rows")) {
+      ErrorRow& one = c.errors.emplace_back(ErrorRow{.inputs = row.at("inputs").get<std::string>(),
+                                                     .positions = row.at("positions").get<Index>(),
+                                                     .way = row.at("way").get<std::string>(),
+                                                     .budget = row.at("budget").get<std::string>(),
+                                                     .keys = row.at("keys").get<Index>(),
+                                                     .flops = number(row.at("flops_per_query")),
+                                                     .matrix_error = number(row.at("matrix_error")),
+                                                     .output_error = number(row.at("output_error"))});
+      if (row.contains("mass")) one.mass = number(row.at("mass"));
+      if (row.contains("most_mass")) one.most = number(row.at("most_mass"));
+    }
+    return c;
+  } catch (const Json::exception& error) {
+    throw FormatError(cat("read_errors: no errors.json of compare_attention: ", error.what()));
+  }
+}
+
 std::string growth_json(const Comparison& c) {
   Json curves = Json::array();
   for (const GrowthCurve& curve : c.growth) {
@@ -110,10 +142,14 @@ std::vector<std::string> write_report(const std::filesystem::path& folder, const
     write_file(folder / name, text);
     names.push_back(name);
   };
-  write("errors.json", errors_json(c));
+  const std::string errors = errors_json(c);
+  write("errors.json", errors);
   if (!c.growth.empty()) write("growth.json", growth_json(c));
-  for (const NamedPicture& one : pictures(c)) write(one.file, svg(one.picture));
-  write("compare.html", page(c));
+  Comparison told = read_errors(errors);
+  told.growth_options = c.growth_options;
+  told.growth = c.growth;
+  for (const NamedPicture& one : pictures(told)) write(one.file, svg(one.picture));
+  write("compare.html", page(told));
   return names;
 }
 

@@ -11,6 +11,9 @@ namespace subquad::compare {
 // that depends on clocks; six significant digits.
 std::string errors_json(const Comparison& c);
 
+// What was written so; FormatError of another text. Growth is not in it.
+Comparison read_errors(const std::string& json);
+
 // {"format": 1, "features", "curves": [{"attention", "budget", "points": [...], "exponents": {...}}, ...]}
 std::string growth_json(const Comparison& c);
 
@@ -21,6 +24,7 @@ std::string page(const Comparison& c);
 void make_report_folder(const std::filesystem::path& folder);
 
 // All of it as files of a folder that is there: errors.json, growth.json, *.svg, compare.html. Returns their names.
+// Pictures are drawn from the numbers of errors.json: whoever reads that file draws the same ones, byte for byte.
 std::vector<std::string> write_report(const std::filesystem::path& folder, const Comparison& c);
 
 }  // namespace subquad::compare

@@ -69,8 +69,7 @@ double combiner_flops(const AttentionConfig& c, Index positions) {
     const double levels = std::ceil(std::log2(number(positions)));
     return 4 * d * (kernels::seen_entries({.kind = kernels::BlockKind::logsparse}, positions) + levels - 1);
   }
-  if (c.combiner.pattern != nn::CombinerPattern::fixed)
-    throw Error("work: combiner's pattern is neither fixed nor logsparse, which alone are counted");
+  if (c.combiner.pattern != nn::CombinerPattern::fixed) return counted_flops(c, positions);
   const kernels::BlockPattern pattern{.kind = kernels::BlockKind::fixed,
                                       .size = nn::combiner_segment(c.combiner, longest)};
   return 4 * d * (kernels::seen_entries(pattern, positions) + 1);  // each token is in one summary

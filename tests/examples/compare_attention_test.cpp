@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -13,6 +14,8 @@
 #include "subquad/examples/compare/limits.h"
 #include "subquad/examples/compare/log_chart.h"
 #include "subquad/examples/compare/picked_module.h"
+#include "subquad/examples/compare/pictures.h"
+#include "subquad/examples/compare/report.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/subprocess.h"
 #include "subquad/tests/support/temporary_folder.h"
@@ -203,13 +206,30 @@ TEST_CASE("compare_attention: the same numbers again, a table, pictures, a page"
   CHECK_EQ(found.at("seed"), 1);
   std::set<std::string> ways;
   for (const json& row : found.at("rows")) ways.insert(row.at("way"));
-  CHECK_EQ(ways.size(), 17);
+  CHECK_EQ(ways.size(), 21);
   const json growth = json::parse(test::read_text(folder / "first" / "growth.json"));
   CHECK_EQ(growth.at("curves").size(), 6);
   CHECK_EQ(growth.at("curves").at(0).at("points").size(), 2);
   for (const char* name :
        {"errors_by_work.svg", "errors_by_length.svg", "choices.svg", "ranks.svg", "growth.svg", "compare.html"})
     check_page(folder / "first" / name);
+}
+
+TEST_CASE("compare: the committed pictures are drawn from the committed numbers") {
+  const std::filesystem::path folder = std::filesystem::path(SUBQUAD_SOURCE_DIR) / "examples" / "compare";
+  const std::string errors = test::read_text(folder / "errors.json");
+  const Comparison c = read_errors(errors);
+  CHECK_MESSAGE(errors_json(c) == errors, "errors.json is not as compare_attention writes it");
+  std::set<std::string> drawn;
+  for (const NamedPicture& one : pictures(c)) {
+    if (!std::filesystem::exists(folder / one.file)) continue;  // those that the page shows
+    drawn.insert(one.file);
+    CHECK_MESSAGE(svg(one.picture) == test::read_text(folder / one.file),
+                  one.file << ": copy it and errors.json from what compare_attention --out writes");
+  }
+  CHECK_EQ(drawn, std::set<std::string>{"choices.svg", "errors_by_work.svg", "ranks.svg"});
+  CHECK_THROWS_AS(read_errors("{\"rows\": 1}"), FormatError);
+  CHECK_THROWS_AS(read_errors("no"), FormatError);
 }
 
 TEST_CASE("compare_attention: --quick prints its table") {
