@@ -157,6 +157,7 @@ PageData page_data(Subject& subject) {
       {"answer", answer_record(subject, sight)},
       {"tokens", names.tokens},
       {"bytes", names.bytes},
+      {"padding", names.padding},
       {"layers", layers},
       {"sections", {gradient_section(subject, sight), cost_section(sight.layers[0], subject.attention().kind, mixed)}}};
   if (!names.details.empty()) page.data["details"] = names.details;

@@ -93,11 +93,14 @@ lra::Question one_question(const std::vector<lra::RawInput>& inputs, const Subje
 }
 
 // Arguments come before files.
-std::string asked_text(const InspectOptions& options, const std::vector<lra::RawInput>& inputs, Index part) {
+std::string asked_text(const InspectOptions& options, const std::vector<lra::RawInput>& inputs, Index part,
+                       const std::string& task) {
   const lra::RawInput& input = inputs[static_cast<std::size_t>(part)];
   const bool typed = part < std::ssize(options.inputs.arguments);
   const std::string which = inputs.size() == 2 ? cat("the ", part == 0 ? "first" : "second", " of a pair: ") : "";
-  return which + (typed ? input.bytes : input.name);
+  if (typed) return which + input.bytes;
+  const bool words = lra::task_kind(task).texts || task == "listops";
+  return cat(which, input.name, words ? cat(": ", input.bytes) : std::string());
 }
 
 }  // namespace
@@ -165,7 +168,7 @@ Subject open_subject(const InspectOptions& options) {
     throw OptionError(cat("--of-pair 2: --task ", task, " is not about pairs"));
   subject.part = options.of_pair - 1;
   subject.gigabytes = options.gigabytes;
-  subject.asked = asked_text(options, inputs, subject.part);
+  subject.asked = asked_text(options, inputs, subject.part, task);
   subject.batch = batch_of(subject.question, without_padding(subject.options));
   subject.learner = std::make_unique<lra::Learner>(subject.options, subject.start.shape);
   if (fresh) {

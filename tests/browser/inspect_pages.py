@@ -741,6 +741,7 @@ def unusual(browser, pages):
                                   "--columns", "3", "--fsat-window", "1", "A fine film", "Dull"])
     browser.open(page)
     assert browser.run("return data.tokens.join('')") == "Dull" + "pad" * 7
+    assert "query 2 ‘l’" in browser.driver.find_element(By.CSS_SELECTOR, ".row h3").text  # in the middle of the text, not in its padding
     check_clean(browser)
 
 

@@ -134,6 +134,11 @@ TEST_CASE("inspect page: texts, pairs and images") {
   }
 
   const ScratchFolder scratch;
+  test::make_file(scratch / "words", "[MAX 2 9 ]\n");
+  Args of_file = {"--task", "listops", "--attention", "softmax", "--max-length", "64", "--width", "16"};
+  of_file.insert(of_file.end(), {"--file", (scratch / "words").string()});
+  const std::string asked = subject_of(of_file).asked;  // the file, and what stands in it
+  CHECK(asked.starts_with((scratch / "words").string() + ": [MAX 2 9 ]"));
   std::string pixels(1024, '\0');
   pixels[33] = 'A';
   test::make_file(scratch / "grey", pixels);

@@ -15,7 +15,7 @@ class RowPanel {
       return { matrix, list: add(box, "div") };
     });
     if (data.image) this.#addPictures(both);
-    this.show({ row: Math.min(RowPanel.last ?? Math.floor(maps.rows / 2), maps.rows - 1) });
+    this.show({ row: Math.min(RowPanel.last ?? Math.floor(middleToken() / maps.maps[0].matrix.down.block), maps.rows - 1) });
   }
 
   show(cell) {
@@ -65,6 +65,9 @@ class RowPanel {
     return colourOf(Math.sqrt(Math.abs(value) / (most || 1)), value < 0, themeNow(), signs);
   }
 }
+
+// Padding stands behind the last one.
+function middleToken() { return Math.floor((data.tokens.length - data.padding) / 2); }
 
 // Columns of a row with the largest magnitudes, the largest first.
 function strongest(matrix, row, count) {
