@@ -719,6 +719,8 @@ def image(browser, pages):
     block = browser.run("return data.pictures[0].rows.block")
     assert lines[0].startswith(f"query {3 * block} to {4 * block - 1} "), lines
     assert browser.run("return data.details[33]") == "row 1, column 1, grey 10"
+    label = browser.run("return [...shownMaps][0].maps[0].matrix.down.label(20)")
+    assert label == f"{20 * block // 32},{20 * block % 32}…", label  # nothing that would be cut off
     assert len(browser.driver.find_elements(By.CSS_SELECTOR, ".pixels canvas")) == 5
     check_clean(browser)
 

@@ -49,7 +49,8 @@ class Axis {
   label(cell) {
     const [first, last] = this.range(cell);
     if (!this.ofTokens && this.names) return this.name(first).split(" ‘")[0];
-    return `${this.name(first)}${last > first ? "…" : ""} ${first}`.trim();
+    const name = `${this.name(first)}${last > first ? "…" : ""}`;
+    return data.image && this.ofTokens ? name : `${name} ${first}`.trim();  // a pixel's name is its place
   }
 
   // In words: "query 7 ‘[MAX’", "key 8 to 11 ‘2 4 1 ]’".
