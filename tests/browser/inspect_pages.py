@@ -348,16 +348,70 @@ def long_expression(positions):
     return "[SM " + " ".join(str(i * i % 10) for i in range(positions - 2)) + " ]"
 
 
+def long_page(pages, attention, options=()):
+    return pages.make(f"long_{attention}", ["--task", "listops", "--max-length", "2000", "--width", "8", "--heads", "1", "--layers", "1", "--seed", "2",
+                                            "--attention", attention, *options, long_expression(2000)])
+
+
+LONG = {"nystrom": ["--landmarks", "16"], "paramixer": []}
+
+
 def long(browser, pages):
     """2000 positions: blocks of them, in no more than 15 MB."""
-    for attention, options in {"nystrom": ["--landmarks", "64"], "paramixer": []}.items():
-        page, tensors = pages.make(f"long_{attention}", ["--task", "listops", "--max-length", "2000", "--width", "8", "--heads", "1", "--layers", "1", "--seed", "2",
-                                                         "--attention", attention, *options, long_expression(2000)])
+    for attention, options in LONG.items():
+        page, tensors = long_page(pages, attention, options)
         assert tensors["layer1.mixing"][0] == [1, 2000, 2000]
         assert page.stat().st_size <= 15e6, page.stat().st_size
         browser.open(page)
         assert browser.hover("mixing", 3, 3)[0].startswith("query ")
         check_clean(browser)
+
+
+def thin(browser, pages):
+    """Cells that are crowded along one side alone are averaged along that one, and do not bleed along the other."""
+    script = """
+      const [id] = arguments, maps = [...shownMaps].find(maps => maps.maps.some(map => map.matrix.id === id));
+      const map = maps.maps.find(map => map.matrix.id === id), { canvas, matrix } = map, box = canvas.getBoundingClientRect();
+      const [x0, y0] = maps.middleOf(map, 0, 0), [x1, y1] = maps.middleOf(map, 1, 1), sides = [x1 - x0, y1 - y0];
+      const start = [x0 - box.left - sides[0] / 2, y0 - box.top - sides[1] / 2], cells = [matrix.columns, matrix.rows];
+      const greys = (canvas, x, y, width, height) => {
+        const { data } = canvas.getContext("2d").getImageData(x, y, width, height), found = [];
+        for (let i = 0; i < data.length; i += 4) found.push(.3 * data[i] + .59 * data[i + 1] + .11 * data[i + 2]);
+        return found;
+      };
+      const crowded = sides[0] < 1 ? 0 : 1, free = 1 - crowded, lines = [];
+      for (let k = 0; k < cells[free]; ++k) {  // a line of cells along the crowded side: as it is, and as it is drawn, dot by dot
+        const at = [0, 0], size = [1, 1], on = [0, 0], dots = [1, 1];
+        [at[free], size[crowded]] = [k, cells[crowded]];
+        on[free] = Math.ceil(start[free] + k * sides[free]) + 1;
+        dots[free] = Math.floor(start[free] + (k + 1) * sides[free]) - 1 - on[free];
+        on[crowded] = Math.ceil(start[crowded]) + 1;
+        dots[crowded] = Math.floor(cells[crowded] * sides[crowded]) - 3;
+        if (dots[free] < 1) continue;
+        const drawn = greys(canvas, ...on, ...dots), place = (i, j) => free === 0 ? i * dots[0] + j : j * dots[0] + i;
+        const of = Array.from({ length: dots[crowded] }, (_, i) => Array.from({ length: dots[free] }, (_, j) => drawn[place(i, j)]));
+        lines.push({ cells: greys(map.picture, ...at, ...size), drawn: of, begin: on[crowded] - start[crowded] });
+      }
+      return { sides, lines };"""
+    browser.emulate("setDeviceMetricsOverride", width=1200, height=1300, deviceScaleFactor=1, mobile=False)
+    try:
+        for attention, matrix in [("paramixer", "links1"), ("nystrom", "F"), ("nystrom", "S")]:
+            browser.open(long_page(pages, attention, LONG[attention])[0])
+            found = browser.run(script, matrix)
+            assert min(found["sides"]) < 1 < max(found["sides"]), (matrix, found["sides"])
+            assert len(found["lines"]) > 10
+            for line in found["lines"]:
+                assert all(max(dots) - min(dots) < .01 for dots in line["drawn"]), matrix  # all along a cell the same
+                drawn, cells = [dots[0] for dots in line["drawn"]], line["cells"]
+                assert abs(mean(drawn) - mean(cells)) < 2, (matrix, mean(drawn), mean(cells))
+                for i, grey in enumerate(drawn):
+                    side = min(found["sides"])
+                    near = [(line["begin"] + i + dot) / side for dot in (-1, 2)]  # one dot more at either end
+                    around = cells[max(0, math.floor(near[0])) : math.ceil(near[1])]
+                    assert min(around) - 1 <= grey <= max(around) + 1, (matrix, i, grey, around)
+            check_clean(browser)
+    finally:
+        browser.emulate("clearDeviceMetricsOverride")
 
 
 def keyboard(browser, pages):
@@ -769,7 +823,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         browser, pages = Browser(), Pages(asked.programs, folder)
         cases = [(f"inspect pages: {name}", lambda name=name: page_of_each_attention(browser, pages, name)) for name in ATTENTIONS]
-        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [colours, grey_print, small_cells, watched_network, blocks, small_file, long, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
+        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [colours, grey_print, small_cells, watched_network, blocks, small_file, long, thin, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
         for name, case in cases:
             if not re.search(asked.only, name):
                 continue

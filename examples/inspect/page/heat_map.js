@@ -93,8 +93,7 @@ class HeatMaps {
       const colours = palette(matrix, value => this.#share(value, top, start), theme, map.signs);
       const image = new ImageData(matrix.columns, matrix.rows), pixels = new Uint32Array(image.data.buffer);
       for (let i = 0; i < pixels.length; ++i) pixels[i] = colours[matrix.cells[i]];
-      map.picture = new OffscreenCanvas(matrix.columns, matrix.rows);
-      map.picture.getContext("2d").putImageData(image, 0, 0);
+      Object.assign(map, { image, picture: canvasOf(image), thin: null });
     }
     this.draw();
   }
@@ -116,14 +115,12 @@ class HeatMaps {
   }
 
   #drawMap(map) {
-    const { canvas, matrix, picture } = map, at = this.#layout(map), { margin, across, down, w, h } = at;
+    const { canvas, matrix } = map, at = this.#layout(map), { margin, across, down, w, h } = at;
     if (at.width === 0) return;
     const c = this.#context(canvas, at.width, at.height), style = getComputedStyle(document.body);
     c.save();
     this.#clip(c, at);
-    c.imageSmoothingEnabled = Math.min(w, h) * (devicePixelRatio || 1) < 1;  // fewer dots than cells: none may be lost
-    c.imageSmoothingQuality = "high";
-    c.drawImage(picture, margin - this.left * w, margin - this.top * h, this.columns * w, this.rows * h);
+    this.#drawCells(c, map, at);
     const shown = this.#shown(at);
     if (Math.min(w, h) >= kLeastHatched) this.#hatchNegative(c, map, shown, at);
     if (w >= 40 && h >= 16) this.#writeNumbers(c, map, shown, at);
@@ -133,6 +130,23 @@ class HeatMaps {
     c.strokeRect(margin - .5, margin - .5, across, down);
     this.#writeNames(c, matrix, shown, at);
     if (this.cell) this.#drawCross(c, at, style.color);
+  }
+
+  // Where there are fewer dots than cells none may be lost: they are averaged, along the sides that are so crowded.
+  #drawCells(c, map, { margin, w, h }) {
+    const dots = devicePixelRatio || 1, crowded = [w, h].map(side => side * dots < 1);
+    c.imageSmoothingEnabled = crowded[0] && crowded[1];
+    c.imageSmoothingQuality = "high";
+    const picture = crowded[0] === crowded[1] ? map.picture : this.#thinPicture(map, crowded, w * dots, h * dots);
+    c.drawImage(picture, margin - this.left * w, margin - this.top * h, this.columns * w, this.rows * h);
+  }
+
+  // All cells, as many dots long as they are on the page; kept, as every cell that is pointed at draws the map anew.
+  #thinPicture(map, crowded, w, h) {
+    const along = (cells, side, few) => few ? Math.max(1, Math.floor(cells * side)) : cells;
+    const columns = along(this.columns, w, crowded[0]), rows = along(this.rows, h, crowded[1]);
+    if (map.thin?.width !== columns || map.thin.height !== rows) map.thin = canvasOf(shrunk(map.image, columns, rows));
+    return map.thin;
   }
 
   #clip(c, { margin, across, down }) {
