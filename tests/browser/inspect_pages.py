@@ -289,7 +289,7 @@ def blocks(browser, pages):
     assert block > 1 and browser.canvas().get_attribute("data-rows") == str(cells)
     numbers = tensors["layer1.mixing"][1]
     for how in ["mean", "largest"]:
-        browser.press("A cell is the", how)
+        browser.press("A cell shows", how)
         for row, column in [(0, 0), (1, 2), (cells - 1, cells - 1)]:
             lines = browser.hover("mixing", row, column)
             sides = [(i * block, min(n, (i + 1) * block)) for i in (row, column)]
@@ -303,6 +303,35 @@ def blocks(browser, pages):
             expected = sum(gaps) / len(gaps) if how == "mean" else max(gaps, key=abs)
             shown = next(line for line in lines if line.startswith("Difference"))
             close(number(shown.split(": ")[1]), expected, 4 * (max(numbers) - min(numbers)), ("difference", how, row, column))
+    check_clean(browser)
+
+
+def signed_blocks(browser, pages):
+    """Unasked, blocks with both signs show their largest entries, and the strongest keys are these whatever cells show."""
+    page, tensors = long_page(pages, "paramixer")
+    browser.open(page)
+    values = tensors["layer1.mixing"][1]
+    n, block = 2000, browser.run("return data.pictures[0].rows.block")
+    low, high = min(values), max(values)
+    assert block > 1 and low < 0 < high
+    shown = browser.run("const { matrix } = [...shownMaps][0].maps[0]; return [matrix.how, matrix.low, matrix.high]")
+    assert shown[0] == "largest", shown
+    for found, expected in [(shown[1], low), (shown[2], high)]:
+        close(found, expected, high - low, "the ends of the scale")
+    for how in ["automatic", "mean"]:
+        browser.press("A cell shows", how)
+        title = browser.driver.find_element(By.CSS_SELECTOR, ".row h3").text
+        first, last = map(int, re.search(r"query (\d+) to (\d+) ", title).groups())
+        assert last - first + 1 == block, title
+        best = max(range(first * n, (last + 1) * n), key=lambda i: abs(values[i]))
+        bar = browser.driver.find_element(By.CSS_SELECTOR, ".row li").text.split("\n")
+        key = [int(x) for x in re.match(r"(\d+) to (\d+) ", bar[0]).groups()]
+        assert key[0] <= best % n <= key[1], (bar, best % n)
+        close(number(bar[-1]), values[best], high - low, bar)
+    check_clean(browser)
+    browser.open(image_page(pages)[0])  # softmax and local attention have no negative weights, their difference has
+    hows = browser.run("return [...shownMaps][0].maps.map(({ matrix }) => [matrix.id, matrix.how])")
+    assert dict(hows) == {"mixing": "mean", "softmax": "mean", "difference": "largest"}, hows
     check_clean(browser)
 
 
@@ -823,7 +852,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         browser, pages = Browser(), Pages(asked.programs, folder)
         cases = [(f"inspect pages: {name}", lambda name=name: page_of_each_attention(browser, pages, name)) for name in ATTENTIONS]
-        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [colours, grey_print, small_cells, watched_network, blocks, small_file, long, thin, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
+        cases += [(f"inspect pages: {case.__name__}", lambda case=case: case(browser, pages)) for case in [colours, grey_print, small_cells, watched_network, blocks, signed_blocks, small_file, long, thin, keyboard, walking, comparing_heads, wheel, touch, dark, image, unusual]]
         for name, case in cases:
             if not re.search(asked.only, name):
                 continue

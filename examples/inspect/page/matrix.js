@@ -1,5 +1,6 @@
 // A matrix as the page holds it: cells of 16 bits between `low` and `high`. Where a side has more entries than cells, a
-// cell stands for a block of them: their mean, or the one of largest magnitude, whichever is chosen.
+// cell stands for a block of them: their mean, or the one of largest magnitude, whichever is chosen. Unasked (automatic)
+// it is the mean, and the largest where there are both signs, which a mean lets cancel.
 class Matrix {
   constructor(record, how) {
     Object.assign(this, { id: record.id, title: record.title, about: record.about, scale: record.scale });
@@ -7,7 +8,8 @@ class Matrix {
     this.across = new Axis(record.columns);
     this.rows = this.down.cells;
     this.columns = this.across.cells;
-    const kept = record.cells.find(cells => cells.how === how) ?? record.cells[0];
+    const wanted = how === "automatic" ? signedScales().has(record.scale) ? "largest" : "mean" : how;
+    const kept = record.cells.find(cells => cells.how === wanted) ?? record.cells[0];
     Object.assign(this, { how: kept.how, low: kept.low, high: kept.high });
     this.cells = numbersOf(kept.data);
     if (this.cells.length !== this.rows * this.columns) throw new Error(`${this.title}: ${this.cells.length} cells`);
@@ -26,6 +28,14 @@ class Matrix {
     const how = this.how === "mean" ? "mean" : "entry of largest magnitude";
     return `each cell the ${how} of ${this.down.block} × ${this.across.block} entries`;
   }
+}
+
+// Scales of which a picture has both signs; pictures of one scale are compared, and so are of one kind.
+let foundSigned = null;
+function signedScales() {
+  const signed = ({ low, high }) => Math.min(-low, high) > Math.max(-low, high) / 2000;
+  foundSigned ??= new Set(data.pictures.filter(({ cells }) => cells.some(signed)).map(({ scale }) => scale));
+  return foundSigned;
 }
 
 function numbersOf(base64) {

@@ -32,10 +32,10 @@ function showBar() {
   if (data.layers.length > 1) addChoice(bar, "Layer", counted(data.layers.length), chosen.layer, layer => choose({ layer }));
   const { heads } = data.layers[0];  // as many in every layer
   if (heads.length > 1) addChoice(bar, "Head", counted(heads.length), chosen.head, head => choose({ head }));
-  const curves = Object.keys(kCurves), hows = ["mean", "largest"], signs = [0, 1, -1];
+  const curves = Object.keys(kCurves), hows = ["automatic", "mean", "largest"], signs = [0, 1, -1];
   addChoice(bar, "Scale", Object.values(kCurveNames), curves.indexOf(look.curve), i => change({ curve: curves[i] }));
   if (data.pictures.some(picture => picture.cells.length > 1))
-    addChoice(bar, "A cell is the", ["mean", "largest"], hows.indexOf(look.how), i => change({ how: hows[i] }, true));
+    addChoice(bar, "A cell shows", hows, hows.indexOf(look.how), i => change({ how: hows[i] }, true));
   if (data.pictures.some(picture => picture.cells.some(cells => cells.low < 0))) {
     addChoice(bar, "Show", ["both signs", "+", "−"], signs.indexOf(look.sign), i => change({ sign: signs[i] }));
     addChoice(bar, "Signs by", kSigns, kSigns.indexOf(look.signs), i => change({ signs: kSigns[i] }));

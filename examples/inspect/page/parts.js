@@ -11,7 +11,7 @@ const kParts = {
   matrices: (parent, part) => {
     const box = add(parent, "div", { class: "maps" });
     const groups = part.groups.map(numbers => addMaps(box, numbers, part.row ? cell => panel.show(cell) : undefined));
-    const panel = part.row ? new RowPanel(parent, groups[0]) : null;
+    const panel = part.row ? new RowPanel(parent, groups[0], part.groups[0]) : null;
   },
   // One of several sets of pictures at a time.
   choice: (parent, part) => {
@@ -42,7 +42,7 @@ function addSection(parent, section) {
 }
 
 // How pictures look, which the bar changes; and those that stand on the page.
-const look = { curve: "root", sign: 0, signs: "automatic", start: "zero", shared: true, how: "mean" };
+const look = { curve: "root", sign: 0, signs: "automatic", start: "zero", shared: true, how: "automatic" };
 const kSigns = ["automatic", "hue", "lightness"];
 const shownMaps = new Set();
 const lastPlaces = new Map();  // subject of maps: where the reader was in them; so that heads are compared at one place

@@ -2,14 +2,17 @@
 class RowPanel {
   static last;  // query, which the panels of other layers and heads begin with
 
-  constructor(parent, maps) {
+  // numbers: of the maps' pictures. Whatever their cells are, here they are blocks' largest entries: a mean would hide
+  // strong keys among weak ones.
+  constructor(parent, maps, numbers) {
     this.maps = maps;
+    const shown = numbers.map(number => new Matrix(data.pictures[number], "largest"));
     this.box = add(parent, "div", { class: "row" });
     add(this.box, "p", { class: "soft" }, `Point at a cell for its numbers and its query's strongest keys. ${kHelp}`);
     this.title = add(this.box, "h3");
     this.about = add(this.box, "p", { class: "soft" });
     const both = add(this.box, "div", { class: "both" });
-    this.lists = maps.maps.filter(({ matrix }) => ["mixing", "alone", "softmax"].includes(matrix.id)).map(({ matrix }) => {
+    this.lists = shown.filter(({ id }) => ["mixing", "alone", "softmax"].includes(id)).map(matrix => {
       const box = add(both, "div");
       add(box, "h4", {}, matrix.title);
       return { matrix, list: add(box, "div") };
@@ -20,11 +23,11 @@ class RowPanel {
 
   show(cell) {
     if (!cell) return;  // what was shown last stays
-    const { matrix } = this.maps.maps[0];
+    const { matrix } = this.lists[0];
     this.row = RowPanel.last = cell.row;
     this.title.textContent = `The strongest keys of ${matrix.down.text(cell.row)}`;
     const signed = this.lists.some(({ matrix: of }) => strongest(of, cell.row, 8).some(column => of.at(cell.row, column) < 0));
-    this.about.textContent = [matrix.reduced ? `Of the cells in its row; ${matrix.cellText()}.` : "",
+    this.about.textContent = [matrix.reduced ? `Of the blocks in its row; of each the entry of largest magnitude of ${matrix.down.block} × ${matrix.across.block}.` : "",
       signed ? "Hatched bars are negative." : ""].join(" ").trim();
     for (const { matrix: of, list } of this.lists) {
       list.replaceChildren();
