@@ -73,6 +73,13 @@ std::string logits_text(const HeadFacts& head, bool causal) {
              ". The exponentials of a softmax work entry by entry, and lift the rank; how far shows in its spectrum.");
 }
 
+// The largest over the smallest, which below the limit of `epsilon` is only rounding.
+std::string condition_text(const std::vector<double>& singular, Index n, double epsilon) {
+  const double most = 1 / tolerance_of(n, epsilon);
+  const bool told = singular.back() * most > singular.front();
+  return told ? digits(singular.front() / singular.back()) : cat("more than ", digits(most));
+}
+
 std::string factors_text(const Known& mixing, const nn::ParamixerConfig& config) {
   const std::vector<double>& s = mixing.singular;
   const Index n = mixing.matrix.dim(0);
@@ -83,18 +90,27 @@ std::string factors_text(const Known& mixing, const nn::ParamixerConfig& config)
                          ? "The product has full rank where every factor W has. "
                          : "A sum of products of the factors: nothing bounds its rank from above but N. ";
   if (s.empty()) return said;
-  const bool told = s.back() > tolerance_of(n, kDouble) * s.front();
   said += config.residual == nn::MixResidual::fixed ? "The largest singular value is "
                                                     : "Singular values multiply on the way: the largest is ";
-  return said + cat(told ? digits(s.front() / s.back()) : cat("more than ", digits(1 / tolerance_of(n, kDouble))),
+  return said + cat(condition_text(s, n, kDouble),
                     " times the smallest here. In float64, with the weights that the model computed, ",
                     rank_text(s, n, kDouble), " are above rounding; in float32, in which the model works, ",
                     rank_text(s, n, kSingle), " are.");
 }
 
-std::vector<std::string> rank_cells(const std::string& name, const std::vector<double>& singular, Index n) {
+// `precise`: there is a column for the rank in float64, in which the singular values are of that head.
+std::vector<std::string> rank_head(bool precise) {
+  std::vector<std::string> head = {"", "effective rank", "numerical rank, float32"};
+  if (precise) head.insert(head.end(), {"numerical rank, float64", "largest / smallest singular value"});
+  return head;
+}
+
+std::vector<std::string> rank_cells(const std::string& name, const std::vector<double>& singular, Index n,
+                                    bool precise) {
   if (singular.empty()) return {name, "-", "-"};
-  return {name, digits(effective_rank(singular)), rank_text(singular, n, kSingle)};
+  std::vector<std::string> cells = {name, digits(effective_rank(singular)), rank_text(singular, n, kSingle)};
+  if (precise) cells.insert(cells.end(), {rank_text(singular, n, kDouble), condition_text(singular, n, kDouble)});
+  return cells;
 }
 
 }  // namespace
@@ -110,6 +126,8 @@ Json numbers_section(const HeadFacts& head, const nn::AttentionConfig& config) {
              .x = "distance, at most",
              .y = "share",
              .log_x = n > 64};
+  std::vector<std::string> columns = rank_head(head.matrices[0].precise);
+  columns.insert(columns.end(), {"mean entropy, bits", "row sums", "on itself", "within 8", "within 64"});
   std::vector<std::vector<std::string>> rows;
   for (const Known& one : head.matrices) {
     entropy.lines.push_back(line(one.name, one.entropy));
@@ -120,19 +138,16 @@ Json numbers_section(const HeadFacts& head, const nn::AttentionConfig& config) {
       curve.points.push_back({static_cast<double>(d), within[d]});
     mass.lines.push_back(curve);
     const auto [least, most] = std::ranges::minmax(one.sums);
-    rows.push_back(rank_cells(one.name, one.singular, n));
+    rows.push_back(rank_cells(one.name, one.singular, n, one.precise));
     for (const std::string& cell : {digits(mean_entropy(one)), range_text(least, most), share(mass_within(one, 0)),
                                     share(mass_within(one, 8)), share(mass_within(one, 64))})
       rows.back().push_back(cell);
   }
   if (!head.logits.empty()) {
-    rows.push_back(rank_cells("q kᵀ/√E", head.logits, n));
-    rows.back().resize(8, "-");
+    rows.push_back(rank_cells("q kᵀ/√E", head.logits, n, false));
+    rows.back().resize(columns.size(), "-");
   }
-  std::vector<Json> parts = {table({"", "effective rank", "numerical rank", "mean entropy, bits", "row sums",
-                                    "on itself", "within 8", "within 64"},
-                                   rows),
-                             charts({spectrum_chart(head), entropy, mass})};
+  std::vector<Json> parts = {table(columns, rows), charts({spectrum_chart(head), entropy, mass})};
   if (!head.logits.empty()) parts.push_back(text(logits_text(head, config.causal)));
   if (head.matrices[0].precise) parts.push_back(text(factors_text(head.matrices[0], config.paramixer)));
   if (n > kMostSingular)
@@ -141,7 +156,8 @@ Json numbers_section(const HeadFacts& head, const nn::AttentionConfig& config) {
   return section("In numbers",
                  "Of all entries, also where the pictures show blocks. The effective rank is e to the entropy of the "
                  "singular values' shares: how many directions the matrix really uses (Roy and Vetterli 2007). The "
-                 "numerical rank counts those above N ε times the largest, ε of float32. Weights by distance are of "
+                 "numerical rank counts those above N ε times the largest, ε of the dtype that its column names. "
+                 "Weights by distance are of "
                  "absolute values.",
                  parts);
 }

@@ -62,6 +62,8 @@ TEST_CASE("inspect page: ranks of the logits, of a Paramixer and of its factors"
   const Json softmax = sections_of({"--attention", "softmax", "--heads", "2"});
   const Json& numbers = softmax[1].at("parts");
   CHECK_EQ(row_named(numbers[0], "q kᵀ/√E")[2], "8 of 18");  // E = 16 / 2
+  CHECK_EQ(row_named(numbers[0], "q kᵀ/√E").size(), numbers[0].at("head").size());
+  CHECK_EQ(numbers[0].at("head")[3], "mean entropy, bits");  // no column that has no number
   const Json& lines = numbers[1].at("charts")[0].at("lines");
   CHECK_EQ(lines[2].at("values").size(), 8);
   CHECK(lines[3].at("limit").get<bool>());
@@ -71,6 +73,14 @@ TEST_CASE("inspect page: ranks of the logits, of a Paramixer and of its factors"
   for (const std::string residual : {"running", "fixed", "none"}) {
     const Json paramixer = sections_of({"--attention", "paramixer", "--residual", residual});
     const Json& ranks = paramixer[1].at("parts");
+    const Json &head = ranks[0].at("head"), row_of = row_named(ranks[0], "mixing");
+    CHECK_EQ(head[3], "numerical rank, float64");
+    CHECK_EQ(head[4], "largest / smallest singular value");
+    REQUIRE_EQ(row_of.size(), head.size());
+    if (residual == "running") CHECK_EQ(row_of[3], "18 of 18");
+    const Json& spectrum = ranks[1].at("charts")[0].at("lines")[0].at("values");
+    const double apart = spectrum.front().get<double>() / spectrum.back().get<double>();
+    if (residual == "running") CHECK_EQ(std::stod(row_of[4].get<std::string>()), doctest::Approx(apart).epsilon(1e-2));
     CHECK_EQ(ranks[1].at("charts")[0].at("lines").back().at("name"), "float64's limit");
     const Json& factors = paramixer[2].at("parts")[1];
     REQUIRE_EQ(factors.at("rows").size(), 6);
