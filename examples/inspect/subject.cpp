@@ -44,6 +44,26 @@ bool is_there(const std::string& name) {
   return std::filesystem::exists(name, unknown);
 }
 
+// Also where they are named differently, or are not there yet.
+bool same_file(const std::string& one, const std::string& other) {
+  namespace fs = std::filesystem;
+  std::error_code unknown;
+  if (fs::equivalent(one, other, unknown)) return true;
+  const fs::path first = fs::weakly_canonical(fs::absolute(one, unknown), unknown);
+  return !first.empty() && first == fs::weakly_canonical(fs::absolute(other, unknown), unknown);
+}
+
+// What is written must replace neither the other file that is, nor what is asked.
+void check_outputs(const InspectOptions& options) {
+  if (!options.matrices.empty() && same_file(options.out, options.matrices))
+    throw OptionError(cat("--out and --matrices are the same file: ", options.out));
+  for (const std::string& file : options.inputs.files) {
+    if (same_file(options.out, file)) throw OptionError(cat("--out would replace the input --file ", file));
+    if (!options.matrices.empty() && same_file(options.matrices, file))
+      throw OptionError(cat("--matrices would replace the input --file ", file));
+  }
+}
+
 // A fresh model has no run: what stands in its place is the first input.
 void without_run(InspectOptions& options) {
   std::string& first = options.saved.run;
@@ -130,6 +150,7 @@ bool parse_inspect_options(const std::vector<std::string>& args, InspectOptions&
   for (std::string* text : {&options.saved.run, &options.saved.checkpoint, &options.out, &options.matrices})
     lra::take_mark(*text);
   lra::take_marks(options.inputs);
+  check_outputs(options);
 
   if (const CLI::Option* option = given(of_model)) {
     without_run(options);

@@ -2,6 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 #include "subquad/core/safetensors.h"
 #include "subquad/tests/examples/looked_page.h"
@@ -63,9 +65,25 @@ TEST_CASE("inspect_attention: a run's page, and what it cannot do") {
   check_refused({"--attention", "softmax", "--of-pair", "2", "7"}, 2, "--task listops is not about pairs");
   check_refused({"--attention", "softmax", "--max-length", "3", "[MAX 1 2 ]"}, 1, "the model takes at most 3");
   check_refused({"--attention", "softmax", "7", "--out", bench.run("none/x.html")}, 1, "none/x.html");
+  const std::string same = bench.run("same");
+  const Args softmax = {"--attention", "softmax", "--max-length", "8"};
+  const auto asked = [&](const Args& more) {
+    Args all = softmax;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  check_refused(asked({"7", "--matrices", same, "--out", same}), 2, "--out and --matrices are the same file");
+  check_refused(asked({"7", "--matrices", same, "--out", bench.run("./same")}), 2, "are the same file");
+  CHECK_FALSE(std::filesystem::exists(same));
+  std::ofstream(same) << "7";
+  std::filesystem::create_symlink(same, bench.run("link"));
+  check_refused(asked({"--file", same, "--out", bench.run("link")}), 2, "--out would replace the input --file");
+  check_refused(asked({"--file", same, "--out", page, "--matrices", same}), 2, "--matrices would replace the input");
+  CHECK_EQ(read_text(same), "7");
   check_refused({"--attention", "softmax", "--memory", "1e-6", "[MAX 1 2 ]"}, 1,
                 "4 positions: the matrices of 2 layers of 2 heads need about ");
-  check_refused({"--attention", "paramixer", "--memory", "1e-9", "--layers", "1", "7"}, 1, "(--memory); a shorter input");
+  check_refused({"--attention", "paramixer", "--memory", "1e-9", "--layers", "1", "7"}, 1,
+                "(--memory); a shorter input");
   check_refused({"--attention", "softmax", "7", "--ot", "x"}, 2, "the nearest is --out");
 }
 
