@@ -37,7 +37,7 @@ bool is_forced(Index lag, Index n, Index window) {
 Chart lag_chart(const std::vector<double>& scores, const std::vector<Index>& chosen, Index n, Index window) {
   Chart chart{.title = "Score of each diagonal",
               .about = cat(chosen.size(), " of ", n, " are kept."),
-              .x = "key less query (round the sequence)",
+              .x = "key − query (positions, round the sequence)",
               .y = "score",
               .lines = {{"score", {}}},
               .mark_name = "kept by their score",
@@ -94,7 +94,7 @@ std::vector<Index> lags_of(const std::vector<Index>& chosen, Index n, Index wind
 std::vector<std::string> lags_row(const std::vector<Index>& lags, const std::string& why) {
   std::string list;
   for (const Index lag : lags) list += cat(list.empty() ? "" : ", ", lag);
-  return {cat(count_of(std::ssize(lags), "diagonal"), ", key less query, ", why), list.empty() ? "none" : list};
+  return {cat(count_of(std::ssize(lags), "diagonal"), ", key − query in positions, ", why), list.empty() ? "none" : list};
 }
 
 std::string kept_columns(const std::vector<Index>& chosen, const PositionNames& names) {

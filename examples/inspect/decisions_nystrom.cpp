@@ -36,7 +36,7 @@ Json taps_chart(const Tensor& taps, Index head) {
   for (std::size_t i = 0; i < values.size(); ++i) curve.points.push_back({static_cast<double>(i) - middle, values[i]});
   return charts({{.title = "The convolution beside it",
                   .about = "What a position adds of the values around it; it stands in the mixing matrix as a band.",
-                  .x = "key less query",
+                  .x = "key − query (positions)",
                   .y = "weight",
                   .lines = {curve}}});
 }

@@ -78,7 +78,7 @@ std::vector<Index> square_pictures(const HeadFacts& head, Index taps, Pictures& 
                                         softmax->matrix)));
     group.push_back(
         pictures.add_difference(square("difference", "Difference",
-                                       alone ? "F Z S less softmax's." : "The first less the second.", "difference"),
+                                       alone ? "F Z S minus the exact softmax." : "The mixing matrix minus the exact softmax.", "difference"),
                                 compared, group.back()));
   }
   if (alone)

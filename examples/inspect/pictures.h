@@ -43,7 +43,7 @@ Tensor only_size(Index rows, Index columns);
 class Pictures {
  public:
   Index add(Picture picture);  // its number
-  // Values of the one less the other's, computed from these, not from cells.
+  // Values of the first minus the second's, computed from these, not from cells.
   Index add_difference(const Picture& frame, Index first, Index second);
 
   // The least block with which the pictures' records together take at most so many bytes.

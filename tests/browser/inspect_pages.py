@@ -256,6 +256,8 @@ def page_of_each_attention(browser, pages, attention):
     page, tensors = pages.of(attention)
     browser.open(page)
     heads, n, _ = tensors["layer1.mixing"][0]
+    words = browser.driver.find_element(By.CSS_SELECTOR, "header .words").text
+    assert all(word in words for word in ["query", "key", "head", "logit"]), words
     canvas = browser.canvas()
     assert [canvas.get_attribute("data-rows"), canvas.get_attribute("data-columns")] == [str(n), str(n)]
     assert browser.run("return [...shownMaps][0].maps[0].matrix.cells.length") == n * n
@@ -759,6 +761,9 @@ def touch(browser, pages):
     page, _ = pages.of("combiner")
     with touching(browser, page):
         assert browser.run("return document.documentElement.scrollWidth") <= 390
+        browser.canvas("softmax").location_once_scrolled_into_view
+        bar = browser.run("const b = document.querySelector('.where').getBoundingClientRect(); return [scrollY, b.top, b.height, b.width]")
+        assert bar[0] > 844 and bar[1] == 0 and bar[2] < 90 and bar[3] <= 390, bar  # layer and head stay, in a line or two
         x, y = browser.place("mixing", 10, 12)
         browser.touch("touchStart", [(x, y)])
         browser.touch("touchEnd", [])

@@ -27,11 +27,14 @@ function change(to, anew) {
   else repaint();
 }
 
+// Layer and head, which a telephone has room to keep in sight; and how pictures look.
 function showBar() {
-  const bar = document.getElementById("bar"), counted = n => [...Array(n).keys()].map(i => String(i + 1));
-  if (data.layers.length > 1) addChoice(bar, "Layer", counted(data.layers.length), chosen.layer, layer => choose({ layer }));
+  const whole = document.getElementById("bar"), counted = n => [...Array(n).keys()].map(i => String(i + 1));
   const { heads } = data.layers[0];  // as many in every layer
-  if (heads.length > 1) addChoice(bar, "Head", counted(heads.length), chosen.head, head => choose({ head }));
+  const where = data.layers.length > 1 || heads.length > 1 ? add(whole, "div", { class: "where" }) : null;
+  if (data.layers.length > 1) addChoice(where, "Layer", counted(data.layers.length), chosen.layer, layer => choose({ layer }));
+  if (heads.length > 1) addChoice(where, "Head", counted(heads.length), chosen.head, head => choose({ head }));
+  const bar = add(whole, "div", { class: "looks" });
   const curves = Object.keys(kCurves), hows = ["automatic", "mean", "largest"], signs = [0, 1, -1];
   addChoice(bar, "Scale", Object.values(kCurveNames), curves.indexOf(look.curve), i => change({ curve: curves[i] }));
   if (data.pictures.some(picture => picture.cells.length > 1))
@@ -44,6 +47,11 @@ function showBar() {
     addChoice(bar, "Colours start at", ["0", "the least"], look.start === "zero" ? 0 : 1, i => change({ start: ["zero", "least"][i] }));
   addChoice(bar, "Colours", ["shared", "each its own"], look.shared ? 0 : 1, i => change({ shared: i === 0 }));
 }
+
+const kWords = "In words: every position of the input is a query, which looks, and a key, which is looked at. The weight " +
+  "of a query and a key says how much the query takes of what stands at the key. A head is one such table of weights; a " +
+  "layer has one or several side by side. A logit is a raw score, before a softmax makes shares of scores: of a query " +
+  "and a key, or of a class of the answer.";
 
 function addAnswer(parent) {
   const { answer } = data, box = add(parent, "section", { class: "answer" });
@@ -65,6 +73,7 @@ function showPage() {
     add(facts, "dt", {}, name);
     add(facts, "dd", {}, text);
   }
+  add(top, "p", { class: "words" }, kWords);
   if (data.answer) addAnswer(body);
   add(body, "div", { id: "bar", class: "bar" });
   add(body, "main", { id: "head" });
