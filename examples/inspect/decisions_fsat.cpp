@@ -94,7 +94,8 @@ std::vector<Index> lags_of(const std::vector<Index>& chosen, Index n, Index wind
 std::vector<std::string> lags_row(const std::vector<Index>& lags, const std::string& why) {
   std::string list;
   for (const Index lag : lags) list += cat(list.empty() ? "" : ", ", lag);
-  return {cat(count_of(std::ssize(lags), "diagonal"), ", key − query in positions, ", why), list.empty() ? "none" : list};
+  return {cat(count_of(std::ssize(lags), "diagonal"), ", key − query in positions, ", why),
+          list.empty() ? "none" : list};
 }
 
 std::string kept_columns(const std::vector<Index>& chosen, const PositionNames& names) {

@@ -76,10 +76,10 @@ std::vector<Index> square_pictures(const HeadFacts& head, Index taps, Pictures& 
     group.push_back(pictures.add(square("softmax", "Exact softmax",
                                         "What softmax attention would make of the same queries and keys.", "weights",
                                         softmax->matrix)));
-    group.push_back(
-        pictures.add_difference(square("difference", "Difference",
-                                       alone ? "F Z S minus the exact softmax." : "The mixing matrix minus the exact softmax.", "difference"),
-                                compared, group.back()));
+    group.push_back(pictures.add_difference(
+        square("difference", "Difference",
+               alone ? "F Z S minus the exact softmax." : "The mixing matrix minus the exact softmax.", "difference"),
+        compared, group.back()));
   }
   if (alone)
     group.push_back(pictures.add(square("convolution", "Convolution",

@@ -331,9 +331,9 @@ def signed_blocks(browser, pages):
         assert key[0] <= best % n <= key[1], (bar, best % n)
         close(number(bar[-1]), values[best], high - low, bar)
     check_clean(browser)
-    browser.open(image_page(pages)[0])  # softmax and local attention have no negative weights, their difference has
+    browser.open(image_page(pages)[0])  # neither has negative weights, but their difference has
     hows = browser.run("return [...shownMaps][0].maps.map(({ matrix }) => [matrix.id, matrix.how])")
-    assert dict(hows) == {"mixing": "mean", "softmax": "mean", "difference": "largest"}, hows
+    assert dict(hows) == {"mixing": "largest", "softmax": "largest", "difference": "largest"}, hows
     check_clean(browser)
 
 
@@ -344,6 +344,8 @@ def small_file(browser, pages):
     page, tensors = pages.make("long", ["--megabytes", "0.6", *args])
     assert page.stat().st_size <= 6e5
     browser.open(page)
+    hows = browser.run("return [...shownMaps][0].maps.map(({ matrix }) => matrix.how)")
+    assert set(hows) == {"mean"}, hows  # softmax's weights, and a difference that is rounding
     chart = next(figure for figure in browser.driver.find_elements(By.CSS_SELECTOR, "#head figure.chart")
                  if figure.find_element(By.TAG_NAME, "figcaption").text == "Entropy of each row")
     step = browser.run("return data.layers[0].heads[0].sections[1].parts[1].charts[1].lines[0].step")

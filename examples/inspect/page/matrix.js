@@ -1,6 +1,5 @@
 // A matrix as the page holds it: cells of 16 bits between `low` and `high`. Where a side has more entries than cells, a
-// cell stands for a block of them: their mean, or the one of largest magnitude, whichever is chosen. Unasked (automatic)
-// it is the mean, and the largest where there are both signs, which a mean lets cancel.
+// cell stands for a block of them: their mean, or the one of largest magnitude, whichever is chosen.
 class Matrix {
   constructor(record, how) {
     Object.assign(this, { id: record.id, title: record.title, about: record.about, scale: record.scale });
@@ -8,8 +7,7 @@ class Matrix {
     this.across = new Axis(record.columns);
     this.rows = this.down.cells;
     this.columns = this.across.cells;
-    const wanted = how === "automatic" ? signedScales().has(record.scale) ? "largest" : "mean" : how;
-    const kept = record.cells.find(cells => cells.how === wanted) ?? record.cells[0];
+    const kept = record.cells.find(cells => cells.how === how) ?? record.cells[0];
     Object.assign(this, { how: kept.how, low: kept.low, high: kept.high });
     this.cells = numbersOf(kept.data);
     if (this.cells.length !== this.rows * this.columns) throw new Error(`${this.title}: ${this.cells.length} cells`);
@@ -30,11 +28,15 @@ class Matrix {
   }
 }
 
-// Scales of which a picture has both signs; pictures of one scale are compared, and so are of one kind.
+// What the cells of pictures side by side are where nobody chose: means, or, where one of them has both signs, which a
+// mean lets cancel, the largest entries; in all layers and heads alike.
+function automaticCells(records) { return records.some(({ scale }) => signedScales().has(scale)) ? "largest" : "mean"; }
+
+// Scales of which a picture has both signs, beyond rounding.
 let foundSigned = null;
 function signedScales() {
-  const signed = ({ low, high }) => Math.min(-low, high) > Math.max(-low, high) / 2000;
-  foundSigned ??= new Set(data.pictures.filter(({ cells }) => cells.some(signed)).map(({ scale }) => scale));
+  const signed = ({ low, high }, least) => Math.max(-low, high) > least && Math.min(-low, high) > Math.max(-low, high) / 2000;
+  foundSigned ??= new Set(data.pictures.filter(({ cells, least }) => cells.some(one => signed(one, least))).map(({ scale }) => scale));
   return foundSigned;
 }
 

@@ -50,7 +50,9 @@ const lastChosen = new Map();  // label of a choice: which
 const shownPixels = new Map();  // canvas: how to draw it
 
 function addMaps(parent, numbers, told) {
-  const matrices = numbers.map(number => new Matrix(data.pictures[number], look.how));
+  const records = numbers.map(number => data.pictures[number]);
+  const how = look.how === "automatic" ? automaticCells(records) : look.how;
+  const matrices = records.map(record => new Matrix(record, how));
   const subject = HeatMaps.subject(matrices);
   const maps = new HeatMaps(parent, matrices, look, cell => told?.(cell), lastPlaces.get(subject));
   shownMaps.add(maps);
