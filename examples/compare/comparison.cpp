@@ -57,4 +57,9 @@ std::string fixed_text(double number, int digits) {
   return out.str();
 }
 
+std::string exponent_text(const PowerLaw& law) {
+  const std::string exponent = fixed_text(law.exponent, 2);
+  return std::isnan(law.within) ? exponent : cat(exponent, " (", fixed_text(100 * law.within, 0), " %)");
+}
+
 }  // namespace subquad::compare

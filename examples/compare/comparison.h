@@ -41,5 +41,6 @@ const ErrorRow* find_row(const Comparison& c, const std::string& inputs, Index p
                          const std::string& budget);
 
 std::string fixed_text(double number, int digits);  // "-" for a NaN
+std::string exponent_text(const PowerLaw& law);  // "1.97 (4 %)": the exponent, and within how much of the fit all lies
 
 }  // namespace subquad::compare

@@ -91,9 +91,10 @@ class Timed {
   std::vector<Variable> leaves_;
 };
 
-double exponent(const std::vector<GrowthPoint>& points, double GrowthPoint::*value) {
+PowerLaw power_law(const std::vector<GrowthPoint>& points, double GrowthPoint::*value) {
+  constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   const std::size_t count = std::min<std::size_t>(points.size(), 3), first = points.size() - count;
-  if (count < 2) return std::numeric_limits<double>::quiet_NaN();
+  if (count < 2) return {.exponent = kNone, .within = kNone};
   double mean_x = 0, mean_y = 0, xy = 0, xx = 0;
   for (std::size_t i = first; i < points.size(); ++i) {
     mean_x += std::log(static_cast<double>(points[i].positions)) / static_cast<double>(count);
@@ -104,16 +105,22 @@ double exponent(const std::vector<GrowthPoint>& points, double GrowthPoint::*val
     xy += x * (std::log(points[i].*value) - mean_y);
     xx += x * x;
   }
-  return xy / xx;
+  if (count == 2) return {.exponent = xy / xx, .within = kNone};  // a line through two points says nothing of itself
+  double residual = 0;
+  for (std::size_t i = first; i < points.size(); ++i) {
+    const double x = std::log(static_cast<double>(points[i].positions)) - mean_x;
+    residual = std::max(residual, std::abs(std::log(points[i].*value) - mean_y - xy / xx * x));
+  }
+  return {.exponent = xy / xx, .within = std::expm1(residual)};
 }
 
 }  // namespace
 
 Exponents fitted_exponents(const std::vector<GrowthPoint>& points) {
-  return {.forward = exponent(points, &GrowthPoint::forward),
-          .both = exponent(points, &GrowthPoint::both),
-          .forward_bytes = exponent(points, &GrowthPoint::forward_bytes),
-          .both_bytes = exponent(points, &GrowthPoint::both_bytes)};
+  return {.forward = power_law(points, &GrowthPoint::forward),
+          .both = power_law(points, &GrowthPoint::both),
+          .forward_bytes = power_law(points, &GrowthPoint::forward_bytes),
+          .both_bytes = power_law(points, &GrowthPoint::both_bytes)};
 }
 
 GrowthCurve measure_growth(const std::string& kind, const GrowthOptions& options,

@@ -17,9 +17,14 @@ struct GrowthPoint {
   double both_bytes = 0;
 };
 
-// p of c N^p, by least squares of the logarithms over the largest sizes, three at most; NaN of less than two.
+// c N^p, by least squares of the logarithms over the largest sizes, three at most.
+struct PowerLaw {
+  double exponent = 0;  // p; NaN of less than two sizes
+  double within = 0;    // each value is c N^p times at most 1 + within, and at least 1 / (1 + within); NaN of two sizes
+};
+
 struct Exponents {
-  double forward = 0, both = 0, forward_bytes = 0, both_bytes = 0;
+  PowerLaw forward, both, forward_bytes, both_bytes;
 };
 
 struct GrowthCurve {

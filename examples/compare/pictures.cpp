@@ -82,13 +82,23 @@ constexpr const char* kErrorName = "‖A′ − A‖ / ‖A‖";
 constexpr const char* kOutputName = "‖A′v − Av‖ / ‖Av‖";
 constexpr double kErrorFloor = 1e-3;  // smaller errors are as good as none in a picture
 
+// Its curves fold back along the axis of work.
+std::string turn_of_combiner(const Comparison& c) {
+  const std::vector<double> budgets = budgets_of(c);
+  if (budgets.empty()) return "";
+  return cat("Combiner's go from segments of s = ", static_cast<Index>(budgets.front()) / 2,
+             " to s = ", static_cast<Index>(budgets.back()) / 2,
+             " tokens and turn back in between: a query's s tokens and N / s summaries are fewest at s = √N.");
+}
+
 Picture by_work(const Comparison& c, const std::string& what, const char* axis, double ErrorRow::*value) {
   const Index positions = largest_length(c);
   Picture picture{.title = cat("Error of the ", what, " against work, N = ", lra::grouped(positions)),
                   .caption = {cat("Relative Frobenius error against exact softmax of the same q, k, v; one head of ",
                                   c.width, " features. Work: products per query, projections left out."),
                               "Curves go through growing budgets. Grey, no mechanism: the largest weights of each row, "
-                              "rescaled (best keys) or as they are (best sparse)."},
+                              "rescaled (best keys) or as they are (best sparse).",
+                              turn_of_combiner(c)},
                   .panels = {}};
   for (const std::string& inputs : input_names(c)) {
     Panel panel{.title = inputs,
@@ -186,7 +196,7 @@ Picture of_growth(const Comparison& c) {
     const char* axis;
     Measure measure;
     double GrowthPoint::*value;
-    double Exponents::*exponent;
+    PowerLaw Exponents::*law;
   };
   constexpr std::array kQuantities = {
       Quantity{"forward", "processor time", Measure::seconds, &GrowthPoint::forward, &Exponents::forward},
@@ -197,7 +207,7 @@ Picture of_growth(const Comparison& c) {
   Picture picture{.title = "Time and memory against N",
                   .caption = {cat("One thread, one sample, ", c.growth_options.width,
                                   " features, default options; projections included. N^p: fitted to the largest three "
-                                  "sizes.")},
+                                  "sizes, which lie within so many per cent of the fit.")},
                   .panels = {},
                   .same_y = false};
   for (const Quantity& quantity : kQuantities) {
@@ -207,7 +217,7 @@ Picture of_growth(const Comparison& c) {
                 .series = {}};
     for (const GrowthCurve& curve : c.growth) {
       Series series = series_of(curve.kind);
-      series.name = cat(curve.kind, "  N^", fixed_text(curve.exponents.*quantity.exponent, 2));
+      series.name = cat(curve.kind, "  N^", exponent_text(curve.exponents.*quantity.law));
       for (const GrowthPoint& point : curve.points) {
         const auto n = static_cast<double>(point.positions);
         add_once(panel.x.ticks, n);

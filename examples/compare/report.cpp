@@ -22,6 +22,13 @@ Json rounded(double number) {
   return std::stod(lra::number_text(number, 6));
 }
 
+Json of_all_laws(const Exponents& laws, double PowerLaw::*value) {
+  return {{"forward_seconds", rounded(laws.forward.*value)},
+          {"both_seconds", rounded(laws.both.*value)},
+          {"forward_bytes", rounded(laws.forward_bytes.*value)},
+          {"both_bytes", rounded(laws.both_bytes.*value)}};
+}
+
 void write_file(const std::filesystem::path& path, const std::string& text) {
   AtomicFile file(path);
   file.write(text);
@@ -105,11 +112,8 @@ std::string growth_json(const Comparison& c) {
     curves.push_back({{"attention", curve.kind},
                       {"budget", curve.budget},
                       {"points", points},
-                      {"exponents",
-                       {{"forward_seconds", rounded(curve.exponents.forward)},
-                        {"both_seconds", rounded(curve.exponents.both)},
-                        {"forward_bytes", rounded(curve.exponents.forward_bytes)},
-                        {"both_bytes", rounded(curve.exponents.both_bytes)}}}});
+                      {"exponents", of_all_laws(curve.exponents, &PowerLaw::exponent)},
+                      {"within", of_all_laws(curve.exponents, &PowerLaw::within)}});
   }
   const Json all = {{"format", 1},
                     {"features", c.growth_options.width},

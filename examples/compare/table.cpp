@@ -97,19 +97,20 @@ std::string mass_table(const Comparison& c) {
 
 std::string growth_table(const Comparison& c) {
   TextTable text(2);
-  text.add({"attention", "budget", "forward", "N^p", "with backward", "N^p", "memory", "N^p", "with backward", "N^p"});
+  text.add({"attention", "budget", "forward", "N^p (within)", "with backward", "N^p (within)", "memory", "N^p (within)",
+            "with backward", "N^p (within)"});
   Index largest = 0;
   for (const GrowthCurve& curve : c.growth) {
     const GrowthPoint& last = curve.points.back();
     largest = last.positions;
     text.add({curve.kind, curve.budget, tick_text(last.forward, Measure::seconds),
-              fixed_text(curve.exponents.forward, 2), tick_text(last.both, Measure::seconds),
-              fixed_text(curve.exponents.both, 2), tick_text(last.forward_bytes, Measure::bytes),
-              fixed_text(curve.exponents.forward_bytes, 2), tick_text(last.both_bytes, Measure::bytes),
-              fixed_text(curve.exponents.both_bytes, 2)});
+              exponent_text(curve.exponents.forward), tick_text(last.both, Measure::seconds),
+              exponent_text(curve.exponents.both), tick_text(last.forward_bytes, Measure::bytes),
+              exponent_text(curve.exponents.forward_bytes), tick_text(last.both_bytes, Measure::bytes),
+              exponent_text(curve.exponents.both_bytes)});
   }
   return cat("Time of one thread and peak memory of a module on one sample of N = ", lra::grouped(largest), ", ",
-             c.growth_options.width, " features, default options; N^p fitted to the largest three sizes\n",
+             c.growth_options.width, " features, default options; N^p fitted to the largest three sizes, which lie within so many per cent of the fit\n",
              text.text());
 }
 

@@ -16,6 +16,7 @@
 #include "subquad/examples/compare/picked_module.h"
 #include "subquad/examples/compare/pictures.h"
 #include "subquad/examples/compare/report.h"
+#include "subquad/examples/lra/report/html.h"
 #include "subquad/tests/support/compare.h"
 #include "subquad/tests/support/subprocess.h"
 #include "subquad/tests/support/temporary_folder.h"
@@ -122,11 +123,19 @@ TEST_CASE("compare: exponents of the largest three sizes") {
     points.push_back({n, n == 10 ? 1e9 : x * x, 3 * x, 5, std::sqrt(x)});
   }
   const Exponents fitted = fitted_exponents(points);
-  CHECK(fitted.forward == doctest::Approx(2));
-  CHECK(fitted.both == doctest::Approx(1));
-  CHECK(fitted.forward_bytes == doctest::Approx(0).epsilon(1e-9));
-  CHECK(fitted.both_bytes == doctest::Approx(0.5));
-  CHECK(std::isnan(fitted_exponents({points[0]}).forward));
+  CHECK(fitted.forward.exponent == doctest::Approx(2));
+  CHECK(fitted.both.exponent == doctest::Approx(1));
+  CHECK(fitted.forward_bytes.exponent == doctest::Approx(0).epsilon(1e-9));
+  CHECK(fitted.both_bytes.exponent == doctest::Approx(0.5));
+  CHECK(fitted.forward.within == doctest::Approx(0).epsilon(1e-9));
+  CHECK_EQ(exponent_text(fitted.forward), "2.00 (0 %)");
+  CHECK(std::isnan(fitted_exponents({points[0]}).forward.exponent));
+  CHECK(std::isnan(fitted_exponents({points[1], points[2]}).forward.within));
+  CHECK_EQ(exponent_text(fitted_exponents({points[1], points[2]}).both), "1.00");
+  points[2].both *= 1.331;  // the middle one of three: the line meets it by two thirds, the others by a third
+  CHECK(fitted_exponents(points).both.exponent == doctest::Approx(1));
+  CHECK(fitted_exponents(points).both.within == doctest::Approx(0.21));
+  CHECK_EQ(exponent_text(fitted_exponents(points).both), "1.00 (21 %)");
   const GrowthOptions options{.lengths = {32, 64}, .width = 8, .repetitions = 1};
   const auto silent = [](const std::string&) {};
   const GrowthCurve once = measure_growth("paramixer", options, silent);
@@ -190,7 +199,7 @@ TEST_CASE("compare_attention: the same numbers again, a table, pictures, a page"
   const auto run = [&](const std::string& out) {
     const test::Finished finished = test::run_program(
         "compare_attention", {"--inputs", "smooth,stripes", "--n", "32,64", "--keys", "8,16", "--features", "8",
-                              "--fit-steps", "10", "--time-n", "32,64", "--out", (folder / out).string()});
+                              "--fit-steps", "10", "--time-n", "16,32,64", "--out", (folder / out).string()});
     CAPTURE(finished.err);
     REQUIRE_EQ(finished.status, 0);
     return finished.out;
@@ -209,7 +218,12 @@ TEST_CASE("compare_attention: the same numbers again, a table, pictures, a page"
   CHECK_EQ(ways.size(), 21);
   const json growth = json::parse(test::read_text(folder / "first" / "growth.json"));
   CHECK_EQ(growth.at("curves").size(), 6);
-  CHECK_EQ(growth.at("curves").at(0).at("points").size(), 2);
+  CHECK_EQ(growth.at("curves").at(0).at("points").size(), 3);
+  for (const json& curve : growth.at("curves"))
+    for (const char* what : {"forward_seconds", "both_seconds", "forward_bytes", "both_bytes"}) {
+      CHECK(curve.at("exponents").at(what).is_number());
+      CHECK_GE(curve.at("within").at(what).get<double>(), 0);
+    }
   for (const char* name :
        {"errors_by_work.svg", "errors_by_length.svg", "choices.svg", "ranks.svg", "growth.svg", "compare.html"})
     check_page(folder / "first" / name);
@@ -230,6 +244,72 @@ TEST_CASE("compare: the committed pictures are drawn from the committed numbers"
   CHECK_EQ(drawn, std::set<std::string>{"choices.svg", "errors_by_work.svg", "ranks.svg"});
   CHECK_THROWS_AS(read_errors("{\"rows\": 1}"), FormatError);
   CHECK_THROWS_AS(read_errors("no"), FormatError);
+}
+
+namespace {
+
+struct TableRow {  // of the page, and where errors.json has it
+  const char* name;
+  const char* way;
+  const char* budget;
+};
+
+constexpr TableRow kTableRows[] = {
+    {"every row the mean of all values", "mean of all", ""},
+    {"local, window 32", "local", "window 32"},
+    {"nystrom, 32 landmarks", "nystrom", "32 landmarks"},
+    {"combiner, segments of 32, max", "combiner, max", "segments of 32"},
+    {"combiner, logsparse", "combiner, logsparse", ""},
+    {"combiner, rowmajor, rows of 32", "combiner, rowmajor", "rows of 32"},
+    {"combiner, vertical, rows of 32", "combiner, vertical", "rows of 32"},
+    {"combiner, horizontal, rows of 32", "combiner, horizontal", "rows of 32"},
+    {"combiner, mixture, rows of 32", "combiner, mixture", "rows of 32"},
+    {"fsat, 32 lags and 32 columns, fresh", "fsat, fresh", "32 + 32"},
+    {"fsat, its cross sees q and k", "fsat, cross of q and k", "32 + 32"},
+    {"paramixer, 10 factors, fitted to this matrix in 500 steps", "paramixer, fitted", "10 factors of 11 links"},
+    {"the same by CDIL's links, 3 a row", "paramixer, fitted, cdil", "10 factors of 3 links"},
+    {"the same by CDIL's links, 9 a row", "paramixer, fitted, cdil", "10 factors of 9 links"},
+    {"*most mass:* best 32 lags and 32 columns found", "best lags and columns", "32 + 32"},
+    {"*most mass:* softmax over each query's best 64 keys", "best keys", "64 a query"},
+    {"*bound:* any matrix with 64 numbers a row", "best sparse", "64 a query"},
+    {"*bound:* any matrix of rank 32", "best rank", "rank 32"},
+};
+
+// "| a | b |" for each way in the order of the page; bounds have no flops, since nothing has to pay for them.
+std::string table_line(const Comparison& c, const TableRow& row) {
+  std::string line = cat("| ", row.name, " |");
+  for (const char* inputs : {"random", "smooth", "peaked", "stripes"}) {
+    const ErrorRow* found = find_row(c, inputs, 1024, row.way, row.budget);
+    if (found == nullptr) return cat(row.name, ": errors.json has no such row for ", inputs);
+    if (line.ends_with(cat(row.name, " |")))
+      line +=
+          std::string(row.name).starts_with("*bound") ? " |" : cat(" ", lra::grouped(std::llround(found->flops)), " |");
+    line += cat(" ", fixed_text(found->matrix_error, 2), " |");
+  }
+  return line;
+}
+
+}  // namespace
+
+TEST_CASE("compare: every cell of the page's table is what the committed numbers say") {
+  const std::filesystem::path folder = std::filesystem::path(SUBQUAD_SOURCE_DIR) / "examples" / "compare";
+  const Comparison c = read_errors(test::read_text(folder / "errors.json"));
+  const std::string page = test::read_text(folder / "README.md");
+  for (const TableRow& row : kTableRows) {
+    const std::string line = table_line(c, row);
+    CHECK_MESSAGE(page.find("\n" + line + "\n") != std::string::npos, "the page does not have: " << line);
+  }
+  CHECK_EQ(count_of(page, "\n| "), std::size(kTableRows) + 1);  // and the head
+  const auto mass = [&](const char* way) { return find_row(c, "stripes", 1024, way, "32 + 32"); };
+  for (const double said : {*mass("fsat, cross of q and k")->mass, *mass("best lags and columns")->mass,
+                            *mass("best lags and columns")->most, *mass("fsat, fresh")->mass})
+    CHECK_MESSAGE(page.find(fixed_text(said, 3)) != std::string::npos, "the page does not say " << said);
+  std::set<std::string> told, measured;
+  for (const TableRow& row : kTableRows) told.insert(row.way);
+  for (const ErrorRow& row : c.errors)
+    if (row.way.starts_with("combiner, ")) measured.insert(row.way);
+  measured.erase("combiner, mean");  // hardly another than max
+  for (const std::string& way : measured) CHECK_MESSAGE(told.contains(way), way << " has no row in the table");
 }
 
 TEST_CASE("compare_attention: --quick prints its table") {
