@@ -1,8 +1,6 @@
 // A sixth attention by hand, trained at once: linear attention (Katharopoulos et al. 2020, equations 4 to 7). O(N E^2).
 //   out[i] = phi(q[i]) S / (phi(q[i]) . z)
 //   S = sum_j phi(k[j])^T v[j]     z = sum_j phi(k[j])     phi(x) = elu(x) + 1
-#include <iostream>
-
 #include "subquad/autograd/ops/elementwise.h"
 #include "subquad/autograd/ops/matmul.h"
 #include "subquad/autograd/ops/reduce.h"
@@ -10,7 +8,6 @@
 #include "subquad/examples/lra/options.h"
 #include "subquad/examples/lra/program.h"
 #include "subquad/examples/playground/recall.h"
-#include "subquad/kernels/count_correct/count_correct.h"
 #include "subquad/nn/attention/qkv_attention.h"
 #include "subquad/nn/losses.h"
 #include "subquad/nn/optim/optimizer.h"
@@ -18,7 +15,9 @@
 using namespace subquad;
 
 struct LinearAttention : nn::QkvAttention {  // which has the projections; what mix says is all that is new
-  using QkvAttention::QkvAttention;
+  LinearAttention(const nn::Place& place, const nn::AttentionConfig& config) : QkvAttention(place, config) {
+    if (config.causal) throw Error("linear: causal is true, expected false: S and z sum over later positions, too");
+  }
   Variable mix(const nn::AttentionInput& in, const nn::Heads& heads, const Variable& v, bool /*draws*/) const override {
     const auto phi = [](const Variable& x) { return add(exp(neg(relu(neg(x)))), relu(x)); };  // x > 0 ? x + 1 : e^x
     const Variable q = phi(heads.q), zero(zeros({1}, v.dtype(), v.device()));                 // [B, H, N, E]
@@ -32,10 +31,13 @@ struct LinearAttention : nn::QkvAttention {  // which has the projections; what 
 int train(const std::vector<std::string>& args) {
   CLI::App app("Linear attention learns to recall", "own_attention");
   std::string kind;  // of another one
+  bool causal = false;
   app.add_option("kind", kind, "Another one in its place")->check(lra::available(nn::attention_kinds()));
+  app.add_flag("--causal", causal, "No position sees a later one");
   if (!lra::parse_options(app, args)) return 0;
   playground::RecallModel model([&](const nn::Place& place, nn::AttentionConfig config) {
     config.kind = kind;
+    config.causal = causal;
     return kind.empty() ? std::make_unique<LinearAttention>(place, config) : nn::make_attention(place, config);
   });
   nn::ParameterArena arena(model);
@@ -47,10 +49,7 @@ int train(const std::vector<std::string>& args) {
     arena.zero_grad();
     backward(loss);
     optimizer->step();
-    if (step % 100 > 0) continue;
-    const double right = kernels::count_correct(logits.value(), batch.answers).item<std::int32_t>();
-    std::cout << "step " << step << ": loss " << loss.value().item<float>() << ", right " << 100 * right / 64
-              << " %, weight on the answer " << model.weight_on_answer(batch) << "\n";
+    if (step % 100 == 0) model.print_progress(step, loss, logits, batch);
   }
   return 0;
 }

@@ -1,7 +1,10 @@
 #include "subquad/examples/playground/recall.h"
 
+#include <iostream>
+
 #include "subquad/autograd/ops/shape.h"
 #include "subquad/core/rng.h"
+#include "subquad/kernels/count_correct/count_correct.h"
 
 namespace subquad::playground {
 
@@ -54,6 +57,15 @@ double RecallModel::weight_on_answer(const RecallBatch& batch) const {
   for (Index b = 0; b < a.dim(0); ++b)
     for (Index h = 0; h < a.dim(1); ++h) sum += weights(b, h, kKeys, batch.asked.data<std::int64_t>()[b]);
   return sum / static_cast<double>(a.dim(0) * a.dim(1));
+}
+
+void RecallModel::print_progress(int step, const Variable& loss, const Variable& logits,
+                                 const RecallBatch& batch) const {
+  const double right = kernels::count_correct(logits.value(), batch.answers).item<std::int32_t>();
+  std::cout.precision(3);
+  std::cout << "step " << step << ": loss " << loss.value().item<float>() << ", right "
+            << 100 * right / static_cast<double>(batch.answers.size()) << " %, weight on the answer "
+            << weight_on_answer(batch) << "\n";
 }
 
 }  // namespace subquad::playground

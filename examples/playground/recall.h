@@ -35,6 +35,10 @@ class RecallModel : public nn::Module {
   // What the position that asks makes of the one that knows, A[24, asked], averaged over heads and samples.
   double weight_on_answer(const RecallBatch& batch) const;
 
+  // A line for people: step, loss, how many of the logits are largest at the answer, the weight above. Three digits,
+  // since after 800 steps the last of six are another processor's own.
+  void print_progress(int step, const Variable& loss, const Variable& logits, const RecallBatch& batch) const;
+
  private:
   nn::Embedding tokens_;
   std::unique_ptr<nn::Attention> attention_;

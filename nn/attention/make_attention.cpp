@@ -17,14 +17,14 @@ std::unique_ptr<Attention> make(const Place& place, const AttentionConfig& confi
   return std::make_unique<T>(place, config);
 }
 
-constexpr Choices<Maker, 6> kKinds = {{
+constexpr auto kKinds = std::to_array<Choices<Maker, 1>::value_type>({
     {"softmax", make<SoftmaxAttention>},
     {"nystrom", make<NystromAttention>},
     {"fsat", make<FsatAttention>},
     {"paramixer", make<Paramixer>},
     {"combiner", make<CombinerAttention>},
     {"local", make<LocalAttention>},
-}};
+});
 
 }  // namespace
 

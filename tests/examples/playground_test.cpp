@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <regex>
 #include <sstream>
 
@@ -136,6 +137,22 @@ TEST_CASE("playground: own_attention learns") {
   CHECK_EQ(refused.status, 2);
   CHECK_EQ(refused.err.find("own_attention: kind: 'softmux' is not in this build; available: softmax, nystrom"), 0);
   CHECK_EQ(run_program("own_attention", {"--help"}).status, 0);
+  const Finished causal = run_program("own_attention", {"--causal"});
+  CHECK_EQ(causal.status, 1);
+  CHECK_EQ(causal.err,
+           "own_attention: linear: causal is true, expected false: S and z sum over later positions, too\n");
+
+  std::size_t shown = 0;  // on the page, where another processor may round the last digit otherwise
+  for (const std::string& line : lines_of(read_text(kRoot / "examples" / "playground" / "README.md"))) {
+    if (!line.starts_with("step ")) continue;
+    CAPTURE(line);
+    const std::vector<double> said = numbers(line);
+    REQUIRE_EQ(said.size(), 4);
+    const std::vector<double> found = numbers(lines.at(static_cast<std::size_t>(said[0]) / 100));
+    for (std::size_t i = 0; i < 4; ++i) CHECK(found.at(i) == doctest::Approx(said[i]).epsilon(0.1));
+    ++shown;
+  }
+  CHECK_EQ(shown, 4);
 }
 
 TEST_CASE("playground: own_primitive judges itself") {
@@ -186,6 +203,56 @@ TEST_CASE("playground: kernels_on_npy, heads, and what it refuses") {
   refused({"no.npy", files.args[1], files.args[2], files.args[3]}, 1, "no.npy");
   write_npy(files.args[0], empty({5}, kFloat32, kCpu));
   refused(files.args, 1, "expected [N, E] or [B, H, N, E]");
+}
+
+TEST_CASE("playground: kernels_on_npy names the file that is wrong") {
+  const auto refused = [](const NpyFiles& files, std::size_t wrong, const Tensor& x, const std::string& text,
+                          const std::vector<std::string>& more = {}) {
+    write_npy(files.args[wrong], x);
+    const Finished finished = run_program("kernels_on_npy", files.with(more));
+    CAPTURE(finished.err);
+    CHECK_EQ(finished.status, 1);
+    CHECK_EQ(finished.err, cat("kernels_on_npy: ", files.args[wrong], text, "\n"));
+    CHECK_FALSE(fs::exists(files.args[3]));
+  };
+  const std::string wide = " as [B, H, N, E]: [1, 1, 8, 4] float32 cpu, expected [1, 1, 7, 4] float32";
+  refused(NpyFiles({7, 4}), 1, zeros({8, 4}, kFloat32, kCpu), wide, {"--landmarks", "3"});
+  refused(NpyFiles({7, 4}), 2, zeros({8, 4}, kFloat32, kCpu), wide);
+  refused(NpyFiles({7, 4}), 1, zeros({7, 4}, kFloat64, kCpu),
+          " as [B, H, N, E]: [1, 1, 7, 4] float64 cpu, expected [1, 1, 7, 4] float32");
+  refused(NpyFiles({7, 4}), 0, zeros({7, 4}, kInt64, kCpu),
+          ": [7, 4] int64 cpu, expected [N, E] or [B, H, N, E], float32 or float64");
+  refused(NpyFiles({7, 4}), 0, zeros({7, 0}, kFloat32, kCpu),
+          ": [7, 0] float32 cpu, expected [N, E] or [B, H, N, E], float32 or float64");
+  Tensor broken = zeros({7, 4}, kFloat32, kCpu);
+  for (const float number : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    broken.data<float>()[5] = number;
+    for (std::size_t file = 0; file < 3; ++file)
+      refused(NpyFiles({7, 4}), file, broken, ": there is a number that is not finite", {"--landmarks", "3"});
+  }
+
+  const NpyFiles large({7, 4});
+  for (const std::size_t file : {0, 1}) write_npy(large.args[file], full({7, 4}, 1e38, kFloat32, kCpu));
+  const Finished finished = run_program("kernels_on_npy", large.with({"--landmarks", "3"}));
+  CHECK_EQ(finished.status, 1);
+  CHECK_EQ(finished.out, "");
+  CHECK_EQ(finished.err, cat("kernels_on_npy: ", large.args[3], ": q and k are too large for a finite result\n"));
+}
+
+TEST_CASE("playground: kernels_on_npy, of zeros, and of more keys than queries") {
+  const NpyFiles files({7, 4});
+  write_npy(files.args[2], zeros({7, 4}, kFloat32, kCpu));
+  const Finished nothing = run_program("kernels_on_npy", files.with({"--landmarks", "3"}));
+  CHECK_EQ(nothing.status, 0);
+  CHECK_EQ(nothing.out.find("relative error against the exact one: 0\n"), 0);
+
+  Tensor k = empty({9, 4}, kFloat32, kCpu), v = empty({9, 3}, kFloat32, kCpu);
+  fill_normal(k, 0, 1, 5, stream_id("more k"));
+  fill_normal(v, 0, 1, 5, stream_id("more v"));
+  write_npy(files.args[1], k);
+  write_npy(files.args[2], v);
+  REQUIRE_EQ(run_program("kernels_on_npy", files.args).status, 0);
+  CHECK_CLOSE(read_npy(files.args[3]), slow_attention(files.tensors[0], k, v), test::dot_tolerance(kFloat32, 9));
 }
 
 TEST_CASE("playground: watch_backward prints what the page on the engine shows") {
