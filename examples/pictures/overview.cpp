@@ -44,18 +44,21 @@ void draw_fsat(Svg& svg, double x) {
   });
 }
 
+// A pile of cards: by the chord protocol all factors have their entries in the same places.
 void draw_paramixer(Svg& svg, double x) {
-  const auto attention = small_attention(
-      {.kind = "paramixer", .paramixer = {.protocol = nn::LinkProtocol::cdil, .factors = 4, .links = 3}});
+  constexpr int kSmall = 4;
+  constexpr double kCard = kTokens * kSmall;
+  const auto attention = small_attention({.kind = "paramixer"});
   const auto& mixer = dynamic_cast<const nn::Paramixer&>(*attention);
   const Tensor weights = mixer.link_weights(input()).value();
-  for (Index m = 0; m < 4; ++m) {
+  const auto count = static_cast<Index>(mixer.links().size());
+  for (Index m = 0; m < count; ++m) {
     const Tensor factor = kernels::chord_matmul(weights.select(0, m).contiguous(), unit(kTokens).unsqueeze(0),
                                                 mixer.links()[static_cast<std::size_t>(m)], {}, true)
                               .select(0, 0);
-    const Grid grid{
-        .x = x - 3 + static_cast<double>(m % 2) * 78, .y = kTop - 3 + static_cast<double>(m / 2) * 78, .cell = 3};
-    svg.matrix(factor, grid, signs(factor));
+    const double shift = static_cast<double>(m) * (kSide - kCard) / static_cast<double>(count - 1);
+    svg.outline(x + shift, kTop + shift, kCard, kCard, "card");
+    svg.matrix(factor, {.x = x + shift, .y = kTop + shift, .cell = kSmall}, signs(factor));
   }
 }
 
@@ -79,7 +82,7 @@ std::string overview() {
   const Panel panels[] = {{"softmax", "all N×N, never stored", "", draw_softmax},
                           {"Nyströmformer", "N×m · m×m · m×N", "", draw_nystrom},
                           {"FSAT", "predicted lags and columns", "(our reconstruction)", draw_fsat},
-                          {"Paramixer", "log₂N sparse factors", "", draw_paramixer},
+                          {"Paramixer", "log₂N sparse factors", "(by the chord protocol)", draw_paramixer},
                           {"Combiner", "own block, others as wholes", "", draw_combiner}};
   double x = 20;
   for (const Panel& panel : panels) {
