@@ -26,7 +26,7 @@ const fs::path kRoot = SUBQUAD_SOURCE_DIR;
 const std::string kShortRun = " --steps 4 --evaluate-every 2 --batch-size 4";
 const std::string kShortLearning = " --steps 4 --evaluate-every 4 --test-items 40";
 const std::map<std::string, std::string> kShortened = {
-    {"bash examples/quickstart.sh", " --help"},  // .ci/run runs it
+    {"bash examples/quickstart.sh", " --help"},  // .ci/run runs it, with --steps 30
     {"build/release/bin/make_data --task listops --out data/listops --seed 1", " --count 400 --max-length 60"},
     {"build/release/bin/train_lra --preset examples/lra/presets/listops/softmax-short.toml --data data/listops --out "
      "runs/first",
@@ -48,7 +48,9 @@ const std::map<std::string, std::string> kShortened = {
     {"build/release/bin/adding_problem --task order --length 128 --protocol cdil", kShortLearning}};
 
 // Commands in whose place others are run. Those that test all there is cannot be run by one of the tests: of these the
-// script is read, and .ci/run runs them.
+// script is read for its syntax alone. .ci/run runs tests/run.sh whole, with --asan, and with one word after --only,
+// "inspect pages"; what the other words select is among the cases of the whole run, and that each of them selects
+// something is tested below.
 const std::map<std::string, std::string> kReplaced = {
     {"bash tests/run.sh", "bash -n tests/run.sh"},
     {"bash tests/run.sh --only attention", "bash -n tests/run.sh"},
@@ -130,6 +132,19 @@ std::vector<fs::path> pages_with_commands() {
   return pages;
 }
 
+// What tests/run.sh holds the word against: programs, devices, test cases.
+std::string read_names() {
+  std::string names = "test_golden test_house simt cuda cpu\n";
+  for (const auto& entry : fs::recursive_directory_iterator(kRoot / "tests")) {
+    if (entry.path().extension() != ".cpp") continue;
+    std::istringstream lines(test::read_text(entry.path()));
+    for (std::string line; std::getline(lines, line);)
+      if (const std::size_t at = line.find("TEST_CASE(\""); at != std::string::npos)
+        names += line.substr(at + 10) + "\n";
+  }
+  return names;
+}
+
 }  // namespace
 
 TEST_SUITE_BEGIN("cpu");
@@ -159,6 +174,17 @@ TEST_CASE("page commands: every command that is made short, or replaced, stands 
   for (const auto& [command, _] : kShortened) CHECK_MESSAGE(all.find(command) != std::string::npos, command);
   for (const auto& [command, _] : kReplaced) CHECK_MESSAGE(all.find(command) != std::string::npos, command);
   CHECK_NE(test::read_text(kRoot / ".ci" / "run").find("tests/run.sh"), std::string::npos);
+}
+
+TEST_CASE("page commands: what stands behind --only selects something") {
+  const std::string names = read_names();
+  for (const auto& [command, _] : kReplaced) {
+    static const std::regex kOnly("--only (\\w+)$");
+    std::smatch found;
+    if (!std::regex_search(command, found, kOnly)) continue;
+    CAPTURE(command);
+    CHECK_NE(names.find(found[1].str()), std::string::npos);
+  }
 }
 
 TEST_CASE("page commands: every command of the pages that teach ends well") {
