@@ -14,8 +14,8 @@ std::string errors_json(const Comparison& c);
 // What was written so; FormatError of another text. Growth is not in it.
 Comparison read_errors(const std::string& json);
 
-// {"format": 1, "features", "curves": [{"attention", "budget", "points": [...], "exponents": {...}, "within": {...}}, ...]}: within
-// is how far the fit of each exponent is off, a share of the value; null where two sizes make the line
+// {"format": 1, "features", "curves": [{"attention", "budget", "points": [...], "exponents": {...}, "within": {...}}]}:
+// within is how far the fit of each exponent is off, a share of the value; null where two sizes make the line.
 std::string growth_json(const Comparison& c);
 
 // One self-contained HTML page: the table and the pictures.

@@ -110,7 +110,9 @@ std::string growth_table(const Comparison& c) {
               exponent_text(curve.exponents.both_bytes)});
   }
   return cat("Time of one thread and peak memory of a module on one sample of N = ", lra::grouped(largest), ", ",
-             c.growth_options.width, " features, default options; N^p fitted to the largest three sizes, which lie within so many per cent of the fit\n",
+             c.growth_options.width,
+             " features, default options; N^p fitted to the largest three sizes, which lie within so many per cent of "
+             "the fit\n",
              text.text());
 }
 
