@@ -44,7 +44,7 @@ function addTable(parent, head, rows) {
   for (const name of head) add(top, "th", {}, name);
   for (const row of rows) {
     const line = add(body, "tr");
-    for (const cell of row) add(line, "td", {}, String(cell));
+    for (const cell of row) add(line, "td", String(cell).length < 20 ? { class: "short" } : {}, String(cell));
   }
   return table;
 }
