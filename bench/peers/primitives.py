@@ -188,7 +188,8 @@ WAYS = {
     "layer_norm": {"layer_norm": layer_norm},
     "bias_gelu": {"gelu": lambda t, shape: F.gelu(t["x"] + t["bias"])},
     "cross_entropy": {"cross_entropy": lambda t, shape: F.cross_entropy(t["logits"], t["labels"])},
-    "adamw": {"fused": adamw(fused=True), "foreach": adamw(foreach=True), "one by one": adamw(foreach=False)},
+    # foreach first: PyTorch 2.15 does not compile it after fused ("Expected scalars to be on CPU, got meta")
+    "adamw": {"foreach": adamw(foreach=True), "fused": adamw(fused=True), "one by one": adamw(foreach=False)},
     "attention": {"stored logits": attention_stored, "scaled_dot_product_attention": attention_fused},
     "gathered_attention": {"gather": gathered_attention(gather), "index_select": gathered_attention(index_select)},
     "lag_column_attention": {name: lag_column(attend) for name, attend in fsat.ATTENDS.items()},
