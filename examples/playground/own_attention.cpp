@@ -11,6 +11,7 @@
 #include "subquad/nn/attention/qkv_attention.h"
 #include "subquad/nn/losses.h"
 #include "subquad/nn/optim/optimizer.h"
+#include "subquad/nn/real_rows.h"
 
 using namespace subquad;
 
@@ -19,12 +20,12 @@ struct LinearAttention : nn::QkvAttention {  // which has the projections; what 
     if (config.causal) throw Error("linear: causal is true, expected false: S and z sum over later positions, too");
   }
   Variable mix(const nn::AttentionInput& in, const nn::Heads& heads, const Variable& v, bool /*draws*/) const override {
+    // 0 at padding, before phi and behind it: what stands there neither weighs nor asks, nor gets a gradient.
+    const auto real = [&](const Variable& x) { return transpose(nn::real_rows(transpose(x, 1, 2), in.mask), 1, 2); };
     const auto phi = [](const Variable& x) { return add(exp(neg(relu(neg(x)))), relu(x)); };  // x > 0 ? x + 1 : e^x
-    const Variable q = phi(heads.q), zero(zeros({1}, v.dtype(), v.device()));                 // [B, H, N, E]
-    Variable k = phi(heads.k);
-    if (in.mask.defined()) k = where(in.mask.real.unsqueeze(1).unsqueeze(3), k, zero);  // padding weighs nothing
-    const Variable s = matmul(transpose(k, 2, 3), v), z = sum(k, {2}, true);            // [B, H, E, C], [B, H, 1, E]
-    return div(matmul(q, s), add_scalar(sum(mul(q, z), {3}, true), 1e-6));              // [B, H, N, C]
+    const Variable q = real(phi(real(heads.q))), k = real(phi(real(heads.k)));                // [B, H, N, E]
+    const Variable s = matmul(transpose(k, 2, 3), real(v)), z = sum(k, {2}, true);  // [B, H, E, C], [B, H, 1, E]
+    return div(matmul(q, s), add_scalar(sum(mul(q, z), {3}, true), 1e-6));          // [B, H, N, C]
   }
 };
 
