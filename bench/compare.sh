@@ -4,7 +4,7 @@
 #   bench/compare.sh                     every part: roofs, cold, peers, growth, memory, threads
 #   bench/compare.sh --only peers        some of them, with commas between
 #   bench/compare.sh --rows nystrom      roofs, cold, peers, growth: rows whose titles match a regular expression (grep -E)
-#   bench/compare.sh --quick             under 10 minutes: N = 1024, PyTorch without torch.compile, growth up to 2^13, memory at 2^17
+#   bench/compare.sh --quick             under 10 minutes: N = 1024, PyTorch without torch.compile, 3 turns, growth up to 2^13, memory at 2^17
 #   bench/compare.sh --n 1024,4096       these lengths alone, of roofs, cold and peers (2048: training steps of 32 samples)
 #   bench/compare.sh --seconds 0.4       at least so long for a row beside peers, a quarter of it for one of roofs
 #   bench/compare.sh --out DIR           where results go; else build/compare
@@ -47,7 +47,7 @@ while [ $# -gt 0 ]; do
     --out) out=${2:?compare: --out needs a folder}; shift ;;
     --n) lengths=${2:?compare: --n needs lengths with commas between}; shift ;;
     --seconds) seconds=${2:?compare: --seconds needs a number} least=$(awk -v s="$2" 'BEGIN { print s / 4 }'); shift ;;
-    --quick) seconds=0.3 least=0.05 lengths=1024 largest=8192 long=131072 ways=(--eager) ;;
+    --quick) seconds=0.3 least=0.05 lengths=1024 largest=8192 long=131072 ways=(--eager --repetitions 3) ;;
     *) stop "unknown option $1; there are --only, --rows, --n, --seconds, --quick, --out and --bin" 2 ;;
   esac
   shift
