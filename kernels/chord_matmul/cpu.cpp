@@ -8,11 +8,11 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cstdint>
 
 #include "subquad/core/parallel.h"
 #include "subquad/kernels/chord_matmul/butterfly-inl.h"
 #include "subquad/kernels/chord_matmul/rows-inl.h"
+#include "subquad/kernels/simd/past_caches.h"
 
 // A chain runs sample by sample, so that the values of one factor are still in L2 when the next one reads them. Many
 // samples go to the threads whole; of a few, each factor's rows do. Either way a row is computed alone, to the same
@@ -23,7 +23,7 @@ namespace {
 
 inline constexpr Index kManySamples = 8;
 inline constexpr Index kRows = 256;  // rows to a task: what a run is prepared with is little beside them
-inline constexpr Index kPastCaches = Index{8} << 20;  // bytes, a quarter of a last cache of 32 MiB
+inline constexpr Index kPastCaches = kLastCache / 4;
 
 template <class T>
 struct Chain {
@@ -83,8 +83,7 @@ class Buffer {
 
 template <class T>
 bool Streams(const T* to, Index width) {
-  return static_cast<Index>(sizeof(T)) * width % HWY_MAX_BYTES == 0 &&
-         reinterpret_cast<std::uintptr_t>(to) % HWY_MAX_BYTES == 0;
+  return on_whole_lines(to, width * static_cast<Index>(sizeof(T)));
 }
 
 // Where n rows do not fit into the last cache beside those they are made of, lines that are fetched only to be

@@ -14,6 +14,7 @@
 #include <hwy/cache_control.h>
 #include <hwy/contrib/math/math-inl.h>
 
+#include "subquad/kernels/simd/past_caches.h"
 #include "subquad/kernels/simd/transpose-inl.h"
 #include "subquad/kernels/softmax/exponentials-inl.h"
 
@@ -23,15 +24,12 @@ namespace subquad::kernels::HWY_NAMESPACE {
 // Rows of few classes are shorter than a vector, or not much longer: their lanes are rows, a vector is a class of them.
 inline constexpr Index kFewClasses = 64;
 
-// Is a result of so many bytes or more, whose rows are whole lines, written past the caches? It pushes out what it is
-// made from, and lines that are filled need not be read first.
+// Is a result of so many bytes or more written past the caches? It would push out what it is made from.
 template <class T>
 bool Streams(const Tensor& rows, Index bytes) {
-  constexpr Index kLine = 64, kSize = static_cast<Index>(sizeof(T));
-  return rows.size() * kSize >= bytes && rows.dim(1) * kSize % kLine == 0 &&
-         reinterpret_cast<std::uintptr_t>(rows.data<T>()) % kLine == 0;
+  constexpr Index kSize = sizeof(T);
+  return rows.size() * kSize >= bytes && on_whole_lines(rows.data<T>(), rows.dim(1) * kSize);
 }
-inline constexpr Index kLastCache = Index{32} << 20;
 
 inline constexpr Index kInL1 = 4096;  // logits of rows that are worked on together, and as many gradients
 

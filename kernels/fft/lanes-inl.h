@@ -12,10 +12,10 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cstdint>
 
 #include "subquad/core/view.h"
 #include "subquad/kernels/fft/butterfly-inl.h"
+#include "subquad/kernels/simd/past_caches.h"
 #include "subquad/kernels/simd/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -68,10 +68,9 @@ enum class FftNumbers {
 // whole lines, those need not be read from memory first. For a vector whose lanes are all signals.
 template <FftNumbers kKind, class T>
 bool StreamsLarge(const FftSignals<T>& signals, const T* out, Index bytes) {
-  constexpr Index kPastCaches = Index{4} << 20;  // an eighth of a last cache of 32 MiB
-  constexpr Index kLine = 64, kPlace = (kKind == FftNumbers::complex ? 2 : 1) * static_cast<Index>(sizeof(T));
-  return bytes >= kPastCaches && signals.Adjacent() && kPlace * kFftLanes<T> % kLine == 0 &&
-         kPlace * signals.inner % kLine == 0 && reinterpret_cast<std::uintptr_t>(out) % kLine == 0;
+  constexpr Index kPlace = (kKind == FftNumbers::complex ? 2 : 1) * static_cast<Index>(sizeof(T));
+  return bytes >= kLastCache / 8 && signals.Adjacent() && kPlace * kFftLanes<T> % kCacheLine == 0 &&
+         on_whole_lines(out, kPlace * signals.inner);
 }
 
 // The lanes of one such vector in a tensor with `extent` numbers per signal. A number is one T, or two for complex
